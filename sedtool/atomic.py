@@ -1,0 +1,107 @@
+"""The only code that opens a final path for writing.
+
+A file is written under a temporary name in the same folder, flushed, fsynced and renamed, so that
+what stands under its final name is whole whatever interrupts the writer. Outputs that are no
+regular file (``/dev/stdout``, a FIFO) are written directly; symbolic links are resolved first.
+"""
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from sedtool.errors import OutputExistsError, ResourceError
+
+__all__ = ["open_atomic", "refuse_existing", "resource_errors", "write_bytes", "write_text"]
+
+_RESOURCE_ERRNO = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "the file system is read-only",
+    errno.EIO: "the disk failed",
+    errno.ENOENT: "the folder does not exist",
+    errno.ENOTDIR: "its parent is not a folder",
+    errno.EISDIR: "it is a folder",
+}
+
+
+@contextlib.contextmanager
+def resource_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write `path` into a ResourceError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _RESOURCE_ERRNO:
+            raise
+        raise ResourceError(f"cannot write {path}: {_RESOURCE_ERRNO[error.errno]}") from error
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise OutputExistsError if `path` is a finished file and `overwrite` is false."""
+    if not overwrite and path.is_file():
+        raise OutputExistsError(f"{path} exists; give --overwrite to replace it, or another name")
+
+
+@contextlib.contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a binary stream that becomes `path` when the block ends without an error.
+
+    Raises
+    ------
+    ResourceError
+        If the folder cannot be written or the disk is full; whatever stood at `path` is untouched.
+    """
+    path = Path(path)
+    with resource_errors(path):
+        if path.exists() and not path.is_file():
+            with path.open("wb") as stream:
+                yield stream
+            return
+        target = path.resolve()  # the link stays; the file it points to is replaced
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                yield cast("BinaryIO", stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.chmod(_mode_of_a_new_file(target))
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file at once."""
+    with open_atomic(path) as stream:
+        stream.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole UTF-8 file at once, line ends as given."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def _mode_of_a_new_file(target: Path) -> int:
+    """Return the replaced file's mode, else what the umask gives (mkstemp always makes 0600)."""
+    if target.exists():
+        return target.stat().st_mode & 0o777
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

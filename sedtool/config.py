@@ -1,0 +1,364 @@
+"""The settings of every stage: one frozen dataclass each, and every default written once, here.
+
+Nothing heavy is imported, so the command line can borrow the defaults without paying for torch.
+A value out of range is a ConfigError, never clamped.
+"""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, TypeVar
+
+from sedtool.errors import ArtifactError, ConfigError
+
+__all__ = [
+    "ARCHITECTURES",
+    "FEATURE_PRESETS",
+    "ArchitectureConfig",
+    "DecodingConfig",
+    "EvaluationConfig",
+    "FeatureConfig",
+    "PoolingConfig",
+    "TrainConfig",
+    "TuneConfig",
+    "WindowConfig",
+    "from_json",
+    "lookup",
+    "to_json",
+]
+
+Seconds = float
+T = TypeVar("T")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def _require_finite(config: Any) -> None:
+    for entry in dataclasses.fields(config):
+        value = getattr(config, entry.name)
+        if isinstance(value, float):
+            _require(math.isfinite(value), f"{entry.name} must be a finite number, not {value}")
+
+
+def lookup(table: dict[str, T], name: str, what: str) -> T:
+    """Return ``table[name]``, or raise a ConfigError that lists the valid names."""
+    if name not in table:
+        raise ConfigError(f"unknown {what} {name!r}; one of: {', '.join(sorted(table))}")
+    return table[name]
+
+
+def to_json(config: Any) -> str:
+    """Return a dataclass as JSON with sorted keys, as it is stored in an artifact."""
+    return json.dumps(dataclasses.asdict(config), sort_keys=True)
+
+
+def from_json(cls: type[T], text: str, where: str) -> T:
+    """Rebuild a flat dataclass that `to_json` wrote; `where` names the artifact in errors."""
+    try:
+        values = json.loads(text)
+        lists = {k: tuple(_tuples(v)) for k, v in values.items() if isinstance(v, list)}
+        return cls(**(values | lists))
+    except (ValueError, TypeError, AttributeError, ConfigError) as error:
+        raise ArtifactError(f"{where}: settings cannot be read ({error})") from error
+
+
+def _tuples(values: list[Any]) -> list[Any]:
+    return [tuple(v) if isinstance(v, list) else v for v in values]
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """What log-mel features are: two files made with equal settings may be mixed."""
+
+    sample_rate: int = 16_000  # Hz; audio is resampled to it
+    n_fft: int = 1024  # samples
+    win_length: int = 1024  # samples, centred in n_fft
+    hop_length: int = 400  # samples from one frame to the next
+    n_mels: int = 64
+    fmin: float = 0.0  # Hz
+    fmax: float = 8_000.0  # Hz
+    window: str = "hann"  # or "hamming"; both periodic
+    mel_scale: str = "htk"  # or "slaney"; never area-normalised
+    power: int = 2  # 1: magnitude, 2: power
+    log: str = "ln"  # "ln": ln(x + floor); "db": 20 log10(max(x, floor)) of a magnitude
+    floor: float = 1e-10
+    channel: str = "mean"  # or the number of one channel, from 0
+    resampler: str = "soxr HQ"  # decides reproducibility more than the FFT does
+
+    def __post_init__(self) -> None:
+        _require_finite(self)
+        _require(
+            1_000 <= self.sample_rate <= 384_000,
+            f"sample_rate must be 1000 to 384000 Hz, not {self.sample_rate}",
+        )
+        _require(
+            2 <= self.n_fft <= 2**20 and self.n_fft % 2 == 0,
+            f"n_fft must be even and 2 to {2**20} samples, not {self.n_fft}",
+        )
+        _require(
+            1 < self.win_length <= self.n_fft,
+            f"win_length must be 2 to n_fft = {self.n_fft} samples, not {self.win_length}",
+        )
+        _require(
+            1 <= self.hop_length <= self.n_fft,
+            f"hop_length must be 1 to n_fft = {self.n_fft} samples, not {self.hop_length}",
+        )
+        _require(1 <= self.n_mels <= 1024, f"n_mels must be 1 to 1024, not {self.n_mels}")
+        _require(
+            0 <= self.fmin < self.fmax <= self.sample_rate / 2,
+            f"0 <= fmin < fmax <= {self.sample_rate / 2:g} Hz (half the sample rate) must hold, "
+            f"not fmin = {self.fmin:g}, fmax = {self.fmax:g}",
+        )
+        _require(
+            self.window in ("hann", "hamming"),
+            f"window must be hann or hamming, not {self.window!r}",
+        )
+        _require(
+            self.mel_scale in ("htk", "slaney"),
+            f"mel_scale must be htk or slaney, not {self.mel_scale!r}",
+        )
+        _require(
+            (self.log, self.power) in (("ln", 1), ("ln", 2), ("db", 1)),
+            f"log must be ln, or db with power 1, not {self.log!r} with power {self.power}",
+        )
+        _require(self.floor > 0, f"floor must be positive, not {self.floor}")
+        _require(
+            self.channel == "mean" or self.channel.isdecimal(),
+            f"channel must be 'mean' or a channel number from 0, not {self.channel!r}",
+        )
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return self.sample_rate / self.hop_length
+
+    def n_frames(self, n_samples: int) -> int:
+        """Return the number of centred frames of a clip: ceil(samples / hop)."""
+        return -(-n_samples // self.hop_length)
+
+    def with_overrides(self, **values: Any) -> Self:
+        """Return a copy with the values that are not None, e.g. from the command line.
+
+        A sample rate that lowers the Nyquist frequency takes an `fmax` that was not given with it.
+        """
+        given = {k: v for k, v in values.items() if v is not None}
+        rate = given.get("sample_rate", self.sample_rate)
+        given.setdefault("fmax", min(self.fmax, rate / 2))
+        if "n_fft" in given and "win_length" not in given:
+            given["win_length"] = given["n_fft"]
+        return dataclasses.replace(self, **given)
+
+
+FEATURE_PRESETS: dict[str, FeatureConfig] = {
+    # 400 frames x 64 mels for 10 s. The paper states the shape only; the rate and the window are
+    # ours, since the reference system never published its feature extraction.
+    "dcase2017": FeatureConfig(),
+    # 864 frames x 64 mels for 10 s, as in the DCASE 2019 task 4 baseline, except for its
+    # top_db = 80, which makes every frame depend on the loudest one of its clip.
+    "dcase2019": FeatureConfig(
+        sample_rate=44_100,
+        n_fft=2048,
+        win_length=2048,
+        hop_length=511,
+        fmax=22_050.0,
+        window="hamming",
+        mel_scale="slaney",
+        power=1,
+        log="db",
+        floor=1e-5,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ArchitectureConfig:
+    """The shape of a CRNN: convolutional blocks, then bidirectional GRU layers."""
+
+    channels: tuple[int, ...] = (32, 64, 128)
+    kernels: tuple[int, ...] = (5, 5, 5)  # square, odd
+    pools: tuple[tuple[int, int], ...] = ((1, 2), (2, 2), (2, 2))  # (time, frequency)
+    gru_units: int = 100  # per direction
+    gru_layers: int = 2
+    dropout: float = 0.0  # before every layer but the first
+
+    def __post_init__(self) -> None:
+        _require(
+            0 < len(self.channels) == len(self.kernels) == len(self.pools),
+            "channels, kernels and pools must name the same number of blocks",
+        )
+        _require(all(k % 2 == 1 for k in self.kernels), f"kernels must be odd, not {self.kernels}")
+        _require(min(self.gru_units, self.gru_layers) > 0, "the GRU needs units and layers")
+        _require(0 <= self.dropout < 1, f"dropout must be in [0, 1), not {self.dropout}")
+
+    @property
+    def time_pooling(self) -> int:
+        """Feature frames that become one output frame."""
+        return math.prod(time for time, _ in self.pools)
+
+
+ARCHITECTURES: dict[str, ArchitectureConfig] = {
+    "dcase2017": ArchitectureConfig(),
+    "small": ArchitectureConfig(channels=(16, 32, 64), gru_units=64),
+}
+
+
+@dataclass(frozen=True)
+class PoolingConfig:
+    """A pooling by name, with its options; both are checked where the pooling is made."""
+
+    name: str = "power"
+    options: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``NAME[:key=value,...]``, e.g. ``power:init=1,max=20,lambda=1e-4``."""
+        name, _, rest = text.partition(":")
+        options: dict[str, float] = {}
+        for item in filter(None, rest.split(",")):
+            key, equals, value = item.partition("=")
+            try:
+                number = float(value)
+            except ValueError:
+                number = math.nan
+            _require(
+                bool(equals) and math.isfinite(number),
+                f"pooling option {item!r} of {text!r} is not key=number",
+            )
+            _require(key not in options, f"pooling option {key!r} is given twice in {text!r}")
+            options[key] = number
+        return cls(name, options)
+
+    def __str__(self) -> str:
+        """Return the text that `parse` reads back."""
+        options = ",".join(f"{key}={value:g}" for key, value in self.options.items())
+        return f"{self.name}:{options}" if options else self.name
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a network is trained from weak labels."""
+
+    method: str = "weak"
+    pooling: str = "power"  # NAME[:key=value,...]
+    arch: str = "dcase2017"  # a name in ARCHITECTURES
+    epochs: int = 50
+    steps_per_epoch: int = 0  # 0: ceil(clips / batch_size)
+    batch_size: int = 32  # clips
+    balance: str = "classes"  # or "none"
+    lr: float = 1e-3  # Adam
+    pooling_lr: float = 0.0  # learning rate of the pooling's own parameters; 0: the same as lr
+    schedule: str = "plateau"  # halve the rate when the validation loss stalls; or "constant"
+    plateau_patience: int = 5  # epochs without a lower validation loss before the rate halves
+    time_shift: float = 0.0  # standard deviation of a random shift in time, feature frames
+    seed: int = 0
+    amp: str = "off"  # or "bf16", "fp16"
+    select_by: str = "clip_f1"  # or "loss", "event_f1" (needs strong validation labels)
+    patience: int = 0  # epochs without a better validation score before training stops; 0: never
+    validation_fraction: float = 0.1  # of the training clips, where no validation labels are given
+    save_every: float = 10.0  # minutes between checkpoints inside an epoch
+
+    def __post_init__(self) -> None:
+        _require_finite(self)
+        for name in ("epochs", "batch_size", "plateau_patience"):
+            value = getattr(self, name)
+            _require(value >= 1, f"{name} must be at least 1, not {value}")
+        for name in ("steps_per_epoch", "patience", "time_shift", "pooling_lr", "seed"):
+            value = getattr(self, name)
+            _require(value >= 0, f"{name} must not be negative, but is {value}")
+        _require(self.lr > 0, f"lr must be positive, not {self.lr}")
+        _require(self.save_every > 0, f"save_every must be positive, not {self.save_every}")
+        _require(self.seed < 2**63, f"seed must be under 2**63, not {self.seed}")
+        _require(
+            0 < self.validation_fraction < 1,
+            f"validation_fraction must be in (0, 1), not {self.validation_fraction}",
+        )
+        choices = {
+            "method": ("weak",),
+            "balance": ("classes", "none"),
+            "schedule": ("plateau", "constant"),
+            "amp": ("off", "bf16", "fp16"),
+            "select_by": ("clip_f1", "event_f1", "loss"),
+        }
+        for name, valid in choices.items():
+            value = getattr(self, name)
+            _require(value in valid, f"{name} must be one of {', '.join(valid)}, not {value!r}")
+        lookup(ARCHITECTURES, self.arch, "architecture")
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """How frame scores become events; one threshold and one window for each class."""
+
+    thresholds: tuple[float, ...]  # a frame is active where its score is above it
+    clip_thresholds: tuple[float, ...]  # a class is silenced unless its clip score is above it
+    windows: tuple[Seconds, ...]  # of the median filter; 0: none
+    gate: bool = True  # whether clip scores silence classes at all
+    min_duration: Seconds = 0.0  # shorter events are dropped, after merging
+    merge_gap: Seconds = 0.0  # events of one class at most this far apart become one
+
+    threshold: float = field(default=0.5, repr=False)  # what an untuned model uses
+    window: Seconds = field(default=0.3, repr=False)  # what an untuned model uses
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.thresholds), len(self.clip_thresholds), len(self.windows)}
+        _require(len(sizes) == 1, "thresholds, clip_thresholds and windows differ in length")
+        for name in ("thresholds", "clip_thresholds"):
+            for value in getattr(self, name):
+                _require(0 <= value <= 1, f"{name} must be in [0, 1], not {value}")
+        for value in (*self.windows, self.min_duration, self.merge_gap):
+            _require(
+                0 <= value < math.inf,
+                f"windows, min_duration and merge_gap must be seconds from 0 up, not {value}",
+            )
+
+    @classmethod
+    def default(cls, n_classes: int) -> Self:
+        """Return what an untuned model uses: one threshold and one window for every class."""
+        halves = (cls.threshold,) * n_classes
+        return cls(halves, halves, (cls.window,) * n_classes)
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """How long recordings are cut for the network."""
+
+    window: Seconds = 10.0  # longer clips are cut into overlapping windows of this length
+    overlap: float = 0.5  # of one window with the next, in [0, 1)
+    batch_size: int = 8  # windows at a time
+
+    def __post_init__(self) -> None:
+        _require(0 < self.window < math.inf, f"window must be positive, not {self.window}")
+        _require(0 <= self.overlap < 1, f"overlap must be in [0, 1), not {self.overlap}")
+        _require(self.batch_size >= 1, f"batch_size must be at least 1, not {self.batch_size}")
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """The grid on which frame thresholds and median windows are searched."""
+
+    thresholds: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(1, 20))
+    windows: tuple[Seconds, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
+    duration_ratio: float = 1 / 3  # window over mean event duration, where only durations are known
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Tolerances and conventions of the metrics."""
+
+    collar: Seconds = 0.2  # tolerance on onsets; at least this on offsets
+    offset_ratio: float = 0.2  # tolerance on offsets as a share of the reference event's length
+    segment: Seconds = 1.0  # length of the cells of segment-based F1
+    engine: Literal["native", "sed_eval"] = "native"
+    compat: Literal["", "dcase"] = ""  # "dcase": sed_eval's rules for undefined classes
+
+    def __post_init__(self) -> None:
+        _require_finite(self)
+        _require(self.collar >= 0, f"collar must not be negative, but is {self.collar}")
+        _require(self.offset_ratio >= 0, f"offset_ratio is negative: {self.offset_ratio}")
+        _require(self.segment > 0, f"segment must be positive, not {self.segment}")
+        _require(self.engine in ("native", "sed_eval"), f"unknown engine {self.engine!r}")
+        _require(self.compat in ("", "dcase"), f"unknown compat {self.compat!r}; only 'dcase'")

@@ -1,0 +1,78 @@
+"""Every error that sedtool raises on purpose, and the exit code each one ends a command with.
+
+::
+
+    SedtoolError
+    ├── ConfigError            2   an option, a recipe key or a preset is wrong
+    ├── LabelError             2   a label file cannot be read as it stands, or names unknown clips
+    ├── OutputExistsError      2   a complete output is there already and --overwrite was not given
+    ├── AudioError             3   one audio file cannot be used (the run goes on without it)
+    ├── InputsFailedError      3   the run finished, but some inputs failed
+    ├── NothingUsableError     4   no input matched, or every input failed
+    ├── ArtifactError          5   a file sedtool wrote is damaged, foreign, or does not fit another
+    ├── ResourceError          6   the disk is full, a device is missing
+    └── DivergedError          8   the training loss is not finite
+
+Each message says what is wrong, where, and what to do about it, in one line. The library raises;
+only `sedtool.cli` prints and exits. Anything else that escapes is a bug, and ends with exit code 1.
+"""
+
+
+class SedtoolError(Exception):
+    """Base of all errors a user can cause; `exit_code` is the exit status of the command."""
+
+    exit_code = 1
+
+
+class ConfigError(SedtoolError):
+    """An option, a configuration key or a preset name is unknown, ill-typed or out of range."""
+
+    exit_code = 2
+
+
+class LabelError(SedtoolError):
+    """A label file cannot be read as it stands, or its names and labels match nothing."""
+
+    exit_code = 2
+
+
+class OutputExistsError(SedtoolError):
+    """A complete output exists and overwriting was not asked for."""
+
+    exit_code = 2
+
+
+class AudioError(SedtoolError):
+    """One audio file cannot be used."""
+
+    exit_code = 3
+
+
+class InputsFailedError(SedtoolError):
+    """The run finished and its outputs are complete, but some inputs could not be used."""
+
+    exit_code = 3
+
+
+class NothingUsableError(SedtoolError):
+    """No input matched, or every one failed; no output was written."""
+
+    exit_code = 4
+
+
+class ArtifactError(SedtoolError):
+    """A features, scores or model file is damaged, foreign, or does not fit another one."""
+
+    exit_code = 5
+
+
+class ResourceError(SedtoolError):
+    """The machine ran out of something: disk, memory, a device that is not there."""
+
+    exit_code = 6
+
+
+class DivergedError(SedtoolError):
+    """The training loss is not finite; the best model so far is intact."""
+
+    exit_code = 8
