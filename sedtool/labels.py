@@ -14,7 +14,7 @@ without a header line are taken. Times are seconds.
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
@@ -31,6 +31,7 @@ __all__ = [
     "read_durations",
     "read_events",
     "read_names",
+    "read_thresholds",
     "read_vocabulary",
     "read_weak",
     "write_events",
@@ -72,6 +73,11 @@ class StrongLabels:
                 heard[event.name].add(event.label)
         return {name: tuple(sorted(labels)) for name, labels in heard.items()}
 
+    def renamed(self, names: Mapping[str, str]) -> "StrongLabels":
+        """Return the labels under other clip names; clips that `names` lacks are left out."""
+        events = [replace(e, name=names[e.name]) for e in self.events if e.name in names]
+        return StrongLabels(events, tuple(names[n] for n in self.names if n in names))
+
 
 class Vocabulary:
     """An ordered list of class names, and the only code that splits a joined label field.
@@ -105,6 +111,14 @@ class Vocabulary:
         if label not in self._index:
             raise LabelError(f"unknown label {label!r}{self._suggestion(label)}")
         return self._index[label]
+
+    def require(self, labels: Iterable[str], where: Path) -> None:
+        """Raise a LabelError that names the file `where` unless all labels are classes."""
+        for label in labels:
+            try:
+                self.index(label)
+            except LabelError as error:
+                raise LabelError(f"{where}: {error}") from None
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the labels that are joined by commas in `text`, each once, in order."""
@@ -165,7 +179,7 @@ class NameIndex:
         self.by_basename += 1
         return candidates[0]
 
-    def resolve(self, names: Iterable[str], where: Path) -> tuple[dict[str, str], list[str]]:
+    def resolve(self, names: Iterable[str], where: Path | str) -> tuple[dict[str, str], list[str]]:
         """Map `names` of the label file `where` to indexed names; also return the missing ones.
 
         Raises
@@ -276,6 +290,16 @@ def read_durations(path: Path) -> dict[str, float]:
     return durations
 
 
+def read_thresholds(path: Path) -> dict[str, float]:
+    """Read ``event_label threshold``; a class named twice is an error."""
+    thresholds: dict[str, float] = {}
+    for where, row in _rows(path, ("event_label", "threshold")):
+        if row["event_label"] in thresholds:
+            raise LabelError(f"{where}: {row['event_label']!r} has a threshold already")
+        thresholds[row["event_label"]] = _number(row["threshold"], where)
+    return thresholds
+
+
 def format_events(events: Iterable[Event], confidence: bool = False, header: bool = True) -> str:
     """Return events as DCASE TSV, sorted by file, then onset; three decimals, no zero length."""
     columns = (*STRONG_COLUMNS, "confidence") if confidence else STRONG_COLUMNS
@@ -335,14 +359,14 @@ def _rows(
         cells = [cell.strip(" ") for cell in line.split("\t")]
         if header is None:
             header = _header(cells, columns, optional, where)
-            if "filename" in cells:
+            if columns[0] in cells:
                 continue
         cells += [""] * (len(columns) - len(cells))  # trailing tabs of empty cells get lost
         if len(cells) > len(header):
             raise LabelError(f"{where}: {len(cells)} columns where {len(header)} are expected")
         row = dict(zip(header, cells, strict=False))
-        if not row["filename"]:
-            raise LabelError(f"{where}: the filename is empty")
+        if not row[columns[0]]:
+            raise LabelError(f"{where}: the {columns[0]} is empty")
         yield where, row
 
 
@@ -350,7 +374,7 @@ def _header(
     cells: list[str], columns: tuple[str, ...], optional: tuple[str, ...], where: str
 ) -> list[str]:
     """Return the column names that a file's first row gives, or those of a file without header."""
-    if "filename" in cells:
+    if columns[0] in cells:
         missing = [column for column in columns if column not in cells]
         if missing:
             raise LabelError(f"{where}: no column {missing[0]!r}; the columns are {cells}")
