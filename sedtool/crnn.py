@@ -1,0 +1,186 @@
+"""The network: log-mel features (B, T, F) -> frame logits (B, T', K) and clip log-probabilities.
+
+Convolutional blocks, then bidirectional GRU layers, then one linear layer, then a pooling. Clips
+shorter than their batch are padded; in evaluation padding changes nothing: it is zeroed before
+every convolution (which pads with zeros itself), and the GRU runs over the valid frames alone.
+
+Axis letters: B clips, C channels, T frames, F mel bands, K classes, H hidden size.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from sedtool.config import ArchitectureConfig, PoolingConfig
+from sedtool.pooling import make_pooling
+
+__all__ = ["CRNN", "Detector", "Output", "frame_mask", "pooled_length"]
+
+
+class Output(NamedTuple):
+    """What a detector says about a batch; T' is the number of output frames."""
+
+    logits: Tensor  # (B, T', K), of frames; meaningless where `mask` is False
+    mask: Tensor  # (B, T'), True on the frames of the clip
+    log_y: Tensor  # (B, K), log of the clip probability
+    log_not_y: Tensor  # (B, K), log of one minus it
+
+
+def pooled_length(length: Tensor | int, pools: tuple[tuple[int, int], ...]) -> Tensor | int:
+    """Return the output frames of `length` feature frames: every pooling rounds up."""
+    for time, _ in pools:
+        length = -(-length // time)
+    return length
+
+
+def frame_mask(lengths: Tensor, n_frames: int) -> Tensor:
+    """Return a mask (B, T), True on the first ``lengths[b]`` frames of clip b."""
+    return torch.arange(n_frames, device=lengths.device) < lengths[:, None]
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm, max pooling, ReLU.
+
+    Pooling before ReLU is the same function with identical gradients, and does less work.
+    """
+
+    def __init__(self, n_in: int, n_out: int, kernel: int, pool: tuple[int, int]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2)
+        self.norm = nn.BatchNorm2d(n_out)
+        # ceil_mode: the last frames of a clip count even where they do not fill a window.
+        self.pool = nn.MaxPool2d(pool, ceil_mode=True)
+        nn.init.xavier_uniform_(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
+        """Map (B, C, T, F) to (B, C', T', F'); `padding` (B, 1, T, 1) is True beyond the clips."""
+        x = self.norm(self.conv(x))
+        if padding is not None:
+            x = x.masked_fill(padding, -torch.inf)  # loses every max, and ReLU makes it 0
+        return F.relu(self.pool(x))
+
+
+class CRNN(nn.Module):
+    """Features (B, T, F) -> frame logits (B, T', K) and the hidden states (B, T', H) behind them.
+
+    Parameters
+    ----------
+    config
+        Channels, kernels, pools and GRU sizes.
+    n_mels
+        Mel bands, F.
+    n_classes
+        Event classes, K.
+
+    References
+    ----------
+    Y. Wang, J. Li, F. Metze, ICASSP 2019 (three blocks, one GRU); the batch norms and the second
+    GRU layer are the power-pooling paper's. Xavier-uniform convolutions and linear layers,
+    orthogonal GRU weights, zero biases.
+    """
+
+    def __init__(self, config: ArchitectureConfig, n_mels: int, n_classes: int) -> None:
+        super().__init__()
+        self.pools = config.pools
+        channels = (1, *config.channels)
+        self.blocks = nn.ModuleList(
+            ConvBlock(n_in, n_out, kernel, pool)
+            for n_in, n_out, kernel, pool in zip(
+                channels, channels[1:], config.kernels, config.pools, strict=False
+            )
+        )
+        bands = n_mels
+        for _, frequency in config.pools:
+            bands = -(-bands // frequency)
+        self.dropout = nn.Dropout(config.dropout)
+        self.gru = nn.GRU(
+            channels[-1] * bands,
+            config.gru_units,
+            config.gru_layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=config.dropout if config.gru_layers > 1 else 0.0,
+        )
+        for name, parameter in self.gru.named_parameters():
+            (nn.init.orthogonal_ if "weight" in name else nn.init.zeros_)(parameter)
+        self.hidden_size = 2 * config.gru_units
+        self.classify = nn.Linear(self.hidden_size, n_classes)
+        nn.init.xavier_uniform_(self.classify.weight)
+        nn.init.zeros_(self.classify.bias)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the network; `lengths` (B,) counts the valid frames of each clip."""
+        padded = bool((lengths < features.shape[1]).any())
+        x = features[:, None]  # (B, 1, T, F)
+        if x.device.type == "cpu":
+            x = x.contiguous(memory_format=torch.channels_last)
+        if padded:
+            x = x.masked_fill(_padding(lengths, x), 0.0)
+        for index, block in enumerate(self.blocks):
+            x = block(self.dropout(x) if index else x, _padding(lengths, x) if padded else None)
+            lengths = pooled_length(lengths, (self.pools[index],))  # type: ignore[assignment]
+        x = x.permute(0, 2, 1, 3).flatten(2)  # (B, C, T', F') -> (B, T', C*F')
+        hidden = self.dropout(self._recur(self.dropout(x), lengths, padded))
+        return self.classify(hidden), hidden
+
+    def _recur(self, x: Tensor, lengths: Tensor, padded: bool) -> Tensor:
+        """Run the GRU over (B, T', C*F'), backwards from the last valid frame of each clip."""
+        if not padded:
+            hidden: Tensor = self.gru(x)[0]
+            return hidden
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        hidden, _ = pad_packed_sequence(
+            self.gru(packed)[0], batch_first=True, total_length=x.shape[1]
+        )
+        return hidden
+
+
+def _padding(lengths: Tensor, x: Tensor) -> Tensor:
+    """Return (B, 1, T, 1), True beyond the end of each clip of x (B, C, T, F)."""
+    return ~frame_mask(lengths, x.shape[2])[:, None, :, None]
+
+
+class Detector(nn.Module):
+    """Normalisation, network and pooling: everything with weights, trained and saved as one.
+
+    Parameters
+    ----------
+    config, n_mels, n_classes
+        As for `CRNN`.
+    pooling
+        Name and options of the pooling.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, config: ArchitectureConfig, pooling: PoolingConfig, n_mels: int, n_classes: int
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_mels))
+        self.register_buffer("std", torch.ones(n_mels))
+        self.crnn = CRNN(config, n_mels, n_classes)
+        self.pooling = make_pooling(pooling, n_classes, self.crnn.hidden_size)
+        if torch.get_default_device().type == "cpu":
+            self.crnn.to(memory_format=torch.channels_last)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Output:
+        """Detect events in a padded batch.
+
+        Parameters
+        ----------
+        features
+            Log-mel features, shape (B, T, F), any float type.
+        lengths
+            Valid frames of each clip, shape (B,), each at least 1.
+        """
+        x = (features.to(self.mean.dtype) - self.mean) / self.std
+        logits, hidden = self.crnn(x, lengths)
+        mask = frame_mask(pooled_length(lengths, self.crnn.pools), logits.shape[1])  # type: ignore[arg-type]
+        log_y, log_not_y = self.pooling(logits, hidden, mask)
+        return Output(logits, mask, log_y, log_not_y)

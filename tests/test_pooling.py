@@ -1,0 +1,308 @@
+"""Every pooling maps frame logits (B, T, K) to clip log-probabilities (B, K)."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from sedtool.config import PoolingConfig
+from sedtool.errors import ConfigError
+from sedtool.pooling import (
+    POOLINGS,
+    AttentionPooling,
+    AutoPooling,
+    AveragePooling,
+    ExponentialPooling,
+    LinearPooling,
+    MaxPooling,
+    PowerPooling,
+    clip_loss,
+    make_pooling,
+)
+
+B, T, K, H = 2, 7, 3, 5
+LOGITS = 3 * torch.randn(B, T, K, generator=torch.Generator().manual_seed(0))
+HIDDEN = torch.randn(B, T, H, generator=torch.Generator().manual_seed(1))
+MASK = torch.arange(T) < torch.tensor([[T], [4]])  # (B, T): a whole clip and a short one
+EVERY = sorted(POOLINGS)
+
+
+def build(name, dtype=torch.float32):
+    """Return a pooling whose parameters, if any, differ between classes."""
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        pool = POOLINGS[name](K, H)
+        for parameter in pool.parameters():
+            torch.nn.init.uniform_(parameter, 0.3, 3.0)
+    return pool.to(dtype)
+
+
+def oracle(name, pool, logits, hidden, mask):
+    """Pool one clip after another in numpy float64, by the definition Σ w y / Σ w."""
+    logits, hidden = logits.double().numpy(), hidden.double().numpy()
+    parameters = {n: p.detach().double().numpy() for n, p in pool.named_parameters()}
+    pooled = np.empty((len(logits), logits.shape[2]))
+    for b in range(len(logits)):
+        z, h = logits[b][mask[b].numpy()], hidden[b][mask[b].numpy()]
+        y = 1 / (1 + np.exp(-z))
+        if name == "max":
+            pooled[b] = y.max(axis=0)
+            continue
+        w = {
+            "average": lambda y, h: np.ones_like(y),
+            "linear": lambda y, h: y,
+            "exponential": lambda y, h: np.exp(y),
+            "power": lambda y, h: y ** parameters["n"],
+            "attention": lambda y, h: np.exp(
+                h @ parameters["attention.weight"].T + parameters["attention.bias"]
+            ),
+        }.get(name, lambda y, h: np.exp(parameters["alpha"] * y))(y, h)
+        pooled[b] = (w * y).sum(axis=0) / w.sum(axis=0)
+    return torch.from_numpy(pooled)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_values_agree_with_an_independent_float64_computation(name):
+    pool = build(name)
+    log_y, log_not_y = pool(LOGITS, HIDDEN, MASK)
+    expected = oracle(name, pool, LOGITS, HIDDEN, MASK)
+    assert_close(log_y.double(), expected.log(), rtol=1e-5, atol=1e-6)
+    assert_close(log_not_y.double(), (1 - expected).log(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_gradients_agree_with_finite_differences_of_the_oracle(name):
+    pool = build(name, torch.float64)
+    logits, hidden = LOGITS.double().requires_grad_(), HIDDEN.double()
+    pool(logits, hidden, MASK)[0].exp().sum().backward()
+    step = 1e-5
+    for index in [(0, 0, 0), (0, 3, 1), (1, 2, 2), (1, 6, 0)]:
+        up, down = logits.detach().clone(), logits.detach().clone()
+        up[index] += step
+        down[index] -= step
+        difference = oracle(name, pool, up, hidden, MASK) - oracle(name, pool, down, hidden, MASK)
+        assert logits.grad[index].item() == pytest.approx(
+            difference.sum().item() / (2 * step), abs=1e-8
+        )
+
+
+def gradient_by_probability(pool, y):
+    """Return dy_c / dy_t (T,) of one clip with frame probabilities y (T,)."""
+    y = y.double().requires_grad_()
+    log_y, _ = pool(y.logit()[None, :, None], torch.zeros(1, len(y), 0))
+    log_y.exp().sum().backward()
+    return y.grad, log_y.exp().item()
+
+
+def test_gradient_of_linear_pooling_is_equation_3():
+    y = torch.tensor([0.9, 0.5, 0.3, 0.1], dtype=torch.float64)
+    gradient, y_c = gradient_by_probability(LinearPooling(1, 0), y)
+    assert_close(gradient, (2 * y - y_c) / y.sum())
+
+
+@pytest.mark.parametrize("n", [0.0, 0.337, 1.0, 3.0, 10.0])
+def test_gradient_of_power_pooling_is_equation_5(n):
+    y = torch.tensor([0.9, 0.5, 0.3, 0.1], dtype=torch.float64)
+    gradient, y_c = gradient_by_probability(PowerPooling(1, init=n).double(), y)
+    assert_close(gradient, ((n + 1) * y**n - n * y ** (n - 1) * y_c) / (y**n).sum())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    y=st.lists(st.floats(0.01, 0.99), min_size=2, max_size=20),
+    n=st.floats(0.05, 8.0),
+)
+def test_table_1_a_frame_is_pushed_up_exactly_where_it_is_above_theta_times_the_clip(y, n):
+    y = torch.tensor(y, dtype=torch.float64)
+    gradient, y_c = gradient_by_probability(PowerPooling(1, init=n).double(), y)
+    threshold = n / (n + 1) * y_c
+    clear = (y - threshold).abs() > 1e-5
+    assert torch.equal((gradient > 0)[clear], (y > threshold)[clear])
+
+
+def test_learned_theta_is_the_threshold_of_the_gradient():
+    pool = PowerPooling(2)
+    pool.n.data = torch.tensor([1.0, 3.0])
+    assert pool.learned() == {"n": [1.0, 3.0], "theta": [0.5, 0.75]}
+
+
+def test_power_zero_is_average():
+    assert_close(
+        PowerPooling(K, init=0)(LOGITS, mask=MASK), AveragePooling(K, 0)(LOGITS, mask=MASK)
+    )
+
+
+def test_power_one_is_linear():
+    assert_close(PowerPooling(K, init=1)(LOGITS, mask=MASK), LinearPooling(K, 0)(LOGITS, mask=MASK))
+
+
+def test_power_tends_to_max():
+    power = PowerPooling(K, init=1e4, max_=1e4)
+    assert_close(power(LOGITS, mask=MASK), MaxPooling(K, 0)(LOGITS, mask=MASK))
+
+
+def test_auto_pooling_spans_average_exponential_and_max():
+    for alpha, other in [(0.0, AveragePooling), (1.0, ExponentialPooling), (1e6, MaxPooling)]:
+        auto = AutoPooling(K, 0, init=alpha)
+        assert_close(auto(LOGITS, mask=MASK), other(K, 0)(LOGITS, mask=MASK))
+
+
+def test_max_pooling_shares_the_gradient_between_frames_that_tie():
+    logits = torch.tensor([[[2.0], [2.0], [1.0]]], requires_grad=True)
+    MaxPooling(1, 0)(logits)[0].sum().backward()
+    assert logits.grad[0, 0] == logits.grad[0, 1] > 0
+    assert logits.grad[0, 2] == 0
+
+
+@pytest.mark.parametrize("padding", [0.0, 9.0, -9.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("name", EVERY)
+def test_padding_frames_do_not_change_values_or_gradients(name, padding):
+    results = []
+    for extra in (0, 4):
+        pool = build(name)
+        logits = torch.cat([LOGITS, torch.full((B, extra, K), padding)], dim=1)
+        logits = logits.masked_fill(~torch.nn.functional.pad(MASK, (0, extra))[..., None], padding)
+        hidden = torch.cat([HIDDEN, torch.full((B, extra, H), padding)], dim=1).requires_grad_()
+        logits.requires_grad_()
+        mask = torch.nn.functional.pad(MASK, (0, extra))
+        log_y, log_not_y = pool(logits, hidden, mask)
+        (log_y.sum() + 0.5 * log_not_y.sum()).backward()
+        grads = [parameter.grad for parameter in pool.parameters()]
+        results.append((log_y, log_not_y, logits.grad[:, :T], *grads))
+        assert not logits.grad[~mask].any()
+    assert_close(results[0], results[1])
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_clip_alone_scores_as_it_does_in_a_batch(name):
+    pool = build(name)
+    alone = pool(LOGITS[1:, :4], HIDDEN[1:, :4])
+    assert_close(alone, tuple(out[1:] for out in pool(LOGITS, HIDDEN, MASK)))
+
+
+@pytest.mark.parametrize("name", [n for n in EVERY if n != "attention"])
+def test_permuting_classes_permutes_the_result(name):
+    pool, permuted = build(name), build(name)
+    order = torch.tensor([2, 0, 1])
+    for parameter in permuted.parameters():
+        parameter.data = parameter.data[order]
+    expected = tuple(out[:, order] for out in pool(LOGITS, HIDDEN, MASK))
+    assert_close(permuted(LOGITS[..., order], HIDDEN, MASK), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("target", [0.0, 1.0])
+@pytest.mark.parametrize("scale", [1.0, 1e2, 1e4, 1e30])
+@pytest.mark.parametrize("name", EVERY)
+def test_loss_and_gradients_are_finite_for_any_logits(name, scale, target, dtype):
+    scale = min(scale, torch.finfo(dtype).max)
+    pool = build(name)
+    signs = torch.tensor([1.0, -1.0, 0.0, -1.0, 1.0, -0.5, 1e-3])
+    logits = (scale * signs[None, :, None]).expand(B, T, K).to(dtype).clone().requires_grad_()
+    hidden = (HIDDEN * min(scale, 1e3)).to(dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype != torch.float32):
+        log_y, log_not_y = pool(logits, hidden, MASK)
+    loss = clip_loss(log_y, log_not_y, torch.full((B, K), target)) + pool.penalty()
+    loss.backward()
+    assert log_y.dtype == torch.float32
+    assert loss.isfinite()
+    assert logits.grad.isfinite().all()
+    for parameter in pool.parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    name=st.sampled_from([n for n in EVERY if n != "attention"]),
+    centre=st.floats(-100, 100),
+    spread=st.floats(0, 60),
+    seed=st.integers(0, 2**31),
+)
+def test_the_two_log_probabilities_are_of_complementary_events(name, centre, spread, seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = centre + spread * torch.randn(1, 30, K, generator=generator, dtype=torch.float64)
+    log_y, log_not_y = build(name, torch.float64)(logits)
+    assert_close(log_y.exp() + log_not_y.exp(), torch.ones(1, K, dtype=torch.float64))
+    assert (log_y <= 1e-12).all()
+
+
+def test_clip_loss_is_binary_cross_entropy():
+    y = torch.tensor([[0.9, 0.2], [0.4, 0.7]], dtype=torch.float64)
+    target = torch.tensor([[1.0, 0.0], [0.0, 0.3]], dtype=torch.float64)
+    expected = torch.nn.functional.binary_cross_entropy(y, target)
+    assert_close(clip_loss(y.log(), (1 - y).log(), target), expected)
+
+
+def test_a_clip_without_a_valid_frame_is_an_error():
+    empty = MASK.clone()
+    empty[1] = False
+    with pytest.raises(ValueError, match="no valid frame"):
+        AveragePooling(K, 0)(LOGITS, mask=empty)
+    with pytest.raises(ValueError, match="no valid frame"):
+        AveragePooling(K, 0)(LOGITS[:, :0])
+
+
+def test_attention_without_hidden_states_says_what_it_needs():
+    with pytest.raises(ValueError, match="hidden states of size 5, got 0"):
+        AttentionPooling(K, H)(LOGITS)
+
+
+@pytest.mark.parametrize(
+    ("text", "penalty"), [("power:lambda=0.5,init=2", 0.5 * 3 * 4), ("rap:lambda=0.5,init=-2", 6.0)]
+)
+def test_penalty_is_lambda_times_the_sum_of_squares(text, penalty):
+    pool = make_pooling(PoolingConfig.parse(text), K, H)
+    assert pool.penalty().item() == pytest.approx(penalty)
+
+
+@pytest.mark.parametrize(
+    ("text", "bounds"), [("power:max=5", (0.0, 5.0)), ("cap:max=4.6", (0.0, 4.6))]
+)
+def test_projection_returns_a_parameter_to_its_range_where_it_still_learns(text, bounds):
+    pool = make_pooling(PoolingConfig.parse(text), K, H)
+    (parameter,) = pool.parameters()
+    parameter.data = torch.tensor([-1.0, 2.0, 99.0])
+    pool.project_()
+    assert parameter.tolist() == pytest.approx([bounds[0], 2.0, bounds[1]])
+    pool(LOGITS, HIDDEN)[0].sum().backward()
+    assert (parameter.grad != 0).all()
+
+
+def test_average_exponential_and_auto_have_unbounded_or_no_parameters():
+    pool = AutoPooling(K, H, init=-3.0)
+    pool.project_()
+    assert pool.learned() == {"alpha": [-3.0] * K}
+
+
+def test_options_are_read_by_their_names_on_the_command_line():
+    pool = make_pooling(PoolingConfig.parse("power:init=2,max=7,lambda=1e-3"), K, H)
+    assert (pool.n.tolist(), pool.max, pool.lambda_) == ([2.0] * K, 7.0, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pwoer", "unknown pooling 'pwoer'; one of: attention, auto"),
+        ("power:innit=1", "no option 'innit'; it has: init, max, lambda"),
+        ("linear:init=1", "no option 'init'; it has: none"),
+        ("power:init=-1", "0 <= init <= max"),
+        ("power:init=30", "0 <= init <= max"),
+        ("power:lambda=-1", "must not be negative"),
+        ("power:init=x", "is not key=number"),
+        ("power:init=1,init=2", "given twice"),
+        ("power:init=nan", "is not key=number"),
+    ],
+)
+def test_a_wrong_pooling_or_option_names_the_valid_ones(text, message):
+    with pytest.raises(ConfigError, match=message):
+        make_pooling(PoolingConfig.parse(text), K, H)
+
+
+def test_building_a_pooling_in_every_registered_form_gives_its_own_class():
+    for name, cls in POOLINGS.items():
+        assert type(make_pooling(PoolingConfig(name), K, H)) is cls
+        assert copy.deepcopy(make_pooling(PoolingConfig(name), K, H)).penalty() >= 0
