@@ -7,19 +7,29 @@ regular file (``/dev/stdout``, a FIFO) are written directly; symbolic links are 
 
 import contextlib
 import errno
+import glob
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from sedtool.errors import OutputExistsError, ResourceError
 
-__all__ = ["open_atomic", "refuse_existing", "resource_errors", "write_bytes", "write_text"]
+__all__ = [
+    "open_atomic",
+    "refuse_existing",
+    "remove_leftovers",
+    "resource_errors",
+    "write_bytes",
+    "write_failures",
+    "write_text",
+]
 
 _RESOURCE_ERRNO = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would be larger than is allowed",
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.EROFS: "the file system is read-only",
@@ -87,6 +97,29 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a whole UTF-8 file at once, line ends as given."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def write_failures(output: Path | None, failures: Sequence[tuple[str, str, str]]) -> Path | None:
+    """Write ``OUTPUT.failures.tsv`` (filename, stage, error), or remove it if nothing failed.
+
+    Returns its path; None if there is no output to stand beside, or nothing failed.
+    """
+    if output is None:
+        return None
+    path = output.with_name(output.name + ".failures.tsv")
+    if not failures:
+        path.unlink(missing_ok=True)
+        return None
+    rows = [("filename", "stage", "error"), *failures]
+    write_text(path, "".join("\t".join(row) + "\n" for row in rows))
+    return path
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of `path` left; only for one who has locked it."""
+    target = path.resolve()
+    for temporary in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        temporary.unlink(missing_ok=True)
 
 
 def _mode_of_a_new_file(target: Path) -> int:
