@@ -1,0 +1,239 @@
+"""An HDF5 file of the flat layout -> arrays, or an ArtifactError.
+
+The file may come from a stranger. Only the names of the layout may be in it, each a hard link to a
+contiguous, unfiltered data set of the exact type, so that nothing is decoded, and nothing outside
+the file is opened. What a data set claims is checked against the file's size before it is read.
+"""
+
+import contextlib
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from sedtool.errors import ArtifactError
+from sedtool.store.layout import (
+    CHUNK_SIZE,
+    FORMAT_VERSION,
+    TEXT,
+    Layout,
+    block_digests,
+    tables_digest,
+)
+
+__all__ = ["Flat", "file_format", "is_hdf5", "open_flat"]
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_SUPERBLOCKS = (2, 3)  # the versions with checksums
+_MOST_TEXT = 2**20  # bytes of one attribute
+
+
+@dataclass(frozen=True)
+class Flat:
+    """An open file."""
+
+    attributes: dict[str, Any]  # str, int or float
+    tables: dict[str, Any]  # numpy array, or list of str
+    frames: npt.NDArray[Any]  # memory-mapped, (frames, width)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a data set lies in the file."""
+
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+def open_flat(path: Path, layout: Layout, verify: bool) -> Flat:
+    """Open a file; `verify` also checks the digests of the frames, and that all are finite.
+
+    Raises
+    ------
+    ArtifactError
+        Naming the file and what is wrong with it.
+    """
+    with _artifact_errors(path), path.open("rb", buffering=0) as stream:
+        return _open(stream, layout, verify)
+
+
+@contextlib.contextmanager
+def _artifact_errors(path: Path) -> Iterator[None]:
+    """Turn whatever is found wrong with a file into an ArtifactError that names it."""
+    try:
+        if path.exists() and not path.is_file():  # opening a FIFO would wait for ever
+            raise ArtifactError("not a regular file")
+        yield
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file") from error
+    # h5py turns what HDF5 finds wrong with a file into any of these.
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ArtifactError(f"{path}: damaged, or not made by sedtool ({reason})") from error
+
+
+def _open(stream: BinaryIO, layout: Layout, verify: bool) -> Flat:
+    if not _has_superblock(stream):
+        raise ArtifactError("not an HDF5 file that sedtool wrote")
+    size = stream.seek(0, io.SEEK_END)
+    with h5py.File(stream, "r") as file:
+        attributes = _attributes(file, layout)
+        _check_members(file, layout)
+        places = {
+            name: _place(file[name], name, kinds, rank, size)
+            for name, (kinds, rank) in layout.datasets().items()
+        }
+    big = places.pop(layout.frames)
+    arrays = {name: _read(stream, place) for name, place in places.items()}
+    if tables_digest(attributes, arrays, big.shape, big.dtype) != attributes["sha256"]:
+        raise ArtifactError("damaged: its tables do not match their digest; make it again")
+    tables: dict[str, Any] = {
+        name: [text.decode() for text in array.tolist()] if array.dtype.kind == "S" else array
+        for name, array in arrays.items()
+    }
+    if verify:
+        _verify(stream, big, tables[layout.digests])
+    if not big.shape[0]:
+        return Flat(attributes, tables, np.zeros(big.shape, big.dtype))
+    return Flat(attributes, tables, np.memmap(stream, big.dtype, "r", big.offset, big.shape))
+
+
+def is_hdf5(path: Path) -> bool:
+    """Return whether a file begins as the HDF5 files do that sedtool writes."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb", buffering=0) as stream:
+            return _has_superblock(stream)
+    except OSError:
+        return False
+
+
+def file_format(path: Path) -> str:
+    """Return which format a file says it has, e.g. ``sedtool-features``; see `open_flat`."""
+    with _artifact_errors(path), path.open("rb", buffering=0) as stream:
+        if not _has_superblock(stream):
+            raise ArtifactError("not an HDF5 file that sedtool wrote")
+        with h5py.File(stream, "r") as file:
+            return str(_attribute(file, "format", str))
+
+
+def _has_superblock(stream: BinaryIO) -> bool:
+    stream.seek(0)
+    head = stream.read(9)
+    return len(head) == 9 and head.startswith(_SIGNATURE) and head[8] in _SUPERBLOCKS
+
+
+def _attributes(file: h5py.File, layout: Layout) -> dict[str, Any]:
+    expected = layout.all_attributes()
+    if "format" not in file.attrs or "format_version" not in file.attrs:
+        raise ArtifactError("not a file that sedtool wrote: it has no format attribute")
+    found = {name: _attribute(file, name, expected[name]) for name in ("format", "format_version")}
+    if found["format"] != layout.format:
+        raise ArtifactError(f"its format is {found['format']!r}, not {layout.format!r}")
+    if found["format_version"] != FORMAT_VERSION:
+        raise ArtifactError(
+            f"its format_version is {found['format_version']}, and this sedtool reads "
+            f"{FORMAT_VERSION}; make it again, or use the sedtool that wrote it"
+        )
+    if set(file.attrs) != set(expected):
+        raise ArtifactError("damaged: attributes are missing or foreign")
+    return {name: _attribute(file, name, kind) for name, kind in expected.items()}
+
+
+def _attribute(file: h5py.File, name: str, kind: type) -> str | int | float:
+    attribute = file.attrs.get_id(name)
+    dtype = attribute.dtype
+    if attribute.shape != ():
+        raise ArtifactError(f"damaged: attribute {name} is not a single value")
+    if kind is not str:
+        if dtype != np.dtype({int: "<i8", float: "<f8"}[kind]):
+            raise ArtifactError(f"damaged: attribute {name} is of type {dtype}")
+        number: int | float = kind(file.attrs[name])
+        return number
+    text = h5py.check_string_dtype(dtype)
+    if text is None or text.length is None or text.length > _MOST_TEXT:
+        raise ArtifactError(f"damaged: attribute {name} is not a text of fixed length")
+    return bytes(file.attrs[name]).decode()
+
+
+def _check_members(file: h5py.File, layout: Layout) -> None:
+    """Check that the groups hold the names of the layout and nothing else, all by hard links."""
+    expected: dict[str, set[str]] = {"/": set()}
+    for name in layout.datasets():
+        group, _, leaf = name.rpartition("/")
+        expected.setdefault(group or "/", set()).add(leaf)
+        if group:
+            expected["/"].add(group.removeprefix("/"))
+    for group, names in expected.items():
+        links = file[group]
+        if not isinstance(links, h5py.Group) or len(links) != len(names) or set(links) != names:
+            raise ArtifactError(f"damaged: {group} holds other things than {sorted(names)}")
+        for name in names:
+            if not isinstance(links.get(name, getlink=True), h5py.HardLink):
+                raise ArtifactError(f"{group} has a link out of itself, {name!r}: not opened")
+
+
+def _place(dataset: Any, name: str, kinds: tuple[str, ...], rank: int, size: int) -> _Place:
+    """Check one data set against the layout and the file's size, and return where it is."""
+    if not isinstance(dataset, h5py.Dataset):
+        raise ArtifactError(f"damaged: {name} is not a data set")
+    plist = dataset.id.get_create_plist()
+    if plist.get_layout() != h5py.h5d.CONTIGUOUS or plist.get_external_count():
+        raise ArtifactError(f"{name} is not stored in one piece inside the file: not opened")
+    text = h5py.check_string_dtype(dataset.dtype)
+    kind = TEXT if text is not None and text.length is not None else dataset.dtype.str
+    if kind not in kinds:
+        raise ArtifactError(f"damaged: {name} is of type {dataset.dtype}, not {' or '.join(kinds)}")
+    if dataset.shape is None or len(dataset.shape) != rank:
+        raise ArtifactError(f"damaged: {name} has other than {rank} axes")
+    dtype = np.dtype(dataset.dtype.str)
+    n_bytes = math.prod(dataset.shape) * dtype.itemsize
+    offset = dataset.id.get_offset() if n_bytes else 0
+    if offset is None or offset + n_bytes > size:
+        raise ArtifactError(f"truncated: {name} would end behind the end of the file")
+    return _Place(offset, dtype, dataset.shape)
+
+
+def _read(stream: BinaryIO, place: _Place) -> npt.NDArray[Any]:
+    stream.seek(place.offset)
+    content = stream.read(math.prod(place.shape) * place.dtype.itemsize)
+    return np.frombuffer(content, place.dtype).reshape(place.shape)
+
+
+def _verify(stream: BinaryIO, place: _Place, digests: list[str]) -> None:
+    """Check the frames, without mapping them: what is mapped and read counts as our memory."""
+    all_finite = True
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal all_finite
+        stream.seek(place.offset)
+        remaining = math.prod(place.shape) * place.dtype.itemsize
+        while remaining:
+            chunk = stream.read(min(CHUNK_SIZE, remaining))
+            if not chunk:
+                raise ArtifactError("truncated while it was read")
+            all_finite &= bool(np.isfinite(np.frombuffer(chunk, place.dtype)).all())
+            remaining -= len(chunk)
+            yield chunk
+
+    found = block_digests(chunks())
+    if len(found) != len(digests):
+        raise ArtifactError(f"damaged: {len(digests)} digests for {len(found)} blocks of frames")
+    for number, (block, digest) in enumerate(zip(found, digests, strict=True), 1):
+        if block != digest:
+            raise ArtifactError(
+                f"damaged: block {number} of {len(found)} of its frames does not match its "
+                "digest; make it again"
+            )
+    if not all_finite:
+        raise ArtifactError("its frames hold values that are not finite; make it again")

@@ -1,0 +1,286 @@
+"""scores.h5: the frame and clip probabilities of many recordings, and how to decode them.
+
+::
+
+    /               format, format_version, sedtool_version, sha256, frame_rate (frames a second),
+                    decoding (JSON), model_sha256
+    /classes        names, in the order of the axis K
+    /scores/frame   float32 (frames, K)
+    /scores/sha256  digest of each 64 MiB of it
+    /scores/clip    float32 (clips, K), the maximum over the clip's windows
+    /scores/window  float32 (windows, K)
+    /clips/         name, start, frames, duration (seconds)
+    /windows/       clip (its number), start and frames (inside the clip)
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace, TracebackType
+from typing import Any, BinaryIO, Protocol, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from sedtool.atomic import resource_errors
+from sedtool.config import DecodingConfig, from_json, to_json
+from sedtool.errors import ArtifactError
+from sedtool.store.clips import CLIP_TABLES, ClipTable, check_texts, clip_tables, read_clips
+from sedtool.store.layout import CHUNK_SIZE, TEXT, Layout
+from sedtool.store.reading import Flat, open_flat
+from sedtool.store.writing import Frames, write_flat
+
+__all__ = ["ScoredClip", "Scores", "ScoresWriter", "open_scores", "write_scores"]
+
+_LAYOUT = Layout(
+    format="sedtool-scores",
+    frames="/scores/frame",
+    frames_types=("<f4",),
+    digests="/scores/sha256",
+    tables={
+        **CLIP_TABLES,
+        "/classes": (TEXT, 1),
+        "/scores/clip": ("<f4", 2),
+        "/scores/window": ("<f4", 2),
+        "/windows/clip": ("<u8", 1),
+        "/windows/start": ("<u8", 1),
+        "/windows/frames": ("<u8", 1),
+    },
+    attributes={"frame_rate": float, "decoding": str, "model_sha256": str},
+)
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of many recordings; of an open file, the frame scores are mapped, not read.
+
+    A long recording is scored in overlapping windows, each with clip scores of its own; a short
+    one is a single window.
+    """
+
+    classes: tuple[str, ...]
+    names: list[str]
+    start: IntArray  # first frame of each clip
+    frames: IntArray  # number of frames of each clip
+    duration: npt.NDArray[np.float64]  # seconds
+    frame: FloatArray  # (frames, K)
+    clip: FloatArray  # (clips, K)
+    window_clip: IntArray  # number of the clip each window is of, ascending
+    window_start: IntArray  # first frame of the window, in its clip
+    window_frames: IntArray  # number of frames of the window
+    window: FloatArray  # (windows, K)
+    frame_rate: float  # frames a second
+    decoding: DecodingConfig
+    model_sha256: str
+    sha256: str = ""  # of the whole content; empty before it is written
+
+
+class ScoredClip(Protocol):
+    """What `ScoresWriter.append` takes; `sedtool.decoding.ClipScores` is one."""
+
+    @property
+    def name(self) -> str:
+        """Return the name, as in the features file, or the path under the root."""
+
+    @property
+    def duration(self) -> float:
+        """Return the seconds."""
+
+    @property
+    def frame(self) -> FloatArray:
+        """Return frame probabilities (T, K)."""
+
+    @property
+    def window_start(self) -> IntArray:
+        """Return the first frame of each window (W,)."""
+
+    @property
+    def window_frames(self) -> IntArray:
+        """Return the number of frames of each window (W,)."""
+
+    @property
+    def window(self) -> FloatArray:
+        """Return the clip probabilities of each window (W, K)."""
+
+
+class ScoresWriter:
+    """Makes a scores file recording by recording, whole or not at all.
+
+    ::
+
+        with ScoresWriter(path, classes, frame_rate, decoding, model_sha256) as writer:
+            writer.append(clip)
+
+    The file appears when the block ends without an error. Frame scores wait in an unnamed file
+    in the same folder, so memory does not grow with them.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        classes: tuple[str, ...],
+        frame_rate: float,
+        decoding: DecodingConfig,
+        model_sha256: str,
+    ) -> None:
+        self.path = Path(path)
+        self.classes = classes
+        self._attributes: dict[str, str | int | float] = {
+            "frame_rate": float(frame_rate),
+            "decoding": to_json(decoding),
+            "model_sha256": model_sha256,
+        }
+        self._names: list[str] = []
+        self._durations: list[float] = []
+        self._n_frames: list[int] = []
+        self._windows: list[tuple[IntArray, IntArray, FloatArray]] = []  # of each clip
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Self:
+        with resource_errors(self.path):
+            spool = tempfile.TemporaryFile(dir=self.path.resolve().parent)
+        self._spool = cast("BinaryIO", self._closing.enter_context(spool))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._closing:
+            if kind is None:
+                self._finish()
+
+    def append(self, clip: ScoredClip) -> None:
+        """Add a recording.
+
+        Raises
+        ------
+        ArtifactError
+            If a score is no number from 0 to 1: the model that gave it is of no use.
+        """
+        if not (_are_probabilities(clip.frame) and _are_probabilities(clip.window)):
+            raise ArtifactError(f"{clip.name}: the model gave scores that are not in [0, 1]")
+        with resource_errors(self.path):
+            self._spool.write(np.asarray(clip.frame, "<f4").tobytes())
+        self._names.append(clip.name)
+        self._durations.append(clip.duration)
+        self._n_frames.append(len(clip.frame))
+        self._windows.append((clip.window_start, clip.window_frames, clip.window))
+
+    def _finish(self) -> None:
+        windows = [window for *_, window in self._windows]
+        n_windows = [len(window) for window in windows]
+        none = np.zeros((0, len(self.classes)), "<f4")
+        tables = clip_tables(self._names, self._n_frames, self._durations)
+        tables |= {
+            "/classes": list(self.classes),
+            "/scores/clip": np.array([w.max(axis=0) for w in windows] or none, "<f4"),
+            "/scores/window": np.concatenate([none, *windows]),
+            "/windows/clip": np.repeat(np.arange(len(windows)), n_windows).astype("<u8"),
+            "/windows/start": _joined([start for start, _, _ in self._windows]),
+            "/windows/frames": _joined([frames for _, frames, _ in self._windows]),
+        }
+        shape = (sum(self._n_frames), len(self.classes))
+        write_flat(self.path, _LAYOUT, self._attributes, tables, Frames(shape, "<f4", self._chunks))
+
+    def _chunks(self) -> Iterator[bytes]:
+        self._spool.seek(0)
+        while chunk := self._spool.read(CHUNK_SIZE):
+            yield chunk
+
+
+def write_scores(path: Path, scores: Scores) -> None:
+    """Write a scores file from scores in memory; clip scores are made from the windows'."""
+    with ScoresWriter(
+        path, scores.classes, scores.frame_rate, scores.decoding, scores.model_sha256
+    ) as writer:
+        for i, name in enumerate(scores.names):
+            first, rows = int(scores.start[i]), scores.window_clip == i
+            clip = SimpleNamespace(
+                name=name,
+                duration=float(scores.duration[i]),
+                frame=scores.frame[first : first + int(scores.frames[i])],
+                window_start=scores.window_start[rows],
+                window_frames=scores.window_frames[rows],
+                window=scores.window[rows],
+            )
+            writer.append(cast("ScoredClip", clip))
+
+
+def open_scores(path: Path, verify: bool = True) -> Scores:
+    """Open a scores file; see `open_features` for `verify`.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is missing, damaged, or not a scores file.
+    """
+    path = Path(path)
+    flat = open_flat(path, _LAYOUT, verify)
+    decoding = from_json(DecodingConfig, flat.attributes["decoding"], str(path))
+    try:
+        clips = read_clips(flat)
+        _check(flat, clips, decoding)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    tables, attributes = flat.tables, flat.attributes
+    return Scores(
+        tuple(tables["/classes"]),
+        clips.names,
+        clips.start,
+        clips.frames,
+        clips.duration,
+        flat.frames,
+        tables["/scores/clip"],
+        tables["/windows/clip"].astype(np.int64),
+        tables["/windows/start"].astype(np.int64),
+        tables["/windows/frames"].astype(np.int64),
+        tables["/scores/window"],
+        attributes["frame_rate"],
+        decoding,
+        attributes["model_sha256"],
+        attributes["sha256"],
+    )
+
+
+def _check(flat: Flat, clips: ClipTable, decoding: DecodingConfig) -> None:
+    """Check that classes, windows and scores fit each other."""
+    tables = flat.tables
+    classes, n_clips, n_classes = tables["/classes"], len(clips.names), flat.frames.shape[1]
+    clip, start, frames = (tables[f"/windows/{name}"] for name in ("clip", "start", "frames"))
+    check_texts([*classes, flat.attributes["model_sha256"]])
+    if not 0 < len(classes) == len(set(classes)) == n_classes == len(decoding.thresholds):
+        raise ArtifactError("its classes, scores and decoding settings differ in number")
+    if not 0 < flat.attributes["frame_rate"] < np.inf:
+        raise ArtifactError(f"its frame_rate is {flat.attributes['frame_rate']}")
+    if tables["/scores/clip"].shape != (n_clips, n_classes):
+        raise ArtifactError("its clip scores do not fit its clips")
+    if not len(clip) == len(start) == len(frames) == len(tables["/scores/window"]):
+        raise ArtifactError("its tables of windows differ in length")
+    if tables["/scores/window"].shape[1] != n_classes:
+        raise ArtifactError("its window scores do not fit its classes")
+    # Every clip has a window, in order: the clip numbers go from 0 up in steps of 0 or 1.
+    steps = np.diff(clip.astype(np.int64), prepend=-1, append=n_clips)
+    if steps[0] != 1 or steps[-1] != 1 or not np.isin(steps, (0, 1)).all():
+        raise ArtifactError("its windows are not in the order of its clips")
+    length = clips.frames[clip].astype(np.uint64)
+    if not ((frames > 0) & (frames <= length) & (start <= length - frames)).all():
+        raise ArtifactError("a window reaches beyond its clip")
+    if not all(_are_probabilities(tables[f"/scores/{name}"]) for name in ("clip", "window")):
+        raise ArtifactError("it holds scores that are no numbers in [0, 1]")
+
+
+def _are_probabilities(scores: FloatArray) -> bool:
+    # NaN fails every comparison.
+    return bool(((scores >= 0) & (scores <= 1)).all())
+
+
+def _joined(arrays: list[IntArray]) -> npt.NDArray[Any]:
+    return np.concatenate([np.zeros(0), *arrays]).astype("<u8")

@@ -1,0 +1,203 @@
+"""Finished clips on disk, until all are there: what makes an interrupted run resumable.
+
+Beside ``features.h5`` stand, while it is being made::
+
+    features.h5.spool      the frames of finished clips, one after the other, in any order
+    features.h5.journal    a line that says what the job is, then a line of JSON for each clip
+
+A clip's line is written after its frames, so that a kill costs at most the clip being written: the
+torn end is cut off when the job is taken up again. Each line carries a sha256 of itself and of the
+frames. The journal is also what is locked against a second writer; a lock ends with its process.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from sedtool.atomic import resource_errors
+from sedtool.errors import ResourceError
+from sedtool.store.layout import CHUNK_SIZE
+
+__all__ = ["Entry", "Spool", "unfinished"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One clip in the spool."""
+
+    offset: int  # bytes
+    size: int  # bytes
+    info: dict[str, Any]  # what the caller wants to know of it, as JSON
+
+
+class Spool:
+    """The spool and journal of one output, locked while the block lasts.
+
+    ::
+
+        with Spool(output, job) as spool:
+            spool.append("a.wav", {"duration": 10.0}, chunks)
+            b"".join(spool.read("a.wav"))
+            spool.remove()  # when the output is complete; else they stay for the next run
+
+    Parameters
+    ----------
+    output
+        The file that is being made.
+    job
+        What makes the output what it is, as JSON. Clips of another job are thrown away.
+
+    Raises
+    ------
+    ResourceError
+        On entering, if another process is making the same output.
+    """
+
+    def __init__(self, output: Path, job: dict[str, Any]) -> None:
+        self.output = output
+        self.entries: dict[str, Entry] = {}  # the latest of each clip
+        self._job = json.dumps(job, sort_keys=True).encode() + b"\n"
+        self._spool_path, self._journal_path = _paths(output)
+        self._size = 0  # bytes of the spool that the journal accounts for
+
+    def __enter__(self) -> Self:
+        with resource_errors(self._journal_path):
+            self._journal = self._lock()
+            try:
+                self._spool = self._spool_path.open("a+b", buffering=0)
+                self._resume()
+            except BaseException:
+                self._journal.close()
+                raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self.entries:
+            self.remove()
+        self._spool.close()
+        self._journal.close()
+
+    def append(self, name: str, info: dict[str, Any], chunks: Iterable[bytes]) -> None:
+        """Add a clip: its frames as bytes, then its line."""
+        digest = hashlib.sha256(_canonical(name, info))
+        size = 0
+        with resource_errors(self._spool_path):
+            for chunk in chunks:
+                _write_all(self._spool, chunk)
+                digest.update(chunk)
+                size += len(chunk)
+            line = {"name": name, "size": size, "info": info, "sha256": digest.hexdigest()}
+            _write_all(self._journal, json.dumps(line).encode() + b"\n")
+        self.entries[name] = Entry(self._size, size, info)
+        self._size += size
+
+    def read(self, name: str) -> Iterator[bytes]:
+        """Yield the frames of a clip, in chunks."""
+        return self._read(self.entries[name])
+
+    def remove(self) -> None:
+        """Remove both files, the one with the lock last."""
+        self._spool_path.unlink(missing_ok=True)
+        self._journal_path.unlink(missing_ok=True)
+
+    def _lock(self) -> BinaryIO:
+        while True:
+            journal = self._journal_path.open("a+b", buffering=0)
+            try:
+                fcntl.flock(journal.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                journal.close()
+                raise ResourceError(
+                    f"another sedtool is making {self.output}; wait for it or name another output"
+                ) from error
+            except OSError as error:  # some network file systems have no locks
+                _log.warning("%s cannot be locked (%s)", self._journal_path, error.strerror)
+                return journal
+            try:
+                if os.path.samestat(os.fstat(journal.fileno()), self._journal_path.stat()):
+                    return journal
+            except FileNotFoundError:
+                pass
+            journal.close()  # its holder removed it while we waited for the lock
+
+    def _resume(self) -> None:
+        """Take up the clips of the same job, and cut off what is torn, damaged or of another."""
+        self._journal.seek(0)
+        job, *lines = self._journal.read().splitlines(keepends=True) or [b""]
+        end = 0
+        if job == self._job:
+            end = len(job)
+            for line in lines:
+                if not self._take_up(line):
+                    break
+                end += len(line)
+        elif job:
+            _log.warning("%s: an unfinished run with other settings is dropped", self.output)
+        self._journal.truncate(end)
+        self._spool.truncate(self._size)
+        if not end:
+            _write_all(self._journal, self._job)
+
+    def _take_up(self, line: bytes) -> bool:
+        """Enter the clip of a journal line, unless the line or the clip's frames are damaged."""
+        try:
+            fields = json.loads(line)
+            name, info, size = fields["name"], fields["info"], fields["size"]
+            entry = Entry(self._size, size, info)
+            digest = hashlib.sha256(_canonical(name, info))
+            for chunk in self._read(entry):
+                digest.update(chunk)
+            whole = line.endswith(b"\n") and digest.hexdigest() == fields["sha256"]
+        except (ValueError, TypeError, KeyError):
+            return False
+        if whole:
+            self.entries[name] = entry
+            self._size += size
+        return whole
+
+    def _read(self, entry: Entry) -> Iterator[bytes]:
+        position, end = entry.offset, entry.offset + entry.size
+        while position < end:
+            chunk = os.pread(self._spool.fileno(), min(CHUNK_SIZE, end - position), position)
+            if not chunk:
+                return
+            yield chunk
+            position += len(chunk)
+
+
+def unfinished(output: Path) -> str | None:
+    """Return how far the run that makes `output` has come, in words, if there is one."""
+    try:
+        job, *lines = _paths(output)[1].read_bytes().splitlines()
+        return f"{len(lines)} of {json.loads(job)['clips']} clips"
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _paths(output: Path) -> tuple[Path, Path]:
+    return output.with_name(output.name + ".spool"), output.with_name(output.name + ".journal")
+
+
+def _canonical(name: str, info: dict[str, Any]) -> bytes:
+    return json.dumps([name, info], sort_keys=True).encode()
+
+
+def _write_all(stream: BinaryIO, data: bytes) -> None:
+    """Write to an unbuffered file, which may take less than it is given."""
+    view = memoryview(data)
+    while len(view):
+        view = view[stream.write(view) :]
