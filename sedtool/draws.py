@@ -1,0 +1,37 @@
+"""Random draws as pure functions of what they are for, so that a resumed run repeats them.
+
+No generator has a state that outlives a call: each is made from (purpose, seed, epoch, step,
+index), whatever was drawn before, by however many workers.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+__all__ = ["generator", "torch_draws"]
+
+
+def _entropy(purpose: str, key: tuple[int, ...]) -> list[int]:
+    tag = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "big")
+    return [tag, *key]
+
+
+def generator(purpose: str, *key: int) -> np.random.Generator:
+    """Return a numpy generator that depends on `purpose` and `key` alone."""
+    return np.random.default_rng(np.random.SeedSequence(_entropy(purpose, key)))
+
+
+@contextlib.contextmanager
+def torch_draws(device: torch.device, purpose: str, *key: int) -> Iterator[None]:
+    """Seed torch's global generators from `purpose` and `key` inside the block, restore them after.
+
+    For what cannot be handed a generator: weight initialisation and dropout.
+    """
+    seed = np.random.SeedSequence(_entropy(purpose, key)).generate_state(2, np.uint32)
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(int(seed[0]) << 31 | int(seed[1]))
+        yield

@@ -1,0 +1,77 @@
+"""Draws are pure functions of their place in the run; shifts roll what is valid."""
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sedtool.augment import draw_time_shift, time_shift
+from sedtool.datasets import Sampler
+from sedtool.draws import generator, torch_draws
+
+
+def targets(*rows):
+    return np.array(rows, np.float32)
+
+
+@given(
+    labels=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12),
+    balance=st.sampled_from(["classes", "none"]),
+    cut=st.integers(0, 40),
+)
+def test_a_sampler_that_starts_anywhere_draws_what_one_from_the_start_draws(labels, balance, cut):
+    rows = targets(*labels)
+    whole = Sampler(rows, balance, seed=3).indices(0, 60)
+    assert Sampler(rows, balance, seed=3).indices(cut, 60 - cut) == whole[cut:]
+
+
+def test_every_class_is_the_reason_of_equally_many_draws():
+    rows = np.zeros((102, 3), np.float32)
+    rows[:100, 0], rows[100, 1], rows[101, 2] = 1, 1, 1
+    drawn = Sampler(rows, "classes", seed=0).indices(0, 300)
+    assert sum(i < 100 for i in drawn) == drawn.count(100) == drawn.count(101) == 100
+    assert sorted(i for i in drawn if i < 100) == list(range(100))  # each once in a pass
+
+
+def test_clips_without_labels_have_a_queue_of_their_own():
+    drawn = Sampler(targets([1, 0], [0, 0]), "classes", seed=0).indices(0, 10)
+    assert drawn.count(1) == 5
+
+
+def test_without_balance_every_clip_comes_once_in_a_pass():
+    drawn = Sampler(targets(*[[1, 0]] * 10), "none", seed=0).indices(0, 20)
+    assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
+    assert drawn[:10] != drawn[10:]
+
+
+def test_seeds_differ():
+    rows = targets(*[[1, 0]] * 10)
+    assert Sampler(rows, "none", 0).indices(0, 10) != Sampler(rows, "none", 1).indices(0, 10)
+
+
+def test_a_shift_moves_frames_and_loses_none():
+    features = np.arange(10).reshape(5, 2)
+    assert time_shift(features, 2)[2].tolist() == [0, 1]
+    assert np.array_equal(time_shift(time_shift(features, 2), -2), features)
+
+
+def test_shifts_have_the_stated_deviation_and_no_drift():
+    drawn = [draw_time_shift(16.0, 0, 0, step, i) for step in range(100) for i in range(20)]
+    assert np.std(drawn) == np.clip(np.std(drawn), 15.0, 17.0)
+    assert abs(np.mean(drawn)) < 1.5
+
+
+def test_a_draw_depends_on_its_purpose_and_place_alone():
+    first = generator("sampler", 1, 2).random()
+    assert generator("sampler", 1, 2).random() == first
+    assert generator("sampler", 1, 3).random() != first
+    assert generator("shift", 1, 2).random() != first
+
+
+def test_global_generators_are_left_as_found():
+    before = torch.get_rng_state()
+    with torch_draws(torch.device("cpu"), "dropout", 0, 1):
+        one = torch.rand(3)
+    with torch_draws(torch.device("cpu"), "dropout", 0, 1):
+        assert torch.equal(torch.rand(3), one)
+    assert torch.equal(torch.get_rng_state(), before)
