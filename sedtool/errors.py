@@ -11,7 +11,8 @@
     ├── NothingUsableError     4   no input matched, or every input failed
     ├── ArtifactError          5   a file sedtool wrote is damaged, foreign, or does not fit another
     ├── ResourceError          6   the disk is full, a device is missing
-    └── DivergedError          8   the training loss is not finite
+    ├── DivergedError          8   the training loss is not finite
+    └── StoppedError     75 or 130  a signal stopped the run; what resumes it is written
 
 Each message says what is wrong, where, and what to do about it, in one line. The library raises;
 only `sedtool.cli` prints and exits. Anything else that escapes is a bug, and ends with exit code 1.
@@ -76,3 +77,11 @@ class DivergedError(SedtoolError):
     """The training loss is not finite; the best model so far is intact."""
 
     exit_code = 8
+
+
+class StoppedError(SedtoolError):
+    """A signal stopped the run, which can be resumed; the exit code depends on the signal."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
