@@ -1,0 +1,24 @@
+"""Validation labels -> thresholds and median windows, written into the model.
+
+`tune` is the stage on files; the functions of `fitting` work on arrays.
+"""
+
+from sedtool.tuning.fitting import (
+    best_clip_thresholds,
+    clip_f1,
+    tune_clips,
+    tune_events,
+    windows_from_durations,
+)
+from sedtool.tuning.stage import TuneInputs, TuneResult, tune
+
+__all__ = [
+    "TuneInputs",
+    "TuneResult",
+    "best_clip_thresholds",
+    "clip_f1",
+    "tune",
+    "tune_clips",
+    "tune_events",
+    "windows_from_durations",
+]

@@ -1,0 +1,178 @@
+"""Scores + labels -> thresholds and median windows, on arrays.
+
+Axis letters: N clips, T frames, K classes.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from sedtool.config import DecodingConfig, EvaluationConfig, TuneConfig
+from sedtool.decoding import ClipScores, decode_clip
+from sedtool.evaluation import EventArrays, event_counts
+from sedtool.labels import StrongLabels
+
+__all__ = [
+    "best_clip_thresholds",
+    "clip_f1",
+    "tune_clips",
+    "tune_events",
+    "windows_from_durations",
+]
+
+
+def best_clip_thresholds(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the threshold of each class that maximises its clip F1, and that F1.
+
+    Macro F1 separates by class, so this is exact: every cut between two neighbouring distinct
+    scores is tried, and the threshold lies midway. Where several cuts are equally good the lowest
+    threshold wins, since a clip gate that is too high loses events that nothing can bring back.
+
+    Parameters
+    ----------
+    scores
+        Clip probabilities, shape (N, K).
+    targets
+        Weak labels, 0 or 1, shape (N, K).
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Thresholds (K,), 0.5 for a class without a positive, and F1 (K,), NaN for such a class.
+    """
+    n_classes = scores.shape[1]
+    thresholds, f1 = np.full(n_classes, DecodingConfig.threshold), np.full(n_classes, np.nan)
+    for k in range(n_classes):
+        n_positive = targets[:, k].sum()
+        if not n_positive:
+            continue
+        order = np.argsort(-scores[:, k], kind="stable")
+        ranked = scores[order, k].astype(np.float64)
+        hits = np.cumsum(targets[order, k])
+        tagged = np.arange(1, len(ranked) + 1)
+        below = np.append(ranked[1:], 0.0)
+        cut_f1 = np.where(ranked > below, 2 * hits / (tagged + n_positive), -1.0)
+        best = len(cut_f1) - 1 - int(np.argmax(cut_f1[::-1]))
+        thresholds[k], f1[k] = (ranked[best] + below[best]) / 2, cut_f1[best]
+    return thresholds, f1
+
+
+def clip_f1(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Return macro clip F1 at each class's best threshold, over the classes with a positive."""
+    f1 = best_clip_thresholds(scores, targets)[1]
+    return float(np.nanmean(f1)) if np.isfinite(f1).any() else 0.0
+
+
+def tune_clips(
+    scores: np.ndarray, targets: np.ndarray, decoding: DecodingConfig
+) -> tuple[DecodingConfig, np.ndarray]:
+    """Fit clip thresholds; return the settings and the F1 of each class (K,).
+
+    Frames use the same thresholds until strong labels say better, as in the system that the
+    power-pooling paper's DCASE 2017 experiment builds on.
+    """
+    fitted, f1 = best_clip_thresholds(scores, targets)
+    thresholds = tuple(float(value) for value in fitted)
+    return dataclasses.replace(decoding, clip_thresholds=thresholds, thresholds=thresholds), f1
+
+
+def windows_from_durations(
+    labels: StrongLabels, classes: Sequence[str], decoding: DecodingConfig, config: TuneConfig
+) -> tuple[DecodingConfig, list[str]]:
+    """Set each class's window to a share of its mean event duration.
+
+    Returns
+    -------
+    tuple of DecodingConfig and list of str
+        The settings, and the classes without an event, whose window stays as it was.
+    """
+    windows, without = list(decoding.windows), []
+    for k, label in enumerate(classes):
+        lengths = [e.offset - e.onset for e in labels.events if e.label == label]
+        lengths = [length for length in lengths if length > 0]
+        if lengths:
+            windows[k] = config.duration_ratio * sum(lengths) / len(lengths)
+        else:
+            without.append(label)
+    return dataclasses.replace(decoding, windows=tuple(windows)), without
+
+
+def tune_events(
+    scores: Sequence[ClipScores],
+    reference: StrongLabels,
+    classes: tuple[str, ...],
+    frame_rate: float,
+    decoding: DecodingConfig,
+    config: TuneConfig,
+    evaluation: EvaluationConfig,
+    *,
+    fixed_windows: bool = False,
+) -> tuple[DecodingConfig, np.ndarray]:
+    """Fit frame thresholds and windows: each class's best event F1 on a grid.
+
+    Clip thresholds, minimum duration and gap stay as they are. Equally good settings: the shorter
+    window wins, then the threshold nearer to 0.5.
+
+    Parameters
+    ----------
+    scores
+        Of the validation clips; names as in `reference`.
+    reference
+        Strong labels of the same clips.
+    classes, frame_rate
+        As for `decode_clip`.
+    decoding
+        Where to start.
+    config
+        The grid.
+    evaluation
+        Collar and offset ratio.
+    fixed_windows
+        Leave the windows as they are and search thresholds only.
+
+    Returns
+    -------
+    tuple of DecodingConfig and numpy.ndarray
+        The settings and the event F1 of each class (K,), NaN for a class without a reference event.
+    """
+    number = {clip.name: i for i, clip in enumerate(scores)}
+    events = [(number[e.name], e.onset, e.offset, e.label) for e in reference.events]
+    references = [_arrays(events, label) for label in classes]
+    best_f1 = np.full(len(classes), -1.0)
+    thresholds, windows = list(decoding.thresholds), list(decoding.windows)
+    grid = itertools.product(
+        [decoding.windows]
+        if fixed_windows
+        else [(window,) * len(classes) for window in sorted(config.windows)],
+        sorted(config.thresholds, key=lambda t: abs(t - 0.5)),
+    )
+    for trial, threshold in grid:
+        uniform = dataclasses.replace(
+            decoding, thresholds=(threshold,) * len(classes), windows=trial
+        )
+        events = [
+            (i, e.onset, e.offset, e.label)
+            for i, clip in enumerate(scores)
+            for e in decode_clip(clip, classes, frame_rate, uniform)
+        ]
+        for k, label in enumerate(classes):
+            f1 = _event_f1(references[k], _arrays(events, label), evaluation)
+            if f1 > best_f1[k]:
+                best_f1[k], thresholds[k], windows[k] = f1, threshold, trial[k]
+    tuned = dataclasses.replace(decoding, thresholds=tuple(thresholds), windows=tuple(windows))
+    return tuned, np.where(best_f1 < 0, np.nan, best_f1)
+
+
+def _arrays(events: list[tuple[int, float, float, str]], label: str) -> EventArrays:
+    rows = [event[:3] for event in events if event[3] == label]
+    table = np.array(rows, np.float64).reshape(-1, 3)
+    return EventArrays(table[:, 0].astype(np.int64), table[:, 1], table[:, 2])
+
+
+def _event_f1(reference: EventArrays, estimated: EventArrays, config: EvaluationConfig) -> float:
+    n_reference, n_estimated = len(reference.onset), len(estimated.onset)
+    if not n_reference:
+        return -1.0
+    return 2 * event_counts(reference, estimated, config) / (n_reference + n_estimated)

@@ -1,0 +1,205 @@
+"""`tune`: files in, settings written into the model."""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sedtool.checkpoint import Model, file_sha256, load_model, save_model, source_tags
+from sedtool.config import DecodingConfig, EvaluationConfig, TuneConfig, WindowConfig
+from sedtool.datasets import FeatureSet, weak_targets
+from sedtool.decoding import ClipScores
+from sedtool.errors import ConfigError, LabelError
+from sedtool.inference import Failure, feature_recordings, pick_device, score_recordings
+from sedtool.labels import StrongLabels, Vocabulary, read_events, read_weak
+from sedtool.tuning.fitting import tune_clips, tune_events, windows_from_durations
+
+__all__ = ["TuneInputs", "TuneResult", "tune"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TuneInputs:
+    """The files to fit decoding settings to."""
+
+    features: tuple[Path, ...]
+    reference: Path | None = None  # strong labels
+    weak: Path | None = None
+    durations_from: Path | None = None  # strong labels, of any clips
+    window: float | None = None  # seconds, for every class
+    missing: str = "error"  # or "skip"
+
+    def __post_init__(self) -> None:
+        if self.reference is None and self.weak is None:
+            raise ConfigError("tune needs labels: --reference STRONG.tsv, --weak WEAK.tsv, or both")
+        if self.durations_from and self.window is not None:
+            raise ConfigError("--durations-from and --window both set the windows; give one")
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What was fitted; scores are on the validation clips themselves, so they flatter."""
+
+    n_clips: int
+    clip_f1: float  # macro over the classes that have a positive clip
+    event_f1: float | None  # macro over the classes that have an event; None without strong labels
+
+    def __str__(self) -> str:
+        """Return one line for a summary."""
+        event = "" if self.event_f1 is None else f", event F1 {self.event_f1:.3f}"
+        return f"fitted on {self.n_clips} clips: clip F1 {self.clip_f1:.3f}{event} (on these clips)"
+
+
+def tune(
+    model_path: Path,
+    inputs: TuneInputs,
+    config: TuneConfig,
+    *,
+    device: str = "auto",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> TuneResult:
+    """Fit decoding settings on validation labels and write them into the model.
+
+    Clip thresholds maximise clip F1. With strong labels, frame thresholds and windows maximise
+    event F1 on the grid of `config`; windows that are given outright are left alone.
+
+    Raises
+    ------
+    LabelError
+        If a clip was trained on, or labels and features do not belong together.
+    ArtifactError
+        If the features are not of the model's kind.
+    """
+    model = load_model(model_path)
+    features = FeatureSet(inputs.features)
+    features.require(model.features)
+    weak, strong = _labels(inputs, features, Vocabulary(model.classes))
+    _refuse_training_clips(model, features, list(weak))
+    scores = _score(model, features, list(weak), device, progress)
+
+    targets = weak_targets(weak, list(weak), Vocabulary(model.classes))
+    clip_scores = np.stack([clip.clip for clip in scores])
+    decoding, clip_f1 = tune_clips(clip_scores, targets, model.decoding)
+    for label, f1 in zip(model.classes, clip_f1, strict=True):
+        if np.isnan(f1):
+            log.warning("no validation clip has %r; its threshold stays at 0.5", label)
+    decoding = _windows(inputs, model.classes, decoding, config)
+    event_f1 = None
+    if strong is not None:
+        fixed = inputs.durations_from is not None or inputs.window is not None
+        decoding, event_f1 = tune_events(
+            [clip for clip in scores if clip.name in set(strong.names)],
+            strong,
+            model.classes,
+            model.frame_rate,
+            decoding,
+            config,
+            EvaluationConfig(),
+            fixed_windows=fixed,
+        )
+    model.decoding = decoding
+    model.tuned = _provenance(model, inputs, config, clip_f1, event_f1, len(scores))
+    save_model(model_path, model)
+    return TuneResult(len(scores), _mean(clip_f1), None if event_f1 is None else _mean(event_f1))
+
+
+def _labels(
+    inputs: TuneInputs, features: FeatureSet, vocabulary: Vocabulary
+) -> tuple[dict[str, tuple[str, ...]], StrongLabels | None]:
+    """Read weak labels (else the strong ones' classes) and strong labels, by feature clip name."""
+    strong = None
+    weak: dict[str, tuple[str, ...]] = {}
+    if inputs.reference:
+        given = read_events(inputs.reference)
+        vocabulary.require(given.classes, inputs.reference)
+        found, _ = features.match(given.names, inputs.reference, inputs.missing)
+        strong = given.renamed(found)
+        weak = strong.weak()
+    if inputs.weak:
+        labels = read_weak(inputs.weak, vocabulary)
+        found, _ = features.match(labels, inputs.weak, inputs.missing)
+        weak |= {found[name]: heard for name, heard in labels.items() if name in found}
+    return weak, strong
+
+
+def _refuse_training_clips(model: Model, features: FeatureSet, names: list[str]) -> None:
+    trained = {bytes(tag) for tag in model.trained_on}
+    both = [n for n in names if bytes(source_tags([features.source(n)])[0]) in trained]
+    if both:
+        raise LabelError(
+            f"the model was trained on {len(both)} of {len(names)} clips, e.g. {both[0]!r}; "
+            "tune on clips it has not seen"
+        )
+
+
+def _score(
+    model: Model,
+    features: FeatureSet,
+    names: list[str],
+    device: str,
+    progress: Callable[[int, int, str], None] | None,
+) -> list[ClipScores]:
+    recordings = feature_recordings(features, names)
+    scores: list[ClipScores] = []
+    windows = WindowConfig(model.window)
+    for clip in score_recordings(model, recordings, windows, pick_device(device)):
+        if isinstance(clip, Failure):
+            raise LabelError(f"{clip.name}: {clip.error}")
+        scores.append(clip)
+        if progress:
+            progress(len(scores), len(names), clip.name)
+    return scores
+
+
+def _windows(
+    inputs: TuneInputs, classes: tuple[str, ...], decoding: DecodingConfig, config: TuneConfig
+) -> DecodingConfig:
+    """Set the windows from what was given, else to the default."""
+    seconds = decoding.window if inputs.window is None else inputs.window
+    decoding = dataclasses.replace(decoding, windows=(seconds,) * len(classes))
+    if inputs.durations_from is None:
+        return decoding
+    labels = read_events(inputs.durations_from)
+    decoding, without = windows_from_durations(labels, classes, decoding, config)
+    if without:
+        log.warning(
+            "%s has no event of %s; their windows are %g s",
+            inputs.durations_from,
+            ", ".join(without),
+            seconds,
+        )
+    return decoding
+
+
+def _provenance(
+    model: Model,
+    inputs: TuneInputs,
+    config: TuneConfig,
+    clip_f1: np.ndarray,
+    event_f1: np.ndarray | None,
+    n_clips: int,
+) -> dict[str, Any]:
+    """Return where the settings come from, as the model file keeps it."""
+
+    def by_class(values: np.ndarray) -> dict[str, float | None]:
+        pairs = zip(model.classes, values.tolist(), strict=True)
+        return {label: None if value != value else value for label, value in pairs}
+
+    files = (inputs.reference, inputs.weak, inputs.durations_from)
+    return {
+        "files": {str(path): file_sha256(path) for path in files if path is not None},
+        "clips": n_clips,
+        "clip_f1": by_class(clip_f1),
+        "event_f1": None if event_f1 is None else by_class(event_f1),
+        "grid": dataclasses.asdict(config) if event_f1 is not None else None,
+        "weights_sha256": model.weights_sha256,
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
