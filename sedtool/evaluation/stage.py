@@ -1,0 +1,109 @@
+"""`evaluate_files`: label files, score files and audio in, an evaluation out."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from sedtool.atomic import refuse_existing, write_text
+from sedtool.audio import find_audio, read_duration
+from sedtool.config import EvaluationConfig
+from sedtool.decoding import clip_scores, clip_tags, decode_clip
+from sedtool.evaluation import evaluate
+from sedtool.evaluation.report import Evaluation
+from sedtool.labels import (
+    Event,
+    StrongLabels,
+    Vocabulary,
+    read_durations,
+    read_events,
+    read_vocabulary,
+    read_weak,
+)
+from sedtool.store import is_hdf5, open_features, open_scores
+
+__all__ = ["EvaluateInputs", "evaluate_files"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluateInputs:
+    """The files to compare."""
+
+    reference: Path  # strong labels
+    estimated: Path  # an event list, or a scores file
+    classes: Path | None = None
+    durations: Path | None = None  # a TSV, a features file, or a folder of audio
+    weak_reference: Path | None = None
+    weak_estimated: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Estimated:
+    """What a system said."""
+
+    events: StrongLabels
+    tags: dict[str, tuple[str, ...]] | None = None
+    durations: dict[str, float] | None = None
+
+
+def evaluate_files(
+    inputs: EvaluateInputs,
+    config: EvaluationConfig,
+    output: Path | None = None,
+    overwrite: bool = False,
+) -> Evaluation:
+    """Read what is to be compared, compute all metrics, and write them as JSON to `output`.
+
+    A scores file brings its own clip predictions, made with the thresholds of its model, and the
+    durations of its clips.
+    """
+    if output:
+        refuse_existing(output, overwrite)
+    reference = read_events(inputs.reference)
+    classes = read_vocabulary(inputs.classes) if inputs.classes else None
+    estimated = _read_estimated(inputs.estimated)
+    # A class with a comma in its name can only be told from two classes by a list that has it.
+    has_commas = any("," in label for label in reference.classes)
+    known = classes or (Vocabulary(reference.classes) if has_commas else None)
+    weak_reference = read_weak(inputs.weak_reference, known) if inputs.weak_reference else None
+    tags = read_weak(inputs.weak_estimated, known) if inputs.weak_estimated else estimated.tags
+    durations = _read_durations(inputs.durations) if inputs.durations else estimated.durations
+    evaluation = evaluate(
+        reference,
+        estimated.events,
+        config,
+        classes=classes.classes if classes else None,
+        durations=durations,
+        weak_reference=weak_reference,
+        weak_estimated=tags,
+    )
+    for warning in evaluation.warnings:
+        log.warning("%s", warning)
+    if output:
+        write_text(output, evaluation.to_json())
+    return evaluation
+
+
+def _read_estimated(path: Path) -> _Estimated:
+    """Read an event list, or decode a scores file with the settings it carries."""
+    if not is_hdf5(path):
+        return _Estimated(read_events(path))
+    scores = open_scores(path)
+    events: list[Event] = []
+    tags: dict[str, tuple[str, ...]] = {}
+    for clip in clip_scores(scores):
+        events += decode_clip(clip, scores.classes, scores.frame_rate, scores.decoding)
+        tags[clip.name] = clip_tags(clip, scores.classes, scores.decoding)
+    names = tuple(scores.names)
+    durations = dict(zip(names, scores.duration.tolist(), strict=True))
+    return _Estimated(StrongLabels(events, names), tags, durations)
+
+
+def _read_durations(path: Path) -> dict[str, float]:
+    if path.is_dir():
+        return {name: read_duration(file) for name, file in find_audio([path]).items()}
+    if is_hdf5(path):
+        features = open_features(path)
+        return dict(zip(features.names, features.duration.tolist(), strict=True))
+    return read_durations(path)

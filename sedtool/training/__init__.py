@@ -1,0 +1,18 @@
+"""features.h5 + labels -> run/model.safetensors: one loop for every method.
+
+A run folder holds::
+
+    config.yaml         every setting, resolved: `sedtool train -c config.yaml` runs it again
+    run.json            command, versions, digests of inputs; written first, closed at the end
+    metrics.tsv         a row an epoch, without a clock: equal runs are equal files
+    model.safetensors   the best model so far, by the stated validation score
+    last.pt             what resuming needs
+
+Every random draw is a function of (seed, epoch, step, index), so a resumed run repeats those of
+one that was never interrupted, bit for bit on a CPU with the same number of threads.
+"""
+
+from sedtool.training.inputs import TrainInputs, Validation, load_inputs
+from sedtool.training.loop import Progress, TrainResult, train
+
+__all__ = ["Progress", "TrainInputs", "TrainResult", "Validation", "load_inputs", "train"]

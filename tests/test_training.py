@@ -1,0 +1,225 @@
+"""Training: it learns, it repeats, it resumes bit for bit, it stops on what is not finite."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from sedtool.checkpoint import digest, load_model, load_state
+from sedtool.config import TrainConfig
+from sedtool.errors import (
+    ArtifactError,
+    ConfigError,
+    DivergedError,
+    LabelError,
+    OutputExistsError,
+    StoppedError,
+)
+from sedtool.training import TrainInputs, load_inputs, train
+
+CONFIG = TrainConfig(arch="small", epochs=2, batch_size=4, time_shift=2.0, seed=1, lr=3e-3)
+
+
+@pytest.fixture(scope="session")
+def inputs(tiny):
+    return TrainInputs((tiny.features,), tiny.weak, val_strong=tiny.strong)
+
+
+def stop_after(steps):
+    """Return a `stop` callback that says 75 after so many steps."""
+    left = iter(range(steps - 1, -1, -1))
+    return lambda: 75 if next(left) == 0 else 0
+
+
+def contents(run):
+    """Return everything that equal runs must have in common."""
+    return {
+        "model": (run / "model.safetensors").read_bytes(),
+        "metrics": (run / "metrics.tsv").read_bytes(),
+        "config": (run / "config.yaml").read_bytes(),
+        "state": digest(load_state(run / "last.pt")),
+    }
+
+
+@pytest.fixture(scope="session")
+def finished(inputs, tmp_path_factory):
+    run = tmp_path_factory.mktemp("finished") / "run"
+    train(run, inputs, CONFIG, device="cpu")
+    return run
+
+
+def test_sounds_that_differ_are_told_apart(inputs, tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=8)
+    result = train(tmp_path / "run", inputs, config, device="cpu")
+    assert result.best_score > 0.9
+    model = load_model(result.model)
+    assert model.classes == ("noise", "tone")
+    assert model.trained["epoch"] == result.best_epoch
+
+
+def test_equal_runs_are_equal_files(inputs, finished, tmp_path):
+    train(tmp_path / "run", inputs, CONFIG, device="cpu")
+    assert contents(tmp_path / "run") == contents(finished)
+
+
+def test_another_seed_is_another_run(inputs, finished, tmp_path):
+    train(tmp_path / "run", inputs, dataclasses.replace(CONFIG, seed=2), device="cpu")
+    assert contents(tmp_path / "run")["metrics"] != contents(finished)["metrics"]
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 7])
+def test_a_run_that_was_stopped_anywhere_and_resumed_ends_bit_identical(
+    inputs, finished, tmp_path, steps
+):
+    run = tmp_path / "run"
+    with pytest.raises(StoppedError, match="--resume goes on") as stopped:
+        train(run, inputs, CONFIG, device="cpu", stop=stop_after(steps))
+    assert stopped.value.exit_code == 75
+    train(run, inputs, CONFIG, device="cpu", resume=True)
+    assert contents(run) == contents(finished)
+
+
+def test_a_finished_run_can_be_given_more_epochs(inputs, finished, tmp_path):
+    longer = dataclasses.replace(CONFIG, epochs=3)
+    train(tmp_path / "run", inputs, CONFIG, device="cpu")
+    train(tmp_path / "run", inputs, longer, device="cpu", resume=True)
+    train(tmp_path / "straight", inputs, longer, device="cpu")
+    assert contents(tmp_path / "run") == contents(tmp_path / "straight")
+
+
+def test_resuming_another_run_is_refused_with_what_differs(inputs, finished):
+    with pytest.raises(ArtifactError, match="is of another run: lr differ"):
+        train(finished, inputs, dataclasses.replace(CONFIG, lr=1.0), device="cpu", resume=True)
+
+
+def test_a_run_is_not_overwritten_unasked(inputs, finished):
+    with pytest.raises(OutputExistsError, match="--resume goes on with it, --overwrite"):
+        train(finished, inputs, CONFIG, device="cpu")
+
+
+def test_global_generators_are_left_as_found(inputs, tmp_path):
+    torch.manual_seed(5)
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    train(tmp_path / "run", inputs, dataclasses.replace(CONFIG, epochs=1), device="cpu")
+    load_model(tmp_path / "run" / "model.safetensors")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.random.get_state()[1].tolist() == numpy_before  # noqa: NPY002
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_clips(inputs, tmp_path):
+    config = dataclasses.replace(CONFIG, lr=1e38)
+    with pytest.raises(DivergedError, match=r"diverged in epoch 1, step 2: .*tone_\d+\.wav"):
+        train(tmp_path / "run", inputs, config, device="cpu")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "diverged"
+
+
+def test_the_run_folder_says_what_ran_on_what(finished, tiny):
+    record = json.loads((finished / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["seed"] == 1
+    assert set(record["inputs"]) == {str(tiny.features), str(tiny.weak), str(tiny.strong)}
+    assert record["versions"]["torch"] == torch.__version__.split("+")[0]
+    header, *rows = (finished / "metrics.tsv").read_text().splitlines()
+    columns = header.split("\t")
+    assert columns[:7] == ["epoch", "step", "lr", "train_loss", "loss", "clip_f1", "event_f1"]
+    assert columns[7:] == ["n[noise]", "n[tone]", "theta[noise]", "theta[tone]"]
+    assert [row.split("\t")[0] for row in rows] == ["1", "2"]
+
+
+def test_the_model_carries_what_the_pooling_learned(finished):
+    row = dict(
+        zip(
+            *[
+                line.split("\t")
+                for line in (finished / "metrics.tsv").read_text().splitlines()[::2]
+            ],
+            strict=True,
+        )
+    )
+    model = load_model(finished / "model.safetensors")
+    learned = model.detector.pooling.learned()["n"]
+    if model.trained["epoch"] == int(row["epoch"]):
+        assert learned[0] == pytest.approx(float(row["n[noise]"]), rel=1e-5)
+    assert all(value != 1.0 for value in learned)
+
+
+def test_training_stops_when_the_validation_score_stalls(inputs, tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=30, patience=2, lr=1e-9)
+    result = train(tmp_path / "run", inputs, config, device="cpu")
+    assert result.stopped_early
+    assert result.epochs == result.best_epoch + 2
+
+
+def test_the_plateau_schedule_halves_the_rate(inputs, tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=4, plateau_patience=1, lr=0.5)
+    train(tmp_path / "run", inputs, config, device="cpu")
+    lines = (tmp_path / "run" / "metrics.tsv").read_text().splitlines()[1:]
+    rates = {float(line.split("\t")[2]) for line in lines}
+    assert rates <= {0.5, 0.25, 0.125}
+    assert len(rates) > 1
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_mixed_precision_trains(inputs, tmp_path, amp):
+    config = dataclasses.replace(CONFIG, epochs=1, amp=amp)
+    assert train(tmp_path / "run", inputs, config, device="cpu").best_score > 0
+
+
+def test_without_validation_labels_a_seeded_share_is_held_out(tiny, caplog):
+    config = dataclasses.replace(CONFIG, validation_fraction=0.25)
+    alone = TrainInputs((tiny.features,), tiny.weak)
+    clips, validation, _ = load_inputs(alone, config)
+    again = load_inputs(alone, config)
+    assert len(validation.clips) == 4
+    assert len(clips) == 12
+    assert not set(clips.names) & set(validation.clips.names)
+    assert validation.clips.names == again[1].clips.names
+    assert "4 of 16 training clips (seed 1) are held out" in caplog.text
+
+
+def test_training_clips_may_not_be_validated_on(tiny):
+    with pytest.raises(LabelError, match="16 validation clips are trained on too"):
+        load_inputs(TrainInputs((tiny.features,), tiny.weak, val_weak=tiny.weak), CONFIG)
+
+
+def test_labelled_clips_without_features_are_an_error_or_counted(tiny, tmp_path, caplog):
+    weak = tmp_path / "weak.tsv"
+    weak.write_text(tiny.weak.read_text() + "gone.wav\ttone\n")
+    inputs = TrainInputs((tiny.features,), weak, val_strong=tiny.strong)
+    with pytest.raises(LabelError, match=r"1 of 17 clips have no features .*\(gone\.wav\)"):
+        load_inputs(inputs, CONFIG)
+    clips, *_ = load_inputs(dataclasses.replace(inputs, missing="skip"), CONFIG)
+    assert len(clips) == 16
+    assert "1 of 17 clips have no features; left out" in caplog.text
+
+
+def test_a_class_without_training_clips_is_named(tiny, tmp_path, caplog):
+    classes = tmp_path / "classes.txt"
+    classes.write_text("noise\ntone\nzebra\n")
+    inputs = TrainInputs((tiny.features,), tiny.weak, val_strong=tiny.strong, classes=classes)
+    assert load_inputs(inputs, CONFIG)[0].targets.shape == (16, 3)
+    assert "'zebra' has no training clip" in caplog.text
+
+
+def test_selecting_by_events_needs_strong_labels(tiny):
+    config = dataclasses.replace(CONFIG, select_by="event_f1")
+    with pytest.raises(ConfigError, match="needs strong validation labels"):
+        load_inputs(TrainInputs((tiny.features,), tiny.weak), config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("epochs", 0, "epochs must be at least 1"),
+        ("lr", 0.0, "lr must be positive"),
+        ("lr", float("nan"), "lr must be a finite number"),
+        ("arch", "smal", "unknown architecture 'smal'; one of: dcase2017, small"),
+        ("amp", "on", "amp must be one of off, bf16, fp16"),
+        ("seed", -1, "seed must not be negative"),
+    ],
+)
+def test_settings_out_of_range_are_refused(field, value, message):
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(CONFIG, **{field: value})
