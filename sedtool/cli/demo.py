@@ -1,0 +1,36 @@
+"""`sedtool demo`: data made on the spot, then every stage on it."""
+
+from pathlib import Path
+
+import click
+
+from sedtool.cli.console import progress, summary
+from sedtool.cli.options import OUTPUT, common_options, overwrite_option
+
+
+@click.command()
+@click.option("-o", "--output", type=OUTPUT, required=True, help="The folder to fill.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of sounds and training.")
+@click.option("--workers", type=click.IntRange(1, 256), default=2, help="Files at a time.")
+@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
+@overwrite_option
+@common_options
+def demo(output: Path, seed: int, workers: int, device: str, overwrite: bool, quiet: bool) -> None:
+    """Make a small data set, then extract, train, tune, infer and evaluate: about 10 minutes.
+
+    \b
+    Example: sedtool demo -o demo
+    """
+    from sedtool.demo_pipeline import DemoFiles, run_demo
+
+    evaluation = run_demo(
+        output,
+        lambda title: progress(title, quiet),
+        seed=seed,
+        workers=workers,
+        device=device,
+        overwrite=overwrite,
+    )
+    click.echo(evaluation.table(), nl=False)
+    files = DemoFiles(output)
+    summary(f"pictures: {files.clip_picture} and {files.pooling_picture}", quiet)

@@ -1,0 +1,52 @@
+"""`sedtool tune`: validation labels -> thresholds and windows, written into the model."""
+
+from pathlib import Path
+
+import click
+
+from sedtool.cli.console import progress, summary
+from sedtool.cli.options import EXISTING_FILE, common_options
+from sedtool.config import TuneConfig
+
+
+@click.command()
+@click.argument("model", type=EXISTING_FILE)
+@click.option("--features", type=EXISTING_FILE, multiple=True, required=True, help="Repeatable.")
+@click.option("--reference", type=EXISTING_FILE, help="Strong labels of validation clips.")
+@click.option("--weak", type=EXISTING_FILE, help="Weak labels of validation clips.")
+@click.option(
+    "--durations-from",
+    type=EXISTING_FILE,
+    help="Strong labels whose mean event durations set the windows: a third of each.",
+)
+@click.option("--window", type=float, help="Median window of every class, seconds.")
+@click.option("--missing", default="error", help="Labelled clips without features: error or skip.")
+@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
+@common_options
+def tune(
+    model: Path,
+    features: tuple[Path, ...],
+    reference: Path | None,
+    weak: Path | None,
+    durations_from: Path | None,
+    window: float | None,
+    missing: str,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Fit decoding to validation labels and write it into MODEL.
+
+    Clip thresholds maximise clip F1. With strong labels, frame thresholds and median windows
+    maximise event F1 on a grid; without, windows come from --durations-from, else 0.3 s. Clips the
+    model was trained on are refused.
+
+    \b
+    Example: sedtool tune run/model.safetensors --features val.h5 --reference validation.tsv
+    """
+    from sedtool.tuning import TuneInputs
+    from sedtool.tuning import tune as tune_model
+
+    inputs = TuneInputs(features, reference, weak, durations_from, window, missing)
+    with progress("tune", quiet) as report:
+        result = tune_model(model, inputs, TuneConfig(), device=device, progress=report)
+    summary(f"{result} -> {model}", quiet)
