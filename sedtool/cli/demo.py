@@ -21,7 +21,7 @@ def demo(output: Path, seed: int, workers: int, device: str, overwrite: bool, qu
     \b
     Example: sedtool demo -o demo
     """
-    from sedtool.demo_pipeline import DemoFiles, run_demo
+    from sedtool.demo import DemoFiles, run_demo
 
     evaluation = run_demo(
         output,

@@ -1,0 +1,162 @@
+"""The ten sounds of the demo: each a pure function of a random generator, made on the spot.
+
+Every call draws a new instance: its pitch, rate, timbre, envelope and length. Onsets and offsets
+are sharp and nothing fades away slowly, so that labels can be true in noise too. Lengths in
+seconds::
+
+    click 0.1   knock 0.2-0.5   beep 0.3-1    chirp 0.4-1   trill 0.6-1.5
+    bell 1-2    rattle 1-2.5    siren 2-5     hiss 2-6      engine 4-8
+
+Levels are arbitrary; waves are mono float64, shape=(N,).
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import butter, sosfilt
+
+__all__ = ["SOUNDS"]
+
+Wave = npt.NDArray[np.float64]
+
+
+def click(rng: np.random.Generator, sample_rate: int) -> Wave:
+    """Return one burst of noise in an octave around 1.5 to 4 kHz."""
+    n = _samples(rng, 0.08, 0.12, sample_rate)
+    centre = rng.uniform(1500.0, 4000.0)
+    burst = _band_noise(rng, n, centre / 1.4, centre * 1.4, sample_rate)
+    return burst * _decay(n, 20.0) * _ramps(n, 0.002, 0.01, sample_rate)
+
+
+def knock(rng: np.random.Generator, sample_rate: int) -> Wave:
+    """Return two or three dull thuds, 0.12 to 0.2 s apart, that ring at 150 to 400 Hz."""
+    n, step = round(0.1 * sample_rate), _samples(rng, 0.12, 0.2, sample_rate)
+    pitch = rng.uniform(150.0, 400.0)
+    ring = _tone(np.full(n, pitch), [1.0, 0.0, 0.3], sample_rate)
+    ring *= _decay(n, 20.0) * _ramps(n, 0.002, 0.01, sample_rate)
+    wave = np.zeros(n + step * rng.integers(1, 3))
+    for start in range(0, len(wave), step):
+        wave[start : start + n] += ring * rng.uniform(0.7, 1.0)
+    return wave
+
+
+def beep(rng: np.random.Generator, sample_rate: int) -> Wave:
+    """Return one steady tone of 600 to 1500 Hz with odd harmonics, as of an alarm clock."""
+    n = _samples(rng, 0.3, 1.0, sample_rate)
+    weights = [1.0, 0.0, rng.uniform(0.1, 0.5), 0.0, rng.uniform(0.0, 0.2)]
+    wave = _tone(np.full(n, rng.uniform(600.0, 1500.0)), weights, sample_rate)
+    return wave * _ramps(n, 0.01, 0.01, sample_rate)
+
+
+def chirp(rng: np.random.Generator, sample_rate: int) -> Wave:
+    """Return a tone that sweeps up three octaves or so, from 300 to 600 Hz."""
+    n = _samples(rng, 0.4, 1.0, sample_rate)
+    octaves = rng.uniform(2.5, 3.5) * np.linspace(0.0, 1.0, n)
+    wave = _tone(rng.uniform(300.0, 600.0) * 2**octaves, [1.0], sample_rate)
+    return wave * _ramps(n, 0.02, 0.02, sample_rate)
+
+
+def trill(rng: np.random.Generator, sample_rate: int) -> Wave:
+    """Return a bird's trill: a tone of 3.5 to 5.5 kHz that wavers 12 to 25 times a second."""
+    n = _samples(rng, 0.6, 1.5, sample_rate)
+    waver = np.sin(2 * np.pi * rng.uniform(12.0, 25.0) * np.arange(n) / sample_rate)
+    pitch = rng.uniform(3500.0, 5500.0) * (1 + rng.uniform(0.06, 0.15) * waver)
+    loudness = 1 + rng.uniform(0.2, 0.6) * waver
+    return _tone(pitch, [1.0], sample_rate) * loudness * _ramps(n, 0.03, 0.03, sample_rate)
+
+
+def bell(rng: np.random.Generator, sample_rate: int) -> Wave:
+    """Return a struck bell: inharmonic partials that die away by 15 dB, then a hand damps it."""
+    n = _samples(rng, 1.0, 2.0, sample_rate)
+    pitch = rng.uniform(400.0, 900.0)
+    wave = np.zeros(n)
+    for ratio in (1.0, 2.0, 2.4, 3.0, 4.5, 5.4):  # minor third and all: as church bells are tuned
+        partial = _tone(np.full(n, pitch * ratio * rng.uniform(0.99, 1.01)), [1.0], sample_rate)
+        wave += rng.uniform(0.3, 1.0) * partial * _decay(n, 12.0 + 3.0 * ratio)
+    return wave * _ramps(n, 0.003, 0.03, sample_rate)
+
+
+def rattle(rng: np.random.Generator, sample_rate: int) -> Wave:
+    """Return a train of bursts of high noise, 8 to 14 a second."""
+    n = _samples(rng, 1.0, 2.5, sample_rate)
+    phase = (rng.uniform(8.0, 14.0) * np.arange(n) / sample_rate) % 1.0
+    wave = _band_noise(
+        rng, n, rng.uniform(1000.0, 2000.0), rng.uniform(4500.0, 6500.0), sample_rate
+    )
+    return wave * np.exp(-phase * rng.uniform(4.0, 6.0)) * _ramps(n, 0.002, 0.01, sample_rate)
+
+
+def siren(rng: np.random.Generator, sample_rate: int) -> Wave:
+    """Return a siren: a tone with harmonics that rises and falls, 0.6 to 1.5 times a second."""
+    n = _samples(rng, 2.0, 5.0, sample_rate)
+    turns = rng.uniform(0.6, 1.5) * np.arange(n) / sample_rate + rng.uniform()
+    pitch = rng.uniform(700.0, 1000.0) * 2 ** (rng.uniform(0.3, 0.5) * np.sin(2 * np.pi * turns))
+    wave = _tone(pitch, [1.0, rng.uniform(0.3, 0.6), rng.uniform(0.2, 0.4)], sample_rate)
+    return wave * _ramps(n, 0.03, 0.03, sample_rate)
+
+
+def hiss(rng: np.random.Generator, sample_rate: int) -> Wave:
+    """Return steady noise in a band of 3.5 to 7.5 kHz, as of a spray can."""
+    n = _samples(rng, 2.0, 6.0, sample_rate)
+    low, high = rng.uniform(3000.0, 4500.0), rng.uniform(6000.0, 7500.0)
+    return _band_noise(rng, n, low, high, sample_rate) * _ramps(n, 0.03, 0.03, sample_rate)
+
+
+def engine(rng: np.random.Generator, sample_rate: int) -> Wave:
+    """Return an idling engine: harmonics of 50 to 90 Hz that throb 6 to 12 times a second."""
+    n = _samples(rng, 4.0, 8.0, sample_rate)
+    time = np.arange(n) / sample_rate
+    drift = 1 + 0.05 * np.sin(2 * np.pi * (rng.uniform(0.1, 0.4) * time + rng.uniform()))
+    tilt = rng.uniform(0.3, 0.8)
+    weights = [rng.uniform(0.3, 1.0) / number**tilt for number in range(1, 21)]
+    wave = _tone(rng.uniform(50.0, 90.0) * drift, weights, sample_rate)
+    throb = 1 + 0.5 * np.sin(2 * np.pi * rng.uniform(6.0, 12.0) * time)
+    return wave * throb * _ramps(n, 0.05, 0.05, sample_rate)
+
+
+def _samples(rng: np.random.Generator, shortest: float, longest: float, sample_rate: int) -> int:
+    """Draw a length between two durations in seconds."""
+    return round(rng.uniform(shortest, longest) * sample_rate)
+
+
+def _tone(frequency: Wave, weights: Sequence[float], sample_rate: int) -> Wave:
+    """Return harmonics 1, 2, ... of a frequency contour in Hz, each with its weight."""
+    phase = 2 * np.pi * np.cumsum(frequency) / sample_rate
+    wave = np.zeros(len(frequency))
+    for number, weight in enumerate(weights, 1):
+        wave += weight * np.sin(number * phase)
+    return wave
+
+
+def _band_noise(
+    rng: np.random.Generator, n_samples: int, low: float, high: float, sample_rate: int
+) -> Wave:
+    """Return noise between two frequencies in Hz."""
+    band = butter(4, (low, high), "bandpass", fs=sample_rate, output="sos")
+    return np.asarray(sosfilt(band, rng.standard_normal(n_samples)))
+
+
+def _decay(n_samples: int, decibels: float) -> Wave:
+    """Return an exponential that falls by `decibels` over its length."""
+    return 10 ** (-decibels / 20 * np.linspace(0.0, 1.0, n_samples))
+
+
+def _ramps(n_samples: int, attack: float, release: float, sample_rate: int) -> Wave:
+    """Return an envelope of ones that rises and falls linearly at its ends, in seconds."""
+    time = np.arange(1, n_samples + 1) / sample_rate
+    return np.minimum(np.minimum(time / attack, time[::-1] / release), 1.0)
+
+
+SOUNDS: dict[str, Callable[[np.random.Generator, int], Wave]] = {
+    "beep": beep,
+    "bell": bell,
+    "chirp": chirp,
+    "click": click,
+    "engine": engine,
+    "hiss": hiss,
+    "knock": knock,
+    "rattle": rattle,
+    "siren": siren,
+    "trill": trill,
+}
