@@ -3,8 +3,9 @@
 Axis letters: T frames, K classes, W windows of a long recording.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,9 +15,11 @@ from sedtool.store import Scores
 
 __all__ = [
     "ClipScores",
+    "Spans",
     "clip_scores",
     "clip_tags",
     "decode_clip",
+    "find_spans",
     "median_filter",
     "window_frames",
 ]
@@ -84,6 +87,16 @@ def median_filter(active: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return filtered
 
 
+class Spans(NamedTuple):
+    """Events as columns of equal length: in which column of the scores, and when."""
+
+    column: np.ndarray  # int
+    start: np.ndarray  # int, first frame
+    stop: np.ndarray  # int, frame after the last
+    onset: np.ndarray  # seconds
+    offset: np.ndarray  # seconds
+
+
 def decode_clip(
     scores: ClipScores, classes: tuple[str, ...], frame_rate: float, config: DecodingConfig
 ) -> list[Event]:
@@ -106,19 +119,32 @@ def decode_clip(
         Sorted by onset; times in seconds, within the recording; the confidence is the mean frame
         score of the event.
     """
-    active = scores.frame > np.array(config.thresholds, np.float32)
-    sizes = np.array([window_frames(seconds, frame_rate) for seconds in config.windows])
-    active = median_filter(active, sizes)
-    if config.gate:
-        active &= _open_frames(scores, np.array(config.clip_thresholds, np.float32))
-    events = []
-    for k, start, stop in _segments(active, round(config.merge_gap * frame_rate, 6)):
-        onset, offset = start / frame_rate, min(stop / frame_rate, _whole_ms(scores.duration))
-        if offset - onset <= 0 or offset - onset < config.min_duration:
-            continue
-        confidence = float(scores.frame[start:stop, k].mean())
-        events.append(Event(scores.name, onset, offset, classes[k], confidence))
+    spans = find_spans([scores], frame_rate, config)
+    events = [
+        Event(scores.name, onset, offset, classes[k], float(scores.frame[start:stop, k].mean()))
+        for k, start, stop, onset, offset in zip(*(c.tolist() for c in spans), strict=True)
+    ]
     return sorted(events, key=lambda event: (event.onset, event.offset, event.label))
+
+
+def find_spans(clips: Sequence[ClipScores], frame_rate: float, config: DecodingConfig) -> Spans:
+    """Return the events of N recordings of equally many frames, decoded in one go.
+
+    Column n * K + k is class k of recording n.
+    """
+    n = len(clips)
+    frame = np.concatenate([clip.frame for clip in clips], axis=1)  # (T, N*K)
+    active = frame > np.tile(np.array(config.thresholds, np.float32), n)
+    sizes = np.array([window_frames(seconds, frame_rate) for seconds in config.windows])
+    active = median_filter(active, np.tile(sizes, n))
+    if config.gate:
+        thresholds = np.array(config.clip_thresholds, np.float32)
+        active &= np.concatenate([_open_frames(clip, thresholds) for clip in clips], axis=1)
+    column, start, stop = _segments(active, round(config.merge_gap * frame_rate, 6))
+    ends = np.repeat([_whole_ms(clip.duration) for clip in clips], len(sizes))
+    onset, offset = start / frame_rate, np.minimum(stop / frame_rate, ends[column])
+    kept = (offset > onset) & (offset - onset >= config.min_duration)
+    return Spans(column[kept], start[kept], stop[kept], onset[kept], offset[kept])
 
 
 def _whole_ms(duration: float) -> float:
@@ -135,19 +161,18 @@ def _open_frames(scores: ClipScores, thresholds: np.ndarray) -> np.ndarray:
     return gate
 
 
-def _segments(active: np.ndarray, max_gap: float) -> Iterator[tuple[int, int, int]]:
-    """Yield (class, start, stop) of each run of active frames, runs `max_gap` apart merged."""
-    edges = np.diff(np.pad(active.T.astype(np.int8), ((0, 0), (1, 1))), axis=1)  # (K, T + 1)
-    classes, starts = np.nonzero(edges == 1)
+def _segments(active: np.ndarray, max_gap: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return column, start and stop of each run of active frames, runs `max_gap` apart merged."""
+    edges = np.zeros((active.shape[1], len(active) + 1), np.int8)  # (columns, T + 1)
+    edges[:, :-1] = active.T
+    edges[:, 1:] -= active.T
+    columns, starts = np.nonzero(edges == 1)
     stops = np.nonzero(edges == -1)[1]
-    if not len(starts):
-        return
     apart = np.ones(len(starts), bool)  # whether a run begins a new event
     if max_gap > 0:
-        apart[1:] = (classes[1:] != classes[:-1]) | (starts[1:] - stops[:-1] > max_gap)
-    last = np.append(apart[1:], True)
-    for k, start, stop in zip(classes[apart], starts[apart], stops[last], strict=True):
-        yield int(k), int(start), int(stop)
+        apart[1:] = (columns[1:] != columns[:-1]) | (starts[1:] - stops[:-1] > max_gap)
+    last = np.append(apart[1:], True)[: len(stops)]
+    return columns[apart], starts[apart], stops[last]
 
 
 def clip_scores(scores: Scores) -> Iterator[ClipScores]:

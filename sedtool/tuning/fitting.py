@@ -5,12 +5,12 @@ Axis letters: N clips, T frames, K classes.
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from sedtool.config import DecodingConfig, EvaluationConfig, TuneConfig
-from sedtool.decoding import ClipScores, decode_clip
+from sedtool.decoding import ClipScores, find_spans
 from sedtool.evaluation import EventArrays, event_counts
 from sedtool.labels import StrongLabels
 
@@ -53,7 +53,7 @@ def best_clip_thresholds(scores: np.ndarray, targets: np.ndarray) -> tuple[np.nd
         hits = np.cumsum(targets[order, k])
         tagged = np.arange(1, len(ranked) + 1)
         below = np.append(ranked[1:], 0.0)
-        cut_f1 = np.where(ranked > below, 2 * hits / (tagged + n_positive), -1.0)
+        cut_f1 = np.where(ranked > below, 2 * hits / (tagged + n_positive), 0.0)
         best = len(cut_f1) - 1 - int(np.argmax(cut_f1[::-1]))
         thresholds[k], f1[k] = (ranked[best] + below[best]) / 2, cut_f1[best]
     return thresholds, f1
@@ -138,8 +138,8 @@ def tune_events(
         The settings and the event F1 of each class (K,), NaN for a class without a reference event.
     """
     number = {clip.name: i for i, clip in enumerate(scores)}
-    events = [(number[e.name], e.onset, e.offset, e.label) for e in reference.events]
-    references = [_arrays(events, label) for label in classes]
+    references = [_reference(reference, label, number) for label in classes]
+    groups = _equally_long(scores)
     best_f1 = np.full(len(classes), -1.0)
     thresholds, windows = list(decoding.thresholds), list(decoding.windows)
     grid = itertools.product(
@@ -152,23 +152,47 @@ def tune_events(
         uniform = dataclasses.replace(
             decoding, thresholds=(threshold,) * len(classes), windows=trial
         )
-        events = [
-            (i, e.onset, e.offset, e.label)
-            for i, clip in enumerate(scores)
-            for e in decode_clip(clip, classes, frame_rate, uniform)
-        ]
-        for k, label in enumerate(classes):
-            f1 = _event_f1(references[k], _arrays(events, label), evaluation)
+        estimated = _estimate(groups, len(classes), frame_rate, uniform)
+        for k, (true, found) in enumerate(zip(references, estimated, strict=True)):
+            f1 = _event_f1(true, found, evaluation)
             if f1 > best_f1[k]:
                 best_f1[k], thresholds[k], windows[k] = f1, threshold, trial[k]
     tuned = dataclasses.replace(decoding, thresholds=tuple(thresholds), windows=tuple(windows))
     return tuned, np.where(best_f1 < 0, np.nan, best_f1)
 
 
-def _arrays(events: list[tuple[int, float, float, str]], label: str) -> EventArrays:
-    rows = [event[:3] for event in events if event[3] == label]
-    table = np.array(rows, np.float64).reshape(-1, 3)
-    return EventArrays(table[:, 0].astype(np.int64), table[:, 1], table[:, 2])
+def _reference(labels: StrongLabels, label: str, number: Mapping[str, int]) -> EventArrays:
+    """Return the reference events of one class, by clip number."""
+    events = [event for event in labels.events if event.label == label]
+    return EventArrays(
+        np.array([number[event.name] for event in events], np.int64),
+        np.array([event.onset for event in events], np.float64),
+        np.array([event.offset for event in events], np.float64),
+    )
+
+
+def _equally_long(scores: Sequence[ClipScores]) -> list[tuple[np.ndarray, list[ClipScores]]]:
+    """Return clips with equally many frames together, with their numbers, to decode in one go."""
+    groups: dict[int, list[int]] = {}
+    for i, clip in enumerate(scores):
+        groups.setdefault(len(clip.frame), []).append(i)
+    return [(np.array(group), [scores[i] for i in group]) for group in groups.values()]
+
+
+def _estimate(
+    groups: list[tuple[np.ndarray, list[ClipScores]]],
+    n_classes: int,
+    frame_rate: float,
+    decoding: DecodingConfig,
+) -> list[EventArrays]:
+    """Decode all clips; return the events of each class, by clip number."""
+    found = [(numbers, find_spans(clips, frame_rate, decoding)) for numbers, clips in groups]
+    clip = np.concatenate([numbers[spans.column // n_classes] for numbers, spans in found])
+    label = np.concatenate([spans.column % n_classes for _, spans in found])
+    onset = np.concatenate([spans.onset for _, spans in found])
+    offset = np.concatenate([spans.offset for _, spans in found])
+    of_class = (label == k for k in range(n_classes))
+    return [EventArrays(clip[rows], onset[rows], offset[rows]) for rows in of_class]
 
 
 def _event_f1(reference: EventArrays, estimated: EventArrays, config: EvaluationConfig) -> float:

@@ -1,0 +1,182 @@
+"""Tuning: exact thresholds, a searched grid, clips never trained on."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sedtool.checkpoint import load_model
+from sedtool.config import DecodingConfig, EvaluationConfig, TrainConfig, TuneConfig
+from sedtool.decoding import ClipScores, decode_clip
+from sedtool.errors import ConfigError, LabelError
+from sedtool.evaluation import evaluate_events
+from sedtool.labels import Event, StrongLabels, read_events
+from sedtool.training import TrainInputs, train
+from sedtool.tuning import (
+    TuneInputs,
+    best_clip_thresholds,
+    clip_f1,
+    tune,
+    tune_events,
+    windows_from_durations,
+)
+
+
+def f1(predicted, target):
+    hits = (predicted & target).sum()
+    return 2 * hits / (predicted.sum() + target.sum())
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_size=15).filter(
+        lambda rows: any(positive for _, positive in rows)
+    )
+)
+def test_no_threshold_does_better_than_the_fitted_one(rows):
+    scores = np.array([[score / 8] for score, _ in rows], np.float32)
+    targets = np.array([[positive] for _, positive in rows])
+    thresholds, best = best_clip_thresholds(scores, targets.astype(np.float32))
+    every = [f1(scores > t, targets) for t in np.arange(0, 9) / 8]
+    assert best[0] == pytest.approx(max(every))
+    assert f1(scores > np.float32(thresholds[0]), targets) == pytest.approx(best[0])
+
+
+def test_a_threshold_lies_midway_and_a_class_without_positives_keeps_one_half():
+    scores = np.array([[0.9, 0.2], [0.6, 0.3], [0.2, 0.4]])
+    thresholds, best = best_clip_thresholds(scores, np.array([[1, 0], [1, 0], [0, 0]]))
+    assert thresholds.tolist() == pytest.approx([0.4, 0.5])
+    assert best[0] == 1.0
+    assert np.isnan(best[1])
+    assert clip_f1(scores, np.array([[1, 0], [1, 0], [0, 0]])) == 1.0
+
+
+CLASSES = ("Dog", "Drone")
+
+
+def two_clips():
+    """Return scores in which Dog needs threshold 0.3 and no window, Drone 0.6 and a long one."""
+    rng = np.random.default_rng(0)
+    clips, events = [], []
+    for name in ("a", "b", "c"):
+        frame = np.full((100, 2), 0.1, np.float32)
+        frame[20:23, 0] = 0.4
+        frame[40:90, 1] = 0.9
+        frame[:40, 1] = frame[90:, 1] = 0.5
+        frame[rng.integers(50, 80, 6), 1] = 0.2
+        events += [Event(name, 2.0, 2.3, "Dog"), Event(name, 4.0, 9.0, "Drone")]
+        clips.append(ClipScores.of_one_window(name, 10.0, frame, np.ones(2, np.float32)))
+    return clips, StrongLabels(events, ("a", "b", "c"))
+
+
+def test_the_grid_finds_settings_with_which_every_event_is_right():
+    clips, reference = two_clips()
+    tuned, best = tune_events(
+        clips,
+        reference,
+        CLASSES,
+        10.0,
+        DecodingConfig.default(2),
+        TuneConfig(),
+        EvaluationConfig(),
+    )
+    assert best.tolist() == [1.0, 1.0]
+    assert tuned.thresholds[0] < 0.4
+    assert 0.5 <= tuned.thresholds[1] < 0.9
+    assert tuned.windows[0] <= 0.3 < tuned.windows[1]
+    events = [e for clip in clips for e in decode_clip(clip, CLASSES, 10.0, tuned)]
+    scored = evaluate_events(reference, events, EvaluationConfig(), classes=CLASSES)
+    assert scored.macro.f1 == 1.0
+
+
+def test_the_fitted_score_is_what_the_evaluator_says_of_the_fitted_settings():
+    clips, reference = two_clips()
+    noisy = [
+        dataclasses.replace(
+            clip, frame=np.random.default_rng(i).random(clip.frame.shape).astype(np.float32)
+        )
+        for i, clip in enumerate(clips)
+    ]
+    arguments = (CLASSES, 10.0, DecodingConfig.default(2), TuneConfig(), EvaluationConfig())
+    tuned, best = tune_events(noisy, reference, *arguments)
+    events = [e for clip in noisy for e in decode_clip(clip, CLASSES, 10.0, tuned)]
+    scored = evaluate_events(reference, events, EvaluationConfig(), classes=CLASSES)
+    assert [scored.classes[c].f1 for c in CLASSES] == pytest.approx(best.tolist())
+
+
+def test_windows_that_are_given_are_left_alone():
+    clips, reference = two_clips()
+    start = dataclasses.replace(DecodingConfig.default(2), windows=(0.5, 0.7))
+    tuned, _ = tune_events(
+        clips, reference, CLASSES, 10.0, start, TuneConfig(), EvaluationConfig(), fixed_windows=True
+    )
+    assert tuned.windows == (0.5, 0.7)
+
+
+def test_windows_are_a_third_of_the_mean_duration():
+    labels = StrongLabels(
+        [Event("a", 0, 3.0, "Dog"), Event("a", 5, 8.6, "Dog"), Event("a", 1, 1, "Drone")], ("a",)
+    )
+    tuned, without = windows_from_durations(
+        labels, CLASSES, DecodingConfig.default(2), TuneConfig()
+    )
+    assert tuned.windows == pytest.approx((1.1, 0.3))
+    assert without == ["Drone"]
+
+
+@pytest.fixture(scope="module")
+def model(tiny, tmp_path_factory):
+    run = tmp_path_factory.mktemp("tuning") / "run"
+    config = TrainConfig(arch="small", epochs=2, batch_size=4, lr=3e-3)
+    inputs = TrainInputs((tiny.features,), tiny.weak, val_strong=tiny.strong)
+    return train(run, inputs, config, device="cpu").model
+
+
+def test_strong_labels_set_everything_and_leave_the_weights(tiny, model):
+    before = load_model(model)
+    result = tune(model, TuneInputs((tiny.features,), reference=tiny.strong), TuneConfig())
+    after = load_model(model)
+    assert after.weights_sha256 == before.weights_sha256
+    assert after.decoding != before.decoding
+    assert result.n_clips == after.tuned["clips"] == 8
+    assert list(after.tuned["files"]) == [str(tiny.strong)]
+    assert result.event_f1 == pytest.approx(np.mean(list(after.tuned["event_f1"].values())))
+    assert f"clip F1 {result.clip_f1:.3f}" in str(result)
+
+
+def test_weak_labels_set_clip_thresholds_and_windows_come_from_durations(tiny, model):
+    weak = TuneInputs((tiny.features,), weak=tiny.weak_validation)
+    tune(model, weak, TuneConfig())
+    assert load_model(model).decoding.windows == (0.3, 0.3)
+    tune(model, dataclasses.replace(weak, durations_from=tiny.strong), TuneConfig())
+    decoding = load_model(model).decoding
+    assert decoding.windows == pytest.approx((0.5 / 3, 0.5 / 3))
+    assert decoding.thresholds == decoding.clip_thresholds
+    tune(model, dataclasses.replace(weak, window=0.7), TuneConfig())
+    assert load_model(model).decoding.windows == (0.7, 0.7)
+
+
+def test_clips_that_were_trained_on_are_refused(tiny, model):
+    before = model.read_bytes()
+    with pytest.raises(LabelError, match=r"trained on 16 of 16 clips, e\.g\. 'train/tone_0\.wav'"):
+        tune(model, TuneInputs((tiny.features,), weak=tiny.weak), TuneConfig())
+    assert model.read_bytes() == before
+
+
+def test_unknown_classes_are_refused_by_file(tiny, model, tmp_path):
+    strong = tmp_path / "strong.tsv"
+    strong.write_text(tiny.strong.read_text().replace("tone\n", "tune\n"))
+    with pytest.raises(LabelError, match=r"strong\.tsv: unknown label 'tune'; did you mean 'tone'"):
+        tune(model, TuneInputs((tiny.features,), reference=strong), TuneConfig())
+
+
+def test_what_tune_is_to_do_must_be_said(tiny):
+    with pytest.raises(ConfigError, match="tune needs labels"):
+        TuneInputs((tiny.features,))
+    with pytest.raises(ConfigError, match="both set the windows"):
+        TuneInputs((tiny.features,), weak=tiny.weak, durations_from=tiny.strong, window=0.3)
+
+
+def test_the_labels_of_this_test_are_what_they_are_taken_for(tiny):
+    assert len(read_events(tiny.strong).events) == 8
