@@ -77,5 +77,6 @@ def extract(
     )
     if result.failures:
         raise InputsFailedError(
-            f"{len(result.failures)} files could not be used; see {result.failures_path}"
+            f"{len(result.failures)} of {result.n_clips + len(result.failures)} files could not be "
+            f"used; see {result.failures_path}"
         )

@@ -16,7 +16,7 @@ from sedtool.checkpoint import Model, load_model
 from sedtool.config import DecodingConfig, WindowConfig
 from sedtool.datasets import FeatureSet
 from sedtool.decoding import ClipScores, clip_scores, clip_tags, decode_clip
-from sedtool.errors import ArtifactError, ConfigError, NothingUsableError
+from sedtool.errors import ArtifactError, AudioError, ConfigError, NothingUsableError
 from sedtool.features import log_mel_blocks
 from sedtool.inference.scoring import Failure, Recording, pick_device, score_recordings
 from sedtool.labels import format_events, read_thresholds, write_weak
@@ -98,10 +98,13 @@ class InferOutputs:
     overwrite: bool = False
 
     def refuse_existing(self) -> None:
-        """Raise OutputExistsError before anything is computed."""
-        for path in (self.events, self.scores, self.weak):
-            if path is not None:
-                refuse_existing(path, self.overwrite)
+        """Raise an error, before anything is computed, if an output is there or named twice."""
+        paths = [path for path in (self.events, self.scores, self.weak) if path is not None]
+        files = [path.resolve() for path in paths if path.is_file() or not path.exists()]
+        if len(set(files)) < len(files):
+            raise ConfigError("event list, scores and clip tags need a file each")
+        for path in paths:
+            refuse_existing(path, self.overwrite)
 
 
 @dataclass
@@ -118,8 +121,9 @@ class InferResult:
     def failure_summary(self) -> str:
         """Say in one line which recordings could not be used."""
         where = f"; see {self.failures_path}" if self.failures_path else ""
-        first = "; ".join(f"{name}: {error}" for name, _, error in self.failures[:5])
-        return f"{len(self.failures)} recordings could not be used{where} ({first})"
+        total = self.n_recordings + len(self.failures)
+        first = "; ".join(f"{name}: {error}" for name, _, error in self.failures[:3])
+        return f"{len(self.failures)} of {total} recordings could not be used ({first}){where}"
 
 
 def infer(
@@ -170,13 +174,13 @@ def infer(
     with contextlib.ExitStack() as stack:
         emit = _emitter(outputs.events, stream, stack)
         writer = _scores_writer(outputs.scores, model, decoding, stack)
-        emit(format_events([], outputs.confidence))
         for clip in scored:
             if isinstance(clip, Failure):
                 result.failures.append((clip.name, "infer", clip.error))
             else:
                 events = decode_clip(clip, model.classes, model.frame_rate, decoding)
-                emit(format_events(events, outputs.confidence, header=False))
+                first = not result.n_recordings
+                emit(format_events(events, outputs.confidence, header=first))
                 tags[clip.name] = clip_tags(clip, model.classes, decoding)
                 if writer is not None:
                     writer.append(clip)
@@ -243,7 +247,8 @@ def _scored(
         found = find_audio(inputs, root)
         names = list(found)
         recordings = (_audio_recording(name, path, model) for name, path in found.items())
-    windows = WindowConfig(settings.window or model.window, settings.overlap, settings.batch_size)
+    seconds = model.window if settings.window is None else settings.window
+    windows = WindowConfig(seconds, settings.overlap, settings.batch_size)
     return len(names), score_recordings(
         model, recordings, windows, pick_device(device), settings.amp
     )
@@ -275,7 +280,10 @@ def _audio_recording(name: str, path: Path, model: Model) -> Recording:
     reader = AudioReader(path, config.sample_rate, config.channel)
 
     def blocks() -> Iterator[np.ndarray]:
-        with reader:
-            yield from log_mel_blocks(reader, config)
+        try:
+            with reader:
+                yield from log_mel_blocks(reader, config)
+        except AudioError as error:  # the recording's name says which file it was
+            raise AudioError(str(error).removeprefix(f"{path}: ")) from error
 
     return Recording(name, blocks, lambda: reader.duration)
