@@ -62,7 +62,7 @@ def from_json(cls: type[T], text: str, where: str) -> T:
         values = json.loads(text)
         lists = {k: tuple(_tuples(v)) for k, v in values.items() if isinstance(v, list)}
         return cls(**(values | lists))
-    except (ValueError, TypeError, AttributeError, ConfigError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError, ConfigError) as error:
         raise ArtifactError(f"{where}: settings cannot be read ({error})") from error
 
 
@@ -269,7 +269,7 @@ class TrainConfig:
         for name in ("steps_per_epoch", "patience", "time_shift", "pooling_lr", "seed"):
             value = getattr(self, name)
             _require(value >= 0, f"{name} must not be negative, but is {value}")
-        _require(self.lr > 0, f"lr must be positive, not {self.lr}")
+        _require(0 < self.lr < 1e30, f"lr must be positive and under 1e30, not {self.lr}")
         _require(self.save_every > 0, f"save_every must be positive, not {self.save_every}")
         _require(self.seed < 2**63, f"seed must be under 2**63, not {self.seed}")
         _require(

@@ -109,7 +109,7 @@ def test_global_generators_are_left_as_found(inputs, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_clips(inputs, tmp_path):
-    config = dataclasses.replace(CONFIG, lr=1e38)
+    config = dataclasses.replace(CONFIG, lr=1e25)
     with pytest.raises(DivergedError, match=r"diverged in epoch 1, step 2: .*tone_\d+\.wav"):
         train(tmp_path / "run", inputs, config, device="cpu")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "diverged"
@@ -153,11 +153,11 @@ def test_training_stops_when_the_validation_score_stalls(inputs, tmp_path):
 
 
 def test_the_plateau_schedule_halves_the_rate(inputs, tmp_path):
-    config = dataclasses.replace(CONFIG, epochs=4, plateau_patience=1, lr=0.5)
+    config = dataclasses.replace(CONFIG, epochs=6, plateau_patience=1, lr=8.0)
     train(tmp_path / "run", inputs, config, device="cpu")
     lines = (tmp_path / "run" / "metrics.tsv").read_text().splitlines()[1:]
     rates = {float(line.split("\t")[2]) for line in lines}
-    assert rates <= {0.5, 0.25, 0.125}
+    assert rates <= {8.0, 4.0, 2.0, 1.0}
     assert len(rates) > 1
 
 

@@ -237,9 +237,9 @@ class _Trainer:
             finite = finite & torch.nn.utils.get_total_norm(gradients).isfinite()
         if not bool(finite):
             raise DivergedError(
-                f"training diverged in epoch {len(self.rows) + 1}, step {self.step + 1}: the loss is "
-                f"{loss.item():g} and its gradient is not finite; lower --lr, or look at the clips "
-                f"of this batch: {', '.join(batch.names)}; the best model so far is intact"
+                f"training diverged in epoch {len(self.rows) + 1}, step {self.step + 1}: the loss "
+                f"is {loss.item():g}, or its gradient is not finite; lower --lr, or look at the "
+                f"clips of this batch: {', '.join(batch.names)}; the best model so far is intact"
             )
 
     def validate(self) -> dict[str, Any]:
@@ -321,7 +321,7 @@ class _Trainer:
 
     def _save_best(self, row: dict[str, Any]) -> None:
         self.model.trained = {
-            "config": dataclasses.asdict(self.config),
+            "config": self._settings(),
             "epoch": row["epoch"],
             "step": row["step"],
             "selected_by": self.config.select_by,
@@ -360,10 +360,14 @@ class _Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.loss_sum, self.rows = state["step"], state["loss_sum"], state["rows"]
 
+    def _settings(self) -> dict[str, Any]:
+        """Return the settings that weights after a given number of steps depend on."""
+        settings = dataclasses.asdict(self.config)
+        return {key: value for key, value in settings.items() if key not in _FREE}
+
     def _identity(self) -> str:
         """Return, as JSON, what must be equal for a run to be the same run."""
-        settings = dataclasses.asdict(self.config)
-        identity = {key: value for key, value in settings.items() if key not in _FREE}
+        identity: dict[str, Any] = self._settings()
         identity["classes"] = list(self.vocabulary.classes)
         identity["features"] = [file.sha256 for file in self.clips.features.files]
         identity["training clips"] = list(self.clips.names)
