@@ -165,6 +165,7 @@ def _rebuild(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> 
     with torch.device("meta"):  # draws no random numbers, and takes no memory on a header's word
         detector = Detector(architecture, pooling, features.n_mels, len(classes))
     detector.load_state_dict(tensors, assign=True)  # strict: every name and shape must fit
+    detector.use_fast_layout()
     for name, tensor in detector.state_dict().items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ArtifactError(f"{path}: weight {name} is not finite")

@@ -116,8 +116,7 @@ class CRNN(nn.Module):
         """Run the network; `lengths` (B,) counts the valid frames of each clip."""
         padded = bool((lengths < features.shape[1]).any())
         x = features[:, None]  # (B, 1, T, F)
-        if x.device.type == "cpu":
-            x = x.contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)
         if padded:
             x = x.masked_fill(_padding(lengths, x), 0.0)
         for index, block in enumerate(self.blocks):
@@ -166,8 +165,11 @@ class Detector(nn.Module):
         self.register_buffer("std", torch.ones(n_mels))
         self.crnn = CRNN(config, n_mels, n_classes)
         self.pooling = make_pooling(pooling, n_classes, self.crnn.hidden_size)
-        if torch.get_default_device().type == "cpu":
-            self.crnn.to(memory_format=torch.channels_last)
+        self.use_fast_layout()
+
+    def use_fast_layout(self) -> None:
+        """Store convolutions channels last, which is faster on a CPU."""
+        self.crnn.to(memory_format=torch.channels_last)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Output:
         """Detect events in a padded batch.

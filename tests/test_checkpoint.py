@@ -1,0 +1,168 @@
+"""Model and state files: what is saved is loaded, and nothing else is."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import new_model
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from sedtool.checkpoint import digest, load_model, load_state, save_model, save_state
+from sedtool.config import DecodingConfig
+from sedtool.errors import ArtifactError
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_model(path, new_model())
+    return path
+
+
+@pytest.mark.parametrize("pooling", ["power:init=2", "attention", "linear", "cap:max=3", "max"])
+def test_a_model_is_read_back_whole(tmp_path, pooling):
+    model, path = new_model(pooling), tmp_path / "model.safetensors"
+    save_model(path, model)
+    back = load_model(path)
+    assert digest(back.detector.state_dict()) == digest(model.detector.state_dict())
+    assert back.weights_sha256 == model.weights_sha256
+    for name in ("classes", "features", "architecture", "pooling", "window", "decoding", "trained"):
+        assert getattr(back, name) == getattr(model, name)
+    assert np.array_equal(back.trained_on, model.trained_on)
+    assert not back.detector.training
+    features, lengths = torch.zeros(1, 40, 64), torch.tensor([40])
+    assert torch.equal(back.detector(features, lengths)[2], model.detector(features, lengths)[2])
+
+
+def test_other_programs_can_read_weights_and_settings(saved):
+    with safe_open(saved, framework="np") as file:
+        header = json.loads(file.metadata()["sedtool"])
+        assert header["classes"] == ["Dog", "Air horn, truck horn"]
+        assert header["pooling"]["learned"]["n"] == [2.0, 2.0]
+        assert file.get_tensor("pooling.n").tolist() == [2.0, 2.0]
+
+
+def test_decoding_settings_do_not_change_the_digest_of_the_weights(saved):
+    model = load_model(saved)
+    before = model.weights_sha256
+    model.decoding = DecodingConfig.default(2)
+    assert model.weights_sha256 == before
+    model.detector.mean += 1
+    assert model.weights_sha256 != before
+
+
+def test_equal_models_are_equal_files(saved, tmp_path):
+    save_model(tmp_path / "again", load_model(saved))
+    assert (tmp_path / "again").read_bytes() == saved.read_bytes()
+
+
+def test_a_changed_weight_byte_is_noticed(saved):
+    data = bytearray(saved.read_bytes())
+    for position in np.random.default_rng(0).integers(len(data) // 2, len(data), 20):
+        changed = bytearray(data)
+        changed[position] ^= 0x10
+        saved.write_bytes(changed)
+        with pytest.raises(ArtifactError, match=r"model\.safetensors"):
+            load_model(saved)
+
+
+def rewrite(path, change_header=lambda header: None, change_tensors=lambda tensors: None):
+    with safe_open(path, framework="np") as file:
+        header = json.loads(file.metadata()["sedtool"])
+    tensors = load_file(path)
+    change_header(header)
+    change_tensors(tensors)
+    save_file(tensors, path, {"sedtool": json.dumps(header)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h: h.update(format_version=9), "has model format 9; this sedtool reads 1"),
+        (lambda h: h.update(format="other"), "is a other file, not a model"),
+        (lambda h: h.pop("classes"), "header cannot be used"),
+        (lambda h: h.update(classes=["Dog"]), "thresholds are not one for each"),
+        (lambda h: h["architecture"].update(gru_units=10**7), "header cannot be used"),
+        (lambda h: h["architecture"].update(extra=1), "settings cannot be read"),
+        (lambda h: h["features"].update(n_mels=-1), "settings cannot be read"),
+        (lambda h: h["pooling"].update(name="zebra"), "unknown pooling 'zebra'"),
+        (lambda h: h["decoding"].update(thresholds=[2.0, 0.1]), "settings cannot be read"),
+    ],
+)
+def test_a_header_that_makes_no_sense_is_refused(saved, change, message):
+    rewrite(saved, change)
+    with pytest.raises(ArtifactError, match=message):
+        load_model(saved)
+
+
+def test_weights_that_are_missing_or_not_finite_are_refused(saved):
+    rewrite(saved, change_tensors=lambda t: t.pop("mean"))
+    with pytest.raises(ArtifactError, match="header cannot be used"):
+        load_model(saved)
+
+
+def test_a_nan_in_the_weights_is_named(tmp_path):
+    model, path = new_model(), tmp_path / "model.safetensors"
+    model.detector.mean[3] = torch.nan
+    save_model(path, model)
+    with pytest.raises(ArtifactError, match="weight mean is not finite"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense" * 100, b"\x80\x04K\x01."])
+def test_a_file_that_is_no_model_is_refused(tmp_path, content):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match="is no model file"):
+        load_model(path)
+
+
+STATE = {"step": 3, "rows": [{"epoch": 1, "loss": 0.5}], "weights": {"a": torch.arange(3.0)}}
+
+
+def test_a_state_is_read_back(tmp_path):
+    save_state(tmp_path / "last.pt", STATE)
+    assert digest(load_state(tmp_path / "last.pt")) == digest(STATE)
+
+
+def test_a_changed_byte_of_a_state_is_noticed_or_harmless(tmp_path):
+    path = tmp_path / "last.pt"
+    save_state(path, STATE)
+    data = path.read_bytes()
+    for position in range(0, len(data), 7):
+        changed = bytearray(data)
+        changed[position] ^= 0x10
+        path.write_bytes(changed)
+        try:
+            assert digest(load_state(path)) == digest(STATE)
+        except ArtifactError as error:
+            assert "last.pt" in str(error)
+
+
+def test_a_state_that_would_run_code_is_refused(tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    torch.save({"state": Harmful(), "sha256": ""}, tmp_path / "last.pt")
+    with pytest.raises(ArtifactError, match="cannot be read as a training state"):
+        load_state(tmp_path / "last.pt")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": 1}, {"a": 1.0}),
+        ({"a": 1}, {"b": 1}),
+        ([1, 2], [2, 1]),
+        (torch.zeros(2), torch.zeros(1, 2)),
+        (torch.zeros(2), torch.zeros(2, dtype=torch.float64)),
+        ({"a": "1"}, {"a": 1}),
+        ([[1], [2]], [[1, 2]]),
+    ],
+)
+def test_digests_differ_where_values_do(one, other):
+    assert digest(one) != digest(other)
+    assert digest(one) == digest(one)
