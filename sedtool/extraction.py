@@ -108,7 +108,8 @@ def extract(
     _check(config, workers, engine)
     files = find_audio(inputs, root)
     result = ExtractionResult()
-    with FeaturesWriter(output, config, list(files), dtype, engine, overwrite) as writer:
+    made_by = engine if engine == "native" else f"{engine} on {device}"
+    with FeaturesWriter(output, config, list(files), dtype, made_by, overwrite) as writer:
         for name, clip in list(writer.done.items()):
             if _stamp(files[name]) != (clip.size, clip.modified):
                 del writer.done[name]  # the file has changed since

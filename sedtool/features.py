@@ -22,7 +22,7 @@ import scipy.fft
 from scipy.sparse import csr_array
 
 from sedtool.config import FeatureConfig
-from sedtool.errors import AudioError, ConfigError
+from sedtool.errors import AudioError, ConfigError, ResourceError
 
 __all__ = [
     "Engine",
@@ -182,6 +182,8 @@ def torchaudio_engine(config: FeatureConfig, device: str = "cpu") -> Engine:
     ------
     ConfigError
         If torchaudio is not installed.
+    ResourceError
+        If there is no such device.
     """
     try:
         import torch
@@ -203,7 +205,12 @@ def torchaudio_engine(config: FeatureConfig, device: str = "cpu") -> Engine:
         center=False,  # what it gets is reflected already
         norm=None,
         mel_scale=config.mel_scale,
-    ).to(device)
+    )
+    try:
+        transform.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ResourceError(f"device {device!r} cannot be used: {reason}") from error
 
     def engine(samples: Array) -> Array:
         with torch.inference_mode():

@@ -27,7 +27,7 @@ MAX_RATIO = 1_000  # of the reduced fraction of two rates; beyond it soxr takes 
 MAX_CHANNELS = 64
 MAX_SECONDS = 24 * 3600.0
 MAX_SAMPLE = 1e4  # integer audio is within 1, floating-point audio a little above
-MAX_UNREAD = 16_384  # bytes of tags that may follow the audio of an MP3
+MAX_UNREAD = 2_048  # bytes at the end of an MP3: one frame and a tag
 UNKNOWN_LENGTH = 2**62  # libsndfile says 2**63 - 1 samples of a FLAC that came out of a pipe
 
 Wave = npt.NDArray[np.float32]
@@ -92,7 +92,7 @@ class AudioReader:
         path: Path,
         sample_rate: int | None,
         channel: str = "mean",
-        block_seconds: float = 1.0,
+        block_seconds: float = 2.0,
         max_seconds: float = MAX_SECONDS,
     ) -> None:
         self.path = Path(path)
@@ -104,19 +104,19 @@ class AudioReader:
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
-        with ExitStack() as closing:  # whatever is open when a check fails
-            self._size = self._check_file()
+        with ExitStack() as closing:  # of whatever is open when a check fails
             try:
+                self._size = self._check_file()
                 # One descriptor for all that is read; libsndfile then goes by content, not suffix.
                 self._stream = closing.enter_context(self.path.open("rb", buffering=0))
                 sound = _ForwardOnly(self._stream.fileno(), closefd=False)
+                self._sound = closing.enter_context(sound)
+                self._check_format()
+                self._check_length()
             except soundfile.LibsndfileError as error:
                 raise self._error("not audio that libsndfile can decode") from error
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 raise self._error(f"cannot be read ({_reason(error)})") from error
-            self._sound = closing.enter_context(sound)
-            self._check_format()
-            self._check_length()
             self._closing = closing.pop_all()
         return self
 
@@ -147,8 +147,11 @@ class AudioReader:
 
     def info(self) -> AudioInfo:
         """Return what the file is, once it has been decoded; reads it again for its digest."""
-        with self.path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        self._stream.seek(0)
+        try:
+            digest = hashlib.file_digest(self._stream, "sha256").hexdigest()
+        except OSError as error:
+            raise self._error(f"cannot be read ({_reason(error)})") from error
         sound = self._sound
         return AudioInfo(sound.samplerate, sound.channels, self.duration, self._size, digest)
 
@@ -162,8 +165,6 @@ class AudioReader:
         except FileNotFoundError as error:
             link = "a broken link" if self.path.is_symlink() else "no such file"
             raise self._error(link) from error
-        except (OSError, ValueError) as error:
-            raise self._error(f"cannot be read ({_reason(error)})") from error
         if not stat.S_ISREG(status.st_mode):
             raise self._error("not a regular file")
         if status.st_size == 0:
@@ -279,7 +280,7 @@ class AudioReader:
             raise self._error("it has no samples")
         # libsndfile guesses the length of an MP3 that does not state one, and stops there.
         unread = self._size - self._stream.tell()
-        if not self._states_length and unread > MAX_UNREAD:
+        if self.n_decoded == self._sound.frames and not claimed and unread > MAX_UNREAD:
             raise self._error(
                 "an MP3 of varying bit rate that does not state its length, so that only part of "
                 "it can be decoded; convert it to WAV or FLAC"
@@ -294,7 +295,7 @@ def _mean(block: Wave) -> Wave:
     return total / np.float32(block.shape[1]) if block.shape[1] > 1 else total
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: OSError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
@@ -308,7 +309,7 @@ def read_duration(path: Path) -> float:
 
 
 def read_blocks(
-    path: Path, sample_rate: int, channel: str = "mean", block_seconds: float = 1.0
+    path: Path, sample_rate: int, channel: str = "mean", block_seconds: float = 2.0
 ) -> Iterator[Wave]:
     """Yield an audio file in blocks at `sample_rate` Hz, float32 (n,); see AudioReader."""
     with AudioReader(path, sample_rate, channel, block_seconds) as reader:

@@ -55,6 +55,8 @@ def read_clips(flat: Flat) -> ClipTable:
         raise ArtifactError("its tables of clips differ in length, or are empty")
     if len(set(names)) < len(names):
         raise ArtifactError("a clip is in it twice")
+    if not all(names):
+        raise ArtifactError("a clip has no name")
     check_texts(names)
     in_range = frames.min() > 0 and frames.max() <= total and start.max() < total
     # Nothing is summed over the file, so nothing can overflow.

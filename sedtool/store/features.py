@@ -22,6 +22,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from sedtool import __version__
 from sedtool.atomic import refuse_existing, remove_leftovers
 from sedtool.config import FeatureConfig, from_json, to_json
 from sedtool.errors import ArtifactError, ConfigError
@@ -94,7 +95,7 @@ class FeaturesWriter:
     dtype
         ``"f16"`` or ``"f32"``.
     engine
-        What computes the features; clips made by another engine are not taken up.
+        What computes the features; clips that another one made are not taken up.
     overwrite
         Whether a complete output may be replaced.
 
@@ -123,6 +124,7 @@ class FeaturesWriter:
         manifest = "\n".join(names).encode(errors="surrogateescape")
         self._manifest_sha256 = hashlib.sha256(manifest).hexdigest()
         job = {
+            "sedtool_version": __version__,
             "clips": len(self._names),
             "config": asdict(config),
             "dtype": dtype,

@@ -16,6 +16,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -68,16 +69,14 @@ class Spool:
         self._job = json.dumps(job, sort_keys=True).encode() + b"\n"
         self._spool_path, self._journal_path = _paths(output)
         self._size = 0  # bytes of the spool that the journal accounts for
+        self._closing = ExitStack()
 
     def __enter__(self) -> Self:
-        with resource_errors(self._journal_path):
-            self._journal = self._lock()
-            try:
-                self._spool = self._spool_path.open("a+b", buffering=0)
-                self._resume()
-            except BaseException:
-                self._journal.close()
-                raise
+        with resource_errors(self.output), ExitStack() as closing:
+            self._journal = closing.enter_context(self._lock())
+            self._spool = closing.enter_context(self._spool_path.open("a+b", buffering=0))
+            self._resume()
+            self._closing = closing.pop_all()
         return self
 
     def __exit__(
@@ -86,16 +85,15 @@ class Spool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self.entries:
-            self.remove()
-        self._spool.close()
-        self._journal.close()
+        with self._closing:
+            if not self.entries:
+                self.remove()
 
     def append(self, name: str, info: dict[str, Any], chunks: Iterable[bytes]) -> None:
         """Add a clip: its frames as bytes, then its line."""
         digest = hashlib.sha256(_canonical(name, info))
         size = 0
-        with resource_errors(self._spool_path):
+        with resource_errors(self.output):
             for chunk in chunks:
                 _write_all(self._spool, chunk)
                 digest.update(chunk)
@@ -111,8 +109,9 @@ class Spool:
 
     def remove(self) -> None:
         """Remove both files, the one with the lock last."""
-        self._spool_path.unlink(missing_ok=True)
-        self._journal_path.unlink(missing_ok=True)
+        with resource_errors(self.output):
+            self._spool_path.unlink(missing_ok=True)
+            self._journal_path.unlink(missing_ok=True)
 
     def _lock(self) -> BinaryIO:
         while True:
@@ -145,7 +144,7 @@ class Spool:
                 if not self._take_up(line):
                     break
                 end += len(line)
-        elif job:
+        elif job.endswith(b"\n"):
             _log.warning("%s: an unfinished run with other settings is dropped", self.output)
         self._journal.truncate(end)
         self._spool.truncate(self._size)
