@@ -127,7 +127,8 @@ def _draw_spectrogram(axes: "Axes", spectrogram: np.ndarray, rate: float, fmax: 
         vmin=float(np.percentile(spectrogram.astype(np.float32), 5)),
     )
     axes.set_ylabel(f"mel band (to {fmax / 1000:g} kHz)")
-    axes.figure.colorbar(image, ax=axes, pad=0.01, label="log-mel")
+    beside = axes.inset_axes((1.01, 0.0, 0.015, 1.0))
+    axes.figure.colorbar(image, cax=beside, label="log-mel")
 
 
 def _draw_probabilities(axes: "Axes", clip: ClipScores, scores: Scores, shown: list[int]) -> None:
@@ -200,7 +201,7 @@ def draw_pooling(
     """
     classes = models[0][1].classes
     order = sorted(classes, key=lambda c: durations.get(c, np.inf)) if durations else list(classes)
-    figure = _figure(1.5 + 0.75 * len(classes), 4.5)
+    figure = _figure(max(5.0, 1.5 + 0.75 * len(classes)), 4.5)
     axes = figure.subplots()
     names = set()
     for colour, marker, (label, model) in zip(
@@ -223,7 +224,10 @@ def draw_pooling(
     symbols = {"n": "exponent n", "alpha": "sharpness α"}
     axes.set_ylabel(" / ".join(f"learned {symbols.get(n, n)}" for n in sorted(names)))
     axes.grid(axis="y", alpha=0.3)
-    if len(models) > 1:
+    if "n" in names:
+        axes.axhline(1.0, color="#999999", linestyle="--", linewidth=1, label="linear pooling")
+        axes.legend(fontsize="small")
+    elif len(models) > 1:
         axes.legend(fontsize="small")
     return figure
 

@@ -1,0 +1,95 @@
+"""A file under its final name is whole; what stood there stays until then."""
+
+import errno
+import os
+import stat
+
+import pytest
+
+from sedtool.atomic import (
+    open_atomic,
+    refuse_existing,
+    remove_leftovers,
+    write_bytes,
+    write_failures,
+    write_text,
+)
+from sedtool.errors import OutputExistsError, ResourceError
+
+
+def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "x"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), open_atomic(path) as stream:
+        stream.write(b"new")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_failing_disk_is_a_resource_error_that_names_the_file(tmp_path, monkeypatch, number):
+    path = tmp_path / "x"
+    write_text(path, "old")
+
+    def fail(descriptor):
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(ResourceError, match=f"cannot write {path}: the disk"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(ResourceError, match="the folder does not exist"):
+        write_text(tmp_path / "no" / "x", "new")
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path):
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to("target")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "new"
+
+
+def test_files_get_the_rights_that_the_umask_gives_and_keep_their_own(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "x", "")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o640
+    (tmp_path / "x").chmod(0o600)
+    write_text(tmp_path / "x", "")
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o600
+
+
+def test_what_is_no_regular_file_is_written_directly():
+    write_bytes("/dev/null", b"gone")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)  # noqa: PTH116
+
+
+def test_existing_files_are_refused_unless_asked(tmp_path):
+    refuse_existing(tmp_path / "x", False)
+    write_text(tmp_path / "x", "")
+    refuse_existing(tmp_path / "x", True)
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        refuse_existing(tmp_path / "x", False)
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+    for name in (".x.h5.abc.tmp", ".y.h5.abc.tmp", "x.h5.tmp"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path / "x.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".y.h5.abc.tmp", "x.h5.tmp"]
+
+
+def test_failures_are_written_beside_the_output_and_go_when_there_are_none(tmp_path):
+    path = write_failures(tmp_path / "x.h5", [("a.wav", "extract", "bad")])
+    assert path.read_text() == "filename\tstage\terror\na.wav\textract\tbad\n"
+    assert write_failures(tmp_path / "x.h5", []) is None
+    assert not path.exists()
+    assert write_failures(None, [("a", "b", "c")]) is None
