@@ -6,6 +6,7 @@ their memory maps. Which clips a batch holds is a function of (seed, draw number
 Axis letters: B clips in a batch, T frames, F mel bands, K classes.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from sedtool.labels import NameIndex, Vocabulary
 from sedtool.store import Features, open_features
 
 __all__ = ["Batch", "FeatureSet", "Sampler", "WeakDataset", "weak_targets"]
+
+log = logging.getLogger(__name__)
 
 
 class Batch(NamedTuple):
@@ -88,7 +91,10 @@ class FeatureSet:
             If a clip has no features and `missing` is "error", or none has.
         """
         wanted = list(names)
-        found, absent = NameIndex(self.place).resolve(wanted, where)
+        index = NameIndex(self.place)
+        found, absent = index.resolve(wanted, where)
+        if index.by_basename:
+            log.warning("%s: %d clips are matched by their basename", where, index.by_basename)
         files = ", ".join(str(file.path) for file in self.files)
         if absent and (missing == "error" or not found):
             raise LabelError(

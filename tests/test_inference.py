@@ -241,6 +241,16 @@ def test_a_finished_output_is_not_replaced_unasked(model_path, tiny, tmp_path):
     assert (tmp_path / "e.tsv").read_text() == "mine"
 
 
+def test_a_model_that_was_not_tuned_says_what_it_uses(model_path, tiny, caplog):
+    run(model_path, [tiny.features])
+    assert not caplog.text
+    untuned = load_model(model_path)
+    untuned.tuned = {}
+    save_model(model_path, untuned)
+    run(model_path, [tiny.features])
+    assert "is not tuned: thresholds are 0.5 and median windows 0.3 s" in caplog.text
+
+
 def test_two_outputs_in_one_file_are_refused(model_path, tiny, tmp_path):
     with pytest.raises(ConfigError, match="need a file each"):
         run(model_path, [tiny.features], events=tmp_path / "e", scores=tmp_path / "e")

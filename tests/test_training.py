@@ -195,6 +195,14 @@ def test_labelled_clips_without_features_are_an_error_or_counted(tiny, tmp_path,
     assert "1 of 17 clips have no features; left out" in caplog.text
 
 
+def test_names_that_match_by_basename_only_are_counted(tiny, tmp_path, caplog):
+    weak = tmp_path / "weak.tsv"
+    weak.write_text(tiny.weak.read_text().replace("train/", "elsewhere/"))
+    clips, *_ = load_inputs(TrainInputs((tiny.features,), weak, val_strong=tiny.strong), CONFIG)
+    assert len(clips) == 16
+    assert "weak.tsv: 16 clips are matched by their basename" in caplog.text
+
+
 def test_a_class_without_training_clips_is_named(tiny, tmp_path, caplog):
     classes = tmp_path / "classes.txt"
     classes.write_text("noise\ntone\nzebra\n")

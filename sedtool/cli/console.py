@@ -31,7 +31,6 @@ def setup_logging(level: int = logging.WARNING) -> None:
     logger = logging.getLogger("sedtool")
     logger.handlers = [_Lines()]
     logger.setLevel(level)
-    logger.propagate = False
 
 
 def summary(text: str, quiet: bool) -> None:

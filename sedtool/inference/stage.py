@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from sedtool.store import ScoresWriter, file_format, open_scores
 __all__ = ["InferOutputs", "InferResult", "InferSettings", "feature_recordings", "infer"]
 
 _HDF5_SUFFIXES = (".h5", ".hdf5")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,13 @@ def infer(
     outputs.refuse_existing()
     model = load_model(model_path)
     decoding = settings.decoding(model)
+    if not model.tuned and "auto" in (settings.threshold, settings.clip_threshold, settings.median):
+        log.warning(
+            "%s is not tuned: thresholds are %g and median windows %g s where none are given",
+            model_path,
+            DecodingConfig.threshold,
+            DecodingConfig.window,
+        )
     total, scored = _scored(model, inputs, settings, root, device)
     result, tags = InferResult(), dict[str, tuple[str, ...]]()
     with contextlib.ExitStack() as stack:
