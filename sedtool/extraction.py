@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sedtool.atomic import refuse_existing, resource_errors, write_failures
-from sedtool.audio import RESAMPLER, AudioReader, check_name, find_audio
+from sedtool.audio import RESAMPLER, AudioReader, check_name, find_audio, printable
 from sedtool.config import FeatureConfig
 from sedtool.errors import AudioError, ConfigError, NothingUsableError
 from sedtool.features import Engine, log_mel_blocks, native_engine, torchaudio_engine
@@ -208,19 +208,10 @@ def _collect(
     try:
         clip, frames = future.result()
     except AudioError as error:
-        result.failures.append((_printable(name), "extract", str(error)))
+        result.failures.append((printable(name), "extract", str(error)))
         return
     with frames:
         writer.add(clip, iter(lambda: frames.read(CHUNK_SIZE), b""))
-
-
-def _printable(name: str) -> str:
-    """Return a name as it is, or escaped if it is one that `check_name` refuses."""
-    try:
-        check_name(name)
-    except AudioError:
-        return ascii(name)[1:-1]
-    return name
 
 
 def _extract_one(name: str, path: Path, work: _Work) -> tuple[SourceClip, BinaryIO]:

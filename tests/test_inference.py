@@ -260,3 +260,14 @@ def test_devices_that_are_not_there_are_named():
     assert pick_device("cpu").type == "cpu"
     with pytest.raises(ConfigError, match="unknown device 'gpu'"):
         pick_device("gpu")
+
+
+def test_a_name_that_would_act_on_a_terminal_is_refused_by_name(model_path, tiny, tmp_path):
+    good = next(tiny.audio.rglob("tone_*.wav")).read_bytes()
+    for name in ("good.wav", "bad\x1b[31m\n.wav"):
+        (tmp_path / name).write_bytes(good)
+    text, result = run(model_path, [tmp_path / "good.wav", tmp_path / "bad\x1b[31m\n.wav"])
+    assert "\x1b" not in text
+    ((name, _, error),) = result.failures
+    assert name == "bad\\x1b[31m\\n.wav"
+    assert "control character" in error

@@ -13,7 +13,7 @@ catch them, since moving the descriptor aside would move it for every thread. A 
 gives ``sys.stderr`` another descriptor, and 2 to ``/dev/null``, before it starts any.
 """
 
-from sedtool.audio.finding import AUDIO_SUFFIXES, check_name, find_audio
+from sedtool.audio.finding import AUDIO_SUFFIXES, check_name, find_audio, printable
 from sedtool.audio.reading import (
     RESAMPLER,
     AudioInfo,
@@ -31,6 +31,7 @@ __all__ = [
     "AudioReader",
     "check_name",
     "find_audio",
+    "printable",
     "read",
     "read_blocks",
     "read_duration",

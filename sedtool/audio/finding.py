@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sedtool.errors import AudioError, ConfigError, NothingUsableError
 
-__all__ = ["AUDIO_SUFFIXES", "check_name", "find_audio"]
+__all__ = ["AUDIO_SUFFIXES", "check_name", "find_audio", "printable"]
 
 AUDIO_SUFFIXES = (
     *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
@@ -81,3 +81,12 @@ def check_name(name: str) -> None:
         raise AudioError(f"the name {name!r} has a control character in it; rename the file")
     if name != name.strip():
         raise AudioError(f"the name {name!r} begins or ends with a space; rename the file")
+
+
+def printable(name: str) -> str:
+    """Return a name as it is, or escaped if it is one that `check_name` refuses."""
+    try:
+        check_name(name)
+    except AudioError:
+        return ascii(name)[1:-1]
+    return name

@@ -12,7 +12,7 @@ from typing import TextIO
 import numpy as np
 
 from sedtool.atomic import open_atomic, refuse_existing, write_failures
-from sedtool.audio import AudioReader, find_audio
+from sedtool.audio import AudioReader, check_name, find_audio, printable
 from sedtool.checkpoint import Model, load_model
 from sedtool.config import DecodingConfig, WindowConfig
 from sedtool.datasets import FeatureSet
@@ -291,9 +291,10 @@ def _audio_recording(name: str, path: Path, model: Model) -> Recording:
 
     def blocks() -> Iterator[np.ndarray]:
         try:
+            check_name(name)
             with reader:
                 yield from log_mel_blocks(reader, config)
         except AudioError as error:  # the recording's name says which file it was
             raise AudioError(str(error).removeprefix(f"{path}: ")) from error
 
-    return Recording(name, blocks, lambda: reader.duration)
+    return Recording(printable(name), blocks, lambda: reader.duration)
