@@ -20,7 +20,7 @@ from sedtool.augment import draw_time_shift, time_shift
 from sedtool.config import FeatureConfig
 from sedtool.draws import generator
 from sedtool.errors import ArtifactError, LabelError
-from sedtool.labels import NameIndex, Vocabulary
+from sedtool.labels import NameIndex, StrongLabels, Vocabulary, read_events, read_weak
 from sedtool.store import Features, open_features
 
 __all__ = ["Batch", "FeatureSet", "Sampler", "WeakDataset", "weak_targets"]
@@ -80,10 +80,10 @@ class FeatureSet:
                 f"{_difference(self.config, config)} (features against model)"
             )
 
-    def match(
-        self, names: Iterable[str], where: Path, missing: str
-    ) -> tuple[dict[str, str], list[str]]:
-        """Map the names of the label file `where` to clips; return those without features too.
+    def match(self, names: Iterable[str], where: Path, missing: str) -> dict[str, str]:
+        """Map the names of the label file `where` to clips.
+
+        With `missing` "skip", clips without features are counted in a warning and left out.
 
         Raises
         ------
@@ -96,13 +96,38 @@ class FeatureSet:
         if index.by_basename:
             log.warning("%s: %d clips are matched by their basename", where, index.by_basename)
         files = ", ".join(str(file.path) for file in self.files)
+        lack = f"{len(absent)} of {len(wanted)} clips have no features in {files}"
         if absent and (missing == "error" or not found):
-            raise LabelError(
-                f"{where}: {len(absent)} of {len(wanted)} clips have no features in {files} "
-                f"({', '.join(absent[:5])}{', …' * (len(absent) > 5)}); "
-                "--missing skip leaves them out"
-            )
-        return found, absent
+            remedy = "; --missing skip leaves them out" if found else ""
+            first = ", ".join(absent[:5]) + ", …" * (len(absent) > 5)
+            raise LabelError(f"{where}: {lack} ({first}){remedy}")
+        if absent:
+            log.warning("%s: %s; left out", where, lack)
+        return found
+
+    def match_labels(
+        self, weak: Path | None, strong: Path | None, vocabulary: Vocabulary, missing: str
+    ) -> tuple[dict[str, tuple[str, ...]], StrongLabels | None]:
+        """Read labels of validation clips, by the names of the clips they belong to.
+
+        Returns
+        -------
+        tuple
+            Labels of each clip, the weak file's before the classes of its events; and the strong
+            labels, if given, of the clips that have them.
+        """
+        heard: dict[str, tuple[str, ...]] = {}
+        events = None
+        if strong is not None:
+            given = read_events(strong)
+            vocabulary.require(given.classes, strong)
+            events = given.renamed(self.match(given.names, strong, missing))
+            heard = events.weak()
+        if weak is not None:
+            labels = read_weak(weak, vocabulary)
+            found = self.match(labels, weak, missing)
+            heard |= {found[name]: labels[name] for name in labels if name in found}
+        return heard, events
 
     def clip(self, name: str) -> np.ndarray:
         """Return the features (T, F) of a clip, a view of its file."""

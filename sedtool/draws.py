@@ -30,8 +30,12 @@ def torch_draws(device: torch.device, purpose: str, *key: int) -> Iterator[None]
 
     For what cannot be handed a generator: weight initialisation and dropout.
     """
-    seed = np.random.SeedSequence(_entropy(purpose, key)).generate_state(2, np.uint32)
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(int(seed[0]) << 31 | int(seed[1]))
+    high, low = np.random.SeedSequence(_entropy(purpose, key)).generate_state(2, np.uint32)
+    seed = int(high) << 31 | int(low)  # torch takes 63 bits
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng([device] if on_cuda else []):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every device
+        if on_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield

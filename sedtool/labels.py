@@ -65,6 +65,14 @@ class StrongLabels:
         """Return the labels that occur, sorted."""
         return tuple(sorted({event.label for event in self.events}))
 
+    def mean_durations(self) -> dict[str, float]:
+        """Return the mean length in seconds of each class's events, zero-length ones left out."""
+        lengths: dict[str, list[float]] = {}
+        for event in self.events:
+            if event.offset > event.onset:
+                lengths.setdefault(event.label, []).append(event.offset - event.onset)
+        return {label: math.fsum(found) / len(found) for label, found in lengths.items()}
+
     def weak(self) -> dict[str, tuple[str, ...]]:
         """Return the labels of each clip, sorted; zero-length events say nothing was heard."""
         heard: dict[str, set[str]] = {name: set() for name in self.names}
@@ -141,8 +149,8 @@ class Vocabulary:
         close = get_close_matches(label, self.classes, n=1)
         if close:
             return f"; did you mean {close[0]!r}?"
-        first = ", ".join(self.classes[:5])
-        return f"; the {len(self.classes)} classes are {first}{', …' * (len(self.classes) > 5)}"
+        first = ", ".join(map(repr, self.classes[:5])) + ", …" * (len(self.classes) > 5)
+        return f"; the {len(self.classes)} classes are {first}; --classes gives another list"
 
 
 def _starts_with_label(text: str, label: str) -> bool:

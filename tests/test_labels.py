@@ -122,7 +122,7 @@ def test_labels_with_commas_are_matched_longest_first():
         ("Trian horn", "unknown label 'Trian horn'; did you mean 'Train horn'"),
         ("Car,", "missing after the last comma"),
         ("Air horn", "unknown label 'Air horn'"),
-        ("Zebra", "the 4 classes are Train, Train horn, Air horn, truck horn, Car"),
+        ("Zebra", "the 4 classes are 'Train', 'Train horn', 'Air horn, truck horn', 'Car'"),
     ],
 )
 def test_an_unknown_label_gets_a_suggestion(text, message):

@@ -2,21 +2,26 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 from sedtool.checkpoint import digest, load_model, load_state
-from sedtool.config import TrainConfig
+from sedtool.config import FEATURE_PRESETS, TrainConfig
 from sedtool.errors import (
     ArtifactError,
     ConfigError,
     DivergedError,
     LabelError,
     OutputExistsError,
+    ResourceError,
     StoppedError,
 )
+from sedtool.extraction import extract
+from sedtool.inference import Prediction
+from sedtool.labels import read_events
 from sedtool.training import TrainInputs, load_inputs, train
 
 CONFIG = TrainConfig(arch="small", epochs=2, batch_size=4, time_shift=2.0, seed=1, lr=3e-3)
@@ -192,7 +197,7 @@ def test_labelled_clips_without_features_are_an_error_or_counted(tiny, tmp_path,
         load_inputs(inputs, CONFIG)
     clips, *_ = load_inputs(dataclasses.replace(inputs, missing="skip"), CONFIG)
     assert len(clips) == 16
-    assert "1 of 17 clips have no features; left out" in caplog.text
+    assert "weak.tsv: 1 of 17 clips have no features in" in caplog.text
 
 
 def test_names_that_match_by_basename_only_are_counted(tiny, tmp_path, caplog):
@@ -231,3 +236,77 @@ def test_selecting_by_events_needs_strong_labels(tiny):
 def test_settings_out_of_range_are_refused(field, value, message):
     with pytest.raises(ConfigError, match=message):
         dataclasses.replace(CONFIG, **{field: value})
+
+
+def test_a_mistake_costs_no_model(inputs, finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    before = contents(run)
+    wrong = tmp_path / "wrong.tsv"
+    wrong.write_text(inputs.val_strong.read_text().replace("tone\n", "tune\n"))
+    with pytest.raises(LabelError, match="unknown label 'tune'"):
+        train(run, dataclasses.replace(inputs, val_strong=wrong), CONFIG, overwrite=True)
+    assert contents(run) == before
+    with pytest.raises(ConfigError, match="unknown device"):
+        train(tmp_path / "new", inputs, CONFIG, device="gpu")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_folder_that_is_a_file_is_named(inputs, tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(ResourceError, match="a file of that name is there"):
+        train(tmp_path / "run", inputs, CONFIG, device="cpu")
+
+
+def test_other_validation_labels_make_another_run(inputs, finished, tmp_path):
+    moved = tmp_path / "moved.tsv"
+    moved.write_text(inputs.val_strong.read_text().replace("0.700", "0.900"))
+    with pytest.raises(ArtifactError, match="validation events differ"):
+        train(finished, dataclasses.replace(inputs, val_strong=moved), CONFIG, resume=True)
+
+
+def test_only_clips_with_strong_labels_count_in_event_f1(inputs, finished, tiny, tmp_path):
+    strong = tmp_path / "strong.tsv"
+    header, *rows = tiny.strong.read_text().splitlines()
+    strong.write_text("\n".join([header, rows[0], rows[-1]]) + "\n")  # one of each class
+    some = dataclasses.replace(inputs, val_weak=tiny.weak_validation, val_strong=strong)
+    config = dataclasses.replace(CONFIG, epochs=1)
+
+    def predictions(detector, validation, device, config):
+        assert len(validation.clips) == 8
+        heard = {event.name: event for event in read_events(tiny.strong).events}
+        perfect = []
+        for name, target in zip(validation.clips.names, validation.clips.targets, strict=True):
+            frame = np.zeros((10, 2), np.float32)
+            event = heard[name]
+            frame[round(event.onset * 10) : round(event.offset * 10)] = target
+            log_y = np.log(np.where(target > 0, 0.99, 0.01)).astype(np.float32)
+            perfect.append(Prediction(frame, log_y, np.log1p(-np.exp(log_y))))
+        return perfect
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sedtool.training.loop._predict_all", predictions)
+        train(tmp_path / "perfect", some, config, device="cpu")
+    row = (tmp_path / "perfect" / "metrics.tsv").read_text().splitlines()[1].split("\t")
+    assert float(row[6]) == 1.0
+
+
+def test_copies_of_a_recording_are_held_out_together(tiny, tmp_path):
+    twice = tmp_path / "twice"
+    for copy in ("a", "b"):
+        shutil.copytree(tiny.audio / "train", twice / copy)
+    extract([twice], tmp_path / "f.h5", FEATURE_PRESETS["dcase2017"], root=twice)
+    weak = tmp_path / "weak.tsv"
+    header, *rows = tiny.weak.read_text().splitlines()
+    copies = [row.replace("train/", f"{copy}/") for copy in ("a", "b") for row in rows]
+    weak.write_text("\n".join([header, *copies]) + "\n")
+    clips, validation, _ = load_inputs(TrainInputs((tmp_path / "f.h5",), weak), CONFIG)
+    assert len(validation.clips) == 4  # two recordings of sixteen
+    assert len(clips) == 28
+
+
+def test_scores_that_are_not_finite_at_validation_end_with_8(inputs, tmp_path):
+    config = dataclasses.replace(CONFIG, lr=1e20, steps_per_epoch=1)
+    with pytest.raises(DivergedError, match="no epoch was finished, so there is no model"):
+        train(tmp_path / "run", inputs, config, device="cpu")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "diverged"

@@ -22,6 +22,7 @@ from sedtool.tuning import (
     tune_events,
     windows_from_durations,
 )
+from sedtool.tuning.fitting import _distinct
 
 
 def f1(predicted, target):
@@ -180,3 +181,16 @@ def test_what_tune_is_to_do_must_be_said(tiny):
 
 def test_the_labels_of_this_test_are_what_they_are_taken_for(tiny):
     assert len(read_events(tiny.strong).events) == 8
+
+
+def test_a_threshold_between_neighbouring_floats_still_separates_them():
+    upper = np.float32(1.0)
+    lower = np.nextafter(upper, np.float32(0))
+    scores = np.array([[lower], [upper]])
+    thresholds, best = best_clip_thresholds(scores, np.array([[0], [1]]))
+    assert best.tolist() == [1.0]
+    assert (scores > np.float32(thresholds[0])).ravel().tolist() == [False, True]
+
+
+def test_the_grid_holds_windows_as_the_frames_they_are():
+    assert _distinct((0.0, 0.1, 0.2, 0.3, 0.5, 1.0), 10.0) == [0.0, 0.3, 0.5, 1.1]

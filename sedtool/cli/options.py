@@ -67,6 +67,8 @@ def _load_config(ctx: click.Context, parameter: click.Parameter, value: Path | N
             close = get_close_matches(key, keys, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(sorted(keys))}"
             raise ConfigError(f"{value}:{line}: {ctx.command.name} has no option {key!r}; {hint}")
+        if entry is None:
+            continue  # `val-weak:` with nothing behind it is not given
         parameter = keys[key]
         repeatable = getattr(parameter, "multiple", False) or parameter.nargs == -1
         if isinstance(entry, list) != repeatable:

@@ -74,6 +74,8 @@ def _value(node: yaml.Node, path: Path) -> Any:
         return [_value(item, path) for item in node.value]
     if not isinstance(node, yaml.ScalarNode):
         raise ConfigError(f"{path}:{_line(node)}: a value must be a word, a number or a list")
+    if node.tag == "tag:yaml.org,2002:null":
+        return None
     if node.tag == "tag:yaml.org,2002:bool":
         return node.value.lower() in ("true", "yes", "on")
     return node.value  # Click converts text to the option's type, and says so where it cannot

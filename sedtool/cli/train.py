@@ -93,16 +93,11 @@ def train(
                  --val-strong validation.tsv --arch small --pooling power
     """
     config = TrainConfig(**settings)
-    from sedtool.training import Progress, TrainInputs
+    from sedtool.training import TrainInputs
     from sedtool.training import train as train_model
 
     inputs = TrainInputs(features, weak, val_weak, val_strong, classes, missing)
     with progress("train", quiet) as report, stop_signals() as stop:
-
-        def show(at: Progress) -> None:
-            done, total = (at.epoch - 1) * at.steps + at.step, at.epochs * at.steps
-            report(done, total, f"epoch {at.epoch} of {at.epochs}, loss {at.loss:.3f}")
-
         result = train_model(
             output,
             inputs,
@@ -110,7 +105,7 @@ def train(
             device=device,
             resume=resume,
             overwrite=overwrite,
-            progress=show,
+            progress=lambda at: report(at.done, at.total, str(at)),
             stop=stop,
         )
     early = ", stopped early" if result.stopped_early else ""

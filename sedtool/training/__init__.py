@@ -2,7 +2,7 @@
 
 A run folder holds::
 
-    config.yaml         every setting, resolved: `sedtool train -c config.yaml` runs it again
+    config.yaml         every setting, resolved: `train -c config.yaml -o OTHER` repeats it
     run.json            command, versions, digests of inputs; written first, closed at the end
     metrics.tsv         a row an epoch, without a clock: equal runs are equal files
     model.safetensors   the best model so far, by the stated validation score

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from sedtool import __version__
-from sedtool.atomic import write_text
+from sedtool.atomic import resource_errors, write_text
 from sedtool.checkpoint import file_sha256
 from sedtool.config import TrainConfig
 from sedtool.errors import OutputExistsError
@@ -28,9 +28,9 @@ class RunFolder:
     Parameters
     ----------
     path
-        The folder; made if need be.
+        The folder.
     resume, overwrite
-        What to do with a run that is there already: go on with it, or start anew over it.
+        What may be done with a run that is there already: go on with it, or start anew over it.
 
     Raises
     ------
@@ -48,10 +48,17 @@ class RunFolder:
             raise OutputExistsError(
                 f"{path} holds a run already; --resume goes on with it, --overwrite starts anew"
             )
-        path.mkdir(parents=True, exist_ok=True)
-        if overwrite and not resume:
-            for file in (self.last, self.model, self.metrics, self.record):
-                file.unlink(missing_ok=True)
+
+    def prepare(self, anew: bool) -> None:
+        """Make the folder; `anew` removes the files of the run that is there.
+
+        Called when everything a run needs has been read, so that a mistake costs no model.
+        """
+        with resource_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            if anew:
+                for file in (self.last, self.model, self.metrics, self.record):
+                    file.unlink(missing_ok=True)
 
     def write_config(self, inputs: TrainInputs, config: TrainConfig) -> None:
         """Write the settings so that ``sedtool train -c config.yaml -o OTHER`` runs them again."""
@@ -69,6 +76,7 @@ class RunFolder:
 
     def open_record(self, inputs: TrainInputs, config: TrainConfig, device: str) -> None:
         """Write run.json: what runs, where, on which inputs; `close_record` says how it ended."""
+        before = json.loads(self.record.read_text()) if self.record.is_file() else None
         packages = ("torch", "numpy", "scipy", "h5py", "safetensors")
         self._record = {
             "command": sys.argv,
@@ -83,6 +91,7 @@ class RunFolder:
             "started": _now(),
             "finished": None,
             "status": "running",
+            "resumed": before,  # the record of the session that this one goes on from
         }
         self._write_record()
 

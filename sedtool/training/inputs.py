@@ -11,14 +11,7 @@ from sedtool.config import TrainConfig
 from sedtool.datasets import FeatureSet, WeakDataset, weak_targets
 from sedtool.draws import generator
 from sedtool.errors import ConfigError, LabelError
-from sedtool.labels import (
-    NameIndex,
-    StrongLabels,
-    Vocabulary,
-    read_events,
-    read_vocabulary,
-    read_weak,
-)
+from sedtool.labels import StrongLabels, Vocabulary, read_vocabulary, read_weak
 
 __all__ = ["TrainInputs", "Validation", "load_inputs"]
 
@@ -75,14 +68,13 @@ def load_inputs(
     weak = read_weak(inputs.weak, given)
     vocabulary = given or Vocabulary(sorted({label for found in weak.values() for label in found}))
     train = _weak_clips(features, weak, inputs.weak, inputs.missing, vocabulary)
-    for label, count in zip(vocabulary.classes, train.targets.sum(axis=0), strict=True):
-        if not count:
-            log.warning("class %r has no training clip; it cannot be learned", label)
-
     if inputs.val_weak or inputs.val_strong:
         validation = _given_validation(features, inputs, vocabulary)
     else:
         train, validation = _held_out(train, config)
+    for label, count in zip(vocabulary.classes, train.targets.sum(axis=0), strict=True):
+        if not count:
+            log.warning("class %r has no training clip; it cannot be learned", label)
     if config.select_by == "event_f1" and validation.strong is None:
         raise ConfigError("--select-by event_f1 needs strong validation labels (--val-strong)")
     _refuse_overlap(train, validation.clips)
@@ -97,11 +89,7 @@ def _weak_clips(
     vocabulary: Vocabulary,
 ) -> WeakDataset:
     """Look the clips of a weak label file up in the features."""
-    found, absent = features.match(labels, where, missing)
-    if absent:
-        log.warning(
-            "%s: %d of %d clips have no features; left out", where, len(absent), len(labels)
-        )
+    found = features.match(labels, where, missing)
     try:
         targets = weak_targets(labels, list(found), vocabulary)
     except LabelError as error:
@@ -113,33 +101,30 @@ def _given_validation(
     features: FeatureSet, inputs: TrainInputs, vocabulary: Vocabulary
 ) -> Validation:
     """Read validation labels; without weak ones, a clip has the classes of its events."""
-    strong = read_events(inputs.val_strong) if inputs.val_strong else None
-    if inputs.val_weak:
-        weak, where = read_weak(inputs.val_weak, vocabulary), inputs.val_weak
-    else:
-        assert strong is not None and inputs.val_strong is not None  # one of the two is given
-        weak, where = strong.weak(), inputs.val_strong
-    clips = _weak_clips(features, weak, where, inputs.missing, vocabulary)
-    if strong is None or inputs.val_strong is None:
-        return Validation(clips, None)
-    vocabulary.require(strong.classes, inputs.val_strong)
-    found, _ = NameIndex(clips.names).resolve(strong.names, inputs.val_strong)
-    return Validation(clips, strong.renamed(found))
+    heard, strong = features.match_labels(
+        inputs.val_weak, inputs.val_strong, vocabulary, inputs.missing
+    )
+    names = tuple(heard)
+    return Validation(WeakDataset(features, names, weak_targets(heard, names, vocabulary)), strong)
 
 
 def _held_out(train: WeakDataset, config: TrainConfig) -> tuple[WeakDataset, Validation]:
-    """Split off a seeded share of the training clips."""
-    n_held = round(len(train) * config.validation_fraction)
-    if not 0 < n_held < len(train):
+    """Split off a seeded share of the training clips; copies of one recording stay together."""
+    recordings = [train.features.source(name) for name in train.names]
+    distinct = sorted(set(recordings))
+    n_held = round(len(distinct) * config.validation_fraction)
+    if not 0 < n_held < len(distinct):
         raise LabelError(
-            f"{len(train)} clips are too few to hold out {config.validation_fraction:.0%} of them; "
-            "give validation labels (--val-weak or --val-strong)"
+            f"{len(distinct)} recordings are too few to hold out {config.validation_fraction:.0%} "
+            "of them; give validation labels (--val-weak or --val-strong)"
         )
-    order = generator("validation split", config.seed).permutation(len(train))
-    held, kept = np.sort(order[:n_held]), np.sort(order[n_held:])
+    order = generator("validation split", config.seed).permutation(len(distinct))
+    chosen = {distinct[i] for i in order[:n_held]}
+    is_held = np.array([recording in chosen for recording in recordings])
+    held, kept = np.flatnonzero(is_held), np.flatnonzero(~is_held)
     log.warning(
         "no validation labels are given: %d of %d training clips (seed %d) are held out for it",
-        n_held,
+        len(held),
         len(train),
         config.seed,
     )

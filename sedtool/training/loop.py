@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sedtool.checkpoint import Model, load_state, save_model, save_state, source_tags
+from sedtool.checkpoint import Model, digest, load_state, save_model, save_state, source_tags
 from sedtool.config import (
     ARCHITECTURES,
     DecodingConfig,
@@ -32,7 +32,7 @@ from sedtool.draws import torch_draws
 from sedtool.errors import ArtifactError, DivergedError, StoppedError
 from sedtool.evaluation import evaluate_events
 from sedtool.inference import Prediction, autocast, pick_device, predict
-from sedtool.labels import StrongLabels
+from sedtool.labels import StrongLabels, format_events
 from sedtool.pooling import clip_loss
 from sedtool.training.folder import RunFolder
 from sedtool.training.inputs import TrainInputs, Validation, load_inputs
@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 # What may differ between a run and its resumption without making it another run.
 _FREE = ("epochs", "patience", "save_every")
+_LEAST_SCALE = 1e-6  # of float16 losses; it halves whenever a gradient is not finite
 _LONGEST_WINDOW = 60.0  # seconds; longer training clips are cut into windows of this at inference
 
 
@@ -57,6 +58,20 @@ class Progress:
     steps: int
     loss: float  # mean over the epoch so far
     row: dict[str, Any] | None = None
+
+    @property
+    def done(self) -> int:
+        """Return the steps of the run so far."""
+        return (self.epoch - 1) * self.steps + self.step
+
+    @property
+    def total(self) -> int:
+        """Return the steps of the whole run."""
+        return self.epochs * self.steps
+
+    def __str__(self) -> str:
+        """Return epoch and loss, for a progress bar."""
+        return f"epoch {self.epoch} of {self.epochs}, loss {self.loss:.3f}"
 
 
 @dataclass(frozen=True)
@@ -111,8 +126,10 @@ def train(
     """
     folder = RunFolder(run, resume, overwrite)
     trainer = _Trainer(folder, inputs, config, pick_device(device))
-    if resume and folder.last.exists():
+    resumed = resume and folder.last.exists()
+    if resumed:
         trainer.restore(load_state(folder.last))
+    folder.prepare(anew=not resumed)
     folder.write_config(inputs, config)
     folder.open_record(inputs, config, str(trainer.device))
     report = progress or (lambda _: None)
@@ -124,8 +141,9 @@ def train(
     except StoppedError:
         folder.close_record("stopped")
         raise
-    except DivergedError as error:
-        folder.close_record("diverged", error=str(error))
+    except BaseException as error:
+        diverged = isinstance(error, DivergedError)
+        folder.close_record("diverged" if diverged else "failed", error=str(error))
         raise
     result = trainer.result()
     results = dataclasses.asdict(result) | {"model": result.model.name}
@@ -236,17 +254,30 @@ class _Trainer:
         if not self.scaler.is_enabled():
             finite = finite & torch.nn.utils.get_total_norm(gradients).isfinite()
         if not bool(finite):
-            raise DivergedError(
-                f"training diverged in epoch {len(self.rows) + 1}, step {self.step + 1}: the loss "
-                f"is {loss.item():g}, or its gradient is not finite; lower --lr, or look at the "
-                f"clips of this batch: {', '.join(batch.names)}; the best model so far is intact"
+            raise self._diverged(
+                f"the loss is {loss.item():g}, or its gradient is not finite",
+                f"the clips of this batch: {', '.join(batch.names)}",
             )
+        if self.scaler.is_enabled() and self.scaler.get_scale() < _LEAST_SCALE:
+            raise self._diverged("float16 gradients are never finite", "--amp bf16 or off")
+
+    def _diverged(self, what: str, where: str) -> DivergedError:
+        best = f"{self.folder.model} is the best model so far"
+        if not self.rows:
+            best = "no epoch was finished, so there is no model"
+        return DivergedError(
+            f"training diverged in epoch {len(self.rows) + 1}, step {self.step + 1}: {what}; "
+            f"lower --lr, or look at {where}; {best}"
+        )
 
     def validate(self) -> dict[str, Any]:
         """End the epoch: score the validation clips, keep the best model, save."""
         self.detector.eval()
         clips = self.validation.clips
-        predictions = _predict_all(self.detector, self.validation, self.device, self.config)
+        try:
+            predictions = _predict_all(self.detector, self.validation, self.device, self.config)
+        except ArtifactError:
+            raise self._diverged("the validation scores are not finite", "the last steps") from None
         row: dict[str, Any] = {
             "epoch": len(self.rows) + 1,
             "step": self.step,
@@ -275,7 +306,10 @@ class _Trainer:
         features = self.validation.clips.features
         frame_rate = self.model.frame_rate
         events = []
+        with_events = set(reference.names)
         for name, prediction in zip(self.validation.clips.names, predictions, strict=True):
+            if name not in with_events:
+                continue
             scores = ClipScores.of_one_window(
                 name, features.duration(name), prediction.frame, np.exp(prediction.log_y)
             )
@@ -371,8 +405,11 @@ class _Trainer:
         identity["classes"] = list(self.vocabulary.classes)
         identity["features"] = [file.sha256 for file in self.clips.features.files]
         identity["training clips"] = list(self.clips.names)
-        identity["training labels"] = self.clips.targets.tolist()
+        identity["training labels"] = digest(torch.from_numpy(self.clips.targets))
         identity["validation clips"] = list(self.validation.clips.names)
+        identity["validation labels"] = digest(torch.from_numpy(self.validation.clips.targets))
+        strong = self.validation.strong
+        identity["validation events"] = digest(format_events(strong.events)) if strong else None
         return json.dumps(identity, sort_keys=True)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sedtool.config import DecodingConfig, EvaluationConfig, TuneConfig
-from sedtool.decoding import ClipScores, find_spans
+from sedtool.decoding import ClipScores, find_spans, window_frames
 from sedtool.evaluation import EventArrays, event_counts
 from sedtool.labels import StrongLabels
 
@@ -55,8 +55,14 @@ def best_clip_thresholds(scores: np.ndarray, targets: np.ndarray) -> tuple[np.nd
         below = np.append(ranked[1:], 0.0)
         cut_f1 = np.where(ranked > below, 2 * hits / (tagged + n_positive), 0.0)
         best = len(cut_f1) - 1 - int(np.argmax(cut_f1[::-1]))
-        thresholds[k], f1[k] = (ranked[best] + below[best]) / 2, cut_f1[best]
+        thresholds[k], f1[k] = _between(below[best], ranked[best]), cut_f1[best]
     return thresholds, f1
+
+
+def _between(lower: float, upper: float) -> float:
+    """Return a threshold that, as float32, is below `upper` and not below `lower`."""
+    middle = np.float32((lower + upper) / 2)
+    return float(middle) if middle < np.float32(upper) else float(lower)
 
 
 def clip_f1(scores: np.ndarray, targets: np.ndarray) -> float:
@@ -88,12 +94,11 @@ def windows_from_durations(
     tuple of DecodingConfig and list of str
         The settings, and the classes without an event, whose window stays as it was.
     """
+    durations = labels.mean_durations()
     windows, without = list(decoding.windows), []
     for k, label in enumerate(classes):
-        lengths = [e.offset - e.onset for e in labels.events if e.label == label]
-        lengths = [length for length in lengths if length > 0]
-        if lengths:
-            windows[k] = config.duration_ratio * sum(lengths) / len(lengths)
+        if label in durations:
+            windows[k] = config.duration_ratio * durations[label]
         else:
             without.append(label)
     return dataclasses.replace(decoding, windows=tuple(windows)), without
@@ -145,7 +150,7 @@ def tune_events(
     grid = itertools.product(
         [decoding.windows]
         if fixed_windows
-        else [(window,) * len(classes) for window in sorted(config.windows)],
+        else [(window,) * len(classes) for window in _distinct(config.windows, frame_rate)],
         sorted(config.thresholds, key=lambda t: abs(t - 0.5)),
     )
     for trial, threshold in grid:
@@ -159,6 +164,12 @@ def tune_events(
                 best_f1[k], thresholds[k], windows[k] = f1, threshold, trial[k]
     tuned = dataclasses.replace(decoding, thresholds=tuple(thresholds), windows=tuple(windows))
     return tuned, np.where(best_f1 < 0, np.nan, best_f1)
+
+
+def _distinct(windows: Sequence[float], frame_rate: float) -> list[float]:
+    """Return the windows, in seconds, as the odd numbers of frames that they really are."""
+    frames = sorted({window_frames(seconds, frame_rate) for seconds in windows})
+    return [n / frame_rate if n > 1 else 0.0 for n in frames]
 
 
 def _reference(labels: StrongLabels, label: str, number: Mapping[str, int]) -> EventArrays:

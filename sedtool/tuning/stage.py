@@ -15,7 +15,7 @@ from sedtool.datasets import FeatureSet, weak_targets
 from sedtool.decoding import ClipScores
 from sedtool.errors import ConfigError, LabelError
 from sedtool.inference import Failure, feature_recordings, pick_device, score_recordings
-from sedtool.labels import StrongLabels, Vocabulary, read_events, read_weak
+from sedtool.labels import Vocabulary, read_events
 from sedtool.tuning.fitting import tune_clips, tune_events, windows_from_durations
 
 __all__ = ["TuneInputs", "TuneResult", "tune"]
@@ -78,7 +78,9 @@ def tune(
     model = load_model(model_path)
     features = FeatureSet(inputs.features)
     features.require(model.features)
-    weak, strong = _labels(inputs, features, Vocabulary(model.classes))
+    weak, strong = features.match_labels(
+        inputs.weak, inputs.reference, Vocabulary(model.classes), inputs.missing
+    )
     _refuse_training_clips(model, features, list(weak))
     scores = _score(model, features, list(weak), device, progress)
 
@@ -87,13 +89,14 @@ def tune(
     decoding, clip_f1 = tune_clips(clip_scores, targets, model.decoding)
     for label, f1 in zip(model.classes, clip_f1, strict=True):
         if np.isnan(f1):
-            log.warning("no validation clip has %r; its threshold stays at 0.5", label)
+            log.warning("no validation clip has %r; its threshold is 0.5", label)
     decoding = _windows(inputs, model.classes, decoding, config)
     event_f1 = None
     if strong is not None:
         fixed = inputs.durations_from is not None or inputs.window is not None
+        with_events = set(strong.names)
         decoding, event_f1 = tune_events(
-            [clip for clip in scores if clip.name in set(strong.names)],
+            [clip for clip in scores if clip.name in with_events],
             strong,
             model.classes,
             model.frame_rate,
@@ -106,25 +109,6 @@ def tune(
     model.tuned = _provenance(model, inputs, config, clip_f1, event_f1, len(scores))
     save_model(model_path, model)
     return TuneResult(len(scores), _mean(clip_f1), None if event_f1 is None else _mean(event_f1))
-
-
-def _labels(
-    inputs: TuneInputs, features: FeatureSet, vocabulary: Vocabulary
-) -> tuple[dict[str, tuple[str, ...]], StrongLabels | None]:
-    """Read weak labels (else the strong ones' classes) and strong labels, by feature clip name."""
-    strong = None
-    weak: dict[str, tuple[str, ...]] = {}
-    if inputs.reference:
-        given = read_events(inputs.reference)
-        vocabulary.require(given.classes, inputs.reference)
-        found, _ = features.match(given.names, inputs.reference, inputs.missing)
-        strong = given.renamed(found)
-        weak = strong.weak()
-    if inputs.weak:
-        labels = read_weak(inputs.weak, vocabulary)
-        found, _ = features.match(labels, inputs.weak, inputs.missing)
-        weak |= {found[name]: heard for name, heard in labels.items() if name in found}
-    return weak, strong
 
 
 def _refuse_training_clips(model: Model, features: FeatureSet, names: list[str]) -> None:
