@@ -143,7 +143,8 @@ def find_spans(clips: Sequence[ClipScores], frame_rate: float, config: DecodingC
     column, start, stop = _segments(active, round(config.merge_gap * frame_rate, 6))
     ends = np.repeat([_whole_ms(clip.duration) for clip in clips], len(sizes))
     onset, offset = start / frame_rate, np.minimum(stop / frame_rate, ends[column])
-    kept = (offset > onset) & (offset - onset >= config.min_duration)
+    # A difference of floats may fall a hair short of the length it stands for.
+    kept = (offset > onset) & (offset - onset >= config.min_duration - 1e-6)
     return Spans(column[kept], start[kept], stop[kept], onset[kept], offset[kept])
 
 

@@ -142,3 +142,11 @@ def test_filtering_decisions_equals_deciding_on_filtered_scores(score, half, thr
 def test_settings_out_of_range_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         config(**changes)
+
+
+@given(start=st.integers(0, 80), length=st.integers(1, 15))
+def test_an_event_of_exactly_the_minimum_duration_is_kept(start, length):
+    dog = np.zeros(100)
+    dog[start : start + length] = 0.9
+    assert len(spans(scores(dog), config(min_duration=length / 10))) == 1
+    assert spans(scores(dog), config(min_duration=length / 10 + 0.01)) == []

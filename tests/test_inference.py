@@ -78,6 +78,13 @@ def test_a_clip_as_long_as_the_window_is_scored_whole():
     assert np.allclose(scores.clip, output.log_y[0].exp(), atol=1e-6)
 
 
+def test_a_clip_a_few_samples_over_a_frame_is_one_window_of_its_own_length():
+    model, clip = new_model(), features(201)
+    config = WindowConfig(5.001, 0.5)
+    (scores,) = score_recordings(model, [recording("a", clip)], config, CPU)
+    assert scores.window_frames.tolist() == [51]
+
+
 def test_overlapping_windows_are_averaged_and_the_clip_score_is_their_maximum():
     model, clip = new_model(), features(120)
     config = WindowConfig(2.0, 0.5)  # 80 frames in, every 40: windows at 0 and 40
@@ -185,7 +192,7 @@ def test_settings_replace_those_of_the_model(model_path, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (InferSettings("often"), "--threshold 'often' is neither a number nor"),
+        (InferSettings("often"), "--threshold 'often' is not a number, nor"),
         (InferSettings("1.5"), r"thresholds must be in \[0, 1\]"),
         (InferSettings(median="-1"), "seconds from 0 up"),
         (InferSettings(window=0.0), "window must be positive"),

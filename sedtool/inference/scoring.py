@@ -7,6 +7,7 @@ a stream of features, so an hour needs no more memory than its scores.
 Axis letters: B windows in a batch, T frames, F mel bands, K classes, W windows of a recording.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ __all__ = [
     "Failure",
     "Prediction",
     "Recording",
+    "autocast",
     "pick_device",
     "predict",
     "score_recordings",
@@ -141,7 +143,7 @@ def cut_windows(
         held.append(block)
         length += len(block)
         while first + length >= start + size:
-            held = [np.concatenate(held)]
+            held = [np.concatenate(held)] if len(held) > 1 else held
             yield start, held[0][start - first : start - first + size]
             emitted, start = start + size, start + hop
             drop = start - hop - first  # the last window may reach back to where this one began
@@ -198,7 +200,8 @@ def score_recordings(
     """
     detector = model.detector.to(device).eval()
     grid = model.architecture.time_pooling
-    size = max(round(config.window * model.features.frame_rate / grid), 1) * grid
+    # Rounded up, as frames are: a clip as long as the window is one window, however it is rounded.
+    size = math.ceil(config.window * model.features.frame_rate / grid - 1e-6) * grid
     hop = max(round(size * (1 - config.overlap) / grid), 1) * grid
     waiting: deque[_Scored] = deque()
     pending: list[tuple[_Scored, int, np.ndarray]] = []

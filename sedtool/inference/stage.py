@@ -21,13 +21,13 @@ from sedtool.errors import ArtifactError, AudioError, ConfigError, NothingUsable
 from sedtool.features import log_mel_blocks
 from sedtool.inference.scoring import Failure, Recording, pick_device, score_recordings
 from sedtool.labels import format_events, read_thresholds, write_weak
-from sedtool.store import ScoresWriter, file_format, open_scores
+from sedtool.store import ScoresWriter, file_format, is_hdf5, open_scores
 
 __all__ = ["InferOutputs", "InferResult", "InferSettings", "feature_recordings", "infer"]
 
-_HDF5_SUFFIXES = (".h5", ".hdf5")
-
 log = logging.getLogger(__name__)
+
+_FRAMES_AT_ONCE = 4096  # read from a features file
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,7 @@ def _number(text: str, option: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ConfigError(
-            f"--{option} {text!r} is neither a number nor a file nor a name"
-        ) from None
+        raise ConfigError(f"--{option} {text!r} is not a number, nor what else it takes") from None
 
 
 @dataclass(frozen=True)
@@ -243,10 +241,12 @@ def _scored(
     model: Model, inputs: Sequence[Path], settings: InferSettings, root: Path | None, device: str
 ) -> tuple[int, Iterator[ClipScores | Failure]]:
     """Return the number of recordings and their scores, from whatever the inputs are."""
-    artifacts = [path for path in inputs if path.suffix.lower() in _HDF5_SUFFIXES]
+    artifacts = [path for path in inputs if is_hdf5(path) or path.suffix.lower() == ".h5"]
     if artifacts and len(artifacts) < len(inputs):
         raise ConfigError("inputs must be all audio, or all features files, or one scores file")
     if artifacts and file_format(artifacts[0]) == "sedtool-scores":
+        if settings.window is not None:
+            raise ConfigError("--window has no meaning for scores, which are decoded as they are")
         return _stored_scores(model, artifacts)
     if artifacts:
         features = FeatureSet(artifacts)
@@ -279,7 +279,12 @@ def feature_recordings(features: FeatureSet, names: Sequence[str]) -> Iterator[R
     """Return clips of a feature set as recordings."""
 
     def recording(name: str) -> Recording:
-        return Recording(name, lambda: [features.clip(name)], lambda: features.duration(name))
+        def blocks() -> Iterator[np.ndarray]:
+            clip = features.clip(name)
+            for start in range(0, len(clip), _FRAMES_AT_ONCE):
+                yield clip[start : start + _FRAMES_AT_ONCE]
+
+        return Recording(name, blocks, lambda: features.duration(name))
 
     return map(recording, names)
 
