@@ -225,8 +225,8 @@ class PoolingConfig:
             except ValueError:
                 number = math.nan
             _require(
-                bool(equals) and math.isfinite(number),
-                f"pooling option {item!r} of {text!r} is not key=number",
+                bool(equals) and abs(number) <= 1e6,
+                f"pooling option {item!r} of {text!r} is not key=number, of 1e6 at most",
             )
             _require(key not in options, f"pooling option {key!r} is given twice in {text!r}")
             options[key] = number

@@ -9,8 +9,8 @@ and is defined by one line, its log w. The base class does the rest in the log d
     log y_c       = logsumexp_t(log w + log σ(z))  - logsumexp_t(log w)
     log (1 - y_c) = logsumexp_t(log w + log σ(-z)) - logsumexp_t(log w)
 
-Both are exact for any logits, so the loss needs no clamp, and frames beyond the end of a clip
-are left out by log w = -inf. To add a pooling, write one class and its line in `POOLINGS`.
+Both are exact for logits up to 1e30 either way, so the loss needs no clamp; frames beyond the end
+of a clip are left out by log w = -inf. To add a pooling, write a class and its line in `POOLINGS`.
 
 Axis letters: B clips, T frames, K classes, H hidden size.
 """
@@ -79,7 +79,7 @@ class Pooling(nn.Module):
                 raise ValueError("a clip has no valid frame, so it has no clip probability")
             if mask is None:
                 return self.pool(logits, hidden, None)
-            padding = ~mask[..., None]  # (B, T, 1)
+            padding = ~mask.bool()[..., None]  # (B, T, 1)
             # Whatever stands in the padding, NaN included, must not reach values or gradients.
             logits, hidden = logits.masked_fill(padding, 0.0), hidden.masked_fill(padding, 0.0)
             return self.pool(logits, hidden, padding)
@@ -170,8 +170,8 @@ class AttentionPooling(Pooling):
                 f"attention pooling needs hidden states of size {self.attention.in_features}, "
                 f"got {hidden.shape[-1]}"
             )
-        log_w: Tensor = self.attention(hidden)
-        return log_w
+        weight, bias = self.attention.weight, self.attention.bias  # perhaps in half precision
+        return F.linear(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype))
 
 
 class AutoPooling(Pooling):

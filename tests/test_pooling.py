@@ -306,3 +306,18 @@ def test_building_a_pooling_in_every_registered_form_gives_its_own_class():
     for name, cls in POOLINGS.items():
         assert type(make_pooling(PoolingConfig(name), K, H)) is cls
         assert copy.deepcopy(make_pooling(PoolingConfig(name), K, H)).penalty() >= 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("name", EVERY)
+def test_a_pooling_of_any_precision_takes_logits_of_any_precision(name, dtype):
+    expected = build(name)(LOGITS, HIDDEN, MASK)
+    mixed = build(name)(LOGITS.to(dtype), HIDDEN.to(dtype), MASK.to(torch.uint8))
+    own = build(name, dtype)(LOGITS.to(dtype), HIDDEN.to(dtype), MASK)
+    for result in (mixed, own):
+        assert_close([r.float() for r in result], list(expected), rtol=0.1, atol=0.1)
+
+
+def test_options_without_measure_are_refused():
+    with pytest.raises(ConfigError, match="of 1e6 at most"):
+        PoolingConfig.parse("auto:init=1e39")
