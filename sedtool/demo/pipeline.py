@@ -6,9 +6,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sedtool.atomic import refuse_existing
+from sedtool.atomic import refuse_existing, resource_errors, write_text
 from sedtool.config import FEATURE_PRESETS, EvaluationConfig, TrainConfig, TuneConfig
 from sedtool.demo.dataset import SIZES, make_dataset
+from sedtool.errors import OutputExistsError
 from sedtool.evaluation.report import Evaluation
 from sedtool.evaluation.stage import EvaluateInputs, evaluate_files
 from sedtool.extraction import extract
@@ -33,6 +34,11 @@ class DemoFiles:
     """What the demo leaves in its folder."""
 
     folder: Path
+
+    @property
+    def marker(self) -> Path:
+        """Return the file that says that a demo made this folder."""
+        return self.folder / ".sedtool-demo"
 
     @property
     def labels(self) -> Path:
@@ -92,8 +98,7 @@ def run_demo(
     """
     files = DemoFiles(folder)
     refuse_existing(files.metrics, overwrite)
-    if overwrite and folder.exists():
-        _clear(folder)
+    _claim(files)
     labels, features, run = files.labels, folder / "features.h5", folder / "run"
     with bar("make sounds") as report:
         make_dataset(folder, seed, sizes or SIZES, overwrite, report)
@@ -108,7 +113,13 @@ def run_demo(
             val_strong=labels / "validation_strong.tsv",
             classes=labels / "classes.txt",
         )
-        train(run, inputs, training, device=device, progress=_training(report))
+        train(
+            run,
+            inputs,
+            training,
+            device=device,
+            progress=lambda at: report(at.done, at.total, str(at)),
+        )
     model, scores = run / "model.safetensors", folder / "scores.h5"
     reference = labels / "test_strong.tsv"
     with bar("tune") as report:
@@ -134,10 +145,18 @@ def run_demo(
     return evaluation
 
 
-def _clear(folder: Path) -> None:
-    """Remove what a demo made, and nothing else that may stand in the folder."""
+def _claim(files: DemoFiles) -> None:
+    """Take a folder that is new, empty, or of an earlier demo, whose files are then removed."""
+    with resource_errors(files.folder):
+        files.folder.mkdir(parents=True, exist_ok=True)
+    if not files.marker.exists():
+        if any(files.folder.iterdir()):
+            raise OutputExistsError(
+                f"{files.folder} holds files that no demo made; name a new folder"
+            )
+        write_text(files.marker, "Made by sedtool demo, which may remove what it made here.\n")
     for name in ("audio", "labels", "run"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+        shutil.rmtree(files.folder / name, ignore_errors=True)
     for name in (
         "features.h5",
         "scores.h5",
@@ -147,15 +166,11 @@ def _clear(folder: Path) -> None:
         "clip.png",
         "exponents.png",
     ):
-        (folder / name).unlink(missing_ok=True)
+        (files.folder / name).unlink(missing_ok=True)
 
 
-def _training(report: Report) -> Callable[[Progress], None]:
-    def show(at: Progress) -> None:
-        done, total = (at.epoch - 1) * at.steps + at.step, at.epochs * at.steps
-        report(done, total, f"epoch {at.epoch} of {at.epochs}, loss {at.loss:.3f}")
-
-    return show
+def _shown(report: Report) -> Callable[[Progress], None]:
+    return lambda at: report(at.done, at.total, str(at))
 
 
 def _busiest_clip(reference: Path) -> str:
