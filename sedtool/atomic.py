@@ -35,6 +35,7 @@ _RESOURCE_ERRNO = {
     errno.EROFS: "the file system is read-only",
     errno.EIO: "the disk failed",
     errno.ENOENT: "the folder does not exist",
+    errno.EEXIST: "a file of that name is there",
     errno.ENOTDIR: "its parent is not a folder",
     errno.EISDIR: "it is a folder",
 }
@@ -104,8 +105,8 @@ def write_failures(output: Path | None, failures: Sequence[tuple[str, str, str]]
 
     Returns its path; None if there is no output to stand beside, or nothing failed.
     """
-    if output is None:
-        return None
+    if output is None or (output.exists() and not output.is_file()):
+        return None  # nothing belongs beside a pipe or a device
     path = output.with_name(output.name + ".failures.tsv")
     if not failures:
         path.unlink(missing_ok=True)

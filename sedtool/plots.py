@@ -14,9 +14,9 @@ import numpy as np
 from sedtool.atomic import refuse_existing, write_bytes
 from sedtool.checkpoint import Model, load_model
 from sedtool.datasets import FeatureSet
-from sedtool.decoding import ClipScores, clip_scores, decode_clip
+from sedtool.decoding import ClipScores, clip_scores, clip_tags, decode_clip
 from sedtool.errors import ConfigError, LabelError
-from sedtool.labels import Event, NameIndex, StrongLabels, read_events
+from sedtool.labels import Event, NameIndex, read_events
 from sedtool.store import Scores, open_scores
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def draw_clip(
     """
     detected = decode_clip(clip, scores.classes, scores.frame_rate, scores.decoding)
     heard = {event.label for event in [*detected, *(reference or [])]}
-    tagged = clip.clip > np.array(scores.decoding.clip_thresholds)
-    shown = [k for k, label in enumerate(scores.classes) if label in heard or tagged[k]]
+    heard.update(clip_tags(clip, scores.classes, scores.decoding))
+    shown = [k for k, label in enumerate(scores.classes) if label in heard]
     figure = _figure(9.0, 6.0 + 0.25 * len(shown))
     top, middle, bottom = figure.subplots(
         3, 1, sharex=True, height_ratios=(3, 3, 0.6 + 0.45 * max(len(shown), 1))
@@ -178,7 +178,7 @@ def plot_pooling(
     """
     _check_output(output, overwrite)
     loaded = [(path, load_model(path)) for path in models]
-    durations = _mean_durations(read_events(durations_from)) if durations_from else None
+    durations = read_events(durations_from).mean_durations() if durations_from else None
     _save(draw_pooling([(str(path), model) for path, model in loaded], durations), output)
 
 
@@ -230,13 +230,6 @@ def draw_pooling(
     elif len(models) > 1:
         axes.legend(fontsize="small")
     return figure
-
-
-def _mean_durations(labels: StrongLabels) -> dict[str, float]:
-    lengths: dict[str, list[float]] = {}
-    for event in labels.events:
-        lengths.setdefault(event.label, []).append(event.offset - event.onset)
-    return {label: float(np.mean(values)) for label, values in lengths.items()}
 
 
 def _cycle(n: int) -> list[str]:

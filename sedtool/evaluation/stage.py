@@ -43,6 +43,7 @@ class _Estimated:
     """What a system said."""
 
     events: StrongLabels
+    classes: tuple[str, ...]
     tags: dict[str, tuple[str, ...]] | None = None
     durations: dict[str, float] | None = None
 
@@ -63,9 +64,7 @@ def evaluate_files(
     reference = read_events(inputs.reference)
     classes = read_vocabulary(inputs.classes) if inputs.classes else None
     estimated = _read_estimated(inputs.estimated)
-    # A class with a comma in its name can only be told from two classes by a list that has it.
-    has_commas = any("," in label for label in reference.classes)
-    known = classes or (Vocabulary(reference.classes) if has_commas else None)
+    known = classes or _told_apart({*reference.classes, *estimated.classes})
     weak_reference = read_weak(inputs.weak_reference, known) if inputs.weak_reference else None
     tags = read_weak(inputs.weak_estimated, known) if inputs.weak_estimated else estimated.tags
     durations = _read_durations(inputs.durations) if inputs.durations else estimated.durations
@@ -85,10 +84,19 @@ def evaluate_files(
     return evaluation
 
 
+def _told_apart(classes: set[str]) -> Vocabulary | None:
+    """Return the class list that weak labels need if a class has a comma in its name.
+
+    Tags may name classes that neither list of events has; only ``--classes`` can help then.
+    """
+    return Vocabulary(sorted(classes)) if any("," in label for label in classes) else None
+
+
 def _read_estimated(path: Path) -> _Estimated:
     """Read an event list, or decode a scores file with the settings it carries."""
     if not is_hdf5(path):
-        return _Estimated(read_events(path))
+        listed = read_events(path)
+        return _Estimated(listed, listed.classes)
     scores = open_scores(path)
     events: list[Event] = []
     tags: dict[str, tuple[str, ...]] = {}
@@ -97,7 +105,7 @@ def _read_estimated(path: Path) -> _Estimated:
         tags[clip.name] = clip_tags(clip, scores.classes, scores.decoding)
     names = tuple(scores.names)
     durations = dict(zip(names, scores.duration.tolist(), strict=True))
-    return _Estimated(StrongLabels(events, names), tags, durations)
+    return _Estimated(StrongLabels(events, names), scores.classes, tags, durations)
 
 
 def _read_durations(path: Path) -> dict[str, float]:
