@@ -13,6 +13,7 @@ one that was never interrupted, bit for bit on a CPU with the same number of thr
 """
 
 from sedtool.training.inputs import TrainInputs, Validation, load_inputs
-from sedtool.training.loop import Progress, TrainResult, train
+from sedtool.training.loop import train
+from sedtool.training.progress import Progress, TrainResult
 
 __all__ = ["Progress", "TrainInputs", "TrainResult", "Validation", "load_inputs", "train"]

@@ -44,7 +44,8 @@ class RunFolder:
         self.metrics, self.model = path / "metrics.tsv", path / "model.safetensors"
         self.last = path / "last.pt"
         there = [file for file in (self.model, self.last) if file.exists()]
-        if there and not (resume or overwrite):
+        can_resume = resume and self.last.exists()
+        if there and not (can_resume or overwrite):
             raise OutputExistsError(
                 f"{path} holds a run already; --resume goes on with it, --overwrite starts anew"
             )

@@ -9,7 +9,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,10 @@ from sedtool.labels import StrongLabels, format_events
 from sedtool.pooling import clip_loss
 from sedtool.training.folder import RunFolder
 from sedtool.training.inputs import TrainInputs, Validation, load_inputs
+from sedtool.training.progress import Progress, TrainResult
 from sedtool.tuning import clip_f1
 
-__all__ = ["Progress", "TrainResult", "train"]
+__all__ = ["train"]
 
 log = logging.getLogger(__name__)
 
@@ -46,43 +46,6 @@ log = logging.getLogger(__name__)
 _FREE = ("epochs", "patience", "save_every")
 _LEAST_SCALE = 1e-6  # of float16 losses; it halves whenever a gradient is not finite
 _LONGEST_WINDOW = 60.0  # seconds; longer training clips are cut into windows of this at inference
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands, for a callback; `row` is set at the end of an epoch."""
-
-    epoch: int  # from 1
-    epochs: int
-    step: int  # of the epoch, from 1
-    steps: int
-    loss: float  # mean over the epoch so far
-    row: dict[str, Any] | None = None
-
-    @property
-    def done(self) -> int:
-        """Return the steps of the run so far."""
-        return (self.epoch - 1) * self.steps + self.step
-
-    @property
-    def total(self) -> int:
-        """Return the steps of the whole run."""
-        return self.epochs * self.steps
-
-    def __str__(self) -> str:
-        """Return epoch and loss, for a progress bar."""
-        return f"epoch {self.epoch} of {self.epochs}, loss {self.loss:.3f}"
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """How a run ended."""
-
-    model: Path
-    best_epoch: int
-    best_score: float
-    epochs: int  # that were run
-    stopped_early: bool
 
 
 def train(
