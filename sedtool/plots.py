@@ -4,6 +4,7 @@ Only this module imports matplotlib (the `plot` extra). Colours are Okabe and It
 colour-blind readers can tell apart; each class also keeps its own line or row.
 """
 
+import importlib.util
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_clip", "draw_pooling", "plot_clip", "plot_pooling"]
+__all__ = ["draw_clip", "draw_pooling", "plot_clip", "plot_pooling", "require_matplotlib"]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 _FORMATS = (".png", ".svg", ".pdf")
@@ -236,12 +237,17 @@ def _cycle(n: int) -> list[str]:
     return [_COLOURS[i % len(_COLOURS)] for i in range(n)]
 
 
+def require_matplotlib() -> None:
+    """Raise a ConfigError unless figures can be drawn."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError("figures need matplotlib: pip install 'sedtool[plot]'")
+
+
 def _figure(width: float, height: float) -> "Figure":
     """Return an empty figure (inches) that belongs to no window system."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ConfigError("figures need matplotlib: pip install 'sedtool[plot]'") from None
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained")
 
 

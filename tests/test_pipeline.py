@@ -108,7 +108,8 @@ def test_the_demo_leaves_everything_it_promises(tmp_path):
     folder = tmp_path / "demo"
     short = dataclasses.replace(DEMO_TRAINING, epochs=1)
     arguments = {"sizes": {"train": 16, "validation": 8, "test": 8}, "training": short}
-    evaluation = run_demo(folder, quiet, device="cpu", **arguments)
+    evaluation = run_demo(folder, quiet, device="cpu", seed=3, **arguments)
+    assert json.loads((folder / "run" / "run.json").read_text())["seed"] == 3
     assert len(evaluation.event.classes) >= 5
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["parameters"]["n_clips"] == 8
@@ -124,9 +125,18 @@ def test_the_demo_leaves_everything_it_promises(tmp_path):
     with pytest.raises(OutputExistsError):
         run_demo(folder, quiet, **arguments)
     (folder / "mine.txt").write_text("kept")
-    run_demo(folder, quiet, device="cpu", overwrite=True, **arguments)
+    run_demo(folder, quiet, device="cpu", seed=3, overwrite=True, **arguments)
     assert (folder / "mine.txt").read_text() == "kept"
     assert json.loads((folder / "metrics.json").read_text()) == metrics
+
+
+def test_the_demo_touches_no_folder_that_is_not_its_own(tmp_path):
+    mine = tmp_path / "audio" / "mine.wav"
+    mine.parent.mkdir()
+    mine.touch()
+    with pytest.raises(OutputExistsError, match="holds files that no demo made"):
+        run_demo(tmp_path, quiet, overwrite=True)
+    assert list(tmp_path.rglob("*")) == [mine.parent, mine]
 
 
 @pytest.mark.skipif(not ESC10.exists(), reason="ESC-10 is not here")

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from sedtool.atomic import refuse_existing, resource_errors, write_text
@@ -15,8 +15,8 @@ from sedtool.evaluation.stage import EvaluateInputs, evaluate_files
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, InferSettings, infer
 from sedtool.labels import read_events
-from sedtool.plots import plot_clip, plot_pooling
-from sedtool.training import Progress, TrainInputs, train
+from sedtool.plots import plot_clip, plot_pooling, require_matplotlib
+from sedtool.training import TrainInputs, train
 from sedtool.tuning import TuneInputs, tune
 
 __all__ = ["DEMO_TRAINING", "DemoFiles", "run_demo"]
@@ -29,36 +29,27 @@ DEMO_TRAINING = TrainConfig(
 )
 
 
-@dataclass(frozen=True)
 class DemoFiles:
     """What the demo leaves in its folder."""
 
-    folder: Path
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.marker = folder / ".sedtool-demo"  # says that a demo made this folder
+        self.audio, self.labels = folder / "audio", folder / "labels"
+        self.validation = self.labels / "validation_strong.tsv"
+        self.reference = self.labels / "test_strong.tsv"
+        self.features, self.run = folder / "features.h5", folder / "run"
+        self.model = self.run / "model.safetensors"
+        self.scores, self.events = folder / "scores.h5", folder / "events.tsv"
+        self.tags, self.metrics = folder / "tags.tsv", folder / "metrics.json"
+        self.clip_picture = folder / "clip.png"
+        self.pooling_picture = folder / "exponents.png"
 
     @property
-    def marker(self) -> Path:
-        """Return the file that says that a demo made this folder."""
-        return self.folder / ".sedtool-demo"
-
-    @property
-    def labels(self) -> Path:
-        """Return the folder of label files."""
-        return self.folder / "labels"
-
-    @property
-    def metrics(self) -> Path:
-        """Return the scores as JSON."""
-        return self.folder / "metrics.json"
-
-    @property
-    def clip_picture(self) -> Path:
-        """Return the picture of a test clip."""
-        return self.folder / "clip.png"
-
-    @property
-    def pooling_picture(self) -> Path:
-        """Return the picture of the learned exponents."""
-        return self.folder / "exponents.png"
+    def made(self) -> list[Path]:
+        """Return the files that stand in the folder itself, the marker left out."""
+        pictures = [self.clip_picture, self.pooling_picture]
+        return [self.features, self.scores, self.events, self.tags, self.metrics, *pictures]
 
 
 def run_demo(
@@ -74,8 +65,8 @@ def run_demo(
 ) -> Evaluation:
     """Make data, extract, train from weak labels, tune, infer, evaluate, draw.
 
-    Strong labels are used to tune on validation clips and to score test clips, and for nothing
-    else; no test clip is seen before the model is finished.
+    Strong labels serve to select and tune on validation clips and to score test clips, and for
+    nothing else; no test clip is seen before the model is finished.
 
     Parameters
     ----------
@@ -96,53 +87,59 @@ def run_demo(
     overwrite
         Start anew where a finished demo is there.
     """
+    require_matplotlib()  # before minutes are spent
     files = DemoFiles(folder)
     refuse_existing(files.metrics, overwrite)
     _claim(files)
-    labels, features, run = files.labels, folder / "features.h5", folder / "run"
     with bar("make sounds") as report:
         make_dataset(folder, seed, sizes or SIZES, overwrite, report)
     with bar("extract") as report:
-        config = FEATURE_PRESETS["dcase2017"]
-        audio = [folder / "audio"]
-        extract(audio, features, config, root=folder / "audio", workers=workers, progress=report)
+        config, audio = FEATURE_PRESETS["dcase2017"], files.audio
+        extract([audio], files.features, config, root=audio, workers=workers, progress=report)
+    _train(files, replace(training, seed=seed), bar, device)
+    evaluation = _score(files, bar, device)
+    clip, reference = _busiest_clip(files.reference), files.reference
+    plot_clip(files.features, files.scores, clip, files.clip_picture, reference=reference)
+    plot_pooling([files.model], files.pooling_picture, durations_from=files.validation)
+    return evaluation
+
+
+def _train(files: DemoFiles, training: TrainConfig, bar: Bar, device: str) -> None:
+    """Train from weak labels, and fit decoding on the validation clips."""
+    inputs = TrainInputs(
+        (files.features,),
+        files.labels / "train_weak.tsv",
+        val_strong=files.validation,
+        classes=files.labels / "classes.txt",
+    )
     with bar("train") as report:
-        inputs = TrainInputs(
-            (features,),
-            labels / "train_weak.tsv",
-            val_strong=labels / "validation_strong.tsv",
-            classes=labels / "classes.txt",
-        )
         train(
-            run,
+            files.run,
             inputs,
             training,
             device=device,
             progress=lambda at: report(at.done, at.total, str(at)),
         )
-    model, scores = run / "model.safetensors", folder / "scores.h5"
-    reference = labels / "test_strong.tsv"
     with bar("tune") as report:
-        validation = TuneInputs((features,), reference=labels / "validation_strong.tsv")
-        tune(model, validation, TuneConfig(), device=device, progress=report)
+        validation = TuneInputs((files.features,), reference=files.validation)
+        tune(files.model, validation, TuneConfig(), device=device, progress=report)
+
+
+def _score(files: DemoFiles, bar: Bar, device: str) -> Evaluation:
+    """Detect events in the test clips, from their audio, and score them."""
+    outputs = InferOutputs(files.events, files.scores, files.tags)
     with bar("infer") as report:
-        outputs = InferOutputs(folder / "events.tsv", scores, folder / "tags.tsv")
-        test_audio = [folder / "audio" / "test"]
         infer(
-            model,
-            test_audio,
+            files.model,
+            [files.audio / "test"],
             InferSettings(),
             outputs,
-            root=folder / "audio",
+            root=files.audio,
             device=device,
             progress=report,
         )
-    comparison = EvaluateInputs(reference, scores)
-    evaluation = evaluate_files(comparison, EvaluationConfig(), files.metrics)
-    clip = _busiest_clip(reference)
-    plot_clip(features, scores, clip, files.clip_picture, reference=reference)
-    plot_pooling([model], files.pooling_picture, durations_from=labels / "validation_strong.tsv")
-    return evaluation
+    comparison = EvaluateInputs(files.reference, files.scores)
+    return evaluate_files(comparison, EvaluationConfig(), files.metrics)
 
 
 def _claim(files: DemoFiles) -> None:
@@ -155,22 +152,10 @@ def _claim(files: DemoFiles) -> None:
                 f"{files.folder} holds files that no demo made; name a new folder"
             )
         write_text(files.marker, "Made by sedtool demo, which may remove what it made here.\n")
-    for name in ("audio", "labels", "run"):
-        shutil.rmtree(files.folder / name, ignore_errors=True)
-    for name in (
-        "features.h5",
-        "scores.h5",
-        "events.tsv",
-        "tags.tsv",
-        "metrics.json",
-        "clip.png",
-        "exponents.png",
-    ):
-        (files.folder / name).unlink(missing_ok=True)
-
-
-def _shown(report: Report) -> Callable[[Progress], None]:
-    return lambda at: report(at.done, at.total, str(at))
+    for path in (files.audio, files.labels, files.run):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in files.made:
+        path.unlink(missing_ok=True)
 
 
 def _busiest_clip(reference: Path) -> str:
