@@ -69,7 +69,7 @@ def test_a_run_repeats_from_its_own_configuration(tiny, tmp_path):
         *("--val-weak", tiny.weak_validation, "--arch", "small", "--pooling", "cap:max=3"),
         *("--device", "cpu", "--time-shift", 1),
     )
-    run("train", "-o", again, "-c", first / "config.yaml", "--device", "cpu")
+    run("train", "-o", again, "-c", first / "config.yaml")
     for name in ("model.safetensors", "metrics.tsv", "config.yaml"):
         assert (first / name).read_bytes() == (again / name).read_bytes()
     assert run("train", "-o", first, "-c", first / "config.yaml", exit_code=2).stderr.startswith(

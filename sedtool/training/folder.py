@@ -61,7 +61,7 @@ class RunFolder:
                 for file in (self.last, self.model, self.metrics, self.record):
                     file.unlink(missing_ok=True)
 
-    def write_config(self, inputs: TrainInputs, config: TrainConfig) -> None:
+    def write_config(self, inputs: TrainInputs, config: TrainConfig, device: str) -> None:
         """Write the settings so that ``sedtool train -c config.yaml -o OTHER`` runs them again."""
         values: dict[str, Any] = {}
         for name, value in vars(inputs).items():
@@ -71,7 +71,7 @@ class RunFolder:
                 values[name] = str(value.resolve())
             elif value is not None:
                 values[name] = value
-        values |= dataclasses.asdict(config)
+        values |= dataclasses.asdict(config) | {"device": device}
         options = {name.replace("_", "-"): value for name, value in values.items()}
         write_text(self.config, yaml.safe_dump({"train": options}, sort_keys=False))
 

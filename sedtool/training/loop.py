@@ -93,7 +93,7 @@ def train(
     if resumed:
         trainer.restore(load_state(folder.last))
     folder.prepare(anew=not resumed)
-    folder.write_config(inputs, config)
+    folder.write_config(inputs, config, device)
     folder.open_record(inputs, config, str(trainer.device))
     report = progress or (lambda _: None)
     try:
