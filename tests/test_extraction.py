@@ -428,7 +428,7 @@ def test_an_interrupt_leaves_finished_clips_to_the_next_run(make_clips, output, 
     with pytest.raises(KeyboardInterrupt):
         extract([folder], output, CONFIG, workers=2, progress=interrupt)
     assert beside(output) == ["features.h5.journal", "features.h5.spool"]
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="sedtool"):
         result = extract([folder], output, CONFIG)
     assert (result.n_resumed, result.n_clips) == (4, 8)
     assert "4 of 8 clips are done" in caplog.text

@@ -70,9 +70,11 @@ def extract(
             overwrite=overwrite,
             progress=report,
         )
+    resumed = f" ({result.n_resumed} of an interrupted run)" if result.n_resumed else ""
+    speed = result.audio_seconds / result.seconds
     summary(
-        f"{result.n_clips} clips, {result.audio_seconds:.0f} s of audio in {result.seconds:.1f} s "
-        f"({result.audio_seconds / result.seconds:.0f} times real time) -> {output}",
+        f"{result.n_clips} clips{resumed}, {result.audio_seconds:.0f} s of audio in "
+        f"{result.seconds:.1f} s ({speed:.0f} times real time) -> {output}",
         quiet,
     )
     if result.failures:
