@@ -34,6 +34,7 @@ from sedtool.config import (
 )
 from sedtool.crnn import Detector
 from sedtool.errors import ArtifactError, ConfigError
+from sedtool.store import is_hdf5
 
 __all__ = [
     "Model",
@@ -123,6 +124,10 @@ def load_model(path: Path) -> Model:
         If the file is no sedtool model, from a newer version, damaged, or its weights do not fit
         its own description.
     """
+    if is_hdf5(path):
+        raise ArtifactError(
+            f"{path} holds features or scores and is no model; the model comes first"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

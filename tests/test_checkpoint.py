@@ -119,6 +119,11 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, content):
         load_model(path)
 
 
+def test_features_in_the_place_of_a_model_are_named(tiny):
+    with pytest.raises(ArtifactError, match="holds features or scores and is no model"):
+        load_model(tiny.features)
+
+
 STATE = {"step": 3, "rows": [{"epoch": 1, "loss": 0.5}], "weights": {"a": torch.arange(3.0)}}
 
 

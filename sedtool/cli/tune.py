@@ -37,7 +37,7 @@ def tune(
     """Fit decoding to validation labels and write it into MODEL.
 
     Clip thresholds maximise clip F1. With strong labels, frame thresholds (0.05 to 0.95 in steps of
-    0.05) and median windows (0 to 3 s, ten of them) maximise event F1; without, frames take the
+    0.05) and median windows (on a grid from 0 to 3 s) maximise event F1; without, frames take the
     clip thresholds, and windows come from --durations-from, else they are 0.3 s. Clips the model
     was trained on are refused.
 
