@@ -7,7 +7,9 @@ regular file (``/dev/stdout``, a FIFO) are written directly; symbolic links are 
 
 import contextlib
 import errno
+import fcntl
 import glob
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,8 @@ from typing import BinaryIO, cast
 from sedtool.errors import OutputExistsError, ResourceError
 
 __all__ = [
+    "claim",
+    "lock",
     "open_atomic",
     "refuse_existing",
     "remove_leftovers",
@@ -39,6 +43,9 @@ _RESOURCE_ERRNO = {
     errno.ENOTDIR: "its parent is not a folder",
     errno.EISDIR: "it is a folder",
 }
+
+
+_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -114,6 +121,61 @@ def write_failures(output: Path | None, failures: Sequence[tuple[str, str, str]]
     rows = [("filename", "stage", "error"), *failures]
     write_text(path, "".join("\t".join(row) + "\n" for row in rows))
     return path
+
+
+@contextlib.contextmanager
+def claim(*outputs: Path | None, overwrite: bool = False) -> Iterator[None]:
+    """Keep other runs off outputs while the block lasts.
+
+    Each is locked by a file ``.NAME.lock`` beside it; a lock ends with its process. Outputs that
+    are None, or no regular files, are left alone.
+
+    Raises
+    ------
+    OutputExistsError
+        If one is finished already and `overwrite` is false.
+    ResourceError
+        If another process is making one, or a folder cannot be written.
+    """
+    with contextlib.ExitStack() as held:
+        for output in outputs:
+            if output is None or (output.exists() and not output.is_file()):
+                continue
+            refuse_existing(output, overwrite)
+            target = output.resolve()
+            path = target.with_name(f".{target.name}.lock")
+            held.enter_context(lock(path, output))
+            held.callback(path.unlink, missing_ok=True)
+            refuse_existing(output, overwrite)  # who held the lock may have finished it
+            remove_leftovers(output)
+        yield
+
+
+def lock(path: Path, output: Path) -> BinaryIO:
+    """Open and lock the file `path`, which stands for `output`; closing it unlocks.
+
+    Raises
+    ------
+    ResourceError
+        If another process holds it, or it cannot be made.
+    """
+    while True:
+        with resource_errors(output):
+            stream = path.open("a+b", buffering=0)
+        try:
+            fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            stream.close()
+            raise ResourceError(
+                f"another sedtool is making {output}; wait for it or name another output"
+            ) from error
+        except OSError as error:  # some network file systems have no locks
+            _log.warning("%s cannot be locked (%s)", path, error.strerror)
+            return stream
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+                return stream
+        stream.close()  # its holder removed it while we waited for the lock
 
 
 def remove_leftovers(path: Path) -> None:

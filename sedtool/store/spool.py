@@ -10,7 +10,6 @@ torn end is cut off when the job is taken up again. Each line carries a sha256 o
 frames. The journal is also what is locked against a second writer; a lock ends with its process.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -22,8 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from sedtool.atomic import resource_errors
-from sedtool.errors import ResourceError
+from sedtool.atomic import lock, resource_errors
 from sedtool.store.layout import CHUNK_SIZE
 
 __all__ = ["Entry", "Spool", "unfinished"]
@@ -73,7 +71,7 @@ class Spool:
 
     def __enter__(self) -> Self:
         with resource_errors(self.output), ExitStack() as closing:
-            self._journal = closing.enter_context(self._lock())
+            self._journal = closing.enter_context(lock(self._journal_path, self.output))
             self._spool = closing.enter_context(self._spool_path.open("a+b", buffering=0))
             self._resume()
             self._closing = closing.pop_all()
@@ -112,26 +110,6 @@ class Spool:
         with resource_errors(self.output):
             self._spool_path.unlink(missing_ok=True)
             self._journal_path.unlink(missing_ok=True)
-
-    def _lock(self) -> BinaryIO:
-        while True:
-            journal = self._journal_path.open("a+b", buffering=0)
-            try:
-                fcntl.flock(journal.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                journal.close()
-                raise ResourceError(
-                    f"another sedtool is making {self.output}; wait for it or name another output"
-                ) from error
-            except OSError as error:  # some network file systems have no locks
-                _log.warning("%s cannot be locked (%s)", self._journal_path, error.strerror)
-                return journal
-            try:
-                if os.path.samestat(os.fstat(journal.fileno()), self._journal_path.stat()):
-                    return journal
-            except FileNotFoundError:
-                pass
-            journal.close()  # its holder removed it while we waited for the lock
 
     def _resume(self) -> None:
         """Take up the clips of the same job, and cut off what is torn, damaged or of another."""
