@@ -1,0 +1,244 @@
+"""`convert`: event lists of one format -> another, or to weak labels.
+
+Many recordings are one file, or a folder with a file for each: ``a/b.wav`` is ``a/b.wav.txt`` as an
+Audacity label track, ``a/b.wav.selections.txt`` as a Raven table.
+"""
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sedtool.atomic import claim, lock, refuse_existing, resource_errors, write_text
+from sedtool.audio import AUDIO_SUFFIXES
+from sedtool.config import lookup
+from sedtool.errors import ConfigError, LabelError, NothingUsableError
+from sedtool.labels import (
+    EVENT_FORMATS,
+    Event,
+    EventFormat,
+    StrongLabels,
+    event_format,
+    format_weak,
+    guess_format,
+)
+
+__all__ = ["ConvertResult", "ConvertSettings", "convert", "format_labels", "read_labels"]
+
+log = logging.getLogger(__name__)
+
+WEAK = "weak"  # a target, but no event list
+TARGETS = (*EVENT_FORMATS, WEAK)
+DEFAULT_TARGET = "dcase"  # of what goes to stdout
+
+
+@dataclass(frozen=True)
+class ConvertSettings:
+    """From which format to which; None is told from the files."""
+
+    source: str | None = None
+    target: str | None = None
+    audio_suffix: str = ""  # added to a recording's name that a label file without one gives
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.source is not None:
+            event_format(self.source)
+        if self.target is not None:
+            lookup(dict.fromkeys(TARGETS), self.target, "format")
+        if self.audio_suffix and (self.audio_suffix[0] != "." or "/" in self.audio_suffix):
+            raise ConfigError(f"--audio-suffix {self.audio_suffix!r} is not like .wav")
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """What was done."""
+
+    n_recordings: int
+    n_events: int
+
+
+def convert(
+    inputs: Sequence[Path],
+    output: str | None,
+    settings: ConvertSettings,
+    emit: Callable[[str], None],
+) -> ConvertResult:
+    """Convert event lists.
+
+    Parameters
+    ----------
+    inputs
+        Files, and folders of them. They are joined; no recording may stand in two.
+    output
+        A file; or a folder, which exists or ends with ``/``, for a file a recording. None: the
+        text goes to `emit`.
+    settings
+        Formats. A target that is None is told by the suffix of the output, ``.tsv``, ``.jsonl`` or
+        ``.selections.txt``; without an output it is dcase.
+    emit
+        Takes the text if there is no output.
+
+    Raises
+    ------
+    ConfigError
+        If the target cannot be told, or does not fit the output.
+    LabelError
+        If a label file cannot be read as it stands, or the target cannot hold what it says.
+    """
+    target = settings.target or _target_of(output)
+    into_folder = output is not None and (output.endswith("/") or Path(output).is_dir())
+    if into_folder and target == WEAK:
+        raise ConfigError("weak labels are one file; name one as the output")
+    labels = read_labels(inputs, settings.source, settings.audio_suffix)
+    if into_folder:
+        _write_folder(Path(str(output)), labels, EVENT_FORMATS[target], settings.overwrite)
+    elif output is None:
+        emit(format_labels(labels, target))
+    else:
+        with claim(Path(output), overwrite=settings.overwrite):
+            write_text(Path(output), format_labels(labels, target))
+    return ConvertResult(len(labels.names), len(labels.events))
+
+
+def _target_of(output: str | None) -> str:
+    if output is None:
+        return DEFAULT_TARGET
+    told = [
+        form.name
+        for form in EVENT_FORMATS.values()
+        if form.suffix != ".txt" and output.lower().endswith(form.suffix)  # .txt may be anything
+    ]
+    if not told:
+        raise ConfigError(f"{output}: say with --to {'|'.join(TARGETS)} what this shall be")
+    return told[0]
+
+
+def read_labels(
+    inputs: Sequence[Path], source: str | None = None, audio_suffix: str = ""
+) -> StrongLabels:
+    """Read event lists of any format and join them.
+
+    A file that does not name its recording is named after it: by its path relative to the folder
+    that was given, or that the inputs have in common, without the suffix of the format.
+
+    Raises
+    ------
+    LabelError
+        If a file cannot be read as it stands, or a recording stands in two.
+    NothingUsableError
+        If there is no file.
+    """
+    events: list[Event] = []
+    owner: dict[str, Path] = {}
+    for name, path in _label_files(inputs, source):
+        form = event_format(source) if source else guess_format(path)
+        recording = form.recording_of(name)
+        if not recording.lower().endswith(AUDIO_SUFFIXES):
+            recording += audio_suffix
+        labels = form.read(path, recording)
+        for clip in labels.names:
+            if clip in owner:
+                raise LabelError(
+                    f"{clip!r} stands in {owner[clip]} and in {path}; give one of them"
+                )
+        owner.update(dict.fromkeys(labels.names, path))
+        events += labels.events
+    return StrongLabels(events, tuple(owner))
+
+
+def _label_files(inputs: Sequence[Path], source: str | None) -> list[tuple[str, Path]]:
+    """Return (path relative to the common folder, path) of each label file, sorted."""
+    formats = [event_format(source)] if source else EVENT_FORMATS.values()
+    suffixes = {form.last_suffix for form in formats}
+    folders = [path if path.is_dir() else path.parent for path in inputs]
+    files = [
+        file for path in inputs for file in (_walk(path, suffixes) if path.is_dir() else [path])
+    ]
+    if not files:
+        where = ", ".join(map(str, inputs))
+        raise NothingUsableError(f"no label file ({' '.join(sorted(suffixes))}) in {where}")
+    base = os.path.commonpath([os.path.abspath(folder) for folder in folders])  # noqa: PTH100
+    return sorted((Path(os.path.relpath(file, base)).as_posix(), file) for file in files)
+
+
+def _walk(folder: Path, suffixes: set[str]) -> Iterator[Path]:
+    """Yield the files under a folder with one of the suffixes, hidden ones left out."""
+
+    def refuse(error: OSError) -> None:
+        raise ConfigError(f"{error.filename} cannot be listed: {error.strerror}") from error
+
+    for where, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(where, name) for name in files if not name.startswith(".")):
+            if path.suffix.lower() in suffixes and path.is_file():
+                yield path
+
+
+def format_labels(labels: StrongLabels, target: str) -> str:
+    """Return labels as the text of one file: an event list, or weak labels.
+
+    Raises
+    ------
+    ConfigError
+        If files of this format hold one recording, and these are more or none.
+    """
+    if target == WEAK:
+        return format_weak(dict(sorted(labels.weak().items())))
+    form = EVENT_FORMATS[target]
+    recordings = _by_recording(labels)
+    if form.one_recording and len(recordings) != 1:
+        raise ConfigError(
+            f"{target} is one recording a file and here are {len(recordings)}: "
+            "give a folder as the output, ending with /"
+        )
+    confidence = _has_confidence(labels)
+    texts, number = [form.header(confidence)], 1
+    for name, events in recordings.items():
+        texts.append(form.rows(events, number, confidence) if events else form.silent(name))
+        number += len(events)
+    n_lost = texts[1:].count("")
+    if n_lost and not form.one_recording:
+        log.warning(
+            "%d recordings without events are left out: a %s file cannot name them, a folder can",
+            n_lost,
+            target,
+        )
+    return "".join(texts)
+
+
+def _write_folder(folder: Path, labels: StrongLabels, form: EventFormat, overwrite: bool) -> None:
+    """Write a file for each recording; none if one is refused."""
+    confidence = _has_confidence(labels)
+    texts = {}
+    for name, events in _by_recording(labels).items():
+        rows = form.rows(events, 1, confidence) if events else form.silent(name)
+        texts[folder / form.file_of(name)] = form.header(confidence) + rows
+    with contextlib.ExitStack() as held:
+        with resource_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        lock_path = folder / ".convert.lock"
+        held.enter_context(lock(lock_path, folder))
+        held.callback(lock_path.unlink, missing_ok=True)
+        for path in texts:
+            refuse_existing(path, overwrite)
+        for parent in {path.parent for path in texts}:
+            with resource_errors(parent):
+                parent.mkdir(parents=True, exist_ok=True)
+            for leftover in parent.glob(f".*{form.suffix}.*.tmp"):
+                leftover.unlink(missing_ok=True)  # of a run that was killed
+        for path, text in texts.items():
+            write_text(path, text)
+
+
+def _by_recording(labels: StrongLabels) -> dict[str, list[Event]]:
+    recordings: dict[str, list[Event]] = {name: [] for name in sorted(labels.names)}
+    for event in labels.events:
+        recordings[event.name].append(event)
+    return recordings
+
+
+def _has_confidence(labels: StrongLabels) -> bool:
+    return any(event.confidence is not None for event in labels.events)

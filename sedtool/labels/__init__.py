@@ -1,0 +1,43 @@
+"""Label files in and out: DCASE tables, weak labels, clip names, class lists, other event formats.
+
+A row is read as it stands or refused with its line number. Text stays text: ``NA``, ``007`` and
+quotes mean themselves. Times are seconds.
+"""
+
+from sedtool.labels.events import Event, StrongLabels
+from sedtool.labels.formats import EVENT_FORMATS, EventFormat, event_format, guess_format
+from sedtool.labels.matching import NameIndex
+from sedtool.labels.tables import (
+    format_events,
+    format_weak,
+    read_durations,
+    read_events,
+    read_names,
+    read_thresholds,
+    read_vocabulary,
+    read_weak,
+    write_events,
+    write_weak,
+)
+from sedtool.labels.vocabulary import Vocabulary
+
+__all__ = [
+    "EVENT_FORMATS",
+    "Event",
+    "EventFormat",
+    "NameIndex",
+    "StrongLabels",
+    "Vocabulary",
+    "event_format",
+    "format_events",
+    "format_weak",
+    "guess_format",
+    "read_durations",
+    "read_events",
+    "read_names",
+    "read_thresholds",
+    "read_vocabulary",
+    "read_weak",
+    "write_events",
+    "write_weak",
+]

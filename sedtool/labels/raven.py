@@ -1,0 +1,162 @@
+r"""Raven selection tables: tab-separated, a header line, a selection a row.
+
+Read are ``Begin Time (s)``, ``End Time (s)``, the label (the first that is there of
+`LABEL_COLUMNS`) and, where they are there, ``Selection``, ``View``, ``Channel``, ``Begin Path``
+(else ``Begin File``), ``File Offset (s)`` and ``Confidence``; other columns are passed over.
+
+- The rows of one selection in several views or channels are one event, and must agree.
+- The recording is ``Begin Path`` as it stands, with ``/`` for the ``\`` of a Windows path; in a
+  table without such a column it is the one that the file is named after.
+- Raven counts ``Begin Time (s)`` from the start of the first recording that is open, and
+  ``File Offset (s)`` from the start of the selection's own: the onset is the latter, where it is
+  given. A table of several recordings without it is refused.
+- BirdNET-Analyzer says "no events" by a row whose ``Common Name`` and ``Species Code`` are both
+  ``nocall``. A table without rows says it of the recording that its file is named after.
+
+Written are the columns of `COLUMNS`, and ``Confidence`` if asked for. Times keep all their digits
+and count from the start of each recording: open a table of several as a *sound selection table*,
+so that Raven goes by ``Begin Path`` and ``File Offset (s)``. An event has no band of frequencies
+but Raven must have one, so every row says 0 to `HIGH_FREQUENCY` Hz, which means nothing. A table
+has no place for a recording without events.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from pathlib import Path
+
+from sedtool.errors import LabelError
+from sedtool.labels.events import Event, StrongLabels
+from sedtool.labels.text import (
+    check_cell,
+    named_cells,
+    parse_interval,
+    parse_number,
+    parse_seconds,
+    table_rows,
+)
+
+__all__ = ["BEGIN_TIME", "format_raven", "raven_header", "read_raven"]
+
+BEGIN_TIME, END_TIME, FILE_OFFSET = "Begin Time (s)", "End Time (s)", "File Offset (s)"
+COLUMNS = (
+    *("Selection", "View", "Channel", BEGIN_TIME, END_TIME, "Low Freq (Hz)", "High Freq (Hz)"),
+    *("Begin Path", FILE_OFFSET, "Annotation"),
+)
+LABEL_COLUMNS = ("Annotation", "Common Name", "Species", "Label")
+HIGH_FREQUENCY = 8000  # Hz: is on screen in any recording of 16 kHz or more
+NO_CALL = "nocall"
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:\\|\\\\")
+
+
+def read_raven(path: Path, name: str) -> StrongLabels:
+    """Read a selection table; `name` is the recording of rows that give none.
+
+    Raises
+    ------
+    LabelError
+        With file and line: a column is missing, a time is no number from 0 up, an end before its
+        begin, a label is empty, a selection stands twice or its views differ.
+    """
+    events: list[Event] = []
+    names: dict[str, None] = {}
+    views: dict[tuple[str, str], dict[tuple[str, str], Event]] = {}
+    for where, row, label in _selections(path):
+        recording = _recording(row) or name
+        names[recording] = None
+        if len(names) > 1 and not row.get(FILE_OFFSET):
+            raise LabelError(
+                f"{where}: another recording, and no {FILE_OFFSET!r}: its times count from the "
+                "start of the first"
+            )
+        if row.get("Common Name") == row.get("Species Code") == NO_CALL:
+            continue
+        event = _event(row, recording, label, where)
+        if not row.get("Selection"):
+            events.append(event)
+            continue
+        drawn = views.setdefault((recording, row["Selection"]), {})
+        if not drawn:
+            events.append(event)
+        _add_view(drawn, row, event, where)
+    return StrongLabels(events, tuple(names) or (name,))
+
+
+def _selections(path: Path) -> Iterator[tuple[str, dict[str, str], str]]:
+    """Yield (``file:line``, cell by column, label) of each row."""
+    rows = table_rows(path)
+    where, header = next(rows, (f"{path}", []))
+    missing = [column for column in (BEGIN_TIME, END_TIME) if column not in header]
+    if missing:
+        raise LabelError(f"{where}: no column {missing[0]!r}; the columns are {header}")
+    named = [column for column in header if column]
+    if len(set(named)) < len(named):
+        raise LabelError(f"{where}: a column name stands twice in {header}")
+    labels = [column for column in LABEL_COLUMNS if column in header]
+    if not labels:
+        raise LabelError(
+            f"{where}: no column of labels in {header}; name it one of {', '.join(LABEL_COLUMNS)}"
+        )
+    for where, cells in rows:
+        row = named_cells(header, cells, where)
+        if not row[labels[0]]:
+            raise LabelError(f"{where}: the {labels[0]} is empty")
+        yield where, row, row[labels[0]]
+
+
+def _recording(row: dict[str, str]) -> str:
+    """Return the recording that a row names, or an empty string."""
+    recording = row.get("Begin Path") or row.get("Begin File", "")
+    return recording.replace("\\", "/") if _WINDOWS_PATH.match(recording) else recording
+
+
+def _event(row: dict[str, str], recording: str, label: str, where: str) -> Event:
+    begin, end = parse_interval(row[BEGIN_TIME], row[END_TIME], where)
+    onset = parse_seconds(row[FILE_OFFSET], where) if row.get(FILE_OFFSET) else begin
+    offset = max(end + (onset - begin), onset)  # exactly `end` if the times agree
+    confidence = parse_number(row["Confidence"], where) if row.get("Confidence") else None
+    return Event(recording, onset, offset, label, confidence)
+
+
+def _add_view(
+    drawn: dict[tuple[str, str], Event], row: dict[str, str], event: Event, where: str
+) -> None:
+    """Add the row to the views of its selection, which must agree."""
+    view = (row.get("View", ""), row.get("Channel", ""))
+    if view in drawn:
+        raise LabelError(f"{where}: selection {row['Selection']} stands twice")
+    if drawn and event not in drawn.values():
+        raise LabelError(f"{where}: selection {row['Selection']} differs between its views")
+    drawn[view] = event
+
+
+def raven_header(confidence: bool = False) -> str:
+    """Return the header line of a selection table."""
+    return "\t".join((*COLUMNS, "Confidence") if confidence else COLUMNS) + "\n"
+
+
+def format_raven(events: Iterable[Event], first: int = 1, confidence: bool = False) -> str:
+    """Return selections, sorted by file, then onset, numbered from `first`.
+
+    Raises
+    ------
+    LabelError
+        If a name or a label cannot stand in a table, or a name looks like a Windows path.
+    """
+    lines = []
+    ordered = sorted(events, key=lambda e: (e.name, e.onset, e.offset, e.label))
+    for number, event in enumerate(ordered, first):
+        if _WINDOWS_PATH.match(event.name):
+            raise LabelError(f"{event.name!r} would be taken for a Windows path; rename it")
+        onset, offset = _digits(event.onset), _digits(event.offset)
+        cells = [f"{number}", "Spectrogram 1", "1", onset, offset, "0", f"{HIGH_FREQUENCY}"]
+        cells += [check_cell(event.name), onset, check_cell(event.label)]
+        if confidence:
+            cells.append("" if event.confidence is None else f"{event.confidence:.4f}")
+        lines.append("\t".join(cells) + "\n")
+    return "".join(lines)
+
+
+def _digits(seconds: float) -> str:
+    """Return the shortest decimal that reads back as the same number, without an exponent."""
+    return f"{Decimal(repr(float(seconds))):f}"
