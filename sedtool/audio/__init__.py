@@ -13,7 +13,9 @@ catch them, since moving the descriptor aside would move it for every thread. A 
 gives ``sys.stderr`` another descriptor, and 2 to ``/dev/null``, before it starts any.
 """
 
-from sedtool.audio.finding import AUDIO_SUFFIXES, check_name, find_audio, printable
+from sedtool.audio.finding import AudioInputs, find_audio
+from sedtool.audio.folders import AUDIO_SUFFIXES
+from sedtool.audio.names import check_name, printable
 from sedtool.audio.reading import (
     RESAMPLER,
     AudioInfo,
@@ -28,6 +30,7 @@ __all__ = [
     "AUDIO_SUFFIXES",
     "RESAMPLER",
     "AudioInfo",
+    "AudioInputs",
     "AudioReader",
     "check_name",
     "find_audio",

@@ -1,92 +1,219 @@
-"""Files and folders -> clip names and paths."""
+"""Files, folders, patterns, lists and manifests -> clip names and paths."""
 
+import contextlib
 import os
-import unicodedata
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path, PurePosixPath
 
+from sedtool.audio.folders import AUDIO_SUFFIXES, fixed_folder, is_pattern, match, walk
+from sedtool.audio.listing import is_manifest, read_list, read_manifest
+from sedtool.audio.names import check_name
+from sedtool.audio.stdin import spool_stdin
 from sedtool.errors import AudioError, ConfigError, NothingUsableError
 
-__all__ = ["AUDIO_SUFFIXES", "check_name", "find_audio", "printable"]
+__all__ = ["AudioInputs", "find_audio"]
 
-AUDIO_SUFFIXES = (
-    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
-    *(".rf64", ".snd", ".w64", ".wav", ".wave"),
-)
+MOST_COMPARED = 10_000  # names of a folder, to find the one that may have been meant
 
 
-def find_audio(inputs: Sequence[Path], root: Path | None = None) -> dict[str, Path]:
-    """Return the audio files that `inputs` mean, by clip name, sorted by name.
-
-    Parameters
-    ----------
-    inputs
-        Folders, searched recursively for audio suffixes in any case, and files, taken as they are.
-        Hidden files and folders inside a folder are left out; links to folders are followed.
-    root
-        Clip names are paths relative to it, ``/``-separated; default the common folder.
+@dataclass(frozen=True)
+class AudioInputs:
+    """Which audio is meant, as a command line says it.
 
     Raises
     ------
     ConfigError
-        If an input does not exist, cannot be listed or is not under `root`.
+        If the fields do not go together.
+    """
+
+    paths: tuple[str | Path, ...] = ()  # files, folders, patterns, manifests; "-": audio on stdin
+    files_from: str | None = None  # a list of files and folders; "-": on stdin
+    null: bool = False  # whether NUL bytes end the paths in that list, and not line ends
+    root: Path | None = None  # clip names are relative to it; default the common folder
+    stdin_name: str = "stdin"  # of the clip that "-" is
+
+    def __post_init__(self) -> None:
+        if self.null and self.files_from is None:
+            raise ConfigError("--null says how a list is written; give one with --files-from")
+        if self.is_stdin and (len(self.paths) > 1 or self.files_from is not None):
+            raise ConfigError(
+                "audio on standard input (-) goes alone: no other input and no --files-from"
+            )
+        if not _is_name(self.stdin_name):
+            raise ConfigError(f"--stdin-name {self.stdin_name!a} cannot be the name of a clip")
+
+    @property
+    def is_stdin(self) -> bool:
+        """Return whether the audio comes from standard input. ``Path("-")`` is a file, ``./-``."""
+        return "-" in self.paths
+
+
+def find_audio(
+    inputs: AudioInputs | Sequence[str | Path], root: Path | None = None
+) -> dict[str, Path]:
+    """Return the audio files that `inputs` mean, by clip name, sorted by name.
+
+    A name is a path relative to the root, ``/``-separated, so that it stands for one file, and a
+    file that is given twice is one clip. A link has its own name, not that of what it points to.
+
+    Parameters
+    ----------
+    inputs
+        What is given; a sequence is short for `AudioInputs` with these `paths`:
+
+        - Files, taken whatever their suffix, and folders, searched recursively for audio suffixes
+          in any case. Hidden files and folders inside a folder are left out; links to folders are
+          followed.
+        - Patterns such as ``rec/**/*.wav``, unless a file has that very name; they stand for the
+          files and folders that they match.
+        - Manifests: ``.tsv``, ``.csv`` and ``.jsonl``; see `read_manifest`. Their relative paths
+          start from the root where one is given, else from the folder the manifest is in.
+        - ``"-"``: one audio file on standard input, named `stdin_name`.
+
+        The paths in `files_from` start from the current folder and are never read as patterns or
+        manifests. A path in a list or a manifest need not exist; reading it then fails.
+    root
+        In place of that of `inputs`. The default is the deepest folder that has in it the given
+        files and folders, the folders in front of patterns, and those of manifests.
+
+    Raises
+    ------
+    ConfigError
+        If an input does not exist, cannot be read or listed, or is not under the root.
+    LabelError
+        If a manifest has a row that cannot be read.
     NothingUsableError
-        If no audio file is found.
+        If no audio file is found, a pattern matches nothing or a list is empty.
+    ResourceError
+        If there is no room for audio that comes from standard input.
     """
-    # Not Path.resolve: a link in the data set has the link's name, not that of what it points to.
-    given = [Path(os.path.abspath(path)) for path in inputs]  # noqa: PTH100
-    for path in given:
-        if not os.path.lexists(path):
-            raise ConfigError(f"{path} does not exist")
-    files = [file for path in given for file in (_walk(path) if path.is_dir() else [path])]
-    if not files:
-        where = ", ".join(str(path) for path in inputs) or "no input"
+    if not isinstance(inputs, AudioInputs):
+        inputs = AudioInputs(tuple(inputs))
+    if root is not None:
+        inputs = replace(inputs, root=root)
+    if inputs.is_stdin:
+        return {inputs.stdin_name: spool_stdin()}
+    found = _Found(inputs.root)
+    for path in inputs.paths:
+        found.add_given(path)
+    if inputs.files_from is not None:
+        found.add_list(read_list(inputs.files_from, inputs.null))
+    if not found.files:
+        where = ", ".join(str(path) for path in inputs.paths) or inputs.files_from or "no input"
         raise NothingUsableError(f"no audio file in {where} ({' '.join(AUDIO_SUFFIXES)})")
-    folders = [path if path.is_dir() else path.parent for path in given]
-    base = Path(os.path.abspath(root) if root else os.path.commonpath(folders))  # noqa: PTH100
-    for file in files:
-        if not file.is_relative_to(base):
-            raise ConfigError(f"{file} is not under the root {base}; give another --root")
-    return dict(sorted((file.relative_to(base).as_posix(), file) for file in files))
+    return found.by_name()
 
 
-def _walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
-    """Yield the audio files under a folder; `above` are the folders it lies in, by inode."""
+class _Found:
+    """The files found so far."""
+
+    def __init__(self, root: Path | None) -> None:
+        self.root = _absolute(root) if root is not None else None
+        if self.root is not None and not self.root.is_dir():
+            raise ConfigError(f"the root {self.root} is not a folder")
+        self.files: dict[Path, None] = {}
+        self.folders: set[Path] = set()  # what is common to them is the default root
+
+    def add_given(self, given: str | Path) -> None:
+        """Add what a path on the command line means."""
+        text = os.fspath(given)
+        if _exists(text):
+            self._add(_absolute(text))
+        elif is_pattern(text):
+            matches = list(match(text))
+            if not matches:
+                raise NothingUsableError(f"nothing matches the pattern {text}")
+            self.folders.add(_absolute(fixed_folder(text)))
+            for matched in matches:
+                self._add(_absolute(matched))
+        else:
+            raise ConfigError(f"{_absolute(text)} does not exist{_suggestion(_absolute(text))}")
+
+    def add_list(self, entries: Iterable[str]) -> None:
+        """Add files and folders by their paths, as they stand."""
+        for path in map(_absolute, entries):
+            self._add_path(path)
+
+    def by_name(self) -> dict[str, Path]:
+        """Return the files by their names, sorted."""
+        root = self.root or Path(os.path.commonpath(self.folders))
+        start = str(root / "_")[:-1]
+        names = {str(file).removeprefix(start): file for file in self.files}
+        for name, file in names.items():
+            if name.startswith("/"):
+                raise ConfigError(f"{file} is not under the root {root}; give another --root")
+        return dict(sorted(names.items()))
+
+    def _add(self, path: Path) -> None:
+        if is_manifest(path):
+            self._add_manifest(path)
+        else:
+            self._add_path(path)
+
+    def _add_path(self, path: Path) -> None:
+        if path.is_dir():
+            self.folders.add(path)
+            self.files.update(dict.fromkeys(walk(path)))
+        else:
+            self.folders.add(path.parent)
+            self.files[path] = None
+
+    def _add_manifest(self, manifest: Path) -> None:
+        folder = self.root or manifest.parent
+        for row in read_manifest(manifest):
+            file = _absolute(folder / row)
+            self.folders.add(folder if file.is_relative_to(folder) else file.parent)
+            self.files[file] = None
+
+
+def _is_name(text: str) -> bool:
+    """Return whether a file under the root could have a name."""
     try:
-        status = folder.stat()
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be listed: {error.strerror}") from error
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return  # a link back to a folder that is being listed
-    for entry in entries:
-        path = Path(entry.path)
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir()):
-            yield from _walk(path, above | {here})
-        elif path.suffix.lower() in AUDIO_SUFFIXES:
-            yield path
-
-
-def check_name(name: str) -> None:
-    r"""Raise an AudioError if a clip name could not pass through a TSV file unchanged.
-
-    The message shows the name with its strange characters escaped, e.g. ``'a\x1b[31m.wav'``.
-    """
-    if any(unicodedata.category(c) == "Cs" for c in name):
-        raise AudioError(f"the name {name!a} is not UTF-8; rename the file")
-    if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in name):
-        raise AudioError(f"the name {name!r} has a control character in it; rename the file")
-    if name != name.strip():
-        raise AudioError(f"the name {name!r} begins or ends with a space; rename the file")
-
-
-def printable(name: str) -> str:
-    """Return a name as it is, or escaped if it is one that `check_name` refuses."""
-    try:
-        check_name(name)
+        check_name(text)
     except AudioError:
-        return ascii(name)[1:-1]
-    return name
+        return False
+    parts = PurePosixPath(text).parts
+    return bool(parts) and parts[0] != "/" and ".." not in parts
+
+
+def _absolute(path: str | Path) -> Path:
+    """Return a path from ``/`` on, without ``.`` and ``..``.
+
+    Not Path.resolve: a link in the data set has the link's name, not that of what it points to.
+    """
+    absolute = Path("/" + os.path.abspath(path).lstrip("/"))  # noqa: PTH100
+    parts = Path(path).parts if ".." in str(path) else ()
+    if ".." not in parts:
+        return absolute
+    after = len(parts) - parts[::-1].index("..")
+    above = Path(*parts[:after])
+    with contextlib.suppress(OSError):  # of a path that does not exist
+        # After a link, `..` is the folder that holds what it points to.
+        if not above.samefile(os.path.abspath(above)):  # noqa: PTH100
+            return above.resolve().joinpath(*parts[after:])
+    return absolute
+
+
+def _exists(path: str) -> bool:
+    """Return whether something is there, be it a broken link."""
+    if not path:
+        raise ConfigError("an input is empty text; give a file, a folder or a pattern")
+    try:
+        Path(path).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
+    return True
+
+
+def _suggestion(path: Path) -> str:
+    """Return what may have been meant by a path that does not exist."""
+    names: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        names = [entry.name for entry in islice(entries, MOST_COMPARED)]
+    close = get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.parent / close[0]}?" if close else ""

@@ -1,0 +1,153 @@
+"""Lists and manifests -> the paths that stand in them, as they stand.
+
+A list has one path a line, or between NUL bytes, and nothing else. A manifest is a table or JSON
+lines with a column of paths among others.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sedtool.audio.names import check_name
+from sedtool.audio.stdin import open_stdin, read_some
+from sedtool.errors import AudioError, ConfigError, LabelError, NothingUsableError
+from sedtool.labels import read_names
+from sedtool.labels.text import numbered_lines
+
+__all__ = ["is_manifest", "read_list", "read_manifest"]
+
+MAX_LIST = 2**28  # bytes
+MAX_LINE = 2**20  # characters of JSON
+
+
+def read_list(path: str, null: bool = False) -> list[str]:
+    """Read a list of paths, one a line; empty ones are skipped.
+
+    Parameters
+    ----------
+    path
+        The list; ``"-"`` is standard input.
+    null
+        Whether paths end with a NUL byte, as ``find -print0`` writes them.
+
+    Raises
+    ------
+    ConfigError
+        If the list cannot be read, or what ends its paths is not what `null` says.
+    NothingUsableError
+        If it is empty.
+    """
+    name = "standard input" if path == "-" else path
+    data = _read_stdin() if path == "-" else _read_file(path)
+    if len(data) > MAX_LIST:
+        raise ConfigError(f"{name} has more than {MAX_LIST // 2**20} MiB: too long for a list")
+    if null and b"\0" not in data and b"\n" in data:
+        raise ConfigError(f"{name} has lines and no NUL bytes; leave --null out")
+    if not null and b"\0" in data:
+        raise ConfigError(f"{name} has NUL bytes; give --null if find -print0 wrote it")
+    if null:
+        entries = data.split(b"\0")
+    else:
+        lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        entries = [line.removesuffix(b"\r") for line in lines]
+    paths = [os.fsdecode(entry) for entry in entries if entry]
+    if not paths:
+        raise NothingUsableError(f"the list of files in {name} is empty")
+    return paths
+
+
+def _read_stdin() -> bytes:
+    stream = open_stdin("find audio/ -name '*.wav' | sedtool ... --files-from -")
+    return read_some(stream, MAX_LIST + 1, "standard input")
+
+
+def _read_file(path: str) -> bytes:
+    try:
+        with open(path, "rb") as stream:  # noqa: PTH123  # "" is not "."
+            return read_some(stream, MAX_LIST + 1, path)
+    except OSError as error:
+        raise ConfigError(f"the list {path} cannot be opened ({error.strerror})") from error
+
+
+def is_manifest(path: Path) -> bool:
+    """Return whether a path is that of a manifest, by its suffix in any case."""
+    return path.suffix.lower() in _READERS and path.is_file()
+
+
+def read_manifest(path: Path) -> list[str]:
+    """Read the paths in a manifest, each once, in order.
+
+    ======  ===================================================================================
+    .tsv    the column ``filename``, or the first where there is no header line; no quoting
+    .csv    the column ``filename``; quoting as usual
+    .jsonl  ``audio_filepath`` of one JSON object a line, as in NeMo; its ``offset`` must be 0
+    ======  ===================================================================================
+
+    Raises
+    ------
+    LabelError
+        With file and line, if a row cannot be read as it stands.
+    NothingUsableError
+        If there is no row.
+    """
+    found = list(dict.fromkeys(_READERS[path.suffix.lower()](path)))
+    if not found:
+        raise NothingUsableError(f"{path} names no audio file")
+    return found
+
+
+def _read_csv(path: Path) -> Iterator[str]:
+    header: list[str] | None = None
+    for where, line in numbered_lines(path):
+        if not line.strip():
+            continue
+        try:
+            # Line by line: a quote that is never closed must not swallow the rows after it.
+            [cells] = csv.reader([line], strict=True)
+        except csv.Error as error:
+            raise LabelError(f"{where}: not CSV ({error})") from None
+        if header is None:
+            header = cells
+            if header.count("filename") != 1:
+                raise LabelError(f"{where}: one column must be 'filename'; the columns are {cells}")
+            continue
+        if len(cells) != len(header):
+            raise LabelError(f"{where}: {len(cells)} columns where {len(header)} are expected")
+        name = cells[header.index("filename")]
+        if not name:
+            raise LabelError(f"{where}: the filename is empty")
+        yield name
+
+
+def _read_jsonl(path: Path) -> Iterator[str]:
+    for where, line in numbered_lines(path):
+        if not line.strip():
+            continue
+        if len(line) > MAX_LINE:
+            raise LabelError(f"{where}: the line has more than {MAX_LINE} characters")
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise LabelError(f"{where}: not JSON ({error})") from None
+        name = row.get("audio_filepath") if isinstance(row, dict) else None
+        if not isinstance(name, str) or not name:
+            raise LabelError(f"{where}: not an object with a text 'audio_filepath'")
+        try:
+            check_name(name)  # in JSON any text can be written
+        except AudioError as error:
+            raise LabelError(f"{where}: {error}") from None
+        if row.get("offset") not in (None, 0):
+            raise LabelError(
+                f"{where}: offset {row['offset']!r:.40} is not 0; files are read from start to "
+                "end: cut the segment out"
+            )
+        yield name
+
+
+_READERS: dict[str, Callable[[Path], Iterator[str] | list[str]]] = {
+    ".tsv": read_names,
+    ".csv": _read_csv,
+    ".jsonl": _read_jsonl,
+}
