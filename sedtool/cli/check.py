@@ -1,0 +1,56 @@
+"""`sedtool check`: audio and label files against each other."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sedtool.cli.console import plain, progress, summary, write_stdout
+from sedtool.cli.options import EXISTING_FILE, common_options, input_options
+from sedtool.cli.settings import SedtoolCommand
+from sedtool.errors import InputsFailedError
+
+if TYPE_CHECKING:
+    from sedtool.audio import AudioInputs
+
+
+@click.command(cls=SedtoolCommand)
+@input_options
+@click.option("--strong", type=EXISTING_FILE, multiple=True, help="Strong labels. Repeatable.")
+@click.option("--weak", type=EXISTING_FILE, multiple=True, help="Weak labels. Repeatable.")
+@click.option("--unlabelled", type=EXISTING_FILE, multiple=True, help="Clip names. Repeatable.")
+@click.option("--classes", type=EXISTING_FILE, help="The labels that may occur, one a line.")
+@click.option("--decode", is_flag=True, help="Decode all audio; otherwise headers are read.")
+@click.option("--workers", type=click.IntRange(1, 256), default=4, help="Audio files at a time.")
+@click.option("--json", "as_json", is_flag=True, help="Write the report as JSON.")
+@common_options
+def check(
+    inputs: "AudioInputs",
+    strong: tuple[Path, ...],
+    weak: tuple[Path, ...],
+    unlabelled: tuple[Path, ...],
+    classes: Path | None,
+    decode: bool,
+    workers: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Compare audio and label files before hours are spent on them.
+
+    Problems and notes are counted exactly, with the first five of each. The exit code is 3 where
+    there is a problem. A features file among the inputs stands for the audio it was made from.
+
+    \b
+    Example: sedtool check audio/ --weak train.tsv --strong validation.tsv --classes classes.txt
+    """
+    from sedtool.checking import CheckInputs
+    from sedtool.checking import check as check_files
+
+    given = CheckInputs(inputs, strong, weak, unlabelled, classes)
+    with progress("check", quiet) as report_progress:
+        report = check_files(given, decode=decode, workers=workers, progress=report_progress)
+    lines = [report.json()] if as_json else [plain(line) for line in report.lines()]
+    write_stdout("".join(f"{line}\n" for line in lines))
+    if report.problems:
+        raise InputsFailedError(report.verdict())
+    summary(report.verdict(), quiet)
