@@ -1,0 +1,43 @@
+"""`sedtool info`: any artifact -> what it says of itself."""
+
+import json
+from pathlib import Path
+
+import click
+
+from sedtool.cli.console import progress, say, write_stdout
+from sedtool.cli.options import common_options
+from sedtool.cli.settings import SedtoolCommand
+
+
+@click.command(cls=SedtoolCommand)
+@click.argument(
+    "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH..."
+)
+@click.option("--json", "as_json", is_flag=True, help="One object; a list for several PATHs.")
+@click.option("--verify", is_flag=True, help="Check every digest; decode audio. Reads all of it.")
+@common_options
+def info(paths: tuple[Path, ...], as_json: bool, verify: bool, quiet: bool) -> None:
+    """Say what artifacts are: audio, labels, features, scores, models, run folders, metrics.
+
+    An extraction that is not finished is described too. What is damaged ends the command with
+    exit code 5.
+
+    \b
+    Example: sedtool info features.h5 run/ --verify
+    """
+    from sedtool.info import describe_all
+
+    with progress("info", quiet) as report:
+        described, problems = describe_all(paths, verify, report)
+    if as_json:
+        objects = [description.to_json() for description in described]
+        if objects or len(paths) > 1:
+            content = objects if len(paths) > 1 else objects[0]
+            write_stdout(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    else:
+        write_stdout("\n".join(description.text() for description in described))
+    for problem in problems[:-1]:
+        say(f"Error: {problem}")
+    if problems:
+        raise problems[-1]

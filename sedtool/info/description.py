@@ -1,0 +1,159 @@
+"""A description: an ordered mapping, as JSON and as text that fits a screen."""
+
+import json
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sedtool.errors import SedtoolError
+
+__all__ = ["Description", "first_of"]
+
+MOST_ROWS = 20  # of a table, as text
+MOST_ITEMS = 8  # of a list, as text
+MOST_TEXT = 200  # characters of one value, as text
+MOST_KEYS = 50  # lines and tables, as text
+MOST_DEPTH = 30  # of values in values: what lies deeper is left out
+WIDTH = 100
+FIRST = 5  # examples of a long list
+
+
+@dataclass(frozen=True)
+class Description:
+    """What an artifact is.
+
+    ::
+
+        print(describe(Path("features.h5"), verify=True).text())
+    """
+
+    path: Path
+    kind: str  # "features", "model", "strong labels", …
+    values: Mapping[str, Any]  # as JSON has them: scalars, lists, mappings, lists of mappings
+    verified: bool | None = None  # whether its digests were checked; None: it carries none
+    problems: tuple[SedtoolError, ...] = ()  # what is wrong with its members, if it is a folder
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything; what is undefined, or no finite number, is None."""
+        described: dict[str, Any] = _finite(
+            {
+                "path": str(self.path),
+                "kind": self.kind,
+                **self.values,
+                "verified": self.verified,
+                "problems": [str(problem) for problem in self.problems],
+            }
+        )
+        return described
+
+    def text(self) -> str:
+        """Return aligned ``key: value`` lines and small tables, without control characters."""
+        verified = {True: "yes", False: "no (--verify checks it all)", None: "no digest in it"}
+        values = {_in_words(key): value for key, value in list(self.values.items())[:MOST_KEYS]}
+        values |= {"verified": verified[self.verified]}
+        width = max(len(key) for key in values) + 2
+        lines = [_plain(f"{self.path}: {self.kind}")]
+        for key, value in values.items():
+            rows = _rows(value)
+            if rows:
+                lines += [f"{key}:".ljust(width) + str(len(rows)), *_table(rows)]
+            else:
+                lines += _folded(f"{key}:".ljust(width), _in_words(_finite(value)))
+        return "".join(line + "\n" for line in lines)
+
+
+def first_of(items: Sequence[str]) -> dict[str, Any]:
+    """Return how many there are, and the first of them."""
+    return {"count": len(items), "first": list(items[:FIRST])}
+
+
+def _finite(value: Any, depth: int = 0) -> Any:
+    """Return a value that JSON can hold: strings as keys, None for NaN and infinity."""
+    if depth > MOST_DEPTH:
+        return "…"
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item, depth + 1) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _rows(value: Any) -> list[Mapping[str, Any]]:
+    """Return a list of mappings, if `value` is one."""
+    is_table = isinstance(value, list) and all(isinstance(row, Mapping) for row in value)
+    return value if is_table else []
+
+
+def _table(rows: list[Mapping[str, Any]]) -> list[str]:
+    """Return the lines of a table; columns in which nothing is defined are left out."""
+    columns = [key for key in rows[0] if any(row.get(key) is not None for row in rows)]
+    shown = rows[:MOST_ROWS] if len(rows) > MOST_ROWS + 1 else rows
+    cells = [columns, *([_in_words(row.get(key)) for key in columns] for row in shown)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    is_text = [isinstance(rows[0].get(key), str) for key in columns]
+    lines = []
+    for row in cells:
+        padded = (
+            cell.ljust(width) if left else cell.rjust(width)
+            for cell, width, left in zip(row, widths, is_text, strict=True)
+        )
+        lines.append(f"  {'  '.join(padded)}".rstrip())
+    if len(shown) < len(rows):
+        lines.append(f"  … and {len(rows) - len(shown)} more (--json has all)")
+    return lines
+
+
+def _folded(label: str, text: str) -> list[str]:
+    """Return a label and its text, folded to the width of a screen."""
+    return textwrap.wrap(
+        label + text,
+        WIDTH,
+        subsequent_indent=" " * len(label),
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
+
+
+def _in_words(value: Any) -> str:
+    """Return a value on one line."""
+    if isinstance(value, Mapping):
+        if set(value) == {"count", "first"}:
+            return _examples(value["count"], value["first"])
+        text = ", ".join(f"{key} {_nested(item)}" for key, item in value.items()) or "none"
+        return _cut(_plain(text), 3 * MOST_TEXT)
+    if isinstance(value, list | tuple):
+        text = ", ".join(map(_nested, value[:MOST_ITEMS])) or "none"
+        return text + (f", … ({len(value)})" if len(value) > MOST_ITEMS else "")
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".") if 1e-3 <= abs(value) < 1e15 else f"{value:g}"
+    if isinstance(value, str):
+        return _cut(_plain(value), MOST_TEXT)
+    return _cut(_plain(json.dumps(value, default=str)), MOST_TEXT)
+
+
+def _nested(value: Any) -> str:
+    """Return a value inside another: lists and mappings in brackets."""
+    return f"({_in_words(value)})" if isinstance(value, list | Mapping) else _in_words(value)
+
+
+def _examples(count: int, first: Sequence[str]) -> str:
+    return str(count) + (f": {'; '.join(map(_in_words, first))}" if count else "")
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def _plain(text: str) -> str:
+    """Return text on one line without control characters: names come from strangers."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,0 +1,127 @@
+"""A path -> the function that describes what is there."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from sedtool.audio import AUDIO_SUFFIXES
+from sedtool.errors import ArtifactError, ConfigError, SedtoolError
+from sedtool.info.description import Description
+from sedtool.store import file_format, is_hdf5
+
+__all__ = ["describe", "describe_all"]
+
+Progress = Callable[[int, int, str], None]  # files done, all files, name of the latest
+Describer = Callable[[Path, bool], Description]
+
+KINDS = (
+    "audio files and folders of them, labels, features, scores, models, run folders, training "
+    "states, recipes, metrics and part records"
+)
+_AUDIO_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"riff", b"fLaC", b"OggS", b".snd", b"caff")
+_STORED = {"sedtool-features": "describe_features", "sedtool-scores": "describe_scores"}
+
+
+def describe(path: Path, verify: bool = False, progress: Progress | None = None) -> Description:
+    """Return what the file or folder at `path` is.
+
+    Parameters
+    ----------
+    path
+        Any artifact. An output that is not there yet, but was begun, is described too.
+    verify
+        Whether to check every digest it carries, and to decode audio, which reads all of it.
+    progress
+        Called after each file of a folder of audio.
+
+    Raises
+    ------
+    ConfigError
+        If nothing is there.
+    AudioError, LabelError
+        If it is audio, or labels, and cannot be used.
+    ArtifactError
+        If it is damaged, or of no known kind.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return _describe_folder(path, verify, progress)
+        if not path.exists():
+            return _describe_missing(path)
+        return _find(path)(path, verify)
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def describe_all(
+    paths: Sequence[Path], verify: bool = False, progress: Progress | None = None
+) -> tuple[list[Description], list[SedtoolError]]:
+    """Describe what can be described; also return what is wrong, with these and with the others."""
+    described: list[Description] = []
+    problems: list[SedtoolError] = []
+    for path in paths:
+        try:
+            described.append(describe(path, verify, progress))
+        except SedtoolError as error:
+            problems.append(error)
+        else:
+            problems += described[-1].problems
+    return described, problems
+
+
+def _describer(module: str, name: str) -> Describer:
+    """Import a describer when it is needed: those of models load torch, which takes seconds."""
+    function: Describer = getattr(importlib.import_module(f"sedtool.info.{module}"), name)
+    return function
+
+
+def _find(path: Path) -> Describer:
+    """Return what describes a file, by its first bytes and, for text, its suffix."""
+    if not path.is_file():  # opening a FIFO would wait for ever
+        raise ArtifactError(f"{path}: not a regular file")
+    if is_hdf5(path):
+        found = file_format(path)
+        if found in _STORED:
+            return _describer("stores", _STORED[found])
+        raise ArtifactError(f"{path}: an HDF5 file of another program (its format is {found!r})")
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    suffix = path.suffix.lower()
+    if suffix in AUDIO_SUFFIXES or head.startswith(_AUDIO_MAGIC):
+        return _describer("sounds", "describe_audio")
+    if head.startswith(b"PK\x03\x04") and suffix == ".pt":
+        return _describer("runs", "describe_state")
+    if suffix == ".safetensors" or head[8:10] == b'{"':
+        return _describer("runs", "describe_model")
+    if suffix in (".yaml", ".yml"):
+        return _describer("records", "describe_recipe")
+    if suffix in (".tsv", ".csv", ".txt", ".jsonl"):
+        return _describer("texts", "describe_labels")
+    if head.lstrip(b" \t\r\n\xef\xbb\xbf").startswith(b"{"):
+        return _describer("records", "describe_json")
+    raise ArtifactError(f"{path}: of no known kind; known are {KINDS}")
+
+
+def _describe_folder(path: Path, verify: bool, progress: Progress | None) -> Description:
+    if any((path / name).is_file() for name in ("run.json", "last.pt", "model.safetensors")):
+        return _describer("runs", "describe_run")(path, verify)
+    from sedtool.info.sounds import describe_audio_folder
+
+    return describe_audio_folder(path, verify, progress)
+
+
+def _describe_missing(path: Path) -> Description:
+    """Describe an output that was begun, or say what else could have been meant."""
+    from sedtool.info.stores import describe_unfinished
+
+    unfinished = describe_unfinished(path)
+    if unfinished is not None:
+        return unfinished
+    if path.is_symlink():
+        raise ConfigError(f"{path} is a link to {path.readlink()}, which does not exist")
+    there = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+    close = get_close_matches(path.name, there, n=1)
+    hint = f"; did you mean {str(path.with_name(close[0]))!r}?" if close else ""
+    raise ConfigError(f"{path} does not exist{hint}")

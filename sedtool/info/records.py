@@ -1,0 +1,129 @@
+"""Text that sedtool writes for programs: metrics.json, run.json, part records, recipes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sedtool.errors import ArtifactError
+from sedtool.info.description import Description, first_of
+from sedtool.shards import PART_SUFFIX, read_part, read_part_record
+
+__all__ = ["describe_json", "describe_recipe", "read_json", "read_recipe_sections"]
+
+MOST_BYTES = 2**26
+_METRICS = ("event", "segment", "clip")
+_RATES = ("f1", "precision", "recall")
+
+
+def describe_json(path: Path, verify: bool) -> Description:
+    """Describe a metrics.json, a run.json or a part record."""
+    if path.name.endswith(PART_SUFFIX):
+        return _describe_part(path, verify)
+    content = read_json(path)
+    if "parameters" in content and set(_METRICS) & set(content):
+        return Description(path, "metrics", _metrics(content))
+    if {"command", "status", "inputs"} <= set(content):
+        return Description(path, "run record", content)
+    raise ArtifactError(f"{path}: JSON of no known kind; known are metrics, runs and part records")
+
+
+def _describe_part(path: Path, verify: bool) -> Description:
+    """Describe the record of a part that is text; `verify` reads the part itself."""
+    part = path.with_name(path.name.removesuffix(PART_SUFFIX))
+    record = (read_part if verify else read_part_record)(part)
+    values = {
+        **vars(record),
+        "shard": str(record.shard),
+        "failures": first_of([f"{name}: {error}" for name, _, error in record.failures]),
+    }
+    return Description(path, "part record", {"part": str(part), **values}, verify)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; NaN and infinity become None.
+
+    Raises
+    ------
+    ArtifactError
+        If it is none.
+    """
+    if path.stat().st_size > MOST_BYTES:
+        raise ArtifactError(f"{path} is too large to be one of ours")
+    try:
+        content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: damaged, or not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path}: its JSON is no object")
+    return content
+
+
+def _metrics(content: dict[str, Any]) -> dict[str, Any]:
+    """Return macro and micro rates, as a row each, and how it was measured."""
+    rows = []
+    for name in _METRICS:
+        for average in ("macro", "micro"):
+            rates = _mapping(_mapping(content.get(name)).get(average))
+            rows.append({"metric": name, "average": average, **{r: rates.get(r) for r in _RATES}})
+    classes = _mapping(_mapping(content.get("event")).get("classes"))
+    warnings = content.get("warnings")
+    return {
+        "scores": rows,
+        "classes": [
+            {"class": label, "event_f1": _mapping(row).get("f1")} for label, row in classes.items()
+        ],
+        "parameters": _mapping(content["parameters"]),
+        "clip_source": _mapping(content.get("clip")).get("source"),
+        "warnings": warnings if isinstance(warnings, list) else [],
+    }
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def describe_recipe(path: Path, verify: bool) -> Description:
+    """Describe a recipe: its sections and their keys."""
+    return Description(path, "recipe", {"sections": read_recipe_sections(path)})
+
+
+def read_recipe_sections(path: Path) -> dict[str, dict[str, Any]]:
+    """Read a recipe: key -> text, or list of text, of each section.
+
+    Nodes are composed, never constructed: merge keys are not followed.
+
+    Raises
+    ------
+    ArtifactError
+        If it is not YAML, or not made of sections.
+    """
+    if path.stat().st_size > MOST_BYTES >> 6:
+        raise ArtifactError(f"{path} is too large for a recipe")
+    try:
+        root = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = getattr(error, "problem", None) or error
+        raise ArtifactError(f"{path}: not valid YAML ({reason})") from None
+    sections = _pairs(root)
+    if not sections or not all(isinstance(node, yaml.MappingNode) for node in sections.values()):
+        raise ArtifactError(f"{path}: YAML of no known kind; a recipe has a section a subcommand")
+    return {
+        name: {key: _value(value) for key, value in _pairs(section).items()}
+        for name, section in sections.items()
+    }
+
+
+def _pairs(node: yaml.Node | None) -> dict[str, yaml.Node]:
+    """Return the values of a mapping by key; {} of anything else."""
+    if not isinstance(node, yaml.MappingNode):
+        return {}
+    return {k.value: value for k, value in node.value if isinstance(k, yaml.ScalarNode)}
+
+
+def _value(node: yaml.Node) -> Any:
+    """Return a scalar, or a list of scalars, as text; None of anything else."""
+    if isinstance(node, yaml.SequenceNode):
+        return [item.value for item in node.value if isinstance(item, yaml.ScalarNode)]
+    return node.value if isinstance(node, yaml.ScalarNode) else None

@@ -1,0 +1,165 @@
+"""Label files and other tables: which kind, and what is in it."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sedtool.audio import AUDIO_SUFFIXES
+from sedtool.errors import ArtifactError, LabelError
+from sedtool.info.description import Description
+from sedtool.labels import (
+    StrongLabels,
+    guess_format,
+    read_durations,
+    read_names,
+    read_thresholds,
+    read_vocabulary,
+    read_weak,
+)
+from sedtool.shards import PART_SUFFIX, read_part, read_part_record
+
+__all__ = ["describe_labels"]
+
+MOST_BYTES = 2**28  # of a table that is read whole
+_RAVEN = "Begin Time (s)"  # a column of its tables
+KINDS = (
+    "event lists (DCASE, Audacity, Raven, JSON lines), weak labels (filename, event_labels), "
+    "clip lists (filename), durations (filename, duration), thresholds (event_label, threshold) "
+    "and class lists (.txt)"
+)
+
+
+def describe_labels(path: Path, verify: bool) -> Description:
+    """Describe a table; it is read whole either way. A part is checked against its record."""
+    lines = _lines(path)
+    if not lines:
+        raise LabelError(f"{path} is empty")
+    first = [cell.strip() for cell in lines[0].split("\t")]
+    has_header = bool({"filename", "event_label", _RAVEN} & set(first))
+    kind = _kind_by_header(first) if has_header else _kind_by_shape(first, path)
+    if kind is None:
+        raise ArtifactError(f"{path}: a table of no known kind; known are {KINDS}")
+    is_part = path.with_name(path.name + PART_SUFFIX).exists()
+    values = {
+        "rows": len(lines) - has_header,
+        **_DESCRIBERS[kind](path),
+        "shard": str(read_part_record(path).shard) if is_part else None,
+    }
+    if is_part and verify:
+        read_part(path)
+    return Description(path, kind, values, verify if is_part else None)
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines that are not blank."""
+    if path.stat().st_size > MOST_BYTES:
+        raise LabelError(f"{path} is larger than any label file ({MOST_BYTES >> 20} MiB)")
+    text = path.read_bytes().decode("utf-8-sig", errors="replace")  # the readers refuse the rest
+    return [line for line in text.split("\n") if line.strip()]
+
+
+def _kind_by_header(columns: list[str]) -> str | None:
+    if _RAVEN in columns:
+        return "strong labels"
+    if "filename" not in columns:
+        return "thresholds" if "threshold" in columns else None
+    if "event_labels" in columns:
+        return "weak labels"
+    if {"onset", "offset", "event_label"} <= set(columns):
+        return "strong labels"
+    return "durations" if "duration" in columns else "clip list"
+
+
+def _kind_by_shape(cells: list[str], path: Path) -> str | None:
+    """Return the kind of a file without a header line."""
+    if cells[0].startswith("{"):
+        return "strong labels"
+    if len(cells) in (3, 4, 5):
+        return "strong labels" if any(map(_is_number, cells[1:3])) else None
+    if len(cells) == 2:
+        return "durations" if _is_number(cells[1]) else "weak labels"
+    if len(cells) == 1 and Path(cells[0]).suffix.lower() in AUDIO_SUFFIXES:
+        return "clip list"
+    return "class list" if len(cells) == 1 and path.suffix.lower() == ".txt" else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _strong(path: Path) -> dict[str, Any]:
+    kind = guess_format(path)
+    labels: StrongLabels = kind.read(path, kind.recording_of(path.name))
+    lengths: dict[str, list[float]] = {label: [] for label in labels.classes}
+    for event in labels.events:
+        lengths[event.label].append(event.offset - event.onset)
+    means = labels.mean_durations()
+    silent = set(labels.names) - {event.name for event in labels.events}
+    return {
+        "format": kind.name,
+        "clips": len(labels.names),
+        "clips_without_events": len(silent),
+        "events": len(labels.events),
+        "seconds": math.fsum(length for found in lengths.values() for length in found),
+        "classes": [
+            {
+                "class": label,
+                "events": len(found),
+                "seconds": math.fsum(found),
+                "mean_seconds": means.get(label),
+            }
+            for label, found in lengths.items()
+        ],
+    }
+
+
+def _weak(path: Path) -> dict[str, Any]:
+    """Describe weak labels; a class list alone could tell the classes if names hold commas."""
+    if any(", " in line for line in _lines(path)):
+        return {
+            "clips": len(read_names(path)),
+            "clips_without_labels": None,
+            "classes": None,
+            "note": "class names with commas in them: only a class list can tell them apart",
+        }
+    labels = read_weak(path)
+    counts = Counter(label for found in labels.values() for label in found)
+    return {
+        "clips": len(labels),
+        "clips_without_labels": sum(not found for found in labels.values()),
+        "classes": [{"class": label, "clips": counts[label]} for label in sorted(counts)],
+        "note": None,
+    }
+
+
+def _names(path: Path) -> dict[str, Any]:
+    return {"clips": len(read_names(path))}
+
+
+def _durations(path: Path) -> dict[str, Any]:
+    durations = read_durations(path)
+    return {"clips": len(durations), "seconds": math.fsum(durations.values())}
+
+
+def _thresholds(path: Path) -> dict[str, Any]:
+    rows = [{"class": name, "threshold": value} for name, value in read_thresholds(path).items()]
+    return {"classes": rows}
+
+
+def _classes(path: Path) -> dict[str, Any]:
+    return {"classes": [{"class": name} for name in read_vocabulary(path).classes]}
+
+
+_DESCRIBERS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "strong labels": _strong,
+    "weak labels": _weak,
+    "clip list": _names,
+    "durations": _durations,
+    "thresholds": _thresholds,
+    "class list": _classes,
+}
