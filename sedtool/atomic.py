@@ -116,7 +116,8 @@ def write_failures(output: Path | None, failures: Sequence[tuple[str, str, str]]
         return None  # nothing belongs beside a pipe or a device
     path = output.with_name(output.name + ".failures.tsv")
     if not failures:
-        path.unlink(missing_ok=True)
+        with resource_errors(path):
+            path.unlink(missing_ok=True)
         return None
     rows = [("filename", "stage", "error"), *failures]
     write_text(path, "".join("\t".join(row) + "\n" for row in rows))
@@ -145,10 +146,16 @@ def claim(*outputs: Path | None, overwrite: bool = False) -> Iterator[None]:
             target = output.resolve()
             path = target.with_name(f".{target.name}.lock")
             held.enter_context(lock(path, output))
-            held.callback(path.unlink, missing_ok=True)
+            held.callback(_discard, path)
             refuse_existing(output, overwrite)  # who held the lock may have finished it
             remove_leftovers(output)
         yield
+
+
+def _discard(path: Path) -> None:
+    """Remove a lock file; one that cannot be removed does no harm."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def lock(path: Path, output: Path) -> BinaryIO:

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Literal, Self, TypeVar
 
 from sedtool.errors import ArtifactError, ConfigError
@@ -18,6 +19,7 @@ __all__ = [
     "ArchitectureConfig",
     "DecodingConfig",
     "EvaluationConfig",
+    "FailurePolicy",
     "FeatureConfig",
     "PoolingConfig",
     "TrainConfig",
@@ -47,7 +49,9 @@ def _require_finite(config: Any) -> None:
 def lookup(table: dict[str, T], name: str, what: str) -> T:
     """Return ``table[name]``, or raise a ConfigError that lists the valid names."""
     if name not in table:
-        raise ConfigError(f"unknown {what} {name!r}; one of: {', '.join(sorted(table))}")
+        close = get_close_matches(name, table, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"unknown {what} {name!r}; one of: {', '.join(sorted(table))}{hint}")
     return table[name]
 
 
@@ -334,6 +338,36 @@ class WindowConfig:
         _require(0 < self.window < math.inf, f"window must be positive, not {self.window}")
         _require(0 <= self.overlap < 1, f"overlap must be in [0, 1), not {self.overlap}")
         _require(self.batch_size >= 1, f"batch_size must be at least 1, not {self.batch_size}")
+
+
+@dataclass(frozen=True)
+class FailurePolicy:
+    """How many inputs may fail before a run that finished counts as failed."""
+
+    tolerate: str = "0"  # a number of inputs, or a percentage such as "5%"
+    fail_fast: bool = False  # stop at the first failure, whatever is tolerated
+
+    def __post_init__(self) -> None:
+        limit, is_share = self._limit()
+        _require(
+            0 <= limit <= (100 if is_share else math.inf),
+            f"tolerate must be a number of files, or 0% to 100%, not {self.tolerate!r}",
+        )
+
+    def allows(self, n_failed: int, n_total: int) -> bool:
+        """Return whether so many failures out of so many inputs are tolerated."""
+        limit, is_share = self._limit()
+        return n_failed <= (limit / 100 * n_total if is_share else limit)
+
+    def _limit(self) -> tuple[float, bool]:
+        """Return the number, and whether it is a percentage; -1 if it is none."""
+        is_share = self.tolerate.endswith("%")
+        text = self.tolerate.removesuffix("%")
+        try:
+            limit = float(text) if is_share else float(int(text))
+        except ValueError:
+            return -1.0, is_share
+        return (limit if math.isfinite(limit) else -1.0), is_share
 
 
 @dataclass(frozen=True)

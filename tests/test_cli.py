@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from sedtool.cli import COMMANDS, cli
-from sedtool.cli.options import option_key
+from sedtool.cli.settings import option_key
 from sedtool.cli.recipe import read_recipe
 from sedtool.config import TrainConfig
 from sedtool.errors import ConfigError
@@ -167,9 +167,9 @@ def test_a_wrong_configuration_file_is_an_error_with_its_line(tmp_path, lists, t
 
 def test_numbers_in_scientific_notation_and_flags_are_read(tmp_path):
     recipe = read_recipe(write(tmp_path, "train:\n  lr: 1e-3\n  resume: yes\n  features: [a, b]\n"))
-    assert {key: value for key, (value, _) in recipe["train"].items()} == {
-        "lr": "1e-3",
-        "resume": True,
+    assert {key: value for key, (value, _) in recipe["train"].values.items()} == {
+        "lr": "1e-3",  # Click makes numbers and flags of text
+        "resume": "yes",
         "features": ["a", "b"],
     }
 

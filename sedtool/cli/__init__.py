@@ -4,23 +4,37 @@ Nothing here imports torch, numpy or h5py before a command's body runs, so ``--h
 The group turns errors into one line on stderr and an exit code, once for all commands.
 """
 
+import errno
 import importlib
 import logging
 import os
 import sys
 import traceback
+from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from sedtool import __version__
-from sedtool.cli.console import plain, setup_logging
+from sedtool.cli.console import (
+    close_log,
+    say,
+    setup_logging,
+    silence_libraries,
+)
+from sedtool.cli.signals import RESUMABLE, Interrupted, raising_signals
 from sedtool.errors import SedtoolError
 
 __all__ = ["cli", "main"]
 
-COMMANDS = ("extract", "train", "tune", "infer", "evaluate", "plot", "demo")  # in pipeline order
+COMMANDS = (  # in pipeline order, then what helps beside it
+    *("extract", "train", "tune", "infer", "evaluate", "plot", "demo"),
+    *("merge", "check", "convert", "info", "doctor", "completion"),
+)
+
+# What the system says when the machine, and not the program, is at fault.
+_EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE)
 
 
 class SedtoolGroup(click.Group):
@@ -36,29 +50,60 @@ class SedtoolGroup(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        close = get_close_matches(args[0], COMMANDS, n=1)
+        if args[0] not in COMMANDS and close and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
+            with raising_signals():
+                return super().invoke(ctx)
         except SedtoolError as error:
             _end(ctx, str(error), error.exit_code)
+        except click.UsageError as error:
+            if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+                raise  # of `sedtool plot` alone: the help text
+            place = error.ctx.command_path if error.ctx else ctx.command_path
+            _end(ctx, f"{error.format_message()} (see {place} --help)", error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise  # Click's own: wrong usage, --help
+            raise  # Click's own: --help
         except KeyboardInterrupt:
             _end(ctx, "interrupted", 130)
+        except Interrupted as signal:
+            _end(ctx, f"stopped by {signal}; run the same command again to go on", RESUMABLE)
         except BrokenPipeError:
             # Python would complain again when it flushes stdout at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(141)
-        except MemoryError:
-            _end(ctx, "out of memory; a smaller --batch-size needs less", 6)
         except Exception as error:
-            _end(ctx, _bug(error), 1)
+            _end(ctx, *_unforeseen(error))
+        finally:
+            close_log()
 
 
 def _end(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
     """Say in one line on stderr what went wrong, and end the command."""
-    click.echo(f"Error: {plain(message)}", err=True)
+    say(f"Error: {message}")
     ctx.exit(exit_code)
+
+
+def _unforeseen(error: Exception) -> tuple[str, int]:
+    """Return the line and the exit code for what the library did not foresee."""
+    # torch reports a lack of memory as a RuntimeError, of its own class or of none.
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
+        return "out of memory; a smaller --batch-size, or fewer --workers, need less", 6
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return "out of memory; a smaller --batch-size needs less", 6
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}", 6
+    if isinstance(error, ImportError):
+        return f"{error}; `sedtool doctor` says what is missing and how to mend it", 6
+    return _bug(error), 1
 
 
 def _bug(error: Exception) -> str:
@@ -88,4 +133,9 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; what the `sedtool` script calls."""
+    silence_libraries()
+    streams: tuple[Any, ...] = (sys.stdin, sys.stdout)
+    for stream in streams:  # data is UTF-8 whatever the locale
+        if stream is not None:
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     cli()

@@ -1,17 +1,38 @@
-"""stderr: warnings, progress and summaries. stdout is for data."""
+"""stderr and the log file: warnings, progress, summaries. stdout: data, and nothing else."""
 
 import contextlib
+import datetime
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
 
 import click
 
-__all__ = ["Report", "plain", "progress", "setup_logging", "summary"]
+from sedtool.atomic import resource_errors
+from sedtool.errors import ResourceError
+
+__all__ = [
+    "Report",
+    "close_log",
+    "hear_libraries",
+    "open_log",
+    "plain",
+    "progress",
+    "say",
+    "setup_logging",
+    "silence_libraries",
+    "summary",
+    "write_stdout",
+]
 
 Report = Callable[[int, int, str], None]  # done, total, what
 _LINE_EVERY = 30.0  # seconds between progress lines where stderr is no terminal
+_log_file: TextIO | None = None
+_real_stderr: int | None = None  # the descriptor that stderr had before silence_libraries
 
 
 def plain(text: str) -> str:
@@ -19,53 +40,139 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def write_stdout(text: str) -> None:
+    """Write data to stdout, at once.
+
+    Raises
+    ------
+    ResourceError
+        If what stdout leads to is full, or closed.
+    BrokenPipeError
+        If its reader has gone; the group ends quietly then.
+    """
+    with resource_errors(Path("stdout")):
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except (AttributeError, ValueError):  # there is no sys.stdout after >&-
+            raise ResourceError("cannot write stdout: it is closed") from None
+
+
+def say(text: str, quiet: bool = False) -> None:
+    """Write one line to stderr, unless `quiet`, and to the log file."""
+    line = plain(text)
+    if not quiet and sys.stderr is not None:
+        with contextlib.suppress(OSError):  # a run does not fail because nobody listens
+            click.echo(line, err=True)
+    if _log_file is not None:
+        now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        with contextlib.suppress(OSError):
+            _log_file.write(f"{now} {line}\n")
+            _log_file.flush()
+
+
 class _Lines(logging.Handler):
-    """Each log record becomes one plain line on stderr."""
+    """Each log record becomes one plain line; those below the level go to the log file alone."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(plain(f"{record.levelname.lower()}: {record.getMessage()}"), err=True)
+        quiet = record.levelno < self.level_on_stderr
+        say(f"{record.levelname.lower()}: {record.getMessage()}", quiet)
+
+    level_on_stderr = logging.WARNING
 
 
 def setup_logging(level: int = logging.WARNING) -> None:
-    """Send the library's log to stderr."""
+    """Send the library's log to stderr from `level` on."""
     logger = logging.getLogger("sedtool")
-    logger.handlers = [_Lines()]
-    logger.setLevel(level)
+    handler = _Lines()
+    handler.level_on_stderr = level
+    logger.handlers = [handler]
+    logger.setLevel(min(level, logging.INFO) if _log_file else level)
+
+
+def open_log(path: Path) -> None:
+    """Append everything that is said, also what stderr is spared, to a file."""
+    global _log_file  # one process, one log
+    with resource_errors(path):
+        _log_file = path.open("a", encoding="utf-8", errors="backslashreplace")
+    logging.getLogger("sedtool").setLevel(logging.INFO)
+    say(f"{sys.argv}", quiet=True)
+
+
+def close_log() -> None:
+    """Close the log file, if there is one."""
+    global _log_file
+    if _log_file is not None:
+        _log_file.close()
+    _log_file = None
+
+
+def silence_libraries() -> None:
+    """Keep what C libraries print, such as libmpg123, off stderr; Python's own goes on there.
+
+    Only for a program's start, before there are threads.
+    """
+    global _real_stderr
+    if sys.stderr is None or _real_stderr is not None:
+        return
+    _real_stderr = os.dup(2)
+    sys.stderr = open(  # noqa: SIM115  # a descriptor, for the life of the process
+        _real_stderr, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
+    )
+    with open(os.devnull, "w") as null:  # noqa: PTH123
+        os.dup2(null.fileno(), 2)
+
+
+def hear_libraries() -> None:
+    """Undo `silence_libraries`: whoever asks for more wants to know."""
+    if _real_stderr is not None:
+        os.dup2(_real_stderr, 2)
 
 
 def summary(text: str, quiet: bool) -> None:
     """Say how a run ended, on stderr."""
-    if not quiet:
-        click.echo(plain(text), err=True)
+    say(text, quiet)
 
 
 @contextlib.contextmanager
 def progress(title: str, quiet: bool) -> Iterator[Report]:
     """Yield a function (done, total, what) that shows how far a run is.
 
-    A bar with the time left on a terminal; elsewhere a line every 30 seconds.
+    A bar with the time left on a terminal; elsewhere, and in the log file, a line every 30 seconds.
     """
-    if quiet:
-        yield lambda done, total, what: None
-    elif sys.stderr.isatty():
-        with _bar(title) as report:
-            yield report
-    else:
-        yield _liner(title)
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    line = _liner(title, quiet or on_terminal)
+    if quiet or not on_terminal:
+        yield line
+        return
+    with _bar(title) as bar:
+
+        def report(done: int, total: int, what: str) -> None:
+            bar(done, total, what)
+            line(done, total, what)
+
+        yield report
 
 
-def _liner(title: str) -> Report:
+def _liner(title: str, quiet: bool) -> Report:
     started = last = time.monotonic()
+    first_done: int | None = None  # what a resumed run begins with took no time now
 
     def report(done: int, total: int, what: str) -> None:
-        nonlocal last
+        nonlocal last, first_done
+        first_done = done - 1 if first_done is None else first_done
         now = time.monotonic()
         if now - last >= _LINE_EVERY:
             last = now
-            left = (now - started) / max(done, 1) * (total - done)
-            click.echo(plain(f"{title}: {done} of {total}, {left:.0f} s left  {what}"), err=True)
+            left = (now - started) / max(done - first_done, 1) * (total - done)
+            say(f"{title}: {done} of {total}, {_clock(left)} left  {what}", quiet)
 
     return report
+
+
+def _clock(seconds: float) -> str:
+    """Return seconds as hours, minutes and seconds."""
+    return str(datetime.timedelta(seconds=round(seconds)))
 
 
 @contextlib.contextmanager
@@ -86,6 +193,7 @@ def _bar(title: str) -> Iterator[Report]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[what]}", markup=False),  # names may hold [brackets]
     )
+    # rich knows NO_COLOR, and prints what is logged meanwhile above the bar.
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None, what="")
 

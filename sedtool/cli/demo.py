@@ -6,9 +6,10 @@ import click
 
 from sedtool.cli.console import progress, summary
 from sedtool.cli.options import OUTPUT, common_options, overwrite_option
+from sedtool.cli.settings import SedtoolCommand
 
 
-@click.command()
+@click.command(cls=SedtoolCommand)
 @click.option("-o", "--output", type=OUTPUT, required=True, help="The folder to fill.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of sounds and training.")
 @click.option("--workers", type=click.IntRange(1, 256), default=2, help="Files at a time.")

@@ -6,10 +6,11 @@ from typing import Any
 import click
 
 from sedtool.cli.options import EXISTING_FILE, INPUT, OUTPUT, common_options, overwrite_option
+from sedtool.cli.settings import SedtoolCommand
 from sedtool.config import EvaluationConfig
 
 
-@click.command()
+@click.command(cls=SedtoolCommand)
 @click.argument("reference", type=EXISTING_FILE)
 @click.argument("estimated", type=EXISTING_FILE)
 @click.option("-o", "--output", type=OUTPUT, help="Write the metrics as JSON, too.")

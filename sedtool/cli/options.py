@@ -1,115 +1,232 @@
-"""What the subcommands share: option types, the configuration file, signals."""
+"""What the subcommands share: option types and groups of options."""
 
-import contextlib
+import functools
 import logging
-import signal
-from collections.abc import Callable, Iterator
-from difflib import get_close_matches
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from sedtool.cli.console import setup_logging
-from sedtool.errors import ConfigError
+from sedtool.cli.console import hear_libraries, open_log, setup_logging
+from sedtool.cli.signals import start_timer
+from sedtool.config import FailurePolicy
+from sedtool.errors import ArtifactError
 
 __all__ = [
     "EXISTING_FILE",
     "INPUT",
     "OUTPUT",
     "common_options",
+    "dry_run_option",
+    "failure_options",
+    "input_options",
+    "max_time_option",
+    "names",
     "overwrite_option",
-    "stop_signals",
+    "shard_option",
 ]
 
-EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+class _ExistingFile(click.Path):
+    """A file that is there; one that is still being made, or was interrupted, is called that."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self._refuse_unfinished(Path(value))
+            raise
+
+    def _refuse_unfinished(self, path: Path) -> None:
+        if not path.exists() and path.with_name(path.name + ".journal").exists():
+            from sedtool.store.spool import unfinished
+
+            progress = unfinished(path.resolve()) or "interrupted at once"
+            raise ArtifactError(
+                f"{path}: not complete ({progress}); run the command that makes it again"
+            )
+
+
+EXISTING_FILE = _ExistingFile()
 INPUT = click.Path(exists=True, path_type=Path)  # a file or a folder
 OUTPUT = click.Path(path_type=Path)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace a finished output.")
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Say what would be done, and what it takes; do nothing."
+)
+shard_option = click.option(
+    "--shard",
+    metavar="I/N|auto|auto/N",
+    help="Do part I of N, from 1; auto: as the job array says.",
+)
 
 
 def common_options(command: F) -> F:
-    """Add ``-c/--config``, ``-q`` and ``-v``; the command receives `quiet` alone."""
-    command = click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")(command)
-    command = click.option(
-        "-v", "--verbose", is_flag=True, expose_value=False, callback=_verbose, help="Say more."
-    )(command)
+    """Add what every command takes; the command itself receives `quiet` alone."""
+    options = (
+        click.option(
+            "-c",
+            "--config",
+            type=EXISTING_FILE,
+            expose_value=False,
+            help="YAML with a section for each subcommand; keys are option names.",
+        ),
+        click.option(
+            "--set",
+            "sets",
+            multiple=True,
+            expose_value=False,
+            metavar="SECTION.KEY=VALUE",
+            help="As a line of the configuration file; repeatable.",
+        ),
+        click.option(
+            "--print-config",
+            is_flag=True,
+            expose_value=False,
+            callback=_print_config,
+            help="Show every value and where it comes from; do nothing.",
+        ),
+        click.option(
+            "--log-file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            is_eager=True,
+            expose_value=False,
+            callback=_log_file,
+            help="Append to this file what is said on stderr, and more.",
+        ),
+        click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors."),
+        click.option(
+            "-v",
+            "--verbose",
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_verbose,
+            help="Say more, what C libraries print included.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def input_options(command: F) -> F:
+    """Add INPUT... and how to list more of it; the command receives ``inputs: AudioInputs``."""
+
+    @functools.wraps(command)
+    def with_inputs(*args: Any, **kwargs: Any) -> Any:
+        from sedtool.audio import AudioInputs
+
+        keys = ("files_from", "null", "root", "stdin_name")
+        given = {key: kwargs.pop(key) for key in keys}
+        paths = kwargs.pop("inputs")
+        if not paths and given["files_from"] is None:
+            raise click.UsageError("Missing argument 'INPUT...' (or --files-from).")
+        return command(*args, inputs=AudioInputs(paths, **given), **kwargs)
+
+    options = (
+        click.argument("inputs", nargs=-1, type=click.Path(), metavar="INPUT..."),
+        click.option(
+            "--files-from",
+            type=click.Path(),
+            metavar="FILE",
+            help="Read more inputs from FILE, one a line; - is stdin.",
+        ),
+        click.option("-0", "--null", is_flag=True, help="They end with a NUL: find -print0."),
+        click.option(
+            "--root",
+            type=click.Path(path_type=Path),
+            help="Clip names are relative to it; default: the common folder.",
+        ),
+        click.option(
+            "--stdin-name", default="stdin", help="The clip name of audio on stdin (INPUT is -)."
+        ),
+    )
+    decorated: Any = with_inputs
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def failure_options(command: F) -> F:
+    """Add --tolerate and --fail-fast; the command receives ``failures: FailurePolicy``."""
+
+    @functools.wraps(command)
+    def with_policy(*args: Any, **kwargs: Any) -> Any:
+        policy = FailurePolicy(kwargs.pop("tolerate"), kwargs.pop("fail_fast"))
+        return command(*args, failures=policy, **kwargs)
+
+    options = (
+        click.option(
+            "--tolerate",
+            default=FailurePolicy.tolerate,
+            metavar="N|P%",
+            help="Failed files that still make a success.",
+        ),
+        click.option("--fail-fast", is_flag=True, help="Stop at the first file that fails."),
+    )
+    decorated: Any = with_policy
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def max_time_option(command: F) -> F:
+    """Add --max-time, which ends the command as SIGTERM does; the command receives nothing."""
     return click.option(
-        "-c",
-        "--config",
-        type=EXISTING_FILE,
-        is_eager=True,
+        "--max-time",
         expose_value=False,
-        callback=_load_config,
-        help="YAML with a section for each subcommand; keys are option names.",
+        callback=_max_time,
+        metavar="TIME",
+        help="Stop, resumable, after this: 3600, 90m, 1.5h, 23:30:00.",
     )(command)
+
+
+def names(*valid: str) -> Callable[..., list[str]]:
+    """Return what completes an option whose values are names, for Click's `shell_complete`."""
+
+    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        return [name for name in valid if name.startswith(incomplete)]
+
+    return complete
+
+
+def _print_config(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    ctx.meta["sedtool.print_config"] = value
+
+
+def _log_file(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    if value is not None and not ctx.resilient_parsing:
+        open_log(value)
 
 
 def _verbose(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
         setup_logging(logging.INFO)
+        hear_libraries()
 
 
-def _load_config(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
-    """Make the values of a configuration file the defaults of this command."""
-    if value is None:
+def _max_time(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is None or ctx.resilient_parsing:
         return
-    from sedtool.cli.recipe import read_recipe
-
-    keys = {option_key(p): p for p in ctx.command.params if p.name and p.expose_value}
-    section = read_recipe(value).get(ctx.command.name or "", {})
-    defaults: dict[str, Any] = {}
-    for key, (entry, line) in section.items():
-        if key not in keys:
-            close = get_close_matches(key, keys, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(sorted(keys))}"
-            raise ConfigError(f"{value}:{line}: {ctx.command.name} has no option {key!r}; {hint}")
-        if entry is None:
-            continue  # `val-weak:` with nothing behind it is not given
-        parameter = keys[key]
-        repeatable = getattr(parameter, "multiple", False) or parameter.nargs == -1
-        if isinstance(entry, list) != repeatable:
-            raise ConfigError(
-                f"{value}:{line}: {key} takes {'a list' if repeatable else 'one value, not a list'}"
-            )
-        _check_value(parameter, entry, ctx, f"{value}:{line}")
-        defaults[str(parameter.name)] = entry
-    ctx.default_map = defaults
+    seconds = _seconds(value)
+    if not 0 < seconds < 1e9:
+        raise click.BadParameter(f"{value!r} is no time such as 3600, 90m, 1.5h or 23:30:00.")
+    start_timer(seconds)
 
 
-def _check_value(parameter: click.Parameter, entry: Any, ctx: click.Context, where: str) -> None:
-    """Convert a value once, so that a wrong one is reported with its file and line."""
-    try:
-        parameter.type_cast_value(ctx, entry)
-    except click.BadParameter as error:
-        raise ConfigError(f"{where}: {option_key(parameter)}: {error.message}") from None
-
-
-def option_key(parameter: click.Parameter) -> str:
-    """Return the name a parameter has in a configuration file: its long option's."""
-    longest = max(parameter.opts, key=len).lstrip("-")
-    return longest.lower()
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[Callable[[], int]]:
-    """Yield a function that returns 0, or the exit code of the signal that came in meanwhile.
-
-    The first signal lets the run save and stop; a second one is obeyed at once.
-    """
-    codes = {signal.SIGINT: 130, signal.SIGTERM: 75, signal.SIGUSR1: 75}
-    received: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        received.append(codes[signal.Signals(number)])
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = {number: signal.signal(number, note) for number in codes}
-    try:
-        yield lambda: received[0] if received else 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _seconds(text: str) -> float:
+    """Return the seconds of 3600, 90m, 1.5h, 2d or HH:MM:SS; 0 if it is none of these."""
+    if match := re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd]?)", text):
+        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    if match := re.fullmatch(r"(\d{1,5}):([0-5]\d):([0-5]\d)", text):
+        return int(match[1]) * 3600 + int(match[2]) * 60 + int(match[3])
+    return 0.0

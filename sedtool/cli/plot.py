@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from sedtool.cli.options import EXISTING_FILE, OUTPUT, overwrite_option
+from sedtool.cli.console import summary
+from sedtool.cli.options import EXISTING_FILE, OUTPUT, common_options, overwrite_option
+from sedtool.cli.settings import SedtoolCommand
 
 
 @click.group()
@@ -12,13 +14,14 @@ def plot() -> None:
     """Draw figures, as PNG, SVG or PDF by the suffix of the output."""
 
 
-@plot.command()
+@plot.command(cls=SedtoolCommand)
 @click.argument("features", type=EXISTING_FILE)
 @click.argument("scores", type=EXISTING_FILE)
 @click.argument("name")
 @click.option("-o", "--output", type=OUTPUT, required=True)
 @click.option("--reference", type=EXISTING_FILE, help="Strong labels.")
 @overwrite_option
+@common_options
 def clip(
     features: Path,
     scores: Path,
@@ -26,6 +29,7 @@ def clip(
     output: Path,
     reference: Path | None,
     overwrite: bool,
+    quiet: bool,
 ) -> None:
     """Draw clip NAME: spectrogram, frame probabilities, reference and detected events.
 
@@ -35,18 +39,21 @@ def clip(
     from sedtool.plots import plot_clip
 
     plot_clip(features, scores, name, output, reference=reference, overwrite=overwrite)
+    summary(f"clip {name} -> {output}", quiet)
 
 
-@plot.command()
+@plot.command(cls=SedtoolCommand)
 @click.argument("models", nargs=-1, required=True, type=EXISTING_FILE, metavar="MODEL...")
 @click.option("-o", "--output", type=OUTPUT, required=True)
 @click.option("--durations-from", type=EXISTING_FILE, help="Strong labels: orders the classes.")
 @overwrite_option
+@common_options
 def pooling(
     models: tuple[Path, ...],
     output: Path,
     durations_from: Path | None,
     overwrite: bool,
+    quiet: bool,
 ) -> None:
     """Draw the exponent, or sharpness, that each model's pooling learned for each class.
 
@@ -56,3 +63,4 @@ def pooling(
     from sedtool.plots import plot_pooling
 
     plot_pooling(models, output, durations_from=durations_from, overwrite=overwrite)
+    summary(f"{len(models)} models -> {output}", quiet)

@@ -1,19 +1,27 @@
 """YAML recipes, read strictly: section -> key -> (value, line)."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from sedtool.cli import COMMANDS
 from sedtool.errors import ConfigError
 
-__all__ = ["read_recipe"]
+__all__ = ["Section", "parse_list", "read_recipe"]
 
 _MAX_BYTES = 1_000_000
 
 
-def read_recipe(path: Path) -> dict[str, dict[str, tuple[Any, int]]]:
+@dataclass(frozen=True)
+class Section:
+    """What a recipe says for one subcommand."""
+
+    line: int
+    values: dict[str, tuple[Any, int]]  # by option name; value and line
+
+
+def read_recipe(path: Path) -> dict[str, Section]:
     """Read a recipe: one section a subcommand, option names as keys.
 
     PyYAML keeps the last of two equal keys and follows merge keys without end; here duplicates,
@@ -24,27 +32,41 @@ def read_recipe(path: Path) -> dict[str, dict[str, tuple[Any, int]]]:
     ConfigError
         With file and line.
     """
-    if path.stat().st_size > _MAX_BYTES:
+    with path.open("rb") as stream:
+        content = stream.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
         raise ConfigError(f"{path} is too large for a configuration file")
+    root = _compose(content, str(path))
+    return {
+        name: Section(line, {k: (_value(v, path), n) for k, v, n in _pairs(section, path)})
+        for name, section, line in _pairs(root, path)
+    }
+
+
+def parse_list(text: str, where: str) -> list[Any]:
+    """Read ``[a, b]`` as the recipe reader does; `where` names its place in errors."""
+    value = _value(_compose(text.encode("utf-8", "surrogateescape"), where), where)
+    if not isinstance(value, list):
+        raise ConfigError(f"{where}: {text!r} is not a list")
+    return value
+
+
+def _compose(content: bytes, where: str) -> yaml.Node | None:
+    """Parse YAML into nodes, none of which is an anchor, an alias or a tag."""
     try:
-        text = path.read_text("utf-8")
+        text = content.decode("utf-8")
         for token in yaml.scan(text):
             if isinstance(token, yaml.AnchorToken | yaml.AliasToken | yaml.TagToken):
-                raise ConfigError(f"{path}:{_line(token)}: anchors, aliases and tags are refused")
-        root = yaml.compose(text, yaml.SafeLoader)
+                raise ConfigError(f"{where}:{_line(token)}: anchors, aliases and tags are refused")
+        node: yaml.Node | None = yaml.compose(text, yaml.SafeLoader)
+        return node
+    except RecursionError:
+        raise ConfigError(f"{where}: nested too deeply") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or error
-        raise ConfigError(f"{path}{line}: not valid YAML ({problem})") from None
-    recipe: dict[str, dict[str, tuple[Any, int]]] = {}
-    for name, section, number in _pairs(root, path):
-        if name not in COMMANDS:
-            raise ConfigError(
-                f"{path}:{number}: no subcommand {name!r}; one of {', '.join(COMMANDS)}"
-            )
-        recipe[name] = {k: (_value(v, path), n) for k, v, n in _pairs(section, path)}
-    return recipe
+        raise ConfigError(f"{where}{line}: not valid YAML ({problem})") from None
 
 
 def _pairs(node: yaml.Node | None, path: Path) -> list[tuple[str, yaml.Node, int]]:
@@ -68,17 +90,19 @@ def _pairs(node: yaml.Node | None, path: Path) -> list[tuple[str, yaml.Node, int
     return pairs
 
 
-def _value(node: yaml.Node, path: Path) -> Any:
-    """Return a scalar, or a list of scalars, as Python has it; numbers such as 1e-3 as text."""
+def _value(node: yaml.Node | None, path: Path | str) -> Any:
+    """Return a scalar as text, or a list of such.
+
+    Click converts text to the option's type; YAML's own ideas (``off`` is false, ``1e-3`` is text)
+    do not matter then.
+    """
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, path) for item in node.value]
     if not isinstance(node, yaml.ScalarNode):
         raise ConfigError(f"{path}:{_line(node)}: a value must be a word, a number or a list")
     if node.tag == "tag:yaml.org,2002:null":
         return None
-    if node.tag == "tag:yaml.org,2002:bool":
-        return node.value.lower() in ("true", "yes", "on")
-    return node.value  # Click converts text to the option's type, and says so where it cannot
+    return node.value
 
 
 def _line(mark_holder: Any) -> int:

@@ -1,0 +1,244 @@
+"""Where the value of an option comes from: command line, --set, environment, recipe, default.
+
+Click knows the command line and the defaults; what lies between is collected here into the
+command's default map, strictly: an unknown or duplicated key, or a value of the wrong type, is an
+error that says where it stands.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from sedtool.errors import ConfigError
+
+__all__ = ["SedtoolCommand", "option_key"]
+
+_ENVIRONMENT = "SEDTOOL_"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value that is not from the command line, and where it stands."""
+
+    section: str
+    key: str  # empty: the section is named, and that is all
+    value: Any  # None: not given, whatever weaker sources say
+    source: str  # file:line, variable or option
+
+
+class SedtoolCommand(click.Command):
+    """A subcommand whose options can also be set by a recipe, the environment and --set."""
+
+    def derived(self, values: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+        """Return value and source, by option key, of what other options imply, such as presets."""
+        return {}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:
+            return super().parse_args(ctx, args)  # for completion, while a line is being typed
+        # Parsed twice: the recipe has to be known before its values can be defaults.
+        raw, _, _ = self.make_parser(ctx).parse_args(list(args))
+        settings = _collect(ctx, raw.get("config"), raw.get("sets") or ())
+        ctx.default_map = {name: setting.value for name, setting in settings.items()}
+        ctx.meta["sedtool.sources"] = {name: s.source for name, s in settings.items()}
+        if not raw.get("print_config"):
+            return super().parse_args(ctx, args)
+        required = [parameter for parameter in self.params if parameter.required]
+        try:
+            for parameter in required:  # what is not given is shown as such
+                parameter.required = False
+            return super().parse_args(ctx, args)
+        finally:
+            for parameter in required:
+                parameter.required = True
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if ctx.meta.get("sedtool.print_config"):
+            click.echo(_resolved(self, ctx), nl=False)
+            return None
+        return super().invoke(ctx)
+
+
+def section_name(ctx: click.Context) -> str:
+    """Return the section of a command: its words below `sedtool`, joined by hyphens."""
+    words: list[str] = []
+    here: click.Context | None = ctx
+    while here is not None and here.parent is not None:
+        words.insert(0, here.command.name or "")
+        here = here.parent
+    return "-".join(words) or (ctx.command.name or "")
+
+
+def option_key(parameter: click.Parameter) -> str:
+    """Return the name a parameter has in a recipe: its long option's."""
+    longest = max(parameter.opts, key=len).lstrip("-")
+    return longest.lower().replace("_", "-")
+
+
+def _collect(
+    ctx: click.Context, recipe: str | None, sets: tuple[str, ...] | list[str]
+) -> dict[str, Setting]:
+    """Return the settings of the command, by parameter name, the strongest source each."""
+    ours = any(variable.startswith(_ENVIRONMENT) for variable in os.environ)
+    if not (recipe or sets or ours):
+        return {}
+    section, known = section_name(ctx), _sections(ctx)
+    given: dict[str, Setting] = {}
+    for source in (_from_recipe(recipe), _from_environment(known, section), _from_sets(sets)):
+        for setting in source:
+            parameter = _find(known, setting)
+            if parameter is None:
+                continue
+            value = _checked(parameter, setting, ctx)
+            if setting.section == section:
+                given[str(parameter.name)] = replace(setting, value=value)
+    return {name: setting for name, setting in given.items() if setting.value is not None}
+
+
+def _from_recipe(recipe: str | None) -> Iterator[Setting]:
+    if recipe is None:
+        return
+    path = Path(recipe)
+    if not path.is_file():
+        return  # Click says so
+    from sedtool.cli.recipe import read_recipe
+
+    for name, section in read_recipe(path).items():
+        yield Setting(name, "", None, f"{path}:{section.line}")
+        for key, (value, line) in section.values.items():
+            yield Setting(name, key, value, f"{path}:{line}")
+
+
+def _from_environment(
+    known: Mapping[str, Mapping[str, click.Parameter]], section: str
+) -> Iterator[Setting]:
+    """Yield the values of SEDTOOL_<SECTION>_<OPTION>."""
+    for variable, text in sorted(os.environ.items()):
+        if not variable.startswith(_ENVIRONMENT):
+            continue
+        rest = variable.removeprefix(_ENVIRONMENT).lower().replace("_", "-")
+        matching = [name for name in known if rest.startswith(f"{name}-")]
+        name = max(matching, key=len, default="")
+        if name == section:
+            yield Setting(name, rest.removeprefix(f"{name}-"), _value(text, variable), variable)
+        elif not name:  # it may belong to others, so that it is no error
+            _log.warning("%s in the environment is no setting of sedtool", variable)
+
+
+def _from_sets(sets: tuple[str, ...] | list[str]) -> Iterator[Setting]:
+    seen: set[str] = set()
+    for text in sets:
+        path, equals, value = text.partition("=")
+        section, dot, key = path.strip().partition(".")
+        where = f"--set {path}"
+        if not (equals and dot and key):
+            raise ConfigError(f"--set {text}: expected section.key=value, as in train.epochs=20")
+        if path.strip() in seen:
+            raise ConfigError(f"{where} is given twice")
+        seen.add(path.strip())
+        yield Setting(section, key, _value(value.strip(), where), where)
+
+
+def _value(text: str, where: str) -> Any:
+    """Return text as it is, ``[a, b]`` as a list, nothing as None."""
+    if not text.startswith("["):
+        return text or None
+    from sedtool.cli.recipe import parse_list
+
+    return parse_list(text, where)
+
+
+def _sections(ctx: click.Context) -> dict[str, dict[str, click.Parameter]]:
+    """Return the parameters of every command by section and key."""
+    group = ctx.find_root().command
+    found: dict[str, dict[str, click.Parameter]] = {}
+
+    def add(command: click.Command, words: tuple[str, ...]) -> None:
+        if isinstance(command, click.Group):
+            for name in command.list_commands(ctx):
+                member = command.get_command(ctx, name)
+                if member is not None:
+                    add(member, (*words, name))
+        elif words:
+            found["-".join(words)] = {
+                option_key(p): p for p in command.params if p.name and p.expose_value
+            }
+
+    add(group, ())
+    return found
+
+
+def _find(
+    known: Mapping[str, Mapping[str, click.Parameter]], setting: Setting
+) -> click.Parameter | None:
+    """Return the parameter that is set; None if only its section is named."""
+    where, section, key = setting.source, setting.section, setting.key
+    if section not in known:
+        raise ConfigError(f"{where}: no subcommand {section!r}; {_hint(section, known)}")
+    if key and key not in known[section]:
+        raise ConfigError(f"{where}: {section} has no option {key!r}; {_hint(key, known[section])}")
+    return known[section][key] if key else None
+
+
+def _hint(word: str, valid: Mapping[str, Any]) -> str:
+    close = get_close_matches(word, valid, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(sorted(valid))}"
+
+
+def _checked(parameter: click.Parameter, setting: Setting, ctx: click.Context) -> Any:
+    """Convert a value once, so that a wrong one is reported where it stands."""
+    value = setting.value
+    if value is None:
+        return None  # `val-weak:` with nothing behind it is not given
+    repeatable = getattr(parameter, "multiple", False) or parameter.nargs == -1
+    if isinstance(value, list) and not repeatable:
+        raise ConfigError(f"{setting.source}: {setting.key} takes one value, not a list")
+    if repeatable and not isinstance(value, list):
+        value = [value]
+    try:
+        parameter.type_cast_value(ctx, value)
+    except click.BadParameter as error:
+        raise ConfigError(f"{setting.source}: {setting.key}: {error.message}") from None
+    return value
+
+
+def _resolved(command: SedtoolCommand, ctx: click.Context) -> str:
+    """Return all values as a recipe, each with a comment that says where it comes from."""
+    sources: Mapping[str, str] = ctx.meta["sedtool.sources"]
+    derived = command.derived(ctx.params)
+    lines = [f"{section_name(ctx)}:"]
+    for parameter in command.params:
+        name = str(parameter.name)
+        if not parameter.expose_value or name not in ctx.params:
+            continue
+        key, value = option_key(parameter), ctx.params[name]
+        source = _source(ctx.get_parameter_source(name), sources.get(name, ""))
+        if value in (None, ()) and key in derived:
+            value, source = derived[key]
+        text = "" if value in (None, ()) else _as_yaml(value)
+        lines.append(f"{f'  {key}: {text}'.rstrip():<40}  # {source}")
+    return "".join(line + "\n" for line in lines)
+
+
+def _source(kind: ParameterSource | None, ours: str) -> str:
+    if kind is ParameterSource.DEFAULT_MAP:
+        return ours
+    return "command line" if kind is ParameterSource.COMMANDLINE else "default"
+
+
+def _as_yaml(value: Any) -> str:
+    """Return a value as YAML that the recipe reader takes: JSON is a part of YAML."""
+    if isinstance(value, tuple | list):
+        return json.dumps([str(item) for item in value], ensure_ascii=False)
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    return json.dumps(str(value), ensure_ascii=False)

@@ -1,0 +1,74 @@
+"""Signals and the clock: how a run is stopped from outside.
+
+SIGTERM, SIGUSR1 (what a batch system sends before it takes the machine away) and ``--max-time`` end
+a run with exit code 75: rerun it to go on. Ctrl-C ends it with 130. Most commands are safe to stop
+anywhere and simply unwind; `train` asks between steps, so that it can save first.
+"""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+__all__ = ["RESUMABLE", "Interrupted", "raising_signals", "start_timer", "stop_signals"]
+
+_NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGUSR1: "SIGUSR1", signal.SIGALRM: "--max-time"}
+RESUMABLE = 75  # EX_TEMPFAIL: try again
+_Handler = Callable[[int, FrameType | None], None]
+
+
+class Interrupted(BaseException):
+    """A signal asked the run to stop. No Exception, so that nothing takes it for an error."""
+
+
+def start_timer(seconds: float) -> None:
+    """Send this process SIGALRM after so many seconds; 0 cancels."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+@contextlib.contextmanager
+def raising_signals() -> Iterator[None]:
+    """Let the signals unwind the main thread with `Interrupted` while the block lasts."""
+
+    def unwind(number: int, frame: FrameType | None) -> None:
+        for each in _NAMES:  # what tidies up now is not to be interrupted again
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(_NAMES[signal.Signals(number)])
+
+    with _handled(dict.fromkeys(_NAMES, unwind)):
+        try:
+            yield
+        finally:
+            start_timer(0)
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[], int]]:
+    """Yield a function that returns 0, or the exit code of the signal that came in meanwhile.
+
+    The first signal lets the run save and stop; a second one is obeyed at once.
+    """
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(130 if number == signal.SIGINT else RESUMABLE)
+        signal.signal(number, before[signal.Signals(number)])
+
+    with _handled(dict.fromkeys((signal.SIGINT, *_NAMES), note)) as before:
+        yield lambda: received[0] if received else 0
+
+
+@contextlib.contextmanager
+def _handled(
+    handlers: dict[signal.Signals, _Handler],
+) -> Iterator[dict[signal.Signals, Any]]:
+    """Install handlers while the block lasts; yields those that were there before."""
+    before: dict[signal.Signals, Any] = {}
+    try:
+        for number, handler in handlers.items():
+            before[number] = signal.signal(number, handler)
+        yield before
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
