@@ -92,7 +92,8 @@ def test_evaluate_prints_the_table_alone_on_stdout_and_writes_json(tmp_path, lis
     output = tmp_path / "metrics.json"
     result = run("evaluate", *lists, "-o", output)
     assert result.exit_code == 0
-    assert result.stderr == ""
+    assert result.stderr.startswith("2 clips, 2 classes in ")
+    assert result.stderr.endswith(f" s -> stdout, {output}\n")
     assert "event" in result.stdout
     assert output.exists()
     again = run("evaluate", *lists, "-o", output)

@@ -1,5 +1,6 @@
 """features.h5 and scores.h5 come back as they were written, or are refused in one line."""
 
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -16,21 +17,28 @@ from hypothesis import strategies as st
 from sedtool.atomic import resource_errors
 from sedtool.config import DecodingConfig, FeatureConfig, to_json
 from sedtool.errors import ArtifactError, ConfigError, OutputExistsError, ResourceError
+from sedtool.shards import WHOLE, Shard, manifest_digest
 from sedtool.store import (
+    FeaturesJob,
     FeaturesWriter,
     Scores,
+    ScoresHeader,
     ScoresWriter,
     SourceClip,
+    Unfinished,
     file_format,
+    file_shard,
     is_hdf5,
     open_features,
     open_scores,
+    unfinished,
     write_scores,
 )
 from sedtool.store.layout import tables_digest
 
 CONFIG = FeatureConfig(n_mels=8)
 NAMES = ["a/1.wav", "a/2 é [/].wav", "b/日本.flac", "b/4.wav", "bad.wav"]
+JOB = FeaturesJob(CONFIG, NAMES)
 FAILURES = [("bad.wav", "the file is empty")]
 LENGTHS = {name: 3 + 2 * i for i, name in enumerate(NAMES[:4])}  # frames
 same_folder = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -53,7 +61,7 @@ def add(writer: FeaturesWriter, names: list[str]) -> None:
 
 
 def write_features(path: Path, order: list[str] = NAMES[:4]) -> bytes:
-    with FeaturesWriter(path, CONFIG, NAMES, overwrite=True) as writer:
+    with FeaturesWriter(path, JOB, overwrite=True) as writer:
         add(writer, [name for name in order if name not in writer.done])
         writer.finish(FAILURES)
     return path.read_bytes()
@@ -106,7 +114,7 @@ def test_features_are_read_as_they_were_written(path):
 
 def test_float32_features_are_read_too(path):
     frames = np.random.default_rng(0).standard_normal((5, 8)).astype("<f4")
-    with FeaturesWriter(path, CONFIG, ["a.wav"], "f32") as writer:
+    with FeaturesWriter(path, FeaturesJob(CONFIG, ["a.wav"], "f32")) as writer:
         writer.add(SourceClip("a.wav", 5, 16_000, 1, 0.1, 9, "00", 7), [frames.tobytes()])
         writer.finish([])
     assert np.array_equal(open_features(path).data, frames)
@@ -117,10 +125,10 @@ def test_the_file_is_plain_hdf5_of_the_documented_layout(path):
     with h5py.File(path) as file:
         assert set(file.attrs) == {
             *("format", "format_version", "sedtool_version", "sha256", "config", "config_sha256"),
-            *("manifest_sha256", "shard", "n_shards"),
+            *("engine", "allow_truncated", "manifest_sha256", "shard", "n_shards"),
         }
         assert file.attrs["format"] == b"sedtool-features"
-        assert file.attrs["format_version"] == 1
+        assert file.attrs["format_version"] == 2
         assert json.loads(file.attrs["config"]) == dataclasses.asdict(CONFIG)
         found: dict[str, str] = {}
         file.visititems(
@@ -141,6 +149,7 @@ def test_the_file_is_plain_hdf5_of_the_documented_layout(path):
             "clips/channels": "u1",
             "clips/size": "u1",
             "clips/sha256": "S1",
+            "clips/truncated": "u1",
             "failures/name": "S1",
             "failures/error": "S1",
         }
@@ -159,6 +168,66 @@ def test_headers_of_millions_of_frames_take_little_memory_and_no_copy_of_them(pa
     sparse, hole, end = _headers(_LAYOUT, {"config": "{}"}, {"/clips/size": np.zeros(9)}, frames)
     assert end - hole >= 5_000_000 * 64 * 2
     assert len(sparse._pages) * sparse.PAGE < 100_000
+
+
+def test_a_part_says_which_it_is_and_of_which_list(path):
+    with FeaturesWriter(path, dataclasses.replace(JOB, shard=Shard(2, 2))) as writer:
+        add(writer, [NAMES[3], NAMES[1]])
+        writer.finish([])
+    features = open_features(path)
+    assert features.names == [NAMES[1], NAMES[3]]
+    assert features.shard == Shard(2, 2)
+    assert features.manifest_sha256 == manifest_digest(NAMES)
+    write_features(path)
+    assert open_features(path).shard == WHOLE
+    assert open_features(path).manifest_sha256 == manifest_digest(NAMES)
+
+
+def test_a_part_may_be_empty(tmp_path, path):
+    """Of a shard whose files all failed, or that is one of more shards than there are files."""
+    with FeaturesWriter(path, dataclasses.replace(JOB, shard=Shard(5, 9))) as writer:
+        writer.finish(FAILURES)
+    features = open_features(path)
+    assert (features.names, features.failures, features.shard) == ([], FAILURES, Shard(5, 9))
+    assert features.data.shape == (0, 8)
+    content = path.read_bytes()
+    for position in range(0, len(content), 61):  # its digest covers it as any other
+        path.write_bytes(patched(content, position))
+        with contextlib.suppress(ArtifactError):
+            assert as_plain(open_features(path)) == as_plain(features)
+
+    part = dataclasses.replace(header(example_scores()), shard=Shard(5, 9))
+    with ScoresWriter(tmp_path / "scores.h5", part):
+        pass
+    scores = open_scores(tmp_path / "scores.h5")
+    assert (scores.names, scores.shard, scores.frame.shape) == ([], Shard(5, 9), (0, 2))
+
+
+def patched(content: bytes, position: int) -> bytes:
+    return content[:position] + bytes([content[position] ^ 0x55]) + content[position + 1 :]
+
+
+def test_a_whole_file_may_not_be_empty(tmp_path, path):
+    with FeaturesWriter(path, JOB) as writer:
+        writer.finish(FAILURES)
+    with pytest.raises(ArtifactError, match=r"features\.h5: there is no clip in it"):
+        open_features(path)
+    with ScoresWriter(tmp_path / "scores.h5", header(example_scores())):
+        pass
+    with pytest.raises(ArtifactError, match=r"scores\.h5: there is no clip in it"):
+        open_scores(tmp_path / "scores.h5")
+
+
+def test_clips_that_were_truncated_stay_marked(path):
+    with FeaturesWriter(path, dataclasses.replace(JOB, allow_truncated=True)) as writer:
+        add(writer, [NAMES[0]])
+        clip = dataclasses.replace(clip_of(NAMES[1]), truncated=True)
+        writer.add(clip, [frames_of(NAMES[1]).tobytes()])
+    with FeaturesWriter(path, dataclasses.replace(JOB, allow_truncated=True)) as writer:
+        writer.finish([])
+    features = open_features(path)
+    assert features.truncated.tolist() == [False, True]
+    assert features.allow_truncated
 
 
 def test_more_than_one_block_of_frames_has_as_many_digests(path, monkeypatch):
@@ -226,14 +295,14 @@ def test_an_error_while_scoring_leaves_the_old_file(tmp_path):
     path = tmp_path / "scores.h5"
     path.write_text("old")
     scores = example_scores()
-    with pytest.raises(KeyError), ScoresWriter(path, *header(scores)):
+    with pytest.raises(KeyError), ScoresWriter(path, header(scores)):
         raise KeyError("a bug")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def header(scores: Scores) -> tuple:
-    return scores.classes, scores.frame_rate, scores.decoding, scores.model_sha256
+def header(scores: Scores) -> ScoresHeader:
+    return ScoresHeader(scores.classes, scores.frame_rate, scores.decoding, scores.model_sha256)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +319,8 @@ def header(scores: Scores) -> tuple:
         ({"classes": ("Dog", "Dog")}, "differ in number"),
         ({"decoding": DecodingConfig.default(3)}, "differ in number"),
         ({"frames": np.array([0, 21])}, "one after the other"),
+        ({"settings": "\x1b[2J"}, "control character"),
+        ({"manifest_sha256": "\x1b[2J"}, "control character"),
     ],
 )
 def test_a_scores_file_that_makes_no_sense_is_refused(tmp_path, changes, message):
@@ -302,6 +373,47 @@ def test_a_signed_scores_file_that_makes_no_sense_is_refused(tmp_path, table, va
         sign(file, "scores/frame")
     with pytest.raises(ArtifactError, match=f"scores.h5: .*{message}"):
         open_scores(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("shard", 8, "there is no shard 8 of 7"),
+        ("shard", -1, "there is no shard -1 of 7"),
+        ("shard", 2**62, "there is no shard"),
+        ("n_shards", 0, "number of shards must be"),
+        ("allow_truncated", 2, "other than 0 or 1"),
+        ("clips/truncated", [0, 0, 0, 2], "other than 0 or 1"),
+    ],
+)
+def test_a_signed_part_that_makes_no_sense_is_refused(path, name, value, message):
+    with FeaturesWriter(path, dataclasses.replace(JOB, shard=Shard(1, 7))) as writer:
+        add(writer, NAMES[:1])
+        writer.finish([])
+    if isinstance(value, list):
+        write_features(path)
+    with h5py.File(path, "r+", libver=("v110", "v110")) as file:
+        if isinstance(value, list):
+            file[name][...] = value
+        else:
+            file.attrs[name] = np.int64(value)
+        sign(file, "features/logmel")
+    with pytest.raises(ArtifactError, match=f"features.h5: .*{message}"):
+        open_features(path)
+
+
+def test_the_shard_of_a_file_is_told_quickly_or_not_at_all(path):
+    with FeaturesWriter(path, dataclasses.replace(JOB, shard=Shard(2, 7))) as writer:
+        add(writer, NAMES[1:2])
+        writer.finish([])
+    assert file_shard(path) == (Shard(2, 7), manifest_digest(NAMES))
+    with h5py.File(path, "r+", libver=("v110", "v110")) as file:
+        file.attrs["shard"] = np.int64(8)
+    with pytest.raises(ArtifactError, match=r"features\.h5: there is no shard 8 of 7"):
+        file_shard(path)
+    path.write_text("x")
+    with pytest.raises(ArtifactError, match=r"features\.h5: not an HDF5 file"):
+        file_shard(path)
 
 
 @pytest.mark.parametrize(
@@ -492,7 +604,7 @@ def long_attribute(file: h5py.File, secret: Path) -> None:
 
 
 def newer(file: h5py.File, secret: Path) -> None:
-    file.attrs["format_version"] = 2
+    file.attrs["format_version"] = 3
 
 
 def other_format(file: h5py.File, secret: Path) -> None:
@@ -524,7 +636,7 @@ HOSTILE: dict[Callable[[h5py.File, Path], None], str] = {
     foreign_attribute: "attributes are missing or foreign",
     wrong_attribute: "attribute shard is of type",
     long_attribute: "attribute shard is not a single value",
-    newer: "format_version is 2, and this sedtool reads 1",
+    newer: "format_version is 3, and this sedtool reads 2",
     other_format: "attribute format is not a text of fixed length",
     no_format: "it has no format attribute",
 }
@@ -546,7 +658,7 @@ def test_a_hostile_file_is_refused_and_nothing_else_is_opened(tmp_path, path, ch
 def test_values_that_are_not_finite_are_refused(path):
     frames = np.zeros((4, 8), "<f2")
     frames[2, 3] = np.nan
-    with FeaturesWriter(path, CONFIG, ["a.wav"]) as writer:
+    with FeaturesWriter(path, FeaturesJob(CONFIG, ["a.wav"])) as writer:
         writer.add(SourceClip("a.wav", 4, 16_000, 1, 0.1, 9, "00", 7), [frames.tobytes()])
         writer.finish([])
     with pytest.raises(ArtifactError, match="not finite"):
@@ -558,7 +670,7 @@ def test_values_that_are_not_finite_are_refused(path):
 
 def interrupt(path: Path, names: list[str]) -> None:
     """Leave a spool with these clips, as a killed run does."""
-    with FeaturesWriter(path, CONFIG, NAMES, overwrite=True) as writer:
+    with FeaturesWriter(path, JOB, overwrite=True) as writer:
         add(writer, names)
 
 
@@ -569,7 +681,7 @@ def test_the_order_and_interruptions_of_the_work_change_no_byte(tmp_path, order,
     path = tmp_path / "features.h5"
     path.unlink(missing_ok=True)
     for stop in sorted(stops):
-        with FeaturesWriter(path, CONFIG, NAMES) as writer:
+        with FeaturesWriter(path, JOB) as writer:
             add(writer, [name for name in order[:stop] if name not in writer.done])
     assert write_features(path, order) == whole
     assert sorted(p.name for p in tmp_path.iterdir()) == ["features.h5", "whole.h5"]
@@ -577,14 +689,14 @@ def test_the_order_and_interruptions_of_the_work_change_no_byte(tmp_path, order,
 
 def test_a_rerun_knows_what_is_done(path):
     interrupt(path, NAMES[:2])
-    with FeaturesWriter(path, CONFIG, NAMES) as writer:
+    with FeaturesWriter(path, JOB) as writer:
         assert writer.done == {name: clip_of(name) for name in NAMES[:2]}
 
 
 def test_a_clip_that_is_done_again_replaces_the_first(path):
     whole = write_features(path)
     wrong = dataclasses.replace(clip_of(NAMES[0]), n_frames=1)
-    with FeaturesWriter(path, CONFIG, NAMES, overwrite=True) as writer:
+    with FeaturesWriter(path, JOB, overwrite=True) as writer:
         writer.add(wrong, [bytes(16)])
         add(writer, NAMES[:4])
         writer.finish(FAILURES)
@@ -614,7 +726,7 @@ def test_a_torn_line_costs_one_clip_once(path):
     journal = path.with_name("features.h5.journal")
     journal.write_bytes(journal.read_bytes()[:-5])
     interrupt(path, [NAMES[3]])
-    with FeaturesWriter(path, CONFIG, NAMES) as writer:
+    with FeaturesWriter(path, JOB) as writer:
         assert list(writer.done) == [NAMES[0], NAMES[1], NAMES[3]]
 
 
@@ -625,24 +737,25 @@ def test_a_torn_line_costs_one_clip_once(path):
         {"names": [*NAMES, "c.wav"]},
         {"dtype": "f32"},
         {"engine": "torchaudio"},
+        {"shard": Shard(1, 2)},
+        {"allow_truncated": True},
     ],
     ids=lambda other: next(iter(other)),
 )
 def test_a_spool_of_another_job_is_dropped(path, caplog, other):
     interrupt(path, NAMES[:2])
-    job = {"config": CONFIG, "names": NAMES} | other
-    with FeaturesWriter(path, **job) as writer:
+    with FeaturesWriter(path, dataclasses.replace(JOB, **other)) as writer:
         assert writer.done == {}
     assert "unfinished run with other settings is dropped" in caplog.text
 
 
 def test_a_second_writer_stops_at_once_and_the_first_is_not_disturbed(path):
-    with FeaturesWriter(path, CONFIG, NAMES) as writer:
+    with FeaturesWriter(path, JOB) as writer:
         add(writer, NAMES[:2])
         for _ in range(2):
             with (
                 pytest.raises(ResourceError, match=r"another sedtool is making .*features\.h5"),
-                FeaturesWriter(path, CONFIG, NAMES),
+                FeaturesWriter(path, JOB),
             ):
                 pass
         add(writer, NAMES[2:4])
@@ -663,7 +776,7 @@ def test_a_writer_that_waited_for_the_lock_does_not_replace_what_the_first_finis
         flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", first_finishes)
-    with pytest.raises(OutputExistsError), FeaturesWriter(path, CONFIG, NAMES):
+    with pytest.raises(OutputExistsError), FeaturesWriter(path, JOB):
         pass
     assert [p.name for p in path.parent.iterdir()] == ["features.h5"]
 
@@ -680,9 +793,9 @@ def test_a_writer_that_waited_for_the_lock_holds_it_against_a_third(path, monkey
 
     monkeypatch.setattr(fcntl, "flock", first_finishes)
     with (
-        FeaturesWriter(path, CONFIG, NAMES, overwrite=True),
+        FeaturesWriter(path, JOB, overwrite=True),
         pytest.raises(ResourceError, match="another sedtool is making"),
-        FeaturesWriter(path, CONFIG, NAMES, overwrite=True),
+        FeaturesWriter(path, JOB, overwrite=True),
     ):
         pass
 
@@ -700,6 +813,23 @@ def test_an_unfinished_output_is_never_taken_for_a_complete_one(path):
     interrupt(path, NAMES[:3])
     with pytest.raises(ArtifactError, match=r"not complete \(3 of 5 clips\); run the same extract"):
         open_features(path)
+
+
+def test_an_unfinished_part_says_which_it_is(path):
+    with FeaturesWriter(path, dataclasses.replace(JOB, shard=Shard(2, 3))) as writer:
+        add(writer, [NAMES[1]])
+    with pytest.raises(ArtifactError, match=r"not complete \(shard 2/3, 1 of 2 clips\)"):
+        open_features(path)
+    assert unfinished(path) == Unfinished(1, 2, Shard(2, 3), manifest_digest(NAMES))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}\n", b"[]\n", b"\xff\n", b'{"clips": 3, "shard": 2}\n', b'{"shard": "9/3"}\n'],
+)
+def test_what_is_no_journal_says_nothing(path, content):
+    path.with_name("features.h5.journal").write_bytes(content)
+    assert unfinished(path) is None
 
 
 def test_a_run_that_did_nothing_leaves_nothing(path):
@@ -733,14 +863,14 @@ def test_a_link_stays_and_its_target_is_written(tmp_path):
 def test_outputs_that_cannot_be_are_refused(tmp_path):
     with (
         pytest.raises(ConfigError, match="not a regular file"),
-        FeaturesWriter(tmp_path, CONFIG, NAMES),
+        FeaturesWriter(tmp_path, JOB),
     ):
         pass
     with pytest.raises(ConfigError, match="dtype must be one of f16, f32, not 'f64'"):
-        FeaturesWriter(tmp_path / "f.h5", CONFIG, NAMES, "f64")
+        FeaturesJob(CONFIG, NAMES, "f64")
     with (
         pytest.raises(ResourceError, match="the folder does not exist"),
-        FeaturesWriter(tmp_path / "none" / "f.h5", CONFIG, NAMES),
+        FeaturesWriter(tmp_path / "none" / "f.h5", JOB),
     ):
         pass
     with pytest.raises(ResourceError, match="the folder does not exist"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sedtool.cli.console import progress, summary
+from sedtool.cli.console import progress, summary, write_stdout
 from sedtool.cli.options import OUTPUT, common_options, overwrite_option
 from sedtool.cli.settings import SedtoolCommand
 
@@ -32,6 +32,6 @@ def demo(output: Path, seed: int, workers: int, device: str, overwrite: bool, qu
         device=device,
         overwrite=overwrite,
     )
-    click.echo(evaluation.table(), nl=False)
+    write_stdout(evaluation.table())
     files = DemoFiles(output)
     summary(f"pictures: {files.clip_picture} and {files.pooling_picture}", quiet)

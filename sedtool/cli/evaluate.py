@@ -1,11 +1,20 @@
 """`sedtool evaluate`: reference and estimated events -> metrics."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from sedtool.cli.options import EXISTING_FILE, INPUT, OUTPUT, common_options, overwrite_option
+from sedtool.cli.console import summary, write_stdout
+from sedtool.cli.options import (
+    EXISTING_FILE,
+    INPUT,
+    OUTPUT,
+    common_options,
+    names,
+    overwrite_option,
+)
 from sedtool.cli.settings import SedtoolCommand
 from sedtool.config import EvaluationConfig
 
@@ -21,8 +30,19 @@ from sedtool.config import EvaluationConfig
 @click.option("--durations", type=INPUT, help="TSV (filename, duration), or a folder of audio.")
 @click.option("--weak-reference", type=EXISTING_FILE, help="Weak labels for clip F1.")
 @click.option("--weak-estimated", type=EXISTING_FILE, help="Clip predictions for clip F1.")
-@click.option("--engine", default=EvaluationConfig.engine, help="native or sed_eval.")
-@click.option("--compat", default=EvaluationConfig.compat, help="dcase: its undefined-class rules.")
+@click.option(
+    "--engine",
+    default=EvaluationConfig.engine,
+    help="native or sed_eval.",
+    shell_complete=names("native", "sed_eval"),
+)
+@click.option(
+    "--compat",
+    default=EvaluationConfig.compat,
+    help="dcase: its undefined-class rules.",
+    shell_complete=names("dcase"),
+)
+@click.option("--partial", is_flag=True, help="Score one shard of several as if it were all.")
 @overwrite_option
 @common_options
 def evaluate(
@@ -33,6 +53,7 @@ def evaluate(
     durations: Path | None,
     weak_reference: Path | None,
     weak_estimated: Path | None,
+    partial: bool,
     overwrite: bool,
     quiet: bool,
     **settings: Any,
@@ -47,7 +68,13 @@ def evaluate(
     from sedtool.evaluation.stage import EvaluateInputs, evaluate_files
 
     inputs = EvaluateInputs(
-        reference, estimated, classes, durations, weak_reference, weak_estimated
+        reference, estimated, classes, durations, weak_reference, weak_estimated, partial
     )
+    started = time.monotonic()
     evaluation = evaluate_files(inputs, EvaluationConfig(**settings), output, overwrite)
-    click.echo(evaluation.table(), nl=False)
+    write_stdout(evaluation.table())
+    summary(
+        f"{evaluation.n_clips} clips, {len(evaluation.event.classes)} classes in "
+        f"{time.monotonic() - started:.1f} s -> {f'stdout, {output}' if output else 'stdout'}",
+        quiet,
+    )

@@ -4,10 +4,11 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from sedtool.atomic import refuse_existing, write_text
+from sedtool.atomic import claim, write_text
 from sedtool.audio import find_audio, read_duration
 from sedtool.config import EvaluationConfig
 from sedtool.decoding import clip_scores, clip_tags, decode_clip
+from sedtool.errors import ArtifactError
 from sedtool.evaluation import evaluate
 from sedtool.evaluation.report import Evaluation
 from sedtool.labels import (
@@ -19,6 +20,7 @@ from sedtool.labels import (
     read_vocabulary,
     read_weak,
 )
+from sedtool.shards import Shard, has_part_record, read_part
 from sedtool.store import is_hdf5, open_features, open_scores
 
 __all__ = ["EvaluateInputs", "evaluate_files"]
@@ -36,6 +38,7 @@ class EvaluateInputs:
     durations: Path | None = None  # a TSV, a features file, or a folder of audio
     weak_reference: Path | None = None
     weak_estimated: Path | None = None
+    partial: bool = False  # whether the estimates may be one shard of several
 
 
 @dataclass(frozen=True)
@@ -58,17 +61,30 @@ def evaluate_files(
 
     A scores file brings its own clip predictions, made with the thresholds of its model, and the
     durations of its clips.
+
+    Raises
+    ------
+    ArtifactError
+        If the estimates are one shard of several: every clip of the others would count as missed.
     """
-    if output:
-        refuse_existing(output, overwrite)
+    with claim(output, overwrite=overwrite):
+        evaluation = _evaluate(inputs, config)
+        for warning in evaluation.warnings:
+            log.warning("%s", warning)
+        if output:
+            write_text(output, evaluation.to_json())
+    return evaluation
+
+
+def _evaluate(inputs: EvaluateInputs, config: EvaluationConfig) -> Evaluation:
     reference = read_events(inputs.reference)
     classes = read_vocabulary(inputs.classes) if inputs.classes else None
-    estimated = _read_estimated(inputs.estimated)
+    estimated = _read_estimated(inputs.estimated, inputs.partial)
     known = classes or _told_apart({*reference.classes, *estimated.classes})
     weak_reference = read_weak(inputs.weak_reference, known) if inputs.weak_reference else None
     tags = read_weak(inputs.weak_estimated, known) if inputs.weak_estimated else estimated.tags
     durations = _read_durations(inputs.durations) if inputs.durations else estimated.durations
-    evaluation = evaluate(
+    return evaluate(
         reference,
         estimated.events,
         config,
@@ -77,11 +93,6 @@ def evaluate_files(
         weak_reference=weak_reference,
         weak_estimated=tags,
     )
-    for warning in evaluation.warnings:
-        log.warning("%s", warning)
-    if output:
-        write_text(output, evaluation.to_json())
-    return evaluation
 
 
 def _told_apart(classes: set[str]) -> Vocabulary | None:
@@ -92,12 +103,16 @@ def _told_apart(classes: set[str]) -> Vocabulary | None:
     return Vocabulary(sorted(classes)) if any("," in label for label in classes) else None
 
 
-def _read_estimated(path: Path) -> _Estimated:
+def _read_estimated(path: Path, partial: bool) -> _Estimated:
     """Read an event list, or decode a scores file with the settings it carries."""
     if not is_hdf5(path):
+        if not partial and has_part_record(path):
+            _refuse_part(path, read_part(path).shard)
         listed = read_events(path)
         return _Estimated(listed, listed.classes)
     scores = open_scores(path)
+    if not partial:
+        _refuse_part(path, scores.shard)
     events: list[Event] = []
     tags: dict[str, tuple[str, ...]] = {}
     for clip in clip_scores(scores):
@@ -106,6 +121,13 @@ def _read_estimated(path: Path) -> _Estimated:
     names = tuple(scores.names)
     durations = dict(zip(names, scores.duration.tolist(), strict=True))
     return _Estimated(StrongLabels(events, names), scores.classes, tags, durations)
+
+
+def _refuse_part(path: Path, shard: Shard) -> None:
+    if not shard.is_whole:
+        raise ArtifactError(
+            f"{path} is shard {shard}: sedtool merge joins all, --partial scores what is there"
+        )
 
 
 def _read_durations(path: Path) -> dict[str, float]:

@@ -3,16 +3,17 @@
 ::
 
     /                  format, format_version, sedtool_version, sha256, config (JSON),
-                       config_sha256, manifest_sha256 (of the list of all names), shard, n_shards
+                       config_sha256, engine, allow_truncated (0 or 1), manifest_sha256 (of the
+                       list of all names), shard, n_shards
     /features/logmel   float16 or float32 (frames, mels)
     /features/sha256   digest of each 64 MiB of it
     /clips/            name, start, frames, duration (seconds), and of the audio file: source_rate
-                       (Hz), channels, size (bytes), sha256
+                       (Hz), channels, size (bytes), sha256, truncated (0 or 1)
     /failures/         name and error of the files that could not be used
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,16 +24,24 @@ import numpy as np
 import numpy.typing as npt
 
 from sedtool import __version__
-from sedtool.atomic import refuse_existing, remove_leftovers
+from sedtool.atomic import claim
 from sedtool.config import FeatureConfig, from_json, to_json
 from sedtool.errors import ArtifactError, ConfigError
-from sedtool.store.clips import CLIP_TABLES, check_texts, clip_tables, read_clips
+from sedtool.shards import WHOLE, Shard, manifest_digest
+from sedtool.store.clips import (
+    CLIP_TABLES,
+    SHARD_ATTRIBUTES,
+    check_texts,
+    clip_tables,
+    read_clips,
+    shard_attributes,
+)
 from sedtool.store.layout import TEXT, Layout
 from sedtool.store.reading import open_flat
 from sedtool.store.spool import Spool, unfinished
 from sedtool.store.writing import Frames, write_flat
 
-__all__ = ["DTYPES", "Features", "FeaturesWriter", "SourceClip", "open_features"]
+__all__ = ["DTYPES", "Features", "FeaturesJob", "FeaturesWriter", "SourceClip", "open_features"]
 
 DTYPES = {"f16": "<f2", "f32": "<f4"}  # name on the command line -> numpy type
 
@@ -47,17 +56,39 @@ _LAYOUT = Layout(
         "/clips/channels": ("<u4", 1),
         "/clips/size": ("<u8", 1),
         "/clips/sha256": (TEXT, 1),
+        "/clips/truncated": ("|u1", 1),
         "/failures/name": (TEXT, 1),
         "/failures/error": (TEXT, 1),
     },
     attributes={
         "config": str,
         "config_sha256": str,
-        "manifest_sha256": str,
-        "shard": int,
-        "n_shards": int,
+        "engine": str,
+        "allow_truncated": int,
+        **SHARD_ATTRIBUTES,
     },
 )
+
+
+@dataclass(frozen=True)
+class FeaturesJob:
+    """What a features file is to be."""
+
+    config: FeatureConfig
+    names: Sequence[str]  # of the whole list, those that will fail included, in order
+    dtype: str = "f16"  # or "f32", as stored
+    engine: str = "native"  # what computes the features
+    shard: Shard = WHOLE
+    allow_truncated: bool = False  # whether audio that ends before its header says is taken
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}")
+
+    @property
+    def share(self) -> list[str]:
+        """Return the names of the shard."""
+        return self.shard.select(self.names)
 
 
 @dataclass(frozen=True)
@@ -72,6 +103,25 @@ class SourceClip:
     size: int  # bytes of the audio file
     sha256: str  # of the audio file
     modified: int  # ns since 1970; kept until the output is complete, to tell if the file changed
+    truncated: bool = False  # whether the audio file ends before its header says
+
+
+@dataclass(frozen=True)
+class FeaturesHeader:
+    """What a features file says of itself: its attributes, and how frames are stored."""
+
+    config: FeatureConfig
+    dtype: str  # "f16" or "f32"
+    engine: str
+    allow_truncated: bool
+    shard: Shard
+    manifest_sha256: str
+
+    @classmethod
+    def of(cls, job: FeaturesJob) -> Self:
+        """Return what the output of a job is to say."""
+        manifest = manifest_digest(job.names)
+        return cls(job.config, job.dtype, job.engine, job.allow_truncated, job.shard, manifest)
 
 
 class FeaturesWriter:
@@ -79,7 +129,7 @@ class FeaturesWriter:
 
     ::
 
-        with FeaturesWriter(path, config, names) as writer:
+        with FeaturesWriter(path, FeaturesJob(config, names)) as writer:
             ...  # leave out what is in writer.done
             writer.add(clip, chunks)
             writer.finish(failures)
@@ -88,14 +138,8 @@ class FeaturesWriter:
     ----------
     path
         The output.
-    config
-        What the features are.
-    names
-        All clips, those that will fail included, in the order of the output.
-    dtype
-        ``"f16"`` or ``"f32"``.
-    engine
-        What computes the features; clips that another one made are not taken up.
+    job
+        What the output is to be; clips of an interrupted run with another job are not taken up.
     overwrite
         Whether a complete output may be replaced.
 
@@ -105,41 +149,22 @@ class FeaturesWriter:
         On entering: if the output is no regular file, is there already, or is being made.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        config: FeatureConfig,
-        names: Sequence[str],
-        dtype: str = "f16",
-        engine: str = "native",
-        overwrite: bool = False,
-    ) -> None:
-        if dtype not in DTYPES:
-            raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    def __init__(self, path: Path, job: FeaturesJob, overwrite: bool = False) -> None:
         self.path = Path(path)
         self.done: dict[str, SourceClip] = {}
-        self._config, self._names, self._dtype = config, list(names), DTYPES[dtype]
+        self._job, self._names = job, job.share
         self._overwrite = overwrite
         self._closing = ExitStack()
-        manifest = "\n".join(names).encode(errors="surrogateescape")
-        self._manifest_sha256 = hashlib.sha256(manifest).hexdigest()
-        job = {
-            "sedtool_version": __version__,
-            "clips": len(self._names),
-            "config": asdict(config),
-            "dtype": dtype,
-            "engine": engine,
-            "manifest_sha256": self._manifest_sha256,
-        }
-        self._spool = Spool(self.path.resolve(), job)
+        self._spool = Spool(self.path.resolve(), _identity(job))
 
     def __enter__(self) -> Self:
         if self.path.exists() and not self.path.is_file():
             raise ConfigError(f"{self.path} is not a regular file; features need one")
         with ExitStack() as entering:
+            # What is complete but for its journal was made by this very run before a kill.
+            overwrite = self._overwrite or unfinished(self.path.resolve()) is not None
+            entering.enter_context(claim(self.path, overwrite=overwrite))
             entering.enter_context(self._spool)
-            refuse_existing(self.path, self._overwrite)  # who held the lock may have finished it
-            remove_leftovers(self.path)
             self._closing = entering.pop_all()
         self.done = {n: SourceClip(**entry.info) for n, entry in self._spool.entries.items()}
         return self
@@ -160,33 +185,66 @@ class FeaturesWriter:
     def finish(self, failures: Sequence[tuple[str, str]]) -> None:
         """Write the output from the clips in `done`, and (name, error) of the others."""
         clips = [self.done[name] for name in self._names if name in self.done]
-        tables = clip_tables(
-            [c.name for c in clips], [c.n_frames for c in clips], [c.duration for c in clips]
-        )
-        tables |= {
-            "/clips/source_rate": np.array([c.sample_rate for c in clips], "<u4"),
-            "/clips/channels": np.array([c.channels for c in clips], "<u4"),
-            "/clips/size": np.array([c.size for c in clips], "<u8"),
-            "/clips/sha256": [c.sha256 for c in clips],
-            "/failures/name": [name for name, _ in failures],
-            "/failures/error": [error for _, error in failures],
-        }
-        config = to_json(self._config)
-        attributes: dict[str, str | int | float] = {
-            "config": config,
-            "config_sha256": hashlib.sha256(config.encode()).hexdigest(),
-            "manifest_sha256": self._manifest_sha256,
-            "shard": 1,
-            "n_shards": 1,
-        }
 
         def chunks() -> Iterator[bytes]:
             for clip in clips:
                 yield from self._spool.read(clip.name)
 
-        shape = (sum(c.n_frames for c in clips), self._config.n_mels)
-        write_flat(self.path, _LAYOUT, attributes, tables, Frames(shape, self._dtype, chunks))
+        header = FeaturesHeader.of(self._job)
+        write_features(self.path, header, clips, failures, chunks)
         self._spool.remove()
+
+
+def _identity(job: FeaturesJob) -> dict[str, Any]:
+    """Return what a run must have in common with an interrupted one to go on where it was."""
+    return {
+        "sedtool_version": __version__,
+        "clips": len(job.share),
+        "config": asdict(job.config),
+        "dtype": job.dtype,
+        "engine": job.engine,
+        "allow_truncated": job.allow_truncated,
+        "manifest_sha256": manifest_digest(job.names),
+        "shard": str(job.shard),
+    }
+
+
+def write_features(
+    path: Path,
+    header: FeaturesHeader,
+    clips: Sequence[SourceClip],
+    failures: Sequence[tuple[str, str]],
+    chunks: Callable[[], Iterator[bytes]],
+) -> None:
+    """Write a features file at once; `chunks` gives the frames of all clips each time it is called.
+
+    Raises
+    ------
+    ResourceError
+        If the disk is full; what stood at `path` is untouched.
+    """
+    tables = clip_tables(
+        [c.name for c in clips], [c.n_frames for c in clips], [c.duration for c in clips]
+    )
+    tables |= {
+        "/clips/source_rate": np.array([c.sample_rate for c in clips], "<u4"),
+        "/clips/channels": np.array([c.channels for c in clips], "<u4"),
+        "/clips/size": np.array([c.size for c in clips], "<u8"),
+        "/clips/sha256": [c.sha256 for c in clips],
+        "/clips/truncated": np.array([c.truncated for c in clips], "|u1"),
+        "/failures/name": [name for name, _ in failures],
+        "/failures/error": [error for _, error in failures],
+    }
+    config = to_json(header.config)
+    attributes = {
+        "config": config,
+        "config_sha256": hashlib.sha256(config.encode()).hexdigest(),
+        "engine": header.engine,
+        "allow_truncated": int(header.allow_truncated),
+        **shard_attributes(header.shard, header.manifest_sha256),
+    }
+    shape = (sum(c.n_frames for c in clips), header.config.n_mels)
+    write_flat(path, _LAYOUT, attributes, tables, Frames(shape, DTYPES[header.dtype], chunks))
 
 
 @dataclass(frozen=True)
@@ -199,9 +257,17 @@ class Features:
     start: npt.NDArray[np.int64]  # first frame of each clip
     frames: npt.NDArray[np.int64]  # number of frames of each clip
     duration: npt.NDArray[np.float64]  # seconds
+    source_rate: npt.NDArray[np.uint32]  # Hz, of the audio files
+    channels: npt.NDArray[np.uint32]  # of the audio files
+    source_size: npt.NDArray[np.uint64]  # bytes of the audio files
     source_sha256: list[str]  # of the audio files
+    truncated: npt.NDArray[np.bool_]  # whether the audio file ends before its header says
     data: npt.NDArray[Any]  # float16 or float32 (frames, mels)
     failures: list[tuple[str, str]]  # name and error of the files that could not be used
+    engine: str  # what computed them
+    allow_truncated: bool  # whether truncated audio files were taken
+    shard: Shard
+    manifest_sha256: str  # of the whole list of names
     sha256: str  # of the whole content
 
     def clip(self, index: int) -> npt.NDArray[Any]:
@@ -234,24 +300,36 @@ def open_features(path: Path, verify: bool = True) -> Features:
     try:
         clips = read_clips(flat)
         failed, errors = flat.tables["/failures/name"], flat.tables["/failures/error"]
-        check_texts([*failed, *errors])
+        check_texts([*failed, *errors, flat.attributes["engine"]])
         if flat.frames.shape[1] != config.n_mels:
             raise ArtifactError(
                 f"its frames have {flat.frames.shape[1]} mel bands, its settings {config.n_mels}"
             )
-        if len(flat.tables["/clips/sha256"]) != len(clips.names) or len(failed) != len(errors):
+        of_clips = [table for name, table in flat.tables.items() if name.startswith("/clips/")]
+        if {len(clips.names)} != set(map(len, of_clips)) or len(failed) != len(errors):
             raise ArtifactError("its tables differ in length")
+        truncated = flat.tables["/clips/truncated"]
+        if (truncated > 1).any() or flat.attributes["allow_truncated"] not in (0, 1):
+            raise ArtifactError("it says other than 0 or 1 of what was truncated")
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error
     return Features(
-        path,
-        config,
-        clips.names,
-        clips.start,
-        clips.frames,
-        clips.duration,
-        flat.tables["/clips/sha256"],
-        flat.frames,
-        list(zip(failed, errors, strict=True)),
-        flat.attributes["sha256"],
+        path=path,
+        config=config,
+        names=clips.names,
+        start=clips.start,
+        frames=clips.frames,
+        duration=clips.duration,
+        source_rate=flat.tables["/clips/source_rate"],
+        channels=flat.tables["/clips/channels"],
+        source_size=flat.tables["/clips/size"],
+        source_sha256=flat.tables["/clips/sha256"],
+        truncated=truncated.astype(bool),
+        data=flat.frames,
+        failures=list(zip(failed, errors, strict=True)),
+        engine=flat.attributes["engine"],
+        allow_truncated=bool(flat.attributes["allow_truncated"]),
+        shard=clips.shard,
+        manifest_sha256=flat.attributes["manifest_sha256"],
+        sha256=flat.attributes["sha256"],
     )

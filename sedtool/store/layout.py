@@ -25,7 +25,7 @@ __all__ = [
     "tables_digest",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 BLOCK_SIZE = 64 * 2**20  # bytes of frames under one digest
 CHUNK_SIZE = 2**20  # bytes read at once
 TEXT = "text"  # the type of a table of fixed-length UTF-8 strings

@@ -17,7 +17,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from sedtool.errors import ArtifactError
+from sedtool.errors import ArtifactError, ConfigError
+from sedtool.shards import Shard
 from sedtool.store.layout import (
     CHUNK_SIZE,
     FORMAT_VERSION,
@@ -27,7 +28,7 @@ from sedtool.store.layout import (
     tables_digest,
 )
 
-__all__ = ["Flat", "file_format", "is_hdf5", "open_flat"]
+__all__ = ["Flat", "file_format", "file_shard", "is_hdf5", "open_flat"]
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SUPERBLOCKS = (2, 3)  # the versions with checksums
@@ -125,6 +126,20 @@ def file_format(path: Path) -> str:
             raise ArtifactError("not an HDF5 file that sedtool wrote")
         with h5py.File(stream, "r") as file:
             return str(_attribute(file, "format", str))
+
+
+def file_shard(path: Path) -> tuple[Shard, str]:
+    """Return the shard a file says it is, and the digest of its list of names; see `open_flat`."""
+    with _artifact_errors(path), path.open("rb", buffering=0) as stream:
+        if not _has_superblock(stream):
+            raise ArtifactError("not an HDF5 file that sedtool wrote")
+        with h5py.File(stream, "r") as file:
+            number, count = (int(_attribute(file, name, int)) for name in ("shard", "n_shards"))
+            manifest = str(_attribute(file, "manifest_sha256", str))
+            try:
+                return Shard(number, count), manifest
+            except ConfigError as error:
+                raise ArtifactError(str(error)) from error
 
 
 def _has_superblock(stream: BinaryIO) -> bool:

@@ -3,7 +3,8 @@
 ::
 
     /               format, format_version, sedtool_version, sha256, frame_rate (frames a second),
-                    decoding (JSON), model_sha256
+                    decoding (JSON), model_sha256, settings (JSON: how the model was applied),
+                    manifest_sha256 (of the list of all names), shard, n_shards
     /classes        names, in the order of the axis K
     /scores/frame   float32 (frames, K)
     /scores/sha256  digest of each 64 MiB of it
@@ -27,12 +28,29 @@ import numpy.typing as npt
 from sedtool.atomic import resource_errors
 from sedtool.config import DecodingConfig, from_json, to_json
 from sedtool.errors import ArtifactError
-from sedtool.store.clips import CLIP_TABLES, ClipTable, check_texts, clip_tables, read_clips
+from sedtool.shards import WHOLE, Shard
+from sedtool.store.clips import (
+    CLIP_TABLES,
+    SHARD_ATTRIBUTES,
+    ClipTable,
+    check_texts,
+    clip_tables,
+    read_clips,
+    shard_attributes,
+)
 from sedtool.store.layout import CHUNK_SIZE, TEXT, Layout
 from sedtool.store.reading import Flat, open_flat
+from sedtool.store.spool import write_all
 from sedtool.store.writing import Frames, write_flat
 
-__all__ = ["ScoredClip", "Scores", "ScoresWriter", "open_scores", "write_scores"]
+__all__ = [
+    "ScoredClip",
+    "Scores",
+    "ScoresHeader",
+    "ScoresWriter",
+    "open_scores",
+    "write_scores",
+]
 
 _LAYOUT = Layout(
     format="sedtool-scores",
@@ -48,11 +66,30 @@ _LAYOUT = Layout(
         "/windows/start": ("<u8", 1),
         "/windows/frames": ("<u8", 1),
     },
-    attributes={"frame_rate": float, "decoding": str, "model_sha256": str},
+    attributes={
+        "frame_rate": float,
+        "decoding": str,
+        "model_sha256": str,
+        "settings": str,
+        **SHARD_ATTRIBUTES,
+    },
 )
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ScoresHeader:
+    """What a scores file says of itself."""
+
+    classes: tuple[str, ...]
+    frame_rate: float  # frames a second
+    decoding: DecodingConfig
+    model_sha256: str
+    settings: str = "{}"  # JSON, all else that the scores depend on: window, overlap, amp
+    shard: Shard = WHOLE
+    manifest_sha256: str = ""  # of the whole list of names
 
 
 @dataclass(frozen=True)
@@ -77,7 +114,23 @@ class Scores:
     frame_rate: float  # frames a second
     decoding: DecodingConfig
     model_sha256: str
+    settings: str = "{}"  # JSON
+    shard: Shard = WHOLE
+    manifest_sha256: str = ""
     sha256: str = ""  # of the whole content; empty before it is written
+
+    @property
+    def header(self) -> ScoresHeader:
+        """Return what a file of these scores says of itself."""
+        return ScoresHeader(
+            self.classes,
+            self.frame_rate,
+            self.decoding,
+            self.model_sha256,
+            self.settings,
+            self.shard,
+            self.manifest_sha256,
+        )
 
 
 class ScoredClip(Protocol):
@@ -113,28 +166,16 @@ class ScoresWriter:
 
     ::
 
-        with ScoresWriter(path, classes, frame_rate, decoding, model_sha256) as writer:
+        with ScoresWriter(path, header) as writer:
             writer.append(clip)
 
     The file appears when the block ends without an error. Frame scores wait in an unnamed file
     in the same folder, so memory does not grow with them.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        classes: tuple[str, ...],
-        frame_rate: float,
-        decoding: DecodingConfig,
-        model_sha256: str,
-    ) -> None:
+    def __init__(self, path: Path, header: ScoresHeader) -> None:
         self.path = Path(path)
-        self.classes = classes
-        self._attributes: dict[str, str | int | float] = {
-            "frame_rate": float(frame_rate),
-            "decoding": to_json(decoding),
-            "model_sha256": model_sha256,
-        }
+        self.header = header
         self._names: list[str] = []
         self._durations: list[float] = []
         self._n_frames: list[int] = []
@@ -143,7 +184,7 @@ class ScoresWriter:
 
     def __enter__(self) -> Self:
         with resource_errors(self.path):
-            spool = tempfile.TemporaryFile(dir=self.path.resolve().parent)
+            spool = tempfile.TemporaryFile(buffering=0, dir=self.path.resolve().parent)
         self._spool = cast("BinaryIO", self._closing.enter_context(spool))
         return self
 
@@ -165,30 +206,38 @@ class ScoresWriter:
         ArtifactError
             If a score is no number from 0 to 1: the model that gave it is of no use.
         """
-        if not (_are_probabilities(clip.frame) and _are_probabilities(clip.window)):
+        frame = clip.frame
+        if not (_are_probabilities(frame) and _are_probabilities(clip.window)):
             raise ArtifactError(f"{clip.name}: the model gave scores that are not in [0, 1]")
         with resource_errors(self.path):
-            self._spool.write(np.asarray(clip.frame, "<f4").tobytes())
+            write_all(self._spool, np.asarray(frame, "<f4").tobytes())
         self._names.append(clip.name)
         self._durations.append(clip.duration)
-        self._n_frames.append(len(clip.frame))
+        self._n_frames.append(len(frame))
         self._windows.append((clip.window_start, clip.window_frames, clip.window))
 
     def _finish(self) -> None:
         windows = [window for *_, window in self._windows]
         n_windows = [len(window) for window in windows]
-        none = np.zeros((0, len(self.classes)), "<f4")
+        none = np.zeros((0, len(self.header.classes)), "<f4")
         tables = clip_tables(self._names, self._n_frames, self._durations)
         tables |= {
-            "/classes": list(self.classes),
+            "/classes": list(self.header.classes),
             "/scores/clip": np.array([w.max(axis=0) for w in windows] or none, "<f4"),
             "/scores/window": np.concatenate([none, *windows]),
             "/windows/clip": np.repeat(np.arange(len(windows)), n_windows).astype("<u8"),
             "/windows/start": _joined([start for start, _, _ in self._windows]),
             "/windows/frames": _joined([frames for _, frames, _ in self._windows]),
         }
-        shape = (sum(self._n_frames), len(self.classes))
-        write_flat(self.path, _LAYOUT, self._attributes, tables, Frames(shape, "<f4", self._chunks))
+        attributes = {
+            "frame_rate": float(self.header.frame_rate),
+            "decoding": to_json(self.header.decoding),
+            "model_sha256": self.header.model_sha256,
+            "settings": self.header.settings,
+            **shard_attributes(self.header.shard, self.header.manifest_sha256),
+        }
+        shape = (sum(self._n_frames), len(self.header.classes))
+        write_flat(self.path, _LAYOUT, attributes, tables, Frames(shape, "<f4", self._chunks))
 
     def _chunks(self) -> Iterator[bytes]:
         self._spool.seek(0)
@@ -198,9 +247,7 @@ class ScoresWriter:
 
 def write_scores(path: Path, scores: Scores) -> None:
     """Write a scores file from scores in memory; clip scores are made from the windows'."""
-    with ScoresWriter(
-        path, scores.classes, scores.frame_rate, scores.decoding, scores.model_sha256
-    ) as writer:
+    with ScoresWriter(path, scores.header) as writer:
         for i, name in enumerate(scores.names):
             first, rows = int(scores.start[i]), scores.window_clip == i
             clip = SimpleNamespace(
@@ -246,6 +293,9 @@ def open_scores(path: Path, verify: bool = True) -> Scores:
         attributes["frame_rate"],
         decoding,
         attributes["model_sha256"],
+        attributes["settings"],
+        clips.shard,
+        attributes["manifest_sha256"],
         attributes["sha256"],
     )
 
@@ -255,7 +305,7 @@ def _check(flat: Flat, clips: ClipTable, decoding: DecodingConfig) -> None:
     tables = flat.tables
     classes, n_clips, n_classes = tables["/classes"], len(clips.names), flat.frames.shape[1]
     clip, start, frames = (tables[f"/windows/{name}"] for name in ("clip", "start", "frames"))
-    check_texts([*classes, flat.attributes["model_sha256"]])
+    check_texts([*classes, flat.attributes["model_sha256"], flat.attributes["settings"]])
     if not 0 < len(classes) == len(set(classes)) == n_classes == len(decoding.thresholds):
         raise ArtifactError("its classes, scores and decoding settings differ in number")
     if not 0 < flat.attributes["frame_rate"] < np.inf:

@@ -22,9 +22,11 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from sedtool.atomic import lock, resource_errors
+from sedtool.errors import ConfigError
+from sedtool.shards import Shard
 from sedtool.store.layout import CHUNK_SIZE
 
-__all__ = ["Entry", "Spool", "unfinished"]
+__all__ = ["Entry", "Spool", "Unfinished", "unfinished", "write_all"]
 
 _log = logging.getLogger(__name__)
 
@@ -93,11 +95,11 @@ class Spool:
         size = 0
         with resource_errors(self.output):
             for chunk in chunks:
-                _write_all(self._spool, chunk)
+                write_all(self._spool, chunk)
                 digest.update(chunk)
                 size += len(chunk)
             line = {"name": name, "size": size, "info": info, "sha256": digest.hexdigest()}
-            _write_all(self._journal, json.dumps(line).encode() + b"\n")
+            write_all(self._journal, json.dumps(line).encode() + b"\n")
         self.entries[name] = Entry(self._size, size, info)
         self._size += size
 
@@ -127,7 +129,7 @@ class Spool:
         self._journal.truncate(end)
         self._spool.truncate(self._size)
         if not end:
-            _write_all(self._journal, self._job)
+            write_all(self._journal, self._job)
 
     def _take_up(self, line: bytes) -> bool:
         """Enter the clip of a journal line, unless the line or the clip's frames are damaged."""
@@ -156,12 +158,29 @@ class Spool:
             position += len(chunk)
 
 
-def unfinished(output: Path) -> str | None:
-    """Return how far the run that makes `output` has come, in words, if there is one."""
+@dataclass(frozen=True)
+class Unfinished:
+    """How far the run that makes an output has come; as text, in words."""
+
+    done: int  # clips
+    total: int  # clips
+    shard: Shard
+    manifest_sha256: str
+
+    def __str__(self) -> str:
+        which = "" if self.shard.is_whole else f"shard {self.shard}, "
+        return f"{which}{self.done} of {self.total} clips"
+
+
+def unfinished(output: Path) -> Unfinished | None:
+    """Return how far the run that makes `output` has come, if there is one."""
     try:
         job, *lines = _paths(output)[1].read_bytes().splitlines()
-        return f"{len(lines)} of {json.loads(job)['clips']} clips"
-    except (OSError, ValueError, TypeError, KeyError):
+        fields = json.loads(job)
+        number, count = (int(text) for text in fields["shard"].split("/"))
+        manifest = str(fields["manifest_sha256"])
+        return Unfinished(len(lines), int(fields["clips"]), Shard(number, count), manifest)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ConfigError):
         return None
 
 
@@ -173,7 +192,7 @@ def _canonical(name: str, info: dict[str, Any]) -> bytes:
     return json.dumps([name, info], sort_keys=True).encode()
 
 
-def _write_all(stream: BinaryIO, data: bytes) -> None:
+def write_all(stream: BinaryIO, data: bytes) -> None:
     """Write to an unbuffered file, which may take less than it is given."""
     view = memoryview(data)
     while len(view):

@@ -92,7 +92,10 @@ def _string(text: str) -> npt.NDArray[np.bytes_]:
 
 
 def _reserve(file: h5py.File, name: str, frames: Frames) -> int:
-    """Create the data set of frames, allocated but never written; return its offset."""
+    """Create the data set of frames, allocated but never written; return its offset.
+
+    HDF5 gives a data set without bytes no place: 0 stands for it.
+    """
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_layout(h5py.h5d.CONTIGUOUS)
     plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -102,7 +105,7 @@ def _reserve(file: h5py.File, name: str, frames: Frames) -> int:
     kind = h5py.h5t.py_create(np.dtype(frames.dtype), logical=True)
     space = h5py.h5s.create_simple(frames.shape)
     dataset = h5py.h5d.create(file.require_group(group).id, leaf.encode(), kind, space, plist)
-    return int(dataset.get_offset())
+    return int(dataset.get_offset() or 0)
 
 
 class _SparseFile(io.RawIOBase):

@@ -1,0 +1,33 @@
+"""`sedtool merge`: the parts of a job array -> one file."""
+
+from pathlib import Path
+
+import click
+
+from sedtool.cli.console import progress, summary
+from sedtool.cli.options import OUTPUT, common_options, overwrite_option
+from sedtool.cli.settings import SedtoolCommand
+
+
+@click.command(cls=SedtoolCommand)
+@click.argument("parts", nargs=-1, required=True, type=OUTPUT, metavar="PART...")
+@click.option("-o", "--output", type=OUTPUT, required=True, help="The file to write.")
+@click.option("--partial", is_flag=True, help="Go on if shards are missing; OUTPUT says so.")
+@overwrite_option
+@common_options
+def merge(
+    parts: tuple[Path, ...], output: Path, partial: bool, overwrite: bool, quiet: bool
+) -> None:
+    """Join what extract --shard or infer --shard wrote: features, scores, events or tags.
+
+    PART is a file or a folder of parts. OUTPUT is what one job would have written, byte for byte.
+    A shard that is missing, unfinished, twice there, or of another job is refused: exit code 5.
+
+    \b
+    Example: sedtool merge parts/ -o features.h5
+    """
+    from sedtool.merging import merge as merge_parts
+
+    with progress("merge", quiet) as report:
+        result = merge_parts(parts, output, overwrite=overwrite, partial=partial, progress=report)
+    summary(f"{result.summary()} -> {output}", quiet)
