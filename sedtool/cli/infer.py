@@ -1,22 +1,57 @@
 """`sedtool infer`: model + audio, features.h5 or scores.h5 -> events."""
 
-import sys
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sedtool.cli.console import progress, summary
-from sedtool.cli.options import EXISTING_FILE, INPUT, OUTPUT, common_options, overwrite_option
-from sedtool.config import DecodingConfig, WindowConfig
+from sedtool.cli.console import progress, summary, write_stdout
+from sedtool.cli.options import (
+    EXISTING_FILE,
+    OUTPUT,
+    common_options,
+    dry_run_option,
+    failure_options,
+    input_options,
+    max_time_option,
+    names,
+    overwrite_option,
+    shard_option,
+)
+from sedtool.cli.settings import SedtoolCommand
+from sedtool.config import DecodingConfig, FailurePolicy, WindowConfig
 from sedtool.errors import InputsFailedError
 
+if TYPE_CHECKING:
+    from sedtool.audio import AudioInputs
+    from sedtool.inference import InferOutputs
+    from sedtool.shards import Shard
 
-@click.command()
+_FORMATS = ("dcase", "audacity", "raven", "jsonl")
+
+
+def _next(outputs: "InferOutputs", shard: "Shard") -> str:
+    """Return the command that comes after this one."""
+    if not shard.is_whole:
+        part = outputs.events or outputs.scores or Path("PARTS")
+        return f"sedtool merge {part.parent}/ -o MERGED{part.suffix}"
+    estimated = outputs.scores or outputs.events or "events.tsv"
+    return f"sedtool evaluate REFERENCE.tsv {estimated}"
+
+
+@click.command(cls=SedtoolCommand)
 @click.argument("model", type=EXISTING_FILE)
-@click.argument("inputs", nargs=-1, required=True, type=INPUT, metavar="INPUT...")
+@input_options
 @click.option("-o", "--output", type=OUTPUT, help="Event list; stdout where none is given.")
 @click.option("--scores", type=OUTPUT, help="Write frame and clip scores, too.")
 @click.option("--weak", type=OUTPUT, help="Write the classes of each clip, too.")
+@click.option(
+    "--format",
+    default="dcase",
+    help=f"Of the event list: {', '.join(_FORMATS)}.",
+    shell_complete=names(*_FORMATS),
+)
 @click.option("--threshold", default="auto", help="auto (the model's), a number, or a TSV file.")
 @click.option("--clip-threshold", default="auto", help="auto (the model's), a number, or off.")
 @click.option("--median", default="auto", help="auto (the model's), seconds, or off.")
@@ -25,60 +60,65 @@ from sedtool.errors import InputsFailedError
 @click.option("--confidence", is_flag=True, help="Add a column: the mean score of the event.")
 @click.option("--window", type=float, help="Seconds at a time; default: as in training.")
 @click.option("--overlap", type=float, default=WindowConfig.overlap, help="Of windows, 0 to 1.")
-@click.option("--batch-size", type=int, default=WindowConfig.batch_size, help="Windows.")
+@click.option("--batch-size", type=int, default=WindowConfig.batch_size, help="Windows at a time.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
-@click.option("--amp", default="off", help="Mixed precision: off, bf16, fp16.")
-@click.option("--root", type=click.Path(path_type=Path), help="Clip names are relative to it.")
+@click.option(
+    "--amp",
+    default="off",
+    help="Mixed precision: off, bf16, fp16.",
+    shell_complete=names("off", "bf16", "fp16"),
+)
+@click.option("--workers", type=click.IntRange(1, 256), default=1, help="Files decoded at a time.")
+@click.option("--allow-truncated", is_flag=True, help="Take audio that ends too early, too.")
+@click.option("--partial", is_flag=True, help="Take features of which other parts lack.")
+@shard_option
+@failure_options
+@max_time_option
+@dry_run_option
 @overwrite_option
 @common_options
 def infer(
     model: Path,
-    inputs: tuple[Path, ...],
-    output: Path | None,
-    scores: Path | None,
-    weak: Path | None,
-    threshold: str,
-    clip_threshold: str,
-    median: str,
-    min_duration: float,
-    merge_gap: float,
-    confidence: bool,
-    window: float | None,
-    overlap: float,
-    batch_size: int,
-    device: str,
-    amp: str,
-    root: Path | None,
-    overwrite: bool,
+    inputs: "AudioInputs",
+    failures: FailurePolicy,
+    shard: str | None,
+    dry_run: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
-    """Detect events in audio files and folders, in a features.h5, or anew in a scores.h5.
+    """Detect events in audio, in a features.h5, or anew in a scores.h5.
+
+    INPUT is as for extract. Events go to stdout recording by recording; files appear when they are
+    whole, and a run that was interrupted goes on where it stopped.
 
     \b
     Example: sedtool infer run/model.safetensors recordings/ > events.tsv
+             find rec -name '*.wav' -print0 | sedtool infer m.safetensors --files-from - -0
+             ffmpeg -i film.mp4 -f wav - | sedtool infer m.safetensors -
     """
-    from sedtool.inference import InferOutputs, InferSettings
+    from sedtool.inference import InferOutputs, InferRun, InferSettings, plan_inference
     from sedtool.inference import infer as detect
+    from sedtool.shards import WHOLE, Shard
 
-    settings = InferSettings(
-        threshold, clip_threshold, median, min_duration, merge_gap, window, overlap, batch_size, amp
+    keys = ("events", "scores", "weak", "format", "confidence", "overwrite")
+    options["events"] = options.pop("output")
+    outputs = InferOutputs(**{key: options.pop(key) for key in keys})
+    run = InferRun(
+        options.pop("device"),
+        options.pop("workers"),
+        Shard.parse(shard, os.environ) if shard else WHOLE,
+        shard == "auto",
+        failures.fail_fast,
+        options.pop("allow_truncated"),
+        options.pop("partial"),
     )
-    outputs = InferOutputs(output, scores, weak, confidence, overwrite)
+    settings = InferSettings(**options)
+    if dry_run:
+        for line in plan_inference(model, inputs, settings, outputs, run).lines():
+            summary(line, quiet=False)
+        return
     with progress("infer", quiet) as report:
-        result = detect(
-            model,
-            inputs,
-            settings,
-            outputs,
-            stream=sys.stdout,
-            root=root,
-            device=device,
-            progress=report,
-        )
-    summary(
-        f"{result.n_events} events in {result.n_recordings} recordings, "
-        f"{result.audio_seconds:.0f} s of audio in {result.seconds:.1f} s",
-        quiet,
-    )
-    if result.failures:
+        result = detect(model, inputs, settings, outputs, run, emit=write_stdout, progress=report)
+    summary(f"{result} -> {outputs}; next: {_next(outputs, run.shard)}", quiet)
+    if not failures.allows(len(result.failures), result.n_done):
         raise InputsFailedError(result.failure_summary())

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from sedtool.atomic import refuse_existing, resource_errors, write_text
+from sedtool.audio import AudioInputs
 from sedtool.config import FEATURE_PRESETS, EvaluationConfig, TrainConfig, TuneConfig
 from sedtool.demo.dataset import SIZES, make_dataset
 from sedtool.errors import OutputExistsError
 from sedtool.evaluation.report import Evaluation
 from sedtool.evaluation.stage import EvaluateInputs, evaluate_files
-from sedtool.extraction import extract
-from sedtool.inference import InferOutputs, InferSettings, infer
+from sedtool.extraction import ExtractSettings, extract
+from sedtool.inference import InferOutputs, InferRun, infer
 from sedtool.labels import read_events
 from sedtool.plots import plot_clip, plot_pooling, require_matplotlib
 from sedtool.training import TrainInputs, train
@@ -95,7 +96,8 @@ def run_demo(
         make_dataset(folder, seed, sizes or SIZES, overwrite, report)
     with bar("extract") as report:
         config, audio = FEATURE_PRESETS["dcase2017"], files.audio
-        extract([audio], files.features, config, root=audio, workers=workers, progress=report)
+        settings = ExtractSettings(workers=workers)
+        extract([audio], files.features, config, settings, root=audio, progress=report)
     _train(files, replace(training, seed=seed), bar, device)
     evaluation = _score(files, bar, device)
     clip, reference = _busiest_clip(files.reference), files.reference
@@ -128,16 +130,9 @@ def _train(files: DemoFiles, training: TrainConfig, bar: Bar, device: str) -> No
 def _score(files: DemoFiles, bar: Bar, device: str) -> Evaluation:
     """Detect events in the test clips, from their audio, and score them."""
     outputs = InferOutputs(files.events, files.scores, files.tags)
+    inputs = AudioInputs((files.audio / "test",), root=files.audio)
     with bar("infer") as report:
-        infer(
-            files.model,
-            [files.audio / "test"],
-            InferSettings(),
-            outputs,
-            root=files.audio,
-            device=device,
-            progress=report,
-        )
+        infer(files.model, inputs, outputs=outputs, run=InferRun(device), progress=report)
     comparison = EvaluateInputs(files.reference, files.scores)
     return evaluate_files(comparison, EvaluationConfig(), files.metrics)
 

@@ -3,6 +3,7 @@
 `infer` is the stage on files; `predict` and `score_recordings` are the network on arrays.
 """
 
+from sedtool.inference.plan import InferencePlan, plan_inference
 from sedtool.inference.scoring import (
     Failure,
     Prediction,
@@ -12,25 +13,24 @@ from sedtool.inference.scoring import (
     predict,
     score_recordings,
 )
-from sedtool.inference.stage import (
-    InferOutputs,
-    InferResult,
-    InferSettings,
-    feature_recordings,
-    infer,
-)
+from sedtool.inference.settings import InferOutputs, InferRun, InferSettings
+from sedtool.inference.sources import feature_recordings
+from sedtool.inference.stage import InferResult, infer
 
 __all__ = [
     "Failure",
     "InferOutputs",
     "InferResult",
+    "InferRun",
     "InferSettings",
+    "InferencePlan",
     "Prediction",
     "Recording",
     "autocast",
     "feature_recordings",
     "infer",
     "pick_device",
+    "plan_inference",
     "predict",
     "score_recordings",
 ]

@@ -7,10 +7,10 @@ a stream of features, so an hour needs no more memory than its scores.
 Axis letters: B windows in a batch, T frames, F mel bands, K classes, W windows of a recording.
 """
 
+import itertools
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -154,39 +154,6 @@ def cut_windows(
         yield tail, np.concatenate(held)[tail - first :]
 
 
-@dataclass
-class _Scored:
-    """A recording on its way through the network."""
-
-    recording: Recording
-    windows: list[tuple[int, Prediction]] = field(default_factory=list)
-    n_windows: int = 0  # cut so far
-    complete: bool = False  # all windows are cut
-    error: str = ""
-
-    def finished(self) -> bool:
-        return self.complete and len(self.windows) == self.n_windows
-
-    def result(self, grid: int) -> ClipScores | Failure:
-        if self.error:
-            return Failure(self.recording.name, self.error)
-        starts = np.array([start // grid for start, _ in self.windows])
-        frames = np.array([len(p.frame) for _, p in self.windows])
-        total = np.zeros((int((starts + frames).max()), self.windows[0][1].frame.shape[1]))
-        count = np.zeros((len(total), 1))
-        for start, n, (_, prediction) in zip(starts, frames, self.windows, strict=True):
-            total[start : start + n] += prediction.frame
-            count[start : start + n] += 1
-        return ClipScores(
-            self.recording.name,
-            self.recording.duration(),
-            (total / count).astype(np.float32),
-            starts,
-            frames,
-            np.exp(np.minimum([p.log_y for _, p in self.windows], 0.0)),
-        )
-
-
 def score_recordings(
     model: Model,
     recordings: Iterable[Recording],
@@ -196,37 +163,44 @@ def score_recordings(
 ) -> Iterator[ClipScores | Failure]:
     """Score recordings, in their order; one that cannot be read becomes a Failure.
 
-    Windows of several recordings share a batch, so results may lag `config.batch_size` behind.
+    The windows of one recording share batches, those of several never do: what a recording scores
+    then depends on nothing beside it, so that shards, reruns and bad files among the inputs change
+    no bit. (On a CPU larger batches gain next to nothing.)
     """
     detector = model.detector.to(device).eval()
     grid = model.architecture.time_pooling
     # Rounded up, as frames are: a clip as long as the window is one window, however it is rounded.
     size = math.ceil(config.window * model.features.frame_rate / grid - 1e-6) * grid
     hop = max(round(size * (1 - config.overlap) / grid), 1) * grid
-    waiting: deque[_Scored] = deque()
-    pending: list[tuple[_Scored, int, np.ndarray]] = []
-
-    def run() -> None:
-        if pending:
-            predictions = predict(detector, [window for *_, window in pending], device, amp)
-            for (scored, start, _), prediction in zip(pending, predictions, strict=True):
-                scored.windows.append((start, prediction))
-        pending.clear()
-
     for recording in recordings:
-        scored = _Scored(recording)
-        waiting.append(scored)
+        starts: list[int] = []
+        predictions: list[Prediction] = []
         try:
-            for start, window in cut_windows(recording.blocks(), size, hop, grid):
-                pending.append((scored, start, window))
-                scored.n_windows += 1
-                if len(pending) >= config.batch_size:
-                    run()
+            windows = cut_windows(recording.blocks(), size, hop, grid)
+            while batch := list(itertools.islice(windows, config.batch_size)):
+                starts += [start // grid for start, _ in batch]
+                predictions += predict(detector, [window for _, window in batch], device, amp)
+            scored: ClipScores | Failure = _joined(recording, starts, predictions)
         except AudioError as error:
-            scored.error = str(error)
-        scored.complete = True
-        while waiting and waiting[0].finished():
-            yield waiting.popleft().result(grid)
-    run()
-    for scored in waiting:
-        yield scored.result(grid)
+            scored = Failure(recording.name, str(error))
+        yield scored
+
+
+def _joined(
+    recording: Recording, starts: Sequence[int], predictions: Sequence[Prediction]
+) -> ClipScores:
+    """Average the frames that several windows cover."""
+    frames = [len(prediction.frame) for prediction in predictions]
+    total = np.zeros((starts[-1] + frames[-1], predictions[0].frame.shape[1]))
+    count = np.zeros((len(total), 1))
+    for start, n, prediction in zip(starts, frames, predictions, strict=True):
+        total[start : start + n] += prediction.frame
+        count[start : start + n] += 1
+    return ClipScores(
+        recording.name,
+        recording.duration(),
+        (total / count).astype(np.float32),
+        np.array(starts),
+        np.array(frames),
+        np.exp(np.minimum([prediction.log_y for prediction in predictions], 0.0)),
+    )

@@ -1,111 +1,37 @@
 """`infer`: files in, files out."""
 
-import contextlib
-import dataclasses
+import glob
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
-import numpy as np
+import torch
 
-from sedtool.atomic import open_atomic, refuse_existing, write_failures
-from sedtool.audio import AudioReader, check_name, find_audio, printable
+from sedtool import __version__
+from sedtool.atomic import claim, refuse_existing, write_failures
+from sedtool.audio import AudioInputs
 from sedtool.checkpoint import Model, load_model
-from sedtool.config import DecodingConfig, WindowConfig
-from sedtool.datasets import FeatureSet
-from sedtool.decoding import ClipScores, clip_scores, clip_tags, decode_clip
-from sedtool.errors import ArtifactError, AudioError, ConfigError, NothingUsableError
-from sedtool.features import log_mel_blocks
-from sedtool.inference.scoring import Failure, Recording, pick_device, score_recordings
-from sedtool.labels import format_events, read_thresholds, write_weak
-from sedtool.store import ScoresWriter, file_format, is_hdf5, open_scores
+from sedtool.config import DecodingConfig
+from sedtool.decoding import ClipScores, clip_scores, decode_clip
+from sedtool.errors import ArtifactError, ConfigError, InputsFailedError, NothingUsableError
+from sedtool.inference.prefetch import prefetch
+from sedtool.inference.resume import ScoreSpool
+from sedtool.inference.scoring import Failure, pick_device, score_recordings
+from sedtool.inference.settings import InferOutputs, InferRun, InferSettings
+from sedtool.inference.sources import Source, audio_source, features_source
+from sedtool.inference.writing import Emit, Job, ResultWriter, file_of
+from sedtool.labels import event_format
+from sedtool.merging import check_siblings
+from sedtool.store import Scores, file_format, is_hdf5, open_features, open_scores
+from sedtool.store.spool import unfinished
 
-__all__ = ["InferOutputs", "InferResult", "InferSettings", "feature_recordings", "infer"]
+__all__ = ["InferResult", "find_source", "given_scores", "infer"]
 
 log = logging.getLogger(__name__)
 
-_FRAMES_AT_ONCE = 4096  # read from a features file
-
-
-@dataclass(frozen=True)
-class InferSettings:
-    """How to score and decode; "auto" and None take what the model was trained and tuned with."""
-
-    threshold: str = "auto"  # or a number, or a TSV file: event_label, threshold
-    clip_threshold: str = "auto"  # or a number, or "off"
-    median: str = "auto"  # or seconds, or "off"
-    min_duration: float = DecodingConfig.min_duration  # seconds
-    merge_gap: float = DecodingConfig.merge_gap  # seconds
-    window: float | None = None  # seconds
-    overlap: float = WindowConfig.overlap
-    batch_size: int = WindowConfig.batch_size
-    amp: str = "off"
-
-    def decoding(self, model: Model) -> DecodingConfig:
-        """Return the model's decoding settings with what these replace.
-
-        Raises
-        ------
-        ConfigError
-            If a value is out of range or a threshold file names unknown classes.
-        """
-        n, changes = len(model.classes), dict[str, object]()
-        if self.threshold != "auto":
-            changes["thresholds"] = self._thresholds(model)
-        if self.clip_threshold == "off":
-            changes["gate"] = False
-        elif self.clip_threshold != "auto":
-            changes["clip_thresholds"] = (_number(self.clip_threshold, "clip-threshold"),) * n
-        if self.median != "auto":
-            seconds = 0.0 if self.median == "off" else _number(self.median, "median")
-            changes["windows"] = (seconds,) * n
-        return dataclasses.replace(
-            model.decoding,
-            min_duration=self.min_duration,
-            merge_gap=self.merge_gap,
-            **changes,  # type: ignore[arg-type]
-        )
-
-    def _thresholds(self, model: Model) -> tuple[float, ...]:
-        path = Path(self.threshold)
-        if not path.is_file():
-            return (_number(self.threshold, "threshold"),) * len(model.classes)
-        given = read_thresholds(path)
-        unknown = [label for label in given if label not in model.classes]
-        if unknown:
-            raise ConfigError(f"{path}: the model has no class {unknown[0]!r}")
-        pairs = zip(model.classes, model.decoding.thresholds, strict=True)
-        return tuple(given.get(label, fitted) for label, fitted in pairs)
-
-
-def _number(text: str, option: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigError(f"--{option} {text!r} is not a number, nor what else it takes") from None
-
-
-@dataclass(frozen=True)
-class InferOutputs:
-    """Where results go."""
-
-    events: Path | None = None  # event list; the stream where there is none
-    scores: Path | None = None
-    weak: Path | None = None  # classes of each clip
-    confidence: bool = False  # a column in the event list
-    overwrite: bool = False
-
-    def refuse_existing(self) -> None:
-        """Raise an error, before anything is computed, if an output is there or named twice."""
-        paths = [path for path in (self.events, self.scores, self.weak) if path is not None]
-        files = [path.resolve() for path in paths if path.is_file() or not path.exists()]
-        if len(set(files)) < len(files):
-            raise ConfigError("event list, scores and clip tags need a file each")
-        for path in paths:
-            refuse_existing(path, self.overwrite)
+Progress = Callable[[int, int, str], None]  # recordings done, all recordings, name of the latest
 
 
 @dataclass
@@ -113,193 +39,278 @@ class InferResult:
     """What was done."""
 
     n_recordings: int = 0
+    n_resumed: int = 0  # of these, taken over from an interrupted run
     n_events: int = 0
     audio_seconds: float = 0.0
     seconds: float = 0.0
     failures: list[tuple[str, str, str]] = field(default_factory=list)  # filename, stage, error
     failures_path: Path | None = None
 
+    @property
+    def n_done(self) -> int:
+        """Return the recordings that were looked at."""
+        return self.n_recordings + len(self.failures)
+
     def failure_summary(self) -> str:
         """Say in one line which recordings could not be used."""
-        where = f"; see {self.failures_path}" if self.failures_path else ""
-        total = self.n_recordings + len(self.failures)
+        count = f"{len(self.failures)} of {self.n_done} recordings could not be used"
         first = "; ".join(f"{name}: {error}" for name, _, error in self.failures[:3])
-        return f"{len(self.failures)} of {total} recordings could not be used ({first}){where}"
+        return f"{count} ({first})" + (f"; see {self.failures_path}" if self.failures_path else "")
+
+    def __str__(self) -> str:
+        """Return a line that sums up."""
+        resumed = f" ({self.n_resumed} of an interrupted run)" if self.n_resumed else ""
+        return (
+            f"{self.n_events} events in {self.n_recordings} recordings{resumed}, "
+            f"{len(self.failures)} failed; {self.audio_seconds:.0f} s of audio in "
+            f"{self.seconds:.1f} s ({self.audio_seconds / self.seconds:.0f} times real time)"
+        )
 
 
 def infer(
     model_path: Path,
-    inputs: Sequence[Path],
-    settings: InferSettings,
-    outputs: InferOutputs,
+    inputs: AudioInputs | Sequence[Path],
+    settings: InferSettings | None = None,
+    outputs: InferOutputs | None = None,
+    run: InferRun | None = None,
     *,
-    stream: TextIO | None = None,
-    root: Path | None = None,
-    device: str = "auto",
-    progress: Callable[[int, int, str], None] | None = None,
+    emit: Emit | None = None,
+    progress: Progress | None = None,
 ) -> InferResult:
     """Detect events.
+
+    Interrupted at any moment, the same call goes on where it stopped if it writes to a file, and
+    ends with the same bytes.
 
     Parameters
     ----------
     model_path
         A model file.
     inputs
-        Audio files and folders of them; or features files; or one scores file, which is decoded
-        anew without the network.
-    settings, outputs
-        How, and where to.
-    stream
-        Takes the event list if `outputs.events` is None; flushed after each recording. Without
-        either, no event list is written.
-    root
-        Clip names are relative to it.
-    device
-        auto, cpu, cuda, cuda:1 or mps.
+        Audio, as for `sedtool.audio.find_audio`; or features files; or one scores file, which is
+        decoded anew without the network. Results are in the order of names.
+    settings, outputs, run
+        How to score and decode, where to, and how the work is done.
+    emit
+        Takes the event list if `outputs.events` is None, recording by recording. Without either, no
+        event list is written.
     progress
-        Called with (done, total, name).
+        Called after each recording.
 
     Raises
     ------
     ArtifactError
         If model and inputs do not fit.
+    InputsFailedError
+        If a recording failed and `run.fail_fast` is set.
     NothingUsableError
         If every recording failed.
     """
     started = time.monotonic()
-    outputs.refuse_existing()
+    settings, outputs = settings or InferSettings(), outputs or InferOutputs()
+    run = run or InferRun()
+    inputs = inputs if isinstance(inputs, AudioInputs) else AudioInputs(tuple(inputs))
     model = load_model(model_path)
     decoding = settings.decoding(model)
-    if not model.tuned and "auto" in (settings.threshold, settings.clip_threshold, settings.median):
-        log.warning(
-            "%s is not tuned: thresholds are %g and median windows %g s where none are given",
-            model_path,
-            DecodingConfig.threshold,
-            DecodingConfig.window,
-        )
-    total, scored = _scored(model, inputs, settings, root, device)
-    result, tags = InferResult(), dict[str, tuple[str, ...]]()
-    with contextlib.ExitStack() as stack:
-        emit = _emitter(outputs.events, stream, stack)
-        writer = _scores_writer(outputs.scores, model, decoding, stack)
-        for clip in scored:
-            if isinstance(clip, Failure):
-                result.failures.append((clip.name, "infer", clip.error))
-            else:
-                events = decode_clip(clip, model.classes, model.frame_rate, decoding)
-                first = not result.n_recordings
-                emit(format_events(events, outputs.confidence, header=first))
-                tags[clip.name] = clip_tags(clip, model.classes, decoding)
-                if writer is not None:
-                    writer.append(clip)
-                result.n_recordings += 1
-                result.n_events += len(events)
-                result.audio_seconds += clip.duration
-            if progress:
-                progress(result.n_recordings + len(result.failures), total, clip.name)
-        if not result.n_recordings:
-            raise NothingUsableError(_all_failed(result))
-    if outputs.weak:
-        write_weak(outputs.weak, tags)
-    result.failures_path = write_failures(outputs.events, result.failures)
+    _warn_if_untuned(model, model_path, settings)
+    if (scores := given_scores(model, inputs)) is not None:
+        settings.refuse_for_scores()
+        _refuse_run_options(run)
+        job = Job(model, decoding, scores.settings, scores.shard, scores.manifest_sha256)
+        result = _Work(job, outputs, emit, progress).decode(scores)
+    else:
+        source = find_source(model, inputs, run)
+        scoring = settings.scoring(model)
+        job = Job(model, decoding, scoring, source.shard, source.manifest_sha256)
+        result = _Work(job, outputs, emit, progress).score(source, settings, run)
     result.seconds = time.monotonic() - started
     return result
 
 
-def _all_failed(result: InferResult) -> str:
-    name, _, error = result.failures[0]
-    return f"none of {len(result.failures)} recordings could be used; the first, {name}: {error}"
+def _warn_if_untuned(model: Model, path: Path, settings: InferSettings) -> None:
+    if not model.tuned and "auto" in (settings.threshold, settings.clip_threshold, settings.median):
+        log.warning(
+            "%s is not tuned: thresholds are %g and median windows %g s where none are given",
+            path,
+            DecodingConfig.threshold,
+            DecodingConfig.window,
+        )
 
 
-def _emitter(
-    path: Path | None, stream: TextIO | None, stack: contextlib.ExitStack
-) -> Callable[[str], None]:
-    """Return what takes event lines: a file that appears whole at the end, or the stream."""
-    file = stack.enter_context(open_atomic(path)) if path is not None else None
-
-    def emit(text: str) -> None:
-        if file is not None:
-            file.write(text.encode("utf-8"))
-        elif stream is not None:
-            stream.write(text)
-            stream.flush()
-
-    return emit
-
-
-def _scores_writer(
-    path: Path | None, model: Model, decoding: DecodingConfig, stack: contextlib.ExitStack
-) -> ScoresWriter | None:
-    if path is None:
-        return None
-    return stack.enter_context(
-        ScoresWriter(path, model.classes, model.frame_rate, decoding, model.weights_sha256)
-    )
-
-
-def _scored(
-    model: Model, inputs: Sequence[Path], settings: InferSettings, root: Path | None, device: str
-) -> tuple[int, Iterator[ClipScores | Failure]]:
-    """Return the number of recordings and their scores, from whatever the inputs are."""
-    artifacts = [path for path in inputs if is_hdf5(path) or path.suffix.lower() == ".h5"]
-    if artifacts and len(artifacts) < len(inputs):
+def _artifacts(inputs: AudioInputs) -> list[Path]:
+    """Return the features or scores files among the inputs, which are all such or none."""
+    if inputs.is_stdin:
+        return []
+    paths = [path for given in inputs.paths for path in _matching(Path(given))]
+    artifacts = [path for path in paths if is_hdf5(path) or path.suffix.lower() == ".h5"]
+    if artifacts and (len(artifacts) < len(paths) or inputs.files_from):
         raise ConfigError("inputs must be all audio, or all features files, or one scores file")
-    if artifacts and file_format(artifacts[0]) == "sedtool-scores":
-        if settings.window is not None:
-            raise ConfigError("--window has no meaning for scores, which are decoded as they are")
-        return _stored_scores(model, artifacts)
-    if artifacts:
-        features = FeatureSet(artifacts)
-        features.require(model.features)
-        names = list(features.place)
-        recordings = feature_recordings(features, names)
-    else:
-        found = find_audio(inputs, root)
-        names = list(found)
-        recordings = (_audio_recording(name, path, model) for name, path in found.items())
-    seconds = model.window if settings.window is None else settings.window
-    windows = WindowConfig(seconds, settings.overlap, settings.batch_size)
-    return len(names), score_recordings(
-        model, recordings, windows, pick_device(device), settings.amp
-    )
+    return artifacts
 
 
-def _stored_scores(
-    model: Model, paths: Sequence[Path]
-) -> tuple[int, Iterator[ClipScores | Failure]]:
-    if len(paths) > 1:
+def _matching(path: Path) -> list[Path]:
+    """Return what a quoted pattern such as ``parts/*.h5`` means; anything else means itself."""
+    if path.exists() or not glob.has_magic(str(path)) or path.suffix.lower() != ".h5":
+        return [path]
+    return [Path(match) for match in sorted(glob.glob(str(path)))] or [path]  # noqa: PTH207
+
+
+def given_scores(model: Model, inputs: AudioInputs) -> Scores | None:
+    """Return the scores file that is the input, if that is what it is."""
+    artifacts = _artifacts(inputs)
+    if not artifacts or not artifacts[0].exists() or file_format(artifacts[0]) != "sedtool-scores":
+        return None
+    if len(artifacts) > 1:
         raise ConfigError("give one scores file at a time")
-    scores = open_scores(paths[0])
+    scores = open_scores(artifacts[0])
     if scores.model_sha256 != model.weights_sha256:
-        raise ArtifactError(f"{paths[0]} was made by a model with other weights than the one given")
-    return len(scores.names), clip_scores(scores)
+        raise ArtifactError(
+            f"{artifacts[0]} was made by a model with other weights than the one given"
+        )
+    return scores
 
 
-def feature_recordings(features: FeatureSet, names: Sequence[str]) -> Iterator[Recording]:
-    """Return clips of a feature set as recordings."""
-
-    def recording(name: str) -> Recording:
-        def blocks() -> Iterator[np.ndarray]:
-            clip = features.clip(name)
-            for start in range(0, len(clip), _FRAMES_AT_ONCE):
-                yield clip[start : start + _FRAMES_AT_ONCE]
-
-        return Recording(name, blocks, lambda: features.duration(name))
-
-    return map(recording, names)
+def find_source(model: Model, inputs: AudioInputs, run: InferRun) -> Source:
+    """Return the recordings that the inputs mean, be they audio or features."""
+    artifacts = _artifacts(inputs)
+    for path in artifacts:
+        if not path.exists():
+            open_features(path)  # says whether it is unfinished or not there
+    if artifacts:
+        return features_source(model, artifacts, run)
+    return audio_source(model, inputs, run)
 
 
-def _audio_recording(name: str, path: Path, model: Model) -> Recording:
-    """Return an audio file as a recording: decoded, and turned into features, as it is read."""
-    config = model.features
-    reader = AudioReader(path, config.sample_rate, config.channel)
+def _refuse_run_options(run: InferRun) -> None:
+    if not run.shard.is_whole:
+        raise ConfigError("--shard has no meaning for scores: they are decoded at once")
 
-    def blocks() -> Iterator[np.ndarray]:
-        try:
-            check_name(name)
-            with reader:
-                yield from log_mel_blocks(reader, config)
-        except AudioError as error:  # the recording's name says which file it was
-            raise AudioError(str(error).removeprefix(f"{path}: ")) from error
 
-    return Recording(printable(name), blocks, lambda: reader.duration)
+@dataclass
+class _Work:
+    """One run: recordings through the network, or from a scores file, to the outputs."""
+
+    job: Job
+    outputs: InferOutputs
+    emit: Emit | None
+    progress: Progress | None
+    result: InferResult = field(default_factory=InferResult)
+
+    def decode(self, scores: Scores) -> InferResult:
+        """Decode a scores file anew."""
+        self._refuse(scores.names, self.outputs.overwrite)
+        with (
+            claim(*self.outputs.files, overwrite=self.outputs.overwrite),
+            ResultWriter(self.job, self.outputs, self.emit) as writer,
+        ):
+            for clip in clip_scores(scores):
+                self._take(clip, writer, len(scores.names))
+            writer.finish([])
+        return self.result
+
+    def score(self, source: Source, settings: InferSettings, run: InferRun) -> InferResult:
+        """Score recordings, keeping what is done until the outputs are complete."""
+        device, kept_at = pick_device(run.device), self.outputs.spool
+        # What is there of an interrupted run's outputs is not in the way of its rerun.
+        resumes = kept_at is not None and unfinished(kept_at.resolve()) is not None
+        overwrite = self.outputs.overwrite or resumes
+        self._refuse(source.names, overwrite)
+        if run.shard_is_auto and kept_at is not None:
+            check_siblings(kept_at, source.shard, source.manifest_sha256)
+        identity = self._identity(source, settings, run, str(device))
+        with ScoreSpool(kept_at, identity) as kept:
+            with (
+                claim(*self.outputs.files, overwrite=overwrite),
+                ResultWriter(self.job, self.outputs, self.emit) as writer,
+            ):
+                for scored in self._scores(source, kept, settings, run, device):
+                    self._take(scored, writer, len(source.names))
+                    if run.fail_fast and self.result.failures:
+                        raise InputsFailedError(self.result.failure_summary())
+                self._end(writer)
+            failures = self.result.failures
+            self.result.failures_path = write_failures(self.outputs.list_file, failures)
+            kept.remove()  # the last thing of all: until then a rerun completes what is missing
+        return self.result
+
+    def _identity(
+        self, source: Source, settings: InferSettings, run: InferRun, device: str
+    ) -> dict[str, object]:
+        """Return all that scores depend on: those of an interrupted run are taken up if equal."""
+        return {
+            "sedtool_version": __version__,
+            "clips": len(source.names),
+            "model_sha256": self.job.model.weights_sha256,
+            "scoring": self.job.scoring,
+            "batch_size": settings.batch_size,  # moves the last bit of a score
+            "device": device,
+            "allow_truncated": run.allow_truncated,
+            "manifest_sha256": source.manifest_sha256,
+            "shard": str(source.shard),
+            "inputs": source.identity,
+        }
+
+    def _scores(
+        self,
+        source: Source,
+        kept: ScoreSpool,
+        settings: InferSettings,
+        run: InferRun,
+        device: torch.device,
+    ) -> Iterator[ClipScores | Failure]:
+        """Yield the scores of all recordings in order, those that are done from the disk."""
+        model = self.job.model
+        stamps = {name: source.stamp(name) for name in source.names}
+        done = {name for name in source.names if kept.has(name, stamps[name])}
+        self.result.n_resumed = len(done)
+        waiting = (source.recording(name) for name in source.names if name not in done)
+        scored = score_recordings(
+            model, prefetch(waiting, run.workers), settings.windows(model), device, settings.amp
+        )
+        for name in source.names:
+            if name in done:
+                yield kept.read(name)
+                continue
+            scores = next(scored)
+            if isinstance(scores, ClipScores):
+                kept.add(scores, stamps[name])
+            yield scores
+
+    def _take(self, scored: ClipScores | Failure, writer: ResultWriter, total: int) -> None:
+        if isinstance(scored, Failure):
+            self.result.failures.append((scored.name, "infer", scored.error))
+        else:
+            model, decoding = self.job.model, self.job.decoding
+            events = decode_clip(scored, model.classes, model.frame_rate, decoding)
+            writer.add(scored, events)
+            self.result.n_recordings += 1
+            self.result.n_events += len(events)
+            self.result.audio_seconds += scored.duration
+        if self.progress:
+            self.progress(self.result.n_done, total, scored.name)
+
+    def _end(self, writer: ResultWriter) -> None:
+        """Complete the outputs; of no recording there are none, but for a part to merge."""
+        failures = self.result.failures
+        failures.sort()  # a name that had to be escaped may have left its place
+        if not self.result.n_recordings and self.job.shard.is_whole:
+            name, _, error = failures[0]
+            raise NothingUsableError(
+                f"none of {len(failures)} recordings could be used; the first, {name}: {error}"
+            )
+        writer.finish(failures)
+
+    def _refuse(self, names: Sequence[str], overwrite: bool) -> None:
+        """Raise an error, before anything is computed, if an output is in the way."""
+        self.outputs.refuse(overwrite)
+        one_recording = event_format(self.outputs.format).one_recording
+        if one_recording and self.outputs.folder is None and len(names) > 1:
+            raise ConfigError(
+                f"a list in the format {self.outputs.format} holds one recording; for "
+                f"{len(names)}, -o must name a folder that exists"
+            )
+        if not self.job.shard.is_whole and self.outputs.format != "dcase":
+            raise ConfigError("parts are merged as --format dcase; sedtool convert does the rest")
+        if not overwrite and self.outputs.folder is not None:
+            for name in names:
+                refuse_existing(file_of(self.outputs, name), False)

@@ -1,0 +1,89 @@
+"""The scores of finished recordings on disk, so that an interrupted run goes on."""
+
+import contextlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from sedtool.decoding import ClipScores
+from sedtool.store.spool import Spool
+
+__all__ = ["ScoreSpool"]
+
+Stamp = tuple[int, int]  # size and time of an audio file; it is scored again where they changed
+
+
+class ScoreSpool:
+    """Scores of recordings beside the output `path`, until all are there; locked meanwhile.
+
+    Parameters
+    ----------
+    path
+        The output; None keeps nothing.
+    job
+        All that the scores depend on, as JSON. Scores of another job are thrown away.
+
+    Raises
+    ------
+    ResourceError
+        On entering, if another process is making the same output.
+    """
+
+    def __init__(self, path: Path | None, job: dict[str, Any]) -> None:
+        self._spool = Spool(path.resolve(), job) if path is not None else None
+        self._closing = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        if self._spool is not None:
+            self._closing.enter_context(self._spool)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.close()
+
+    def has(self, name: str, stamp: Stamp) -> bool:
+        """Return whether the recording is done, and its file still the same."""
+        entry = self._spool.entries.get(name) if self._spool is not None else None
+        return entry is not None and tuple(entry.info["stamp"]) == stamp
+
+    def add(self, scores: ClipScores, stamp: Stamp) -> None:
+        """Keep the scores of a recording."""
+        if self._spool is None:
+            return
+        info = {
+            "stamp": stamp,
+            "duration": scores.duration,
+            "n_classes": scores.frame.shape[1],
+            "window_start": scores.window_start.tolist(),
+            "window_frames": scores.window_frames.tolist(),
+        }
+        content = scores.frame.astype("<f4").tobytes(), scores.window.astype("<f4").tobytes()
+        self._spool.append(scores.name, info, content)
+
+    def read(self, name: str) -> ClipScores:
+        """Return the scores of a recording that is done."""
+        assert self._spool is not None  # what is not kept is not read
+        info = self._spool.entries[name].info
+        values = np.frombuffer(b"".join(self._spool.read(name)), "<f4")
+        values = values.reshape(-1, info["n_classes"])
+        n_windows = len(info["window_start"])
+        return ClipScores(
+            name,
+            info["duration"],
+            values[:-n_windows],
+            np.array(info["window_start"]),
+            np.array(info["window_frames"]),
+            values[-n_windows:],
+        )
+
+    def remove(self) -> None:
+        """Remove what is kept, once the outputs are complete."""
+        if self._spool is not None:
+            self._spool.remove()
