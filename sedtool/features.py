@@ -13,6 +13,8 @@ implementations, this one and torchaudio's included.
 Axis letters: N samples, T frames, F mel bands; "bins" are the n_fft // 2 + 1 Fourier frequencies.
 """
 
+import math
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
@@ -34,7 +36,10 @@ __all__ = [
     "torchaudio_engine",
 ]
 
-FRAMES_AT_ONCE = 32  # fits the caches; every frame is computed alone, so it changes no value
+# Few calls for a clip, and what they work on fits the caches. Every frame is computed alone, so
+# that this changes no value.
+FRAMES_AT_ONCE = 128
+MOST_SAMPLES = 2**17  # of them, after windowing
 
 Array = npt.NDArray[np.float32]
 Engine = Callable[[Array], Array]  # samples of consecutive frames (n,) -> their log-mel (t, F)
@@ -88,8 +93,9 @@ def log_mel_blocks(
         As for `log_mel`, before anything was yielded.
     """
     engine = engine or native_engine(config)
-    length = (FRAMES_AT_ONCE - 1) * config.hop_length + config.n_fft
-    step = FRAMES_AT_ONCE * config.hop_length
+    frames = max(min(FRAMES_AT_ONCE, MOST_SAMPLES // config.n_fft), 1)
+    length = (frames - 1) * config.hop_length + config.n_fft
+    step = frames * config.hop_length
     for samples in _overlapping(_reflected(blocks, config), length, step):
         if len(samples) >= config.n_fft:
             yield engine(samples)
@@ -161,18 +167,37 @@ def native_engine(config: FeatureConfig) -> Engine:
     """Return the engine that needs no torch; threads may share it."""
     window = _window(config)
     filters = csr_array(mel_filters(config))
+    scratch = _Scratch()
 
     def engine(samples: Array) -> Array:
         frames = np.lib.stride_tricks.sliding_window_view(samples, config.n_fft)
         frames = frames[:: config.hop_length]  # (t, n_fft), a view
-        spectrum = scipy.fft.rfft(frames * window, axis=1, overwrite_x=True, workers=1)
-        energy = np.square(spectrum.real) + np.square(spectrum.imag)  # (t, bins)
+        windowed = np.multiply(frames, window, out=scratch.array("windowed", frames.shape))
+        spectrum = scipy.fft.rfft(windowed, axis=1, workers=1)  # (t, bins)
+        energy = np.square(spectrum.real, out=scratch.array("energy", spectrum.shape))
+        energy += np.square(spectrum.imag, out=scratch.array("imaginary", spectrum.shape))
         if config.power == 1:
             np.sqrt(energy, out=energy)
-        mel: Array = filters @ np.ascontiguousarray(energy.T)  # (F, t)
+        by_bin = scratch.array("by bin", energy.T.shape)
+        by_bin[:] = energy.T
+        mel: Array = filters @ by_bin  # (F, t)
         return np.ascontiguousarray(_log(mel, config).T)
 
     return engine
+
+
+class _Scratch(threading.local):
+    """Arrays of a thread, used again and again: fresh memory costs more than what is done in it."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, Array] = {}
+
+    def array(self, name: str, shape: tuple[int, ...]) -> Array:
+        """Return an array of this shape with whatever is in it."""
+        size = math.prod(shape)
+        if name not in self._arrays or self._arrays[name].size < size:
+            self._arrays[name] = np.empty(size, np.float32)
+        return self._arrays[name][:size].reshape(shape)
 
 
 def torchaudio_engine(config: FeatureConfig, device: str = "cpu") -> Engine:

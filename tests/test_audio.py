@@ -13,21 +13,37 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from conftest import AIFF, AU, BAD_FILES, FLAC, MP3, NOISE, OGG, RF64, W64, WAV, encoded, patched
+from conftest import (
+    AIFF,
+    AU,
+    BAD_FILES,
+    FLAC,
+    MP3,
+    NOISE,
+    OGG,
+    RF64,
+    W64,
+    WAV,
+    encoded,
+    patched,
+    with_float,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sedtool.audio import (
     AudioReader,
-    check_name,
-    find_audio,
     read,
     read_blocks,
     read_duration,
+    reading,
     write_wav,
 )
-from sedtool.errors import AudioError, ConfigError, NothingUsableError
+from sedtool.config import FeatureConfig
+from sedtool.errors import AudioError
+from sedtool.features import log_mel_blocks
 
+CAF = encoded(NOISE, 22_050, "CAF")
 FORMATS = {
     "wav": WAV,
     "flac": FLAC,
@@ -37,6 +53,7 @@ FORMATS = {
     "w64": W64,
     "rf64": RF64,
     "au": AU,
+    "caf": CAF,
 }
 same_folder = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -50,103 +67,6 @@ def file(tmp_path):
         return tmp_path / name
 
     return write
-
-
-def tree(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-
-
-# Finding files
-
-
-def test_folders_are_searched_recursively_for_audio_suffixes_in_any_case(tmp_path):
-    tree(tmp_path, "b/2.FLAC", "b/1.wav", "a.Ogg", "notes.txt", "b/c/3.mp3", "wav")
-    found = find_audio([tmp_path])
-    assert list(found) == ["a.Ogg", "b/1.wav", "b/2.FLAC", "b/c/3.mp3"]
-    assert found["b/c/3.mp3"] == tmp_path / "b" / "c" / "3.mp3"
-
-
-def test_hidden_files_and_folders_are_left_out(tmp_path):
-    tree(tmp_path, ".a.wav", ".git/b.wav", "c.wav")
-    assert list(find_audio([tmp_path])) == ["c.wav"]
-
-
-def test_a_file_is_taken_whatever_its_suffix(tmp_path):
-    tree(tmp_path, "clip.bin", "clip.wav")
-    assert list(find_audio([tmp_path / "clip.bin"])) == ["clip.bin"]
-
-
-def test_a_folder_named_like_a_file_is_a_folder(tmp_path):
-    tree(tmp_path, "x.wav/y.wav")
-    assert list(find_audio([tmp_path])) == ["x.wav/y.wav"]
-
-
-def test_names_are_relative_to_the_common_folder_or_to_the_root(tmp_path):
-    tree(tmp_path, "data/x/1.wav", "data/y/2.wav")
-    inputs = [tmp_path / "data" / "y" / "2.wav", tmp_path / "data" / "x"]
-    assert list(find_audio(inputs)) == ["x/1.wav", "y/2.wav"]
-    assert list(find_audio(inputs, tmp_path)) == ["data/x/1.wav", "data/y/2.wav"]
-    assert list(find_audio(inputs[1:])) == ["1.wav"]
-
-
-def test_a_file_given_twice_is_one_clip(tmp_path):
-    tree(tmp_path, "x/1.wav")
-    inputs = [tmp_path, tmp_path / "x", tmp_path / "x" / ".." / "x" / "1.wav"]
-    assert list(find_audio(inputs)) == ["x/1.wav"]
-
-
-def test_linked_folders_are_searched_and_loops_of_links_end(tmp_path):
-    tree(tmp_path, "elsewhere/1.wav", "data/2.wav")
-    (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "data" / "up").symlink_to(tmp_path / "data")
-    (tmp_path / "data" / "self").symlink_to("self")
-    assert list(find_audio([tmp_path / "data"])) == ["2.wav", "linked/1.wav"]
-
-
-def test_a_linked_file_has_the_name_of_the_link(tmp_path):
-    tree(tmp_path, "store/0a1b.bin")
-    (tmp_path / "clip.wav").symlink_to(tmp_path / "store" / "0a1b.bin")
-    assert list(find_audio([tmp_path / "clip.wav"])) == ["clip.wav"]
-
-
-def test_inputs_that_cannot_be_found_are_errors(tmp_path):
-    tree(tmp_path, "a/1.wav", "b/2.wav", "c/notes.txt")
-    with pytest.raises(ConfigError, match=r"nowhere does not exist"):
-        find_audio([tmp_path / "nowhere"])
-    with pytest.raises(ConfigError, match=r"1\.wav is not under the root .*/b; give another"):
-        find_audio([tmp_path / "a"], tmp_path / "b")
-    with pytest.raises(NothingUsableError, match=r"no audio file in .*/c"):
-        find_audio([tmp_path / "c"])
-    with pytest.raises(NothingUsableError, match="no audio file in no input"):
-        find_audio([])
-
-
-@pytest.mark.parametrize(
-    "name", ["a b.wav", "[/].wav", "é/ü.wav", "a'\"b.wav", "-x.wav", "日本.wav"]
-)
-def test_unusual_names_are_fine(name):
-    check_name(name)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("a\nb.wav", r"'a\\nb.wav' has a control character"),
-        ("a\x1b[31m.wav", r"'a\\x1b\[31m.wav' has a control character"),
-        ("a\tb.wav", "control character"),
-        ("a\x85b.wav", "control character"),
-        ("a\u2028b.wav", "control character"),
-        ("a\udcff.wav", r"'a\\udcff.wav' is not UTF-8"),
-        (" a.wav", "begins or ends with a space"),
-        ("a.wav ", "begins or ends with a space"),
-    ],
-)
-def test_names_that_a_tsv_would_not_keep_are_refused(name, message):
-    with pytest.raises(AudioError, match=message) as caught:
-        check_name(name)
-    assert str(caught.value).isprintable()
 
 
 # Decoding
@@ -266,6 +186,17 @@ def test_an_mp3_of_constant_bit_rate_may_lack_its_length_and_have_tags(file):
         read(file(id3v2 + whole[:-3_000], "clip.mp3"), 22_050)
 
 
+@pytest.mark.parametrize("with_header", [True, False])
+@pytest.mark.parametrize("with_id3", [True, False])
+def test_tags_of_any_size_may_follow_an_mp3(file, with_header, with_id3):
+    """A picture of the cover is longer than any frame."""
+    size = 32 + 100_000
+    fields = b"APETAGEX" + struct.pack("<IIII", 2000, size, 1, 0) + bytes(8)
+    tag = fields * with_header + bytes([255, 251]) * 50_000 + fields
+    content = MP3 + tag + (b"TAG" + b" " * 125) * with_id3
+    assert np.array_equal(read(file(content, "clip.mp3"), 22_050), read(file(MP3), 22_050))
+
+
 def test_a_chunk_after_the_audio_may_be_missing(file):
     """The list chunk of tags is cut, the audio is whole."""
     tagged = WAV + b"LIST" + struct.pack("<I", 1000) + b"INFO"
@@ -273,6 +204,140 @@ def test_a_chunk_after_the_audio_may_be_missing(file):
 
 
 # What is refused
+
+
+def test_the_checks_are_made_in_this_order(tmp_path, monkeypatch):
+    """What is wrong in more ways than one is refused for the first."""
+    monkeypatch.setattr(reading, "MAX_SECONDS", 0.5)
+
+    def refusal(content: bytes | None, name: str = "clip.wav", sample_rate: int = 16_000) -> str:
+        path = tmp_path / "x.wav"
+        if content is not None:
+            path.write_bytes(content)
+        reader = AudioReader(path, sample_rate, name=name)
+        with pytest.raises(AudioError) as caught, reader:
+            list(reader)
+        path.unlink(missing_ok=True)
+        return str(caught.value)
+
+    def wav(rate: int, channels: int, *, cut: int = 0, value: float = np.nan) -> bytes:
+        wave = np.full((rate, channels), value)
+        return encoded(wave, rate, "WAV", "FLOAT")[: -cut or None]
+
+    bad = "a\nb"
+    steps = [
+        (refusal(None, bad), "no such file"),
+        (refusal(b"", bad), "empty"),
+        (refusal(b"text", bad), "control character"),
+        (refusal(b"text"), "not audio"),
+        (refusal(patched(wav(8_000, 65, cut=9), 24, struct.pack("<I", 999))), "999 Hz"),
+        (refusal(wav(16_001, 65, cut=9)), "no simple ratio"),
+        (refusal(wav(16_000, 65, cut=9)), "65 channels"),
+        (refusal(wav(16_000, 1, cut=9)), "truncated"),
+        (refusal(wav(16_000, 1)), "longer than"),
+    ]
+    monkeypatch.undo()
+    steps.append((refusal(wav(16_000, 1)), "is nan"))
+    for message, expected in steps:
+        assert expected in message
+
+
+def test_a_clip_that_is_too_short_is_not_called_silent_besides(file, caplog):
+    path = file(encoded(np.zeros(100), 16_000, "WAV"))
+    reader = AudioReader(path, 16_000)
+    with pytest.raises(AudioError, match="too short for one window"), reader:
+        list(log_mel_blocks(reader, FeatureConfig()))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("kind", ["VOC", "MAT5", "IRCAM", "NIST", "SVX"])
+def test_containers_whose_truncation_would_not_be_noticed_are_refused(file, kind):
+    path = file(encoded(NOISE, 22_050, kind))
+    with pytest.raises(AudioError, match=r"it is .*; convert it to WAV or FLAC"):
+        read(path, 22_050)
+
+
+@pytest.mark.parametrize("second", [OGG, encoded(NOISE[:9_000], 22_050, "OGG", "VORBIS")])
+def test_several_ogg_streams_in_a_row_are_refused(file, second):
+    """libsndfile would read the first alone."""
+    with pytest.raises(AudioError, match=f"another recording begins at byte {len(OGG)}"):
+        read(file(OGG + second), 22_050)
+
+
+def test_several_mp3s_in_a_row_are_refused(file):
+    """libsndfile would read the first alone."""
+    id3v2 = b"ID3\x04\0\0" + bytes([0, 0, 8, 0]) + bytes(1024)
+    for content in (MP3 + MP3, MP3 + id3v2 + MP3, MP3 + b"TAG" + b" " * 125 + MP3):
+        with pytest.raises(AudioError, match="bytes follow the audio that its header states"):
+            read(file(content, "clip.mp3"), 22_050)
+
+
+def test_an_mp3_that_has_all_its_bytes_but_lost_samples_is_damaged_not_truncated(file):
+    content = encoded(np.tile(NOISE, 5), 22_050, "MP3", "MPEG_LAYER_III")
+    path = file(patched(content, 10_000, bytes(100)), "clip.mp3")
+    reader = AudioReader(path, 22_050, allow_truncated=True)
+    with pytest.raises(AudioError, match=r"could be decoded of the 5\.000 s"), reader:
+        list(reader)
+
+
+# Truncated files that are allowed
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@given(cut=st.integers(1, 40_000))
+@settings(same_folder, max_examples=15)
+def test_what_is_left_of_a_truncated_file_is_the_beginning_of_the_whole(file, kind, cut):
+    content = FORMATS[kind]
+    whole = read(file(content), 22_050)
+    try:
+        path = file(content[: max(len(content) - cut, 1)])
+        with AudioReader(path, 22_050, allow_truncated=True) as reader:
+            wave = np.concatenate(list(reader))
+    except AudioError:
+        return  # nothing is left, or no header
+    assert np.array_equal(wave, whole[: len(wave)])
+    assert reader.truncated == (len(wave) < len(whole))
+
+
+@pytest.mark.parametrize("kind", sorted(set(FORMATS) - {"caf"}))  # libsndfile opens no such CAF
+def test_a_file_cut_by_a_tenth_keeps_most_of_its_audio(file, kind, caplog):
+    content = FORMATS[kind]
+    path = file(content[: len(content) * 9 // 10])
+    with AudioReader(path, 22_050, allow_truncated=True) as reader:
+        wave = np.concatenate(list(reader))
+    assert reader.truncated
+    assert 0.6 * 22_050 < len(wave) < 22_050
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert message.startswith(f"{path}: used as far as it goes, though ")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_whole_file_is_not_called_truncated(file, kind):
+    with AudioReader(file(FORMATS[kind]), 22_050, allow_truncated=True) as reader:
+        assert sum(map(len, reader)) == 22_050
+    assert not reader.truncated
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (patched(OGG, len(OGG) // 2, b"\xff\x00\xff"), "damaged: the Ogg page"),
+        (OGG[:5_000] + OGG[6_000:], "damaged: the Ogg page"),
+        (patched(FLAC, 15_000, bytes(500)), "damaged or truncated"),
+        (with_float(np.nan)[:-100], "is nan"),
+        (WAV[:44], "no samples"),
+        (WAV[:20], "not audio"),
+    ],
+)
+def test_damage_elsewhere_is_refused_though_truncation_is_allowed(file, content, message):
+    with (
+        pytest.raises(AudioError, match=message),
+        AudioReader(file(content), 22_050, allow_truncated=True) as reader,
+    ):
+        list(reader)
+
+
+# Length, level
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
@@ -337,16 +402,14 @@ def test_a_file_with_changed_bytes_is_decoded_or_refused(file, kind):
             assert str(error).isprintable()
 
 
-def test_a_clip_that_is_too_long_is_refused(file):
-    wav, piped = file(WAV), file(FLAC_FROM_A_PIPE, "clip.flac")
-    for path in (wav, piped):
-        with (
-            pytest.raises(AudioError, match=r"longer than 0\.00025 h"),
-            AudioReader(path, 16_000, max_seconds=0.9) as reader,
-        ):
-            list(reader)
-    with AudioReader(wav, 16_000, max_seconds=1.0) as reader:
-        assert sum(map(len, reader)) == 16_000
+@pytest.mark.parametrize("content", [WAV, FLAC_FROM_A_PIPE])
+def test_a_clip_that_is_too_long_is_refused(file, content, monkeypatch):
+    path = file(content)
+    monkeypatch.setattr(reading, "MAX_SECONDS", 1.0)
+    assert len(read(path, 16_000)) == 16_000
+    monkeypatch.setattr(reading, "MAX_SECONDS", 0.9)
+    with pytest.raises(AudioError, match=r"longer than 0\.00025 h"):
+        read(path, 16_000)
 
 
 @pytest.mark.parametrize(("level", "word"), [(0.0, "silent"), (0.25, r"constant \(0\.25\)")])

@@ -1,8 +1,6 @@
 """Extraction ends in the same bytes whatever happens on the way, and leaves bad files out."""
 
-import contextlib
 import errno
-import io
 import logging
 import os
 import shutil
@@ -11,26 +9,31 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import BAD_FILES
+from click.testing import CliRunner
+from conftest import BAD_FILES, FLAC, OGG, WAV
+from faults import Faults, fail, in_a_child
 
-from sedtool import extraction
 from sedtool.audio import read
+from sedtool.cli import cli
 from sedtool.config import FEATURE_PRESETS, FeatureConfig
 from sedtool.errors import (
     AudioError,
     ConfigError,
+    InputsFailedError,
     NothingUsableError,
     OutputExistsError,
     ResourceError,
 )
-from sedtool.extraction import extract
+from sedtool.extraction import ExtractionResult, ExtractSettings, extract, plan_extraction
+from sedtool.extraction import clips as clips_module
+from sedtool.extraction import stage as stage_module
 from sedtool.features import log_mel
+from sedtool.shards import Shard
 from sedtool.store import open_features
 
 ESC10 = Path(__file__).parents[2] / "shared" / "data" / "esc10"
@@ -47,6 +50,10 @@ def output(tmp_path):
 
 def beside(output: Path) -> list[str]:
     return sorted(path.name for path in output.parent.iterdir())
+
+
+def run(folder: Path, output: Path, **settings) -> ExtractionResult:
+    return extract([folder], output, CONFIG, ExtractSettings(overwrite=True, **settings))
 
 
 # What comes out
@@ -70,9 +77,9 @@ def test_the_output_holds_the_features_of_every_clip(make_clips, output, preset)
 
 def test_the_engine_of_torchaudio_gives_the_same_features(make_clips, output):
     folder = make_clips()
-    extract([folder], output, CONFIG, dtype="f32")
+    run(folder, output, dtype="f32")
     native = np.array(open_features(output).data)
-    extract([folder], output, CONFIG, dtype="f32", engine="torchaudio", overwrite=True)
+    run(folder, output, dtype="f32", engine="torchaudio")
     assert native.dtype == np.float32
     assert np.abs(open_features(output).data - native).max() < 1e-4
 
@@ -81,7 +88,7 @@ def test_the_number_of_workers_changes_no_byte(make_clips, output):
     folder = make_clips(9)
     contents = []
     for workers in (1, 2, 5):
-        extract([folder], output, CONFIG, workers=workers, overwrite=True)
+        run(folder, output, workers=workers)
         contents.append(output.read_bytes())
     assert contents[0] == contents[1] == contents[2]
 
@@ -92,14 +99,15 @@ def test_the_place_of_the_audio_changes_no_byte(make_clips, output):
     shutil.copytree(here, there)
     extract([here], output, CONFIG)
     first = output.read_bytes()
-    extract([there], output, CONFIG, overwrite=True)
+    run(there, output)
     assert output.read_bytes() == first
 
 
 def test_progress_counts_every_file_once(make_clips, bad_files, output):
     seen: list[tuple[int, int, str]] = []
     folder = make_clips().parent
-    extract([folder], output, CONFIG, workers=2, progress=lambda *report: seen.append(report))
+    settings = ExtractSettings(workers=2)
+    extract([folder], output, CONFIG, settings, progress=lambda *report: seen.append(report))
     total = 5 + len(bad_files)
     assert [done for done, _, _ in seen] == list(range(1, total + 1))
     assert {total for _, total, _ in seen} == {total}
@@ -110,23 +118,23 @@ def test_clips_that_do_not_fit_in_memory_go_through_the_disk(make_clips, output,
     folder = make_clips()
     extract([folder], output, CONFIG)
     first = output.read_bytes()
-    monkeypatch.setattr(extraction, "IN_MEMORY", 1000)
-    monkeypatch.setattr(extraction, "CHUNK_SIZE", 77)
-    extract([folder], output, CONFIG, workers=2, overwrite=True)
+    monkeypatch.setattr(clips_module, "IN_MEMORY", 1000)
+    monkeypatch.setattr(stage_module, "CHUNK_SIZE", 77)
+    run(folder, output, workers=2)
     assert output.read_bytes() == first
 
 
 def test_few_clips_are_in_hand_at_a_time(make_clips, output, monkeypatch):
     """However many are waiting: memory is bounded by the number of workers."""
     in_hand, most, lock = 0, 0, threading.Lock()
-    extract_one, collect = extraction._extract_one, extraction._collect
+    extract_clip, collect = stage_module.extract_clip, stage_module._Extraction._collect
 
     def counted(*args):
         nonlocal in_hand, most
         with lock:
             in_hand += 1
             most = max(most, in_hand)
-        return extract_one(*args)
+        return extract_clip(*args)
 
     def collected(*args):
         nonlocal in_hand
@@ -134,9 +142,9 @@ def test_few_clips_are_in_hand_at_a_time(make_clips, output, monkeypatch):
         with lock:
             in_hand -= 1
 
-    monkeypatch.setattr(extraction, "_extract_one", counted)
-    monkeypatch.setattr(extraction, "_collect", collected)
-    extract([make_clips(30)], output, CONFIG, workers=3)
+    monkeypatch.setattr(stage_module, "extract_clip", counted)
+    monkeypatch.setattr(stage_module._Extraction, "_collect", collected)
+    run(make_clips(30), output, workers=3)
     assert most <= 6
 
 
@@ -172,7 +180,8 @@ def test_bad_files_are_left_out_and_named_and_change_no_other(make_clips, bad_fi
     extract([make_clips()], output, CONFIG)
     alone = open_features(output)
     folder = make_clips().parent
-    result = extract([folder], output, CONFIG, workers=2, overwrite=True, root=folder)
+    settings = ExtractSettings(workers=2, overwrite=True)
+    result = extract([folder], output, CONFIG, settings, root=folder)
     features = open_features(output)
     assert features.names == [f"clips/{name}" for name in alone.names]
     assert np.array_equal(features.data, alone.data)
@@ -218,24 +227,225 @@ def test_the_list_of_failures_goes_when_nothing_fails_any_more(make_clips, outpu
     extract([folder], output, CONFIG)
     assert beside(output) == ["features.h5", "features.h5.failures.tsv"]
     bad.unlink()
-    extract([folder], output, CONFIG, overwrite=True)
+    run(folder, output)
     assert beside(output) == ["features.h5"]
 
 
 def test_features_that_are_not_finite_are_an_error():
     with pytest.raises(AudioError, match="not finite"):
-        extraction._as_stored(np.array([[1e6]], np.float32), "<f2")
+        clips_module.as_stored(np.array([[1e6]], np.float32), "<f2")
     with pytest.raises(AudioError, match="not finite"):
-        extraction._as_stored(np.array([[-np.inf]], np.float32), "<f4")
-    assert extraction._as_stored(np.array([[1e4]], np.float32), "<f2") == np.float16(1e4).tobytes()
+        clips_module.as_stored(np.array([[-np.inf]], np.float32), "<f4")
+    with pytest.raises(AudioError, match="not finite"):
+        clips_module.as_stored(np.array([[0, np.nan, 1]], np.float32), "<f2")
+    assert clips_module.as_stored(np.array([[1e4]], np.float32), "<f2") == np.float16(1e4).tobytes()
 
 
 def test_the_loudest_audio_there_can_be_fits_float16(output, tmp_path):
     path = tmp_path / "loud.wav"
     soundfile.write(path, np.full(20_000, 9_999.0), 16_000, subtype="FLOAT")
     for config in FEATURE_PRESETS.values():
-        extract([path], output, config, overwrite=True)
+        extract([path], output, config, ExtractSettings(overwrite=True))
         assert np.isfinite(open_features(output).data).all()
+
+
+def test_failing_fast_stops_at_the_first_bad_file_and_keeps_the_clips_before_it(make_clips, output):
+    folder = make_clips(4)
+    (folder / "a" / "001 bad.wav").write_bytes(b"")
+    with pytest.raises(InputsFailedError, match=r"a/001 bad\.wav: the file is empty; .* 1 of 5"):
+        run(folder, output, fail_fast=True)
+    assert beside(output) == ["features.h5.journal", "features.h5.spool"]
+    (folder / "a" / "001 bad.wav").unlink()
+    assert run(folder, output, fail_fast=True).n_clips == 4
+
+
+def test_without_failing_fast_the_same_run_ends_and_counts_what_failed(make_clips, output):
+    folder = make_clips(4)
+    (folder / "a" / "001 bad.wav").write_bytes(b"")
+    result = run(folder, output)
+    assert (result.n_files, result.n_clips, len(result.failures)) == (5, 4, 1)
+    assert str(result).startswith("4 clips, 1 failed, 1 s of audio in ")
+
+
+# Truncated files
+
+
+@pytest.fixture
+def truncated(tmp_path):
+    """A folder of three files that were cut, a whole one, and one that has a hole."""
+    folder = tmp_path / "truncated"
+    folder.mkdir()
+    hole = OGG[: len(OGG) // 3] + OGG[len(OGG) // 3 + 100 :]
+    files = {"cut.flac": FLAC[:-9_000], "cut.ogg": OGG[:-1_000], "cut.wav": WAV[:-10_000]}
+    for name, content in {**files, "hole.ogg": hole, "whole.wav": WAV}.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_truncated_files_are_refused_unless_they_are_allowed(truncated, output):
+    result = run(truncated, output)
+    assert open_features(output).names == ["whole.wav"]
+    assert (len(result.failures), result.n_truncated) == (4, 0)
+
+
+def test_truncated_files_that_are_allowed_are_marked_and_named(truncated, output, caplog):
+    result = run(truncated, output, allow_truncated=True)
+    features = open_features(output)
+    assert features.names == ["cut.flac", "cut.ogg", "cut.wav", "whole.wav"]
+    assert features.truncated.tolist() == [True, True, True, False]
+    assert [name for name, _, _ in result.failures] == ["hole.ogg"]
+    assert result.n_truncated == 3
+    assert "4 clips, 3 truncated, 1 failed" in str(result)
+    named = [record.getMessage() for record in caplog.records]
+    assert sorted(str(truncated / name) for name in features.names[:3]) == sorted(
+        message.partition(": ")[0] for message in named
+    )
+    seconds = (len(WAV) - 44 - 10_000) / 2 / 22_050
+    assert features.duration[2] == pytest.approx(seconds)
+
+
+def test_truncated_features_are_the_beginning_of_whole_ones(truncated, output):
+    run(truncated, output, allow_truncated=True, dtype="f32")
+    features = open_features(output)
+    whole = features.clip(features.names.index("whole.wav"))
+    cut = features.clip(features.names.index("cut.wav"))
+    n_same = len(cut) - 2  # the last frames see the reflection at the end
+    assert 0 < len(cut) < len(whole)
+    assert np.abs(cut[:n_same] - whole[:n_same]).max() < 0.01  # the resampler sees the end, too
+
+
+# Shards
+
+
+def test_every_file_is_in_exactly_one_shard_under_its_own_name(make_clips, output):
+    folder = make_clips(8)
+    (folder / "a" / "bad.wav").write_bytes(b"")
+    run(folder, output)
+    whole = open_features(output)
+    found: dict[str, np.ndarray] = {}
+    for number in (1, 2, 3):
+        part = output.with_name(f"{number}.h5")
+        result = run(folder, part, shard=Shard(number, 3))
+        features = open_features(part)
+        assert result.n_files == 3
+        assert features.shard == Shard(number, 3)
+        assert features.manifest_sha256 == whole.manifest_sha256
+        for i, name in enumerate(features.names):
+            assert name not in found
+            found[name] = features.clip(i)
+        assert [name for name, _ in features.failures] == ["a/bad.wav"] * (number == 2)
+    assert sorted(found) == whole.names
+    for i, name in enumerate(whole.names):
+        assert np.array_equal(found[name], whole.clip(i))
+
+
+def test_only_the_files_of_a_shard_are_read(make_clips, output):
+    folder = make_clips(6)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*"))
+    for name in names[1::2]:
+        (folder / name).write_bytes(b"")
+    result = run(folder, output, shard=Shard(1, 2))
+    assert (result.n_clips, result.failures) == (3, [])
+
+
+@pytest.mark.parametrize(("number", "n_failed"), [(2, 1), (3, 0)])
+def test_a_shard_without_a_usable_file_is_an_output_without_clips(
+    make_clips, output, number, n_failed
+):
+    """Else the parts could not be merged."""
+    folder = make_clips(1)
+    (folder / "b.wav").write_bytes(b"")
+    result = run(folder, output, shard=Shard(number, 3))
+    assert (result.n_clips, len(result.failures)) == (0, n_failed)
+    features = open_features(output)
+    assert (features.names, features.shard) == ([], Shard(number, 3))
+    assert len(features.failures) == n_failed
+
+
+def test_a_guessed_shard_is_refused_if_a_part_beside_says_otherwise(make_clips, output):
+    folder = make_clips(4)
+    run(folder, output.with_name("1.h5"), shard=Shard(1, 3))
+    for work in (extract, plan_extraction):
+        with pytest.raises(ConfigError, match="one of 3 shards, not of 1; state it: auto/3"):
+            work([folder], output, CONFIG, ExtractSettings(shard_is_auto=True))
+    assert run(folder, output).n_clips == 4
+
+
+# Plans
+
+
+def test_a_plan_tells_what_a_run_then_does_and_writes_nothing(make_clips, bad_files, output):
+    folder = make_clips(9).parent
+    before = sorted(folder.rglob("*"))
+    plan = plan_extraction([folder], output, CONFIG, ExtractSettings(workers=2))
+    assert sorted(folder.rglob("*")) == before
+    result = run(folder, output, workers=2)
+    features = open_features(output)
+    assert plan.n_files == result.n_files
+    assert plan.audio_seconds >= result.audio_seconds > 0  # headers of what then fails count
+    failed = dict(features.failures)
+    assert set(plan.unreadable) <= set(failed.items())
+    stated = [name for name in failed if name not in dict(plan.unreadable)]
+    assert all(name.startswith("bad/") for name in stated)
+    assert plan.seconds is not None and plan.seconds < 60
+    lines = plan.lines()
+    assert lines[0].startswith(f"{plan.n_files} files, ")
+    assert lines[1].startswith(f"{len(plan.unreadable)} of them cannot be used (bad/")
+    assert lines[-1].startswith("about ") and " with 2 workers, " in lines[-1]
+    assert all(line.isprintable() for line in lines)
+
+
+def test_the_sizes_of_a_plan_are_those_of_the_output(make_clips, output):
+    folder = make_clips(9)
+    plan = plan_extraction([folder], output, CONFIG)
+    result = run(folder, output)
+    features = open_features(output)
+    assert plan.n_frames == len(features.data)
+    assert plan.audio_seconds == pytest.approx(result.audio_seconds)
+    assert plan.output_size == pytest.approx(output.stat().st_size, rel=0.3)
+    assert plan.disk_needed == 2 * plan.output_size
+
+
+def test_a_plan_counts_what_an_interrupted_run_has_done(make_clips, output):
+    folder = make_clips(8)
+
+    def interrupt(done: int, total: int, name: str) -> None:
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract([folder], output, CONFIG, progress=interrupt)
+    plan = plan_extraction([folder], output, CONFIG)
+    assert plan.n_done == 6
+    assert "6 are done by an interrupted run" in str(plan)
+    (folder / "another.wav").write_bytes(WAV)
+    assert plan_extraction([folder], output, CONFIG).n_done == 0
+    assert plan_extraction([folder], output, CONFIG, ExtractSettings(shard=Shard(1, 2))).n_done == 0
+
+
+def test_a_plan_of_a_shard_is_about_its_files(make_clips, output):
+    plan = plan_extraction([make_clips(5)], output, CONFIG, ExtractSettings(shard=Shard(2, 2)))
+    assert plan.n_files == 2
+
+
+def test_a_plan_without_a_usable_file_knows_no_time(make_clips, bad_files, output):
+    plan = plan_extraction([bad_files["empty.wav"]], output, CONFIG)
+    assert (plan.seconds, plan.n_frames) == (None, 0)
+    assert "an unknown time" in str(plan)
+
+
+def test_a_plan_counts_the_files_that_do_not_state_their_length(make_clips, output, tmp_path):
+    header = FLAC[:21] + bytes([FLAC[21] & 0xF0, 0, 0, 0, 0]) + FLAC[26:]
+    (tmp_path / "piped.flac").write_bytes(header)
+    plan = plan_extraction([tmp_path / "piped.flac", make_clips(1)], output, CONFIG)
+    assert plan.n_unstated == 1
+    assert "and 1 that do not say" in plan.lines()[0]
+
+
+def test_a_plan_refuses_what_the_run_would_refuse(make_clips, output):
+    output.write_text("old")
+    with pytest.raises(OutputExistsError):
+        plan_extraction([make_clips(1)], output, CONFIG)
 
 
 # Refusals
@@ -254,87 +464,20 @@ def test_a_complete_output_is_refused_before_anything_is_read(output):
         ({"workers": 0}, "workers must be at least 1"),
         ({"engine": "fast"}, "engine must be native or torchaudio"),
         ({"dtype": "f64"}, "dtype must be one of f16, f32"),
-        ({"config": FeatureConfig(resampler="linear")}, "resampler must be 'soxr HQ'"),
     ],
 )
 def test_options_out_of_range_are_refused(make_clips, output, options, message):
     with pytest.raises(ConfigError, match=message):
-        extract([make_clips()], output, **({"config": CONFIG} | options))
+        run(make_clips(), output, **options)
     assert beside(output) == []
 
 
+def test_another_resampler_is_refused(make_clips, output):
+    with pytest.raises(ConfigError, match="resampler must be 'soxr HQ'"):
+        extract([make_clips()], output, FeatureConfig(resampler="linear"))
+
+
 # Faults. A fault hits the n-th operation that changes the disk, for every n.
-
-
-class Faults:
-    """Counts the operations that change the disk, and calls `strike` at one of them."""
-
-    def __init__(self, at: int, strike) -> None:
-        self.at, self.strike, self.count = at, strike, 0
-
-    def step(self, half_done=lambda: None) -> None:
-        self.count += 1
-        if self.count == self.at:
-            half_done()
-            self.strike()
-
-    @contextlib.contextmanager
-    def installed(self) -> Iterator[None]:
-        with pytest.MonkeyPatch.context() as patch:
-            opened = io.open
-            patch.setattr(io, "open", lambda *a, **k: self.wrapped(opened(*a, **k)))
-            for name in ("fsync", "replace", "unlink", "truncate", "ftruncate"):
-                patch.setattr(os, name, self.counted(getattr(os, name)))
-            yield
-
-    def counted(self, function):
-        def call(*args, **kwargs):
-            self.step()
-            return function(*args, **kwargs)
-
-        return call
-
-    def wrapped(self, stream):
-        return FaultyStream(stream, self) if stream.writable() else stream
-
-
-class FaultyStream:
-    """A file whose n-th write is half done when the fault strikes."""
-
-    def __init__(self, stream, faults: Faults) -> None:
-        self.stream, self.faults = stream, faults
-
-    def write(self, data) -> int:
-        def half():
-            self.stream.write(bytes(data)[: len(data) // 2])
-            self.stream.flush()
-
-        self.faults.step(half)
-        return self.stream.write(data)
-
-    def truncate(self, size: int) -> int:
-        self.faults.step()
-        return self.stream.truncate(size)
-
-    def __getattr__(self, name: str):
-        return getattr(self.stream, name)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *args) -> None:
-        self.stream.close()
-
-
-def run(folder: Path, output: Path) -> None:
-    extract([folder], output, CONFIG, overwrite=True)
-
-
-def fail(number: int):
-    def strike():
-        raise OSError(number, os.strerror(number))
-
-    return strike
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
@@ -392,19 +535,6 @@ def killed_at(at: int, folder: Path, output: Path) -> None:
         run(folder, output)
 
 
-def in_a_child(function) -> int:
-    """Return the exit status of a function run in a process of its own; 0 if it returned."""
-    child = os.fork()
-    if not child:
-        try:
-            function()
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-            os._exit(1)
-        os._exit(0)
-    return os.waitpid(child, 0)[1]
-
-
 def test_a_run_killed_at_any_write_is_taken_up_and_ends_in_the_same_bytes(make_clips, output):
     # In a fresh interpreter: this one may hold threads of torch, which do not survive a fork.
     folder = make_clips(3)
@@ -426,7 +556,7 @@ def test_an_interrupt_leaves_finished_clips_to_the_next_run(make_clips, output, 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract([folder], output, CONFIG, workers=2, progress=interrupt)
+        extract([folder], output, CONFIG, ExtractSettings(workers=2), progress=interrupt)
     assert beside(output) == ["features.h5.journal", "features.h5.spool"]
     with caplog.at_level(logging.INFO, logger="sedtool"):
         result = extract([folder], output, CONFIG)
@@ -469,8 +599,94 @@ def test_real_recordings_are_extracted_alike_by_any_number_of_workers(output):
     result = extract(inputs, output, FEATURE_PRESETS["dcase2017"], root=ESC10)
     assert (result.n_clips, result.failures) == (12, [])
     first = output.read_bytes()
-    extract(inputs, output, FEATURE_PRESETS["dcase2017"], root=ESC10, workers=3, overwrite=True)
+    settings = ExtractSettings(workers=3, overwrite=True)
+    extract(inputs, output, FEATURE_PRESETS["dcase2017"], settings, root=ESC10)
     assert output.read_bytes() == first
+
+
+# The command
+
+
+def command(*arguments):
+    return CliRunner().invoke(cli, ["extract", *map(str, arguments)])
+
+
+@pytest.fixture
+def one_of_four_bad(make_clips):
+    folder = make_clips(3)
+    (folder / "bad.wav").write_bytes(b"")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "exit_code"),
+    [
+        ((), 3),
+        (("--tolerate", "1"), 0),
+        (("--tolerate", "25%"), 0),
+        (("--tolerate", "24%"), 3),
+        (("--tolerate", "x"), 2),
+    ],
+)
+def test_the_command_fails_if_more_files_failed_than_are_tolerated(
+    one_of_four_bad, output, options, exit_code
+):
+    result = command(one_of_four_bad, "-o", output, *options)
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    if exit_code != 2:
+        assert "3 clips, 1 failed, 1 s of audio in " in result.stderr
+        assert f"-> {output}; next: sedtool train -o RUN --features {output}" in result.stderr
+        assert open_features(output).names == ["a/000.wav", "a/002.ogg", "b/001.flac"]
+
+
+def test_the_command_stops_at_the_first_failure_if_asked_to(one_of_four_bad, output):
+    result = command(one_of_four_bad, "-o", output, "--fail-fast", "--tolerate", "9")
+    assert result.exit_code == 3
+    assert result.stderr.count("\n") == 1
+    assert "bad.wav: the file is empty; stopped at this first failure" in result.stderr
+    assert not output.exists()
+
+
+def test_the_command_makes_a_part_and_says_how_to_merge(make_clips, output):
+    result = command(make_clips(4), "-o", output, "--shard", "2/3")
+    assert result.exit_code == 0
+    assert "1 clips, 0 s of audio in " in result.stderr
+    assert f"; next: sedtool merge {output.parent} -o features.h5" in result.stderr
+    assert open_features(output).shard == Shard(2, 3)
+
+
+def test_a_part_whose_files_all_failed_is_written_and_the_command_fails(make_clips, output):
+    (make_clips(1) / "b.wav").write_bytes(b"")
+    result = command(make_clips(1), "-o", output, "--shard", "2/2")
+    assert result.exit_code == 3
+    assert open_features(output).names == []
+
+
+def test_shards_are_counted_from_1(make_clips, output):
+    result = command(make_clips(1), "-o", output, "--shard", "0/3")
+    assert result.exit_code == 2
+    assert "shards are numbered from 1: 1/3 to 3/3" in result.stderr
+
+
+def test_the_command_takes_truncated_files_if_asked_to(truncated, output):
+    assert command(truncated / "cut.wav", "-o", output).exit_code == 4
+    result = command(truncated / "cut.wav", "-o", output, "--allow-truncated")
+    assert result.exit_code == 0
+    assert "1 clips, 1 truncated" in result.stderr
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(one_of_four_bad, output):
+    result = command(one_of_four_bad, "-o", output, "--dry-run")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.splitlines()[0].startswith("4 files, 0.8 s of audio")
+    assert "1 of them cannot be used (bad.wav: the file is empty)" in result.stderr
+    assert beside(output) == []
+
+
+def test_the_options_have_the_defaults_of_the_settings():
+    options = {option.name: option.default for option in cli.get_command(None, "extract").params}
+    for name in ("workers", "engine", "device", "dtype"):
+        assert options[name] == getattr(ExtractSettings(), name)
 
 
 if __name__ == "__main__":

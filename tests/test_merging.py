@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from faults import Faults, fail
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_extraction import CONFIG, Faults, fail
+from test_extraction import CONFIG
 
 from sedtool.atomic import claim, write_failures
 from sedtool.cli import cli

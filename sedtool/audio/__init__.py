@@ -1,9 +1,7 @@
 """Audio files in: find, decode, check, mix down, resample. Only this package knows soundfile, soxr.
 
-A file is used whole or not at all. These are checked in this order, and each failure is an
-AudioError of one line: regular file, not empty, opens, sample rate, channels, the length that its
-container claims against what is there, a length limit, finite samples of sane size. A silent or
-constant clip is a warning.
+A file is used whole or not at all, unless truncated audio is asked for. `sedtool.audio.reading`
+lists what is checked, in its order; each failure is an AudioError of one line.
 
 Decoded audio is float32, shape (N,), full scale 1.0. It is read in blocks, so that an hour costs
 as much memory as ten seconds; joined, the blocks are the same whatever their length.
@@ -15,6 +13,7 @@ gives ``sys.stderr`` another descriptor, and 2 to ``/dev/null``, before it start
 
 from sedtool.audio.finding import AudioInputs, find_audio
 from sedtool.audio.folders import AUDIO_SUFFIXES
+from sedtool.audio.header import AudioHeader, read_header
 from sedtool.audio.names import check_name, printable
 from sedtool.audio.reading import (
     RESAMPLER,
@@ -29,6 +28,7 @@ from sedtool.audio.writing import write_wav
 __all__ = [
     "AUDIO_SUFFIXES",
     "RESAMPLER",
+    "AudioHeader",
     "AudioInfo",
     "AudioInputs",
     "AudioReader",
@@ -38,5 +38,6 @@ __all__ = [
     "read",
     "read_blocks",
     "read_duration",
+    "read_header",
     "write_wav",
 ]

@@ -1,16 +1,27 @@
 """What the container of an audio file says about its length, against the bytes that are there.
 
-libsndfile opens a truncated WAV, AIFF, AU, W64 or Ogg file as a shorter one and says nothing, so
-their structure is read here. FLAC and MP3 state their length in samples; the reader compares that
-with what it decodes.
+libsndfile opens a truncated WAV, AIFF, AU, W64, CAF or Ogg file as a shorter one and says nothing,
+and of several Ogg or MP3 streams in one file it reads the first and says nothing, so their
+structure is read here. FLAC and MP3 state their length in samples; the reader compares that with
+what it decodes.
 """
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
-__all__ = ["find_damage", "states_its_length"]
+__all__ = ["Damage", "MpegLayout", "find_damage", "read_mpeg_layout"]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong with a file."""
+
+    message: str
+    at_end: bool = False  # the end is missing, and nothing else: what comes before can be used
+    remedy: str = "copy the file again"
 
 
 @dataclass(frozen=True)
@@ -33,19 +44,22 @@ _CONTAINERS = {
     b"RF64": _Chunks(12, 4, "<I", b"data"),
     b"FORM": _Chunks(12, 4, ">I", b"SSND"),
     b"riff": _Chunks(40, 16, "<Q", _W64_DATA, counts_header=True, alignment=8),
+    b"caff": _Chunks(8, 4, ">Q", b"data", alignment=1),
 }
 
 # Sizes that programs write when they cannot go back to fill in the right one: ffmpeg and others,
-# sox, arecord, and players of the 2 GiB era. They say nothing about truncation.
-_STREAMED = frozenset((0xFFFFFFFF, 0x7FFFF000, 0x7FFFFF00, 0x7FFFFFFF))
+# sox, arecord, players of the 2 GiB era, and CAF by its definition. They say nothing about
+# truncation.
+_STREAMED = frozenset((0xFFFFFFFF, 0x7FFFF000, 0x7FFFFF00, 0x7FFFFFFF, 2**64 - 1))
 
 _MOST_CHUNKS = 10_000  # more of them is an attack on our patience
-_OGG_LAST_PAGE = 4  # flag
+_FARTHEST = 2**43  # bytes; a chunk that claims more ends beyond what any file system holds
+_OGG_FIRST_PAGE, _OGG_LAST_PAGE = 2, 4  # flags
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def find_damage(stream: BinaryIO, size: int) -> str | None:
-    """Return what is missing or damaged in a file, in words, or None; moves the stream.
+def find_damage(stream: BinaryIO, size: int) -> Damage | None:
+    """Return what is missing or damaged in a file, or None; moves the stream.
 
     Parameters
     ----------
@@ -62,7 +76,9 @@ def find_damage(stream: BinaryIO, size: int) -> str | None:
         end = 0 if length in _STREAMED else offset + length
     else:
         end = _end_of_audio(stream, _CONTAINERS[magic]) if magic in _CONTAINERS else 0
-    return f"its header states {end} bytes, {size} are there" if end > size else None
+    if end <= size:
+        return None
+    return Damage(f"truncated: its header states {end} bytes, {size} are there", at_end=True)
 
 
 def _end_of_audio(stream: BinaryIO, layout: _Chunks) -> int:
@@ -89,20 +105,31 @@ def _end_of_audio(stream: BinaryIO, layout: _Chunks) -> int:
     return 0
 
 
-def _damage_of_ogg(stream: BinaryIO) -> str | None:
+def _damage_of_ogg(stream: BinaryIO) -> Damage | None:
     """Walk all pages: libsndfile leaves out one whose checksum is wrong and says nothing."""
     position, is_last = 0, False
+    numbers: dict[bytes, int] = {}  # of the latest page of each stream
     while True:
         header = _read(stream, position, 27 + 255)
         if not header.startswith(b"OggS"):
-            return None if is_last else f"an Ogg page is missing at byte {position}"
+            if is_last:
+                return None
+            message = f"damaged or truncated: an Ogg page is missing at byte {position}"
+            return Damage(message, at_end=len(header) < 4)
         lacing = header[27 : 27 + header[26]] if len(header) > 26 else b""
         length = 27 + len(lacing) + sum(lacing)
         page = _read(stream, position, length)
         if len(page) < length or len(lacing) < page[26]:
-            return f"the Ogg page at byte {position} is cut off"
+            return Damage(f"truncated: the Ogg page at byte {position} is cut off", at_end=True)
         if _ogg_checksum(page) != page[22:26]:
-            return f"the Ogg page at byte {position} is damaged"
+            return Damage(f"damaged: the Ogg page at byte {position} is damaged")
+        if is_last and page[5] & _OGG_FIRST_PAGE:
+            message = f"another recording begins at byte {position}, which would not be read"
+            return Damage(message, remedy="convert it to WAV or FLAC")
+        stream_id, number = page[14:18], int.from_bytes(page[18:22], "little")
+        if number != numbers.get(stream_id, number - 1) + 1:
+            return Damage(f"damaged: an Ogg page is missing at byte {position}")
+        numbers[stream_id] = number
         is_last = bool(page[5] & _OGG_LAST_PAGE)
         position += length
 
@@ -114,24 +141,55 @@ def _ogg_checksum(page: bytes) -> bytes:
     return crc.to_bytes(4, "big").translate(_REVERSED_BITS)
 
 
-def states_its_length(stream: BinaryIO) -> bool:
-    """Return False for an MP3 without a Xing, Info or VBRI header; moves the stream.
+@dataclass(frozen=True)
+class MpegLayout:
+    """Where the frames of an MP3 are, and what its Xing, Info or VBRI header says of them.
 
-    libsndfile estimates the length of such a file from the bit rate of its first frame.
+    Without such a header libsndfile estimates the length from the bit rate of the first frame.
     """
-    start = 0
+
+    end: int  # offset after the last frame, where the tags at the end begin
+    states_length: bool = False  # in samples
+    stated_end: int = 0  # as `end`, by the header; 0 where it does not say
+
+
+def read_mpeg_layout(stream: BinaryIO, size: int) -> MpegLayout:
+    """Return the layout of an MP3 of `size` bytes; moves the stream."""
+    start, end = _end_of_id3(stream), _start_of_end_tags(stream, size)
+    # Sync and header of the first frame, its side information, then the tag.
+    match = re.search(
+        rb"\xff[\xe2-\xff].{11,36}?(Xing|Info|VBRI)", _read(stream, start, 4096), re.DOTALL
+    )
+    if not match:
+        return MpegLayout(end)
+    fields = _read(stream, start + match.end(), 12).ljust(12, b"\0")
+    flags, _, length = struct.unpack(">III", fields)
+    is_stated = match[1] != b"VBRI" and flags & 3 == 3  # that frames and bytes follow
+    return MpegLayout(end, True, start + match.start() + length if is_stated else 0)
+
+
+def _end_of_id3(stream: BinaryIO) -> int:
+    """Return the offset after an ID3v2 tag at the start."""
     head = _read(stream, 0, 10)
-    if head[:3] == b"ID3" and len(head) == 10:
-        a, b, c, d = head[6:]  # seven bits each
-        start = 10 + (a << 21 | b << 14 | c << 7 | d)
-        head = _read(stream, start, 4)
-    is_mpeg_audio = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0
-    if not is_mpeg_audio:
-        return True
-    first_frame = _read(stream, start, 64)  # the tag follows 9 to 32 bytes of zeros
-    return any(tag in first_frame for tag in (b"Xing", b"Info", b"VBRI"))
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    a, b, c, d = head[6:]  # seven bits each
+    return 10 + (a << 21 | b << 14 | c << 7 | d)
+
+
+def _start_of_end_tags(stream: BinaryIO, size: int) -> int:
+    """Return the offset at which ID3v1 and APE tags at the end begin."""
+    end = size
+    if _read(stream, max(end - 128, 0), 3) == b"TAG":
+        end -= 128
+    footer = _read(stream, max(end - 32, 0), 32)
+    if footer[:8] == b"APETAGEX":
+        (length,) = struct.unpack("<I", footer[12:16])  # without the header, which looks the same
+        has_header = _read(stream, max(end - length - 32, 0), 8) == b"APETAGEX"
+        end -= length + 32 * has_header
+    return max(end, 0)
 
 
 def _read(stream: BinaryIO, offset: int, size: int) -> bytes:
-    stream.seek(offset)
+    stream.seek(min(offset, _FARTHEST))
     return stream.read(size)

@@ -1,4 +1,24 @@
-"""An audio file -> blocks of mono float32 at one sample rate, or an AudioError."""
+"""An audio file -> blocks of mono float32 at one sample rate, or an AudioError.
+
+What is checked, in this order; each failure is an AudioError of one line:
+
+1.  The file is there, a regular one (by stat: opening a FIFO would wait for ever), and not empty.
+2.  The clip's name can pass through a TSV file, where one is given.
+3.  libsndfile opens it, as a container of `FORMATS`.
+4.  Its sample rate is 1,000 to 384,000 Hz and has a simple ratio to the wanted one.
+5.  It has 1 to 64 channels, and the wanted one.
+6.  All that its container claims is there (`find_damage`), and it is no longer than a day.
+7.  Every sample is finite and below 1e4.
+8.  As much could be decoded as the header states, and no other recording follows.
+
+A file that ends too early is used as far as it goes where that is allowed. That is: a WAV, RF64,
+W64, AIFF, AU or CAF file whose last chunk is cut, an Ogg file whose last page is cut or missing, a
+FLAC or MP3 file that cannot be decoded to its end. A hole is never allowed, since what follows it
+would be moved in time: an Ogg page that is damaged or out of sequence, a FLAC file that cannot be
+decoded somewhere else than near its end (8 KiB), an MP3 that lost samples but no bytes.
+
+Not noticed, since nothing tells: a shorter MP3 of constant bit rate that states no length.
+"""
 
 import hashlib
 import logging
@@ -9,25 +29,28 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
 
-from sedtool.audio.containers import find_damage, states_its_length
+from sedtool.audio.containers import Damage, find_damage, read_mpeg_layout
+from sedtool.audio.names import check_name
 from sedtool.errors import AudioError
 
 __all__ = ["RESAMPLER", "AudioInfo", "AudioReader", "read", "read_blocks", "read_duration"]
 
 RESAMPLER = "soxr HQ"
+# What libsndfile calls the containers whose truncation is noticed; it opens some fifteen more.
+FORMATS = ("AIFF", "AU", "CAF", "FLAC", "MP3", "OGG", "RF64", "W64", "WAV", "WAVEX")
 SAMPLE_RATES = (1_000, 384_000)  # Hz
 MAX_RATIO = 1_000  # of the reduced fraction of two rates; beyond it soxr takes gigabytes
 MAX_CHANNELS = 64
 MAX_SECONDS = 24 * 3600.0
 MAX_SAMPLE = 1e4  # integer audio is within 1, floating-point audio a little above
-MAX_UNREAD = 2_048  # bytes at the end of an MP3: one frame and a tag
+MAX_UNREAD = 4_096  # bytes at the end that no sample is decoded from: two MP3 frames, or a tag
 UNKNOWN_LENGTH = 2**62  # libsndfile says 2**63 - 1 samples of a FLAC that came out of a pipe
 
 Wave = npt.NDArray[np.float32]
@@ -77,8 +100,11 @@ class AudioReader:
         ``"mean"`` of all channels, or the number of one, from 0.
     block_seconds
         Most audio to decode at once, counted over all channels, so that memory is bounded.
-    max_seconds
-        A longer file is refused.
+    name
+        The clip's name, if it must pass through a TSV file; see `sedtool.audio.check_name`.
+    allow_truncated
+        Whether a file that ends too early, or whose end is damaged, is used as far as it can be
+        decoded; `truncated` then says so once the iteration has ended.
 
     Raises
     ------
@@ -93,20 +119,26 @@ class AudioReader:
         sample_rate: int | None,
         channel: str = "mean",
         block_seconds: float = 2.0,
-        max_seconds: float = MAX_SECONDS,
+        name: str | None = None,
+        allow_truncated: bool = False,
     ) -> None:
         self.path = Path(path)
         self.sample_rate = sample_rate
         self.channel = channel
         self.block_seconds = block_seconds
-        self.max_seconds = max_seconds
+        self.name = name
+        self.allow_truncated = allow_truncated
         self.n_decoded = 0  # samples a channel so far, at the file's own rate
+        self.truncated = False
+        self._warnings: list[str] = []
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as closing:  # of whatever is open when a check fails
             try:
                 self._size = self._check_file()
+                if self.name is not None:
+                    check_name(self.name)
                 # One descriptor for all that is read; libsndfile then goes by content, not suffix.
                 self._stream = closing.enter_context(self.path.open("rb", buffering=0))
                 sound = _ForwardOnly(self._stream.fileno(), closefd=False)
@@ -127,6 +159,9 @@ class AudioReader:
         trace: TracebackType | None,
     ) -> None:
         self._closing.close()
+        if kind is None:  # what failed is an error, which needs no warning besides
+            for warning in self._warnings:
+                _log.warning("%s: %s", self.path, warning)
 
     def __iter__(self) -> Iterator[Wave]:
         """Yield the samples at the wanted rate, float32 (n,)."""
@@ -172,7 +207,10 @@ class AudioReader:
         return status.st_size
 
     def _check_format(self) -> None:
-        rate, channels = self._sound.samplerate, self._sound.channels
+        sound = self._sound
+        if sound.format not in FORMATS:
+            raise self._error(f"it is {sound.format_info}; convert it to WAV or FLAC")
+        rate, channels = sound.samplerate, sound.channels
         if not SAMPLE_RATES[0] <= rate <= SAMPLE_RATES[1]:
             raise self._error(
                 f"its sample rate is {rate} Hz; {SAMPLE_RATES[0]} to {SAMPLE_RATES[1]} can be read"
@@ -195,12 +233,21 @@ class AudioReader:
         # The descriptor's position belongs to libsndfile: it is put back.
         position = self._stream.tell()
         damage = find_damage(self._stream, self._size)
-        self._states_length = states_its_length(self._stream)
+        is_mpeg = self._sound.format == "MP3"
+        self._mpeg = read_mpeg_layout(self._stream, self._size) if is_mpeg else None
         self._stream.seek(position)
         if damage:
-            raise self._error(f"damaged or truncated: {damage}; copy the file again")
-        if self.claimed_duration > self.max_seconds:
+            self._accept(damage)
+        if self.claimed_duration > MAX_SECONDS:
             raise self._too_long()
+
+    def _accept(self, damage: Damage) -> None:
+        """Note damage that costs no more than the end of the clip, if that is allowed."""
+        if not (self.allow_truncated and damage.at_end):
+            raise self._error(f"{damage.message}; {damage.remedy}")
+        if not self.truncated:
+            self._warnings.append(f"used as far as it goes, though {damage.message}")
+        self.truncated = True
 
     @property
     def claimed_duration(self) -> float:
@@ -210,10 +257,11 @@ class AudioReader:
     def _claimed(self) -> int:
         """Return the samples a channel that the file says it has; 0 where it does not say."""
         frames = int(self._sound.frames)
-        return frames if self._states_length and frames < UNKNOWN_LENGTH else 0
+        is_stated = self._mpeg.states_length if self._mpeg else frames < UNKNOWN_LENGTH
+        return frames if is_stated else 0
 
     def _too_long(self) -> AudioError:
-        return self._error(f"longer than {self.max_seconds / 3600:g} h; cut it into parts")
+        return self._error(f"longer than {MAX_SECONDS / 3600:g} h; cut it into parts")
 
     def _mixed(self) -> Iterator[Wave]:
         """Yield one channel at the file's own rate, checked."""
@@ -223,38 +271,44 @@ class AudioReader:
                 mono = np.ascontiguousarray(block[:, int(self.channel)])
             else:
                 mono = _mean(block)
-            low, high = min(low, float(mono.min())), max(high, float(mono.max()))
+            if low >= high:  # as yet the clip is constant
+                low, high = min(low, float(mono.min())), max(high, float(mono.max()))
             yield mono
         if low == high:
             what = f"constant ({low:g})" if low else "silent"
-            _log.warning("%s: the clip is %s throughout", self.path, what)
+            self._warnings.append(f"the clip is {what} throughout")
 
     def _decoded(self) -> Iterator[Wave]:
         """Yield all channels, float32 (n, channels), checked."""
-        # 16-bit samples are scaled here: four times as fast as libsndfile's float, and the same.
-        is_pcm16 = self._sound.subtype == "PCM_16"
-        rate, channels = self._sound.samplerate, self._sound.channels
-        size = max(int(self.block_seconds * rate / channels), 1)
-        while True:
-            try:
-                block = self._sound.read(
-                    size, dtype="int16" if is_pcm16 else "float32", always_2d=True
-                )
-            except soundfile.LibsndfileError as error:
-                raise self._error(
-                    f"damaged or truncated: it cannot be decoded beyond {self.duration:.3f} s"
-                ) from error
-            if not len(block):
-                break
-            if is_pcm16:
+        while len(block := self._decode_block()):
+            # 16-bit samples are scaled here: four times as fast as libsndfile's float, and equal.
+            if block.dtype == np.int16:
                 block = block * np.float32(2.0**-15)
             else:
                 self._check_samples(block)
             self.n_decoded += len(block)
-            if self.duration > self.max_seconds:
+            if self.duration > MAX_SECONDS:
                 raise self._too_long()
             yield block
         self._check_complete()
+
+    def _decode_block(self) -> npt.NDArray[Any]:
+        """Return the next samples, int16 or float32 (n, channels); none at the end."""
+        sound = self._sound
+        size = max(int(self.block_seconds * sound.samplerate / sound.channels), 1)
+        # Beyond what the header states libsndfile would decode all the rest and drop it.
+        size = min(size, sound.frames - self.n_decoded)
+        dtype = np.int16 if sound.subtype == "PCM_16" else np.float32
+        block = np.empty((size, sound.channels), dtype)
+        try:
+            return sound.read(out=block)  # type: ignore[no-any-return]  # soundfile may be untyped
+        except soundfile.LibsndfileError:
+            decoded = block[: sound.tell() - self.n_decoded]  # what came before the damage
+            seconds = (self.n_decoded + len(decoded)) / sound.samplerate
+            is_read = self._stream.tell() >= self._size
+            message = f"damaged or truncated: it cannot be decoded beyond {seconds:.3f} s"
+            self._accept(Damage(message, at_end=is_read))
+            return decoded
 
     def _check_samples(self, block: Wave) -> None:
         # One comparison finds NaN, infinity and absurd values alike.
@@ -272,27 +326,44 @@ class AudioReader:
         """Compare what was decoded with what the header promised."""
         claimed, rate = self._claimed(), self._sound.samplerate
         if self.n_decoded < claimed:
-            raise self._error(
+            # An MP3 that has all its bytes lost samples somewhere else.
+            at_end = not self._mpeg or self._mpeg.stated_end > self._size
+            message = (
                 f"damaged or truncated: {self.duration:.3f} s could be decoded of the "
-                f"{claimed / rate:.3f} s its header states; copy the file again"
+                f"{claimed / rate:.3f} s its header states"
             )
+            self._accept(Damage(message, at_end))
         if self.n_decoded == 0:
             raise self._error("it has no samples")
-        # libsndfile guesses the length of an MP3 that does not state one, and stops there.
-        unread = self._size - self._stream.tell()
-        if self.n_decoded == self._sound.frames and not claimed and unread > MAX_UNREAD:
+        if self.n_decoded == self._sound.frames and self._sound.format in ("MP3", "FLAC"):
+            self._check_unread(self._mpeg.end if self._mpeg else self._size)
+
+    def _check_unread(self, end: int) -> None:
+        """Refuse a file of which libsndfile stops to read before the audio ends."""
+        position = self._stream.tell()
+        unread = self._stream.read(max(min(end - position, 2 * MAX_UNREAD), 0))
+        if len(unread.strip(b"\0")) <= MAX_UNREAD:
+            return
+        if self._claimed():
             raise self._error(
-                "an MP3 of varying bit rate that does not state its length, so that only part of "
-                "it can be decoded; convert it to WAV or FLAC"
+                f"{end - position} bytes follow the audio that its header states, perhaps another "
+                "recording; convert it to WAV or FLAC"
             )
+        # libsndfile guesses the length of an MP3 that does not state one, and stops there.
+        raise self._error(
+            "an MP3 of varying bit rate that does not state its length, so that only part of it "
+            "can be decoded; convert it to WAV or FLAC"
+        )
 
 
 def _mean(block: Wave) -> Wave:
     """Return the mean over channels of (n, channels): 20 times as fast as np.mean."""
-    total = block[:, 0].copy()
-    for channel in range(1, block.shape[1]):
+    if block.shape[1] == 1:
+        return block[:, 0]
+    total = block[:, 0] + block[:, 1]
+    for channel in range(2, block.shape[1]):
         total += block[:, channel]
-    return total / np.float32(block.shape[1]) if block.shape[1] > 1 else total
+    return total / np.float32(block.shape[1])
 
 
 def _reason(error: OSError | ValueError) -> str:

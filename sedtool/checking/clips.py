@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from sedtool.audio import AudioReader, check_name
-from sedtool.audio.header import read_header
+from sedtool.audio import AudioReader, check_name, read_header
 from sedtool.errors import AudioError, ConfigError
 from sedtool.store import open_features
 

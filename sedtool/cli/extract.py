@@ -1,22 +1,54 @@
 """`sedtool extract`: audio -> features.h5."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from shlex import quote
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sedtool.cli.console import progress, summary
-from sedtool.cli.options import INPUT, OUTPUT, common_options, overwrite_option
-from sedtool.config import FEATURE_PRESETS, FeatureConfig, lookup
+from sedtool.cli.options import (
+    OUTPUT,
+    common_options,
+    dry_run_option,
+    failure_options,
+    input_options,
+    max_time_option,
+    names,
+    overwrite_option,
+    shard_option,
+)
+from sedtool.cli.settings import SedtoolCommand
+from sedtool.config import FEATURE_PRESETS, FailurePolicy, FeatureConfig, lookup
 from sedtool.errors import InputsFailedError
+from sedtool.shards import WHOLE, Shard
+
+if TYPE_CHECKING:
+    from sedtool.audio import AudioInputs
 
 _PRESET = "dcase2017"
+_FEATURES = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "fmin", "fmax")
 
 
-@click.command()
-@click.argument("inputs", nargs=-1, required=True, type=INPUT, metavar="INPUT...")
+class _ExtractCommand(SedtoolCommand):
+    def derived(self, values: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+        preset = lookup(FEATURE_PRESETS, values["preset"], "preset")
+        config = preset.with_overrides(**{name: values[name] for name in _FEATURES})
+        found = {name.replace("_", "-"): getattr(config, name) for name in _FEATURES}
+        return {key: (value, f"preset {values['preset']}") for key, value in found.items()}
+
+
+@click.command(cls=_ExtractCommand)
+@input_options
 @click.option("-o", "--output", type=OUTPUT, required=True, help="The features file to write.")
-@click.option("--preset", default=_PRESET, help=f"Feature settings: {', '.join(FEATURE_PRESETS)}.")
+@click.option(
+    "--preset",
+    default=_PRESET,
+    shell_complete=names(*FEATURE_PRESETS),
+    help=f"Feature settings: {', '.join(FEATURE_PRESETS)}.",
+)
 @click.option("--sample-rate", type=int, help="Hz; replaces the preset's, as all below.")
 @click.option("--n-fft", type=int, help="Samples; --win-length follows unless it is given.")
 @click.option("--win-length", type=int, help="Samples.")
@@ -29,22 +61,31 @@ _PRESET = "dcase2017"
 @click.option("--engine", type=click.Choice(["native", "torchaudio"]), default="native")
 @click.option("--device", default="cpu", help="Where torchaudio runs.")
 @click.option("--dtype", type=click.Choice(["f16", "f32"]), default="f16", help="As stored.")
-@click.option("--root", type=click.Path(path_type=Path), help="Clip names are relative to it.")
+@click.option(
+    "--allow-truncated", is_flag=True, help="Use files whose end is missing as far as they go."
+)
+@shard_option
+@failure_options
+@max_time_option
+@dry_run_option
 @overwrite_option
 @common_options
 def extract(
-    inputs: tuple[Path, ...],
+    inputs: "AudioInputs",
     output: Path,
     preset: str,
-    quiet: bool,
     channel: str,
     workers: int,
     engine: str,
     device: str,
     dtype: str,
-    root: Path | None,
+    allow_truncated: bool,
+    shard: str | None,
+    failures: FailurePolicy,
+    dry_run: bool,
     overwrite: bool,
-    **settings: Any,
+    quiet: bool,
+    **changes: Any,
 ) -> None:
     """Compute log-mel features of audio files, and of folders of them.
 
@@ -54,31 +95,36 @@ def extract(
     \b
     Example: sedtool extract audio/ -o features.h5 --preset dcase2017 --workers 2
     """
+    from sedtool.extraction import ExtractSettings, plan_extraction
     from sedtool.extraction import extract as extract_features
 
-    config = lookup(FEATURE_PRESETS, preset, "preset").with_overrides(channel=channel, **settings)
-    with progress("extract", quiet) as report:
-        result = extract_features(
-            inputs,
-            output,
-            config,
-            root=root,
-            workers=workers,
-            engine=engine,
-            device=device,
-            dtype=dtype,
-            overwrite=overwrite,
-            progress=report,
-        )
-    resumed = f" ({result.n_resumed} of an interrupted run)" if result.n_resumed else ""
-    speed = result.audio_seconds / result.seconds
-    summary(
-        f"{result.n_clips} clips{resumed}, {result.audio_seconds:.0f} s of audio in "
-        f"{result.seconds:.1f} s ({speed:.0f} times real time) -> {output}",
-        quiet,
+    config = lookup(FEATURE_PRESETS, preset, "preset").with_overrides(channel=channel, **changes)
+    settings = ExtractSettings(
+        workers,
+        engine,
+        device,
+        dtype,
+        shard=Shard.parse(shard, os.environ) if shard else WHOLE,
+        shard_is_auto=shard == "auto",
+        allow_truncated=allow_truncated,
+        fail_fast=failures.fail_fast,
+        overwrite=overwrite,
     )
-    if result.failures:
+    if dry_run:
+        for line in plan_extraction(inputs, output, config, settings).lines():
+            summary(line, quiet=False)
+        return
+    with progress("extract", quiet) as report:
+        result = extract_features(inputs, output, config, settings, progress=report)
+    features = quote(str(output))
+    following = (
+        f"sedtool train -o RUN --features {features} --weak WEAK.tsv"
+        if settings.shard.is_whole
+        else f"sedtool merge {quote(str(output.parent))} -o features.h5"
+    )
+    summary(f"{result} -> {output}; next: {following}", quiet)
+    if not failures.allows(len(result.failures), result.n_files):
         raise InputsFailedError(
-            f"{len(result.failures)} of {result.n_clips + len(result.failures)} files could not be "
-            f"used; see {result.failures_path}"
+            f"{len(result.failures)} of {result.n_files} files could not be used; "
+            f"see {result.failures_path}"
         )

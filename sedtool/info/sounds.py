@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sedtool.audio import AudioReader, find_audio, printable
-from sedtool.audio.header import AudioHeader, read_header
+from sedtool.audio import AudioHeader, AudioReader, find_audio, printable, read_header
 from sedtool.errors import ArtifactError, AudioError, InputsFailedError, NothingUsableError
 from sedtool.info.description import Description, first_of
 
