@@ -2,7 +2,8 @@
 
 A file is written under a temporary name in the same folder, flushed, fsynced and renamed, so that
 what stands under its final name is whole whatever interrupts the writer. Outputs that are no
-regular file (``/dev/stdout``, a FIFO) are written directly; symbolic links are resolved first.
+regular file (a FIFO, a device), or are open already (``/dev/stdout``), are written directly;
+symbolic links are resolved first.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from typing import BinaryIO, cast
 from sedtool.errors import OutputExistsError, ResourceError
 
 __all__ = [
+    "appears_whole",
     "claim",
     "lock",
     "open_atomic",
@@ -59,9 +61,25 @@ def resource_errors(path: Path) -> Iterator[None]:
         raise ResourceError(f"cannot write {path}: {_RESOURCE_ERRNO[error.errno]}") from error
 
 
+def appears_whole(path: Path) -> bool:
+    """Return whether an output is a file that can appear whole, or will be one."""
+    return _descriptor(path) is None and (path.is_file() or not path.exists())
+
+
+def _descriptor(path: Path) -> int | None:
+    """Return the open descriptor that a path names, such as 1 for ``/dev/stdout``.
+
+    What the shell has opened may be a regular file, which is then to be written to as it is.
+    """
+    if str(path) in ("/dev/stdout", "/dev/stderr"):
+        return 1 if path.name == "stdout" else 2
+    is_descriptor = str(path.parent) in ("/dev/fd", "/proc/self/fd") and path.name.isdecimal()
+    return int(path.name) if is_descriptor else None
+
+
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raise OutputExistsError if `path` is a finished file and `overwrite` is false."""
-    if not overwrite and path.is_file():
+    if not overwrite and path.exists() and appears_whole(path):
         raise OutputExistsError(f"{path} exists; give --overwrite to replace it, or another name")
 
 
@@ -76,24 +94,26 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     with resource_errors(path):
-        if path.exists() and not path.is_file():
-            with path.open("wb") as stream:
+        if not appears_whole(path):
+            descriptor = _descriptor(path)
+            target = path if descriptor is None else os.dup(descriptor)
+            with open(target, "wb") as stream:  # noqa: PTH123  # it may be a descriptor
                 yield stream
             return
-        target = path.resolve()  # the link stays; the file it points to is replaced
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        final = path.resolve()  # the link stays; the file it points to is replaced
+        handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as stream:
                 yield cast("BinaryIO", stream)
                 stream.flush()
                 os.fsync(stream.fileno())
-            temporary.chmod(_mode_of_a_new_file(target))
-            temporary.replace(target)
+            temporary.chmod(_mode_of_a_new_file(final))
+            temporary.replace(final)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(target.parent)
+        _sync_folder(final.parent)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -112,7 +132,7 @@ def write_failures(output: Path | None, failures: Sequence[tuple[str, str, str]]
 
     Returns its path; None if there is no output to stand beside, or nothing failed.
     """
-    if output is None or (output.exists() and not output.is_file()):
+    if output is None or not appears_whole(output):
         return None  # nothing belongs beside a pipe or a device
     path = output.with_name(output.name + ".failures.tsv")
     if not failures:
@@ -140,7 +160,7 @@ def claim(*outputs: Path | None, overwrite: bool = False) -> Iterator[None]:
     """
     with contextlib.ExitStack() as held:
         for output in outputs:
-            if output is None or (output.exists() and not output.is_file()):
+            if output is None or not appears_whole(output):
                 continue
             refuse_existing(output, overwrite)
             target = output.resolve()

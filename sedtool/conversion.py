@@ -88,6 +88,7 @@ def convert(
     LabelError
         If a label file cannot be read as it stands, or the target cannot hold what it says.
     """
+    output = None if output == "-" else output
     target = settings.target or _target_of(output)
     into_folder = output is not None and (output.endswith("/") or Path(output).is_dir())
     if into_folder and target == WEAK:

@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -93,3 +95,15 @@ def test_failures_are_written_beside_the_output_and_go_when_there_are_none(tmp_p
     assert write_failures(tmp_path / "x.h5", []) is None
     assert not path.exists()
     assert write_failures(None, [("a", "b", "c")]) is None
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_what_the_shell_has_opened_is_added_to_and_not_replaced(tmp_path, name):
+    """A stdout that leads to a regular file keeps what the commands before wrote there."""
+    code = (
+        f"from pathlib import Path; from sedtool.atomic import *; write_text(Path('{name}'), 'b')"
+    )
+    line = f'(printf a; "{sys.executable}" -c "{code}"; printf c) > out'
+    subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True)
+    assert (tmp_path / "out").read_text() == "abc"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

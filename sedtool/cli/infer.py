@@ -101,7 +101,8 @@ def infer(
     from sedtool.shards import WHOLE, Shard
 
     keys = ("events", "scores", "weak", "format", "confidence", "overwrite")
-    options["events"] = options.pop("output")
+    output = options.pop("output")
+    options["events"] = None if output == Path("/dev/stdout") else output
     outputs = InferOutputs(**{key: options.pop(key) for key in keys})
     run = InferRun(
         options.pop("device"),

@@ -52,9 +52,19 @@ class _ExistingFile(click.Path):
             )
 
 
+class _Output(click.Path):
+    """A file to write; ``-`` is stdout, as ever."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return Path("/dev/stdout") if value == "-" else super().convert(value, param, ctx)
+
+
 EXISTING_FILE = _ExistingFile()
 INPUT = click.Path(exists=True, path_type=Path)  # a file or a folder
-OUTPUT = click.Path(path_type=Path)
+OUTPUT = _Output()
 
 F = TypeVar("F", bound=Callable[..., Any])
 

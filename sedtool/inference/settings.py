@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from sedtool.atomic import refuse_existing
+from sedtool.atomic import appears_whole, refuse_existing
 from sedtool.checkpoint import Model
 from sedtool.config import DecodingConfig, WindowConfig
 from sedtool.errors import ConfigError
@@ -127,12 +127,12 @@ class InferOutputs:
         """Return the output beside which unfinished work is kept; without a file, none is."""
         if self.folder is not None:
             return self.folder / ".events"
-        files = (path for path in self.files if path.is_file() or not path.exists())
+        files = (path for path in self.files if appears_whole(path))
         return next(files, None)
 
     def refuse(self, overwrite: bool) -> None:
         """Raise an error if an output is there and may not be overwritten, or is named twice."""
-        files = [path.resolve() for path in self.files if path.is_file() or not path.exists()]
+        files = [path.resolve() for path in self.files if appears_whole(path)]
         if len(set(files)) < len(files):
             raise ConfigError("event list, scores and clip tags need a file each")
         for path in self.files:

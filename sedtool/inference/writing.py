@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from sedtool.atomic import open_atomic, resource_errors, write_text
+from sedtool.atomic import appears_whole, open_atomic, resource_errors, write_text
 from sedtool.checkpoint import Model
 from sedtool.config import DecodingConfig, to_json
 from sedtool.decoding import ClipScores, clip_tags
@@ -99,6 +99,7 @@ class _TextFile:
         content = text.encode("utf-8")
         self._digest.update(content)
         self._stream.write(content)
+        self._stream.flush()  # a FIFO's reader need not wait
 
     def record(self, n_clips: int, failures: tuple[tuple[str, str, str], ...]) -> None:
         """Write the record; before the text itself, which would look whole without it."""
@@ -159,7 +160,7 @@ class ResultWriter:
         self._closing.__exit__(kind, error, trace)
 
     def _text(self, path: Path, kind: str) -> _TextFile:
-        is_part = not self.job.shard.is_whole and (path.is_file() or not path.exists())
+        is_part = not self.job.shard.is_whole and appears_whole(path)
         return _TextFile(path, self.job.part(kind, self.outputs.confidence) if is_part else None)
 
     def add(self, scores: ClipScores, events: list[Event]) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sedtool import __version__
-from sedtool.atomic import claim
+from sedtool.atomic import appears_whole, claim
 from sedtool.config import FeatureConfig, from_json, to_json
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.shards import WHOLE, Shard, manifest_digest
@@ -158,7 +158,7 @@ class FeaturesWriter:
         self._spool = Spool(self.path.resolve(), _identity(job))
 
     def __enter__(self) -> Self:
-        if self.path.exists() and not self.path.is_file():
+        if not appears_whole(self.path):
             raise ConfigError(f"{self.path} is not a regular file; features need one")
         with ExitStack() as entering:
             # What is complete but for its journal was made by this very run before a kill.
