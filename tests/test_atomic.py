@@ -2,13 +2,17 @@
 
 import errno
 import os
+import signal
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from faults import Faults, in_a_child
 
 from sedtool.atomic import (
+    claim,
     open_atomic,
     refuse_existing,
     remove_leftovers,
@@ -107,3 +111,68 @@ def test_what_the_shell_has_opened_is_added_to_and_not_replaced(tmp_path, name):
     subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True)
     assert (tmp_path / "out").read_text() == "abc"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def kill_campaign(path):
+    """Kill a writer at every operation; print how many kills there were."""
+    old, new = b"old" * 1000, b"new" * 2000
+
+    def write():
+        with claim(path, overwrite=True):
+            write_bytes(path, new)
+
+    def killed_at(at):
+        with Faults(at, lambda: os.kill(os.getpid(), signal.SIGKILL)).installed():
+            write()
+
+    for at in range(1, 50):
+        path.write_bytes(old)
+        killed = in_a_child(lambda at=at: killed_at(at))
+        assert path.read_bytes() in (old, new), f"kill {at}: a broken file"
+        assert in_a_child(write) == 0, f"kill {at}: the next writer failed"
+        assert path.read_bytes() == new
+        assert [file.name for file in path.parent.iterdir()] == [path.name], f"kill {at}"
+        if not killed:
+            print(at - 1)
+            return
+
+
+def test_a_writer_killed_anywhere_leaves_the_old_file_or_the_new_one(tmp_path):
+    (tmp_path / "out").mkdir()
+    campaign = subprocess.run(
+        [sys.executable, __file__, tmp_path / "out" / "metrics.json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert campaign.returncode == 0, campaign.stderr
+    assert int(campaign.stdout) >= 5
+
+
+def test_an_output_is_claimed_once_and_a_killed_holder_leaves_no_lock(tmp_path):
+    path = tmp_path / "x.tsv"
+    with claim(path):
+        other = "import sys; from pathlib import Path; from sedtool.atomic import claim\n"
+        other += "with claim(Path(sys.argv[1])): pass"
+        refused = subprocess.run(
+            [sys.executable, "-c", other, path], capture_output=True, text=True, check=False
+        )
+        assert "ResourceError: another sedtool is making" in refused.stderr
+    holder = subprocess.Popen(
+        [sys.executable, "-c", other.replace("pass", "print(flush=True); input()"), path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    holder.stdout.readline()
+    with pytest.raises(ResourceError, match="another sedtool is making"), claim(path):
+        pass
+    holder.kill()
+    holder.communicate()
+    assert [file.name for file in tmp_path.iterdir()] == [".x.tsv.lock"]
+    with claim(path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+if __name__ == "__main__":
+    kill_campaign(Path(sys.argv[1]))
