@@ -9,7 +9,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from sedtool.errors import ArtifactError, ConfigError
 
@@ -33,6 +33,8 @@ __all__ = [
 Seconds = float
 T = TypeVar("T")
 
+_MOST = 1_000_000  # epochs, steps, clips in a batch, seconds: more is a slip of the hand
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -44,6 +46,14 @@ def _require_finite(config: Any) -> None:
         value = getattr(config, entry.name)
         if isinstance(value, float):
             _require(math.isfinite(value), f"{entry.name} must be a finite number, not {value}")
+
+
+def _require_within(low: int, high: int, config: Any, *names: str) -> None:
+    least = f"be at least {low}" if low else "not be negative"
+    for name in names:
+        value = getattr(config, name)
+        _require(value >= low, f"{name} must {least}, but is {value}")
+        _require(value <= high, f"{name} must be at most {high}, not {value}")
 
 
 def lookup(table: dict[str, T], name: str, what: str) -> T:
@@ -61,17 +71,37 @@ def to_json(config: Any) -> str:
 
 
 def from_json(cls: type[T], text: str, where: str) -> T:
-    """Rebuild a flat dataclass that `to_json` wrote; `where` names the artifact in errors."""
+    """Rebuild a flat dataclass that `to_json` wrote; `where` names the artifact in errors.
+
+    The text may be a stranger's, so every field must be there, and of its declared type.
+    """
     try:
-        values = json.loads(text)
-        lists = {k: tuple(_tuples(v)) for k, v in values.items() if isinstance(v, list)}
-        return cls(**(values | lists))
+        values = {name: _tuples(value) for name, value in json.loads(text).items()}
+        types = get_type_hints(cls)
+        for name in values.keys() ^ types.keys():
+            raise ValueError(f"{name} is {'foreign' if name in values else 'missing'}")
+        for name, value in values.items():
+            if not _fits(value, types[name]):
+                raise TypeError(f"{name} is {str(value)[:80]!r}, and so of a wrong type")
+        return cls(**values)
     except (ValueError, TypeError, AttributeError, RecursionError, ConfigError) as error:
-        raise ArtifactError(f"{where}: settings cannot be read ({error})") from error
+        raise ArtifactError(f"{where}: settings cannot be read ({str(error)[:200]})") from error
 
 
-def _tuples(values: list[Any]) -> list[Any]:
-    return [tuple(v) if isinstance(v, list) else v for v in values]
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Return whether a value is of an annotated type; JSON may drop the fraction of a float."""
+    if get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        if kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(value) if isinstance(value, tuple) else ()
+        return (
+            isinstance(value, tuple) and len(value) == len(kinds) and all(map(_fits, value, kinds))
+        )
+    return type(value) in (int, float) if kind is float else type(value) is kind
 
 
 @dataclass(frozen=True)
@@ -191,11 +221,28 @@ class ArchitectureConfig:
 
     def __post_init__(self) -> None:
         _require(
-            0 < len(self.channels) == len(self.kernels) == len(self.pools),
-            "channels, kernels and pools must name the same number of blocks",
+            0 < len(self.channels) == len(self.kernels) == len(self.pools) <= 16,
+            "channels, kernels and pools must name the same number of blocks, of 16 at most",
         )
-        _require(all(k % 2 == 1 for k in self.kernels), f"kernels must be odd, not {self.kernels}")
-        _require(min(self.gru_units, self.gru_layers) > 0, "the GRU needs units and layers")
+        # A stranger's model is built from these before anything else of it is looked at.
+        _require(
+            all(1 <= c <= 4096 for c in self.channels),
+            f"channels must be 1 to 4096, not {self.channels}",
+        )
+        _require(
+            all(k % 2 == 1 and 1 <= k <= 31 for k in self.kernels),
+            f"kernels must be odd and 1 to 31, not {self.kernels}",
+        )
+        _require(
+            all(1 <= size <= 64 for pool in self.pools for size in pool),
+            f"pools must be 1 to 64, not {self.pools}",
+        )
+        _require(
+            self.time_pooling <= 1024,
+            f"pools must not join more than 1024 frames, but join {self.time_pooling}",
+        )
+        _require(1 <= self.gru_units <= 4096, f"gru_units must be 1 to 4096, not {self.gru_units}")
+        _require(1 <= self.gru_layers <= 16, f"gru_layers must be 1 to 16, not {self.gru_layers}")
         _require(0 <= self.dropout < 1, f"dropout must be in [0, 1), not {self.dropout}")
 
     @property
@@ -267,15 +314,14 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require_finite(self)
-        for name in ("epochs", "batch_size", "plateau_patience"):
-            value = getattr(self, name)
-            _require(value >= 1, f"{name} must be at least 1, not {value}")
-        for name in ("steps_per_epoch", "patience", "time_shift", "pooling_lr", "seed"):
-            value = getattr(self, name)
-            _require(value >= 0, f"{name} must not be negative, but is {value}")
+        _require_within(1, _MOST, self, "epochs", "batch_size", "plateau_patience")
+        _require_within(0, _MOST, self, "steps_per_epoch", "patience", "time_shift", "pooling_lr")
+        _require_within(0, 2**63 - 1, self, "seed")
         _require(0 < self.lr < 1e30, f"lr must be positive and under 1e30, not {self.lr}")
-        _require(self.save_every > 0, f"save_every must be positive, not {self.save_every}")
-        _require(self.seed < 2**63, f"seed must be under 2**63, not {self.seed}")
+        _require(
+            0 < self.save_every <= _MOST,
+            f"save_every must be positive, and at most {_MOST}, not {self.save_every}",
+        )
         _require(
             0 < self.validation_fraction < 1,
             f"validation_fraction must be in (0, 1), not {self.validation_fraction}",
@@ -318,6 +364,9 @@ class DecodingConfig:
                 0 <= value < math.inf,
                 f"windows, min_duration and merge_gap must be seconds from 0 up, not {value}",
             )
+        _require_within(0, _MOST, self, "min_duration", "merge_gap")
+        longest = max(self.windows, default=0.0)  # memory grows with it, whatever the recording
+        _require(longest <= 3_600, f"windows must be at most 3600 s, not {longest:g}")
 
     @classmethod
     def default(cls, n_classes: int) -> Self:
@@ -335,9 +384,12 @@ class WindowConfig:
     batch_size: int = 8  # windows at a time
 
     def __post_init__(self) -> None:
-        _require(0 < self.window < math.inf, f"window must be positive, not {self.window}")
+        _require(
+            0 < self.window <= _MOST,
+            f"window must be positive, and {_MOST} s at most, not {self.window}",
+        )
         _require(0 <= self.overlap < 1, f"overlap must be in [0, 1), not {self.overlap}")
-        _require(self.batch_size >= 1, f"batch_size must be at least 1, not {self.batch_size}")
+        _require_within(1, _MOST, self, "batch_size")
 
 
 @dataclass(frozen=True)
@@ -391,8 +443,11 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         _require_finite(self)
-        _require(self.collar >= 0, f"collar must not be negative, but is {self.collar}")
-        _require(self.offset_ratio >= 0, f"offset_ratio is negative: {self.offset_ratio}")
-        _require(self.segment > 0, f"segment must be positive, not {self.segment}")
-        _require(self.engine in ("native", "sed_eval"), f"unknown engine {self.engine!r}")
+        _require_within(0, _MOST, self, "collar", "offset_ratio")
+        _require(
+            0 < self.segment <= _MOST,
+            f"segment must be positive, and at most {_MOST}, not {self.segment}",
+        )
+        engines = ("native", "sed_eval")
+        _require(self.engine in engines, f"unknown engine {self.engine!r}; {' or '.join(engines)}")
         _require(self.compat in ("", "dcase"), f"unknown compat {self.compat!r}; only 'dcase'")

@@ -44,15 +44,19 @@ class FeatureSet:
     ----------
     paths
         Feature files made with the same settings; together they may not name a clip twice.
+    partial
+        Whether some parts of features that were made in parts do, in place of all.
 
     Raises
     ------
     ArtifactError
-        If a file is damaged, the settings differ, or a clip is in two files.
+        If a file is damaged, the settings differ, a clip is in two files, or parts are lacking.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], partial: bool = False) -> None:
         self.files: list[Features] = [open_features(path) for path in paths]
+        if not partial:
+            _require_all_parts(self.files)
         self.place: dict[str, tuple[int, int]] = {}  # name -> (file, clip in it)
         first = self.files[0]
         for number, file in enumerate(self.files):
@@ -152,11 +156,29 @@ class FeatureSet:
             count += len(frames)
             total += frames.sum(axis=0)
             square += np.square(frames).sum(axis=0)
+            if not np.isfinite(square).all():
+                raise ArtifactError(f"the features of {name!r} are not all finite numbers")
         mean = total / count
         variance = np.maximum(square / count - mean**2, 0.0)
         # A band that never changes carries nothing; one unit keeps it from being blown up.
         std = np.where(variance > 1e-8, np.sqrt(variance), 1.0)
         return mean.astype(np.float32), std.astype(np.float32)
+
+
+def _require_all_parts(files: Sequence[Features]) -> None:
+    """Refuse features of which other parts were made too, and are not given."""
+    given: dict[tuple[str, int], list[Features]] = {}
+    for file in files:
+        given.setdefault((file.manifest_sha256, file.shard.count), []).append(file)
+    for (_, count), parts in given.items():
+        numbers = sorted({part.shard.number for part in parts} - {0})
+        if count > 1 and len(numbers) < count:
+            listed = ", ".join(map(str, numbers[:10])) + ", …" * (len(numbers) > 10)
+            what = f"parts {listed}" if numbers else "only some parts"
+            raise ArtifactError(
+                f"{what} of {count} are given ({parts[0].path}{', …' * (len(parts) > 1)}); "
+                "merge them, give all, or --partial"
+            )
 
 
 def _difference(one: FeatureConfig, other: FeatureConfig) -> str:

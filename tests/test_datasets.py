@@ -1,13 +1,20 @@
 """Draws are pure functions of their place in the run; shifts roll what is valid."""
 
+import re
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sedtool.augment import draw_time_shift, time_shift
-from sedtool.datasets import Sampler
+from sedtool.config import FEATURE_PRESETS
+from sedtool.datasets import FeatureSet, Sampler
 from sedtool.draws import generator, torch_draws
+from sedtool.errors import ArtifactError
+from sedtool.extraction import ExtractSettings, extract
+from sedtool.shards import Shard
 
 
 def targets(*rows):
@@ -75,3 +82,38 @@ def test_global_generators_are_left_as_found():
     with torch_draws(torch.device("cpu"), "dropout", 0, 1):
         assert torch.equal(torch.rand(3), one)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.fixture(scope="module")
+def parts(tiny, tmp_path_factory):
+    """Return the features of the tiny data set in three parts."""
+    folder = tmp_path_factory.mktemp("parts")
+    paths = [folder / f"part-{number}.h5" for number in (1, 2, 3)]
+    for number, path in enumerate(paths, 1):
+        settings = ExtractSettings(shard=Shard(number, 3))
+        extract([tiny.audio], path, FEATURE_PRESETS["dcase2017"], settings, root=tiny.audio)
+    return paths
+
+
+def test_all_parts_are_as_good_as_the_whole(tiny, parts):
+    whole, joined = FeatureSet([tiny.features]), FeatureSet(parts)
+    assert set(joined.place) == set(whole.place)
+    assert all(np.array_equal(joined.clip(name), whole.clip(name)) for name in whole.place)
+
+
+@pytest.mark.parametrize(("given", "said"), [((0, 2), "1, 3"), ((1,), "2")])
+def test_parts_of_which_others_lack_are_refused_unless_asked_for(parts, given, said):
+    some = [parts[i] for i in given]
+    message = f"parts {said} of 3 are given ({some[0]}"
+    with pytest.raises(ArtifactError, match=f"{re.escape(message)}.*give all, or --partial"):
+        FeatureSet(some)
+    assert len(FeatureSet(some, partial=True).place) == 8 * len(some)
+
+
+def test_parts_of_two_lists_do_not_complete_each_other(tiny, parts, tmp_path):
+    other = tmp_path / "other.h5"
+    settings = ExtractSettings(shard=Shard(1, 2))
+    audio = tiny.audio / "val"
+    extract([audio], other, FEATURE_PRESETS["dcase2017"], settings, root=audio)
+    with pytest.raises(ArtifactError, match="parts 1 of 2 are given"):
+        FeatureSet([*parts, other])

@@ -3,13 +3,16 @@
 import dataclasses
 import json
 import shutil
+from shlex import quote
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from sedtool.checkpoint import digest, load_model, load_state
-from sedtool.config import FEATURE_PRESETS, TrainConfig
+from sedtool.cli import cli
+from sedtool.config import FEATURE_PRESETS, TrainConfig, WindowConfig
 from sedtool.errors import (
     ArtifactError,
     ConfigError,
@@ -20,9 +23,10 @@ from sedtool.errors import (
     StoppedError,
 )
 from sedtool.extraction import extract
-from sedtool.inference import Prediction
+from sedtool.inference import Prediction, feature_recordings, score_recordings
 from sedtool.labels import read_events
-from sedtool.training import TrainInputs, load_inputs, train
+from sedtool.training import TrainInputs, learner, load_inputs, plan_training, train
+from sedtool.training.validation import _joined, _predict, _Window, validate
 
 CONFIG = TrainConfig(arch="small", epochs=2, batch_size=4, time_shift=2.0, seed=1, lr=3e-3)
 
@@ -33,8 +37,11 @@ def inputs(tiny):
 
 
 def stop_after(steps):
-    """Return a `stop` callback that says 75 after so many steps."""
-    left = iter(range(steps - 1, -1, -1))
+    """Return a `stop` callback that says 75 when it is asked after so many steps.
+
+    It is asked once before the run begins, then before each step and each batch of validation.
+    """
+    left = iter(range(steps + 1, -1, -1))
     return lambda: 75 if next(left) == 0 else 0
 
 
@@ -272,20 +279,19 @@ def test_only_clips_with_strong_labels_count_in_event_f1(inputs, finished, tiny,
     some = dataclasses.replace(inputs, val_weak=tiny.weak_validation, val_strong=strong)
     config = dataclasses.replace(CONFIG, epochs=1)
 
-    def predictions(detector, validation, device, config):
-        assert len(validation.clips) == 8
-        heard = {event.name: event for event in read_events(tiny.strong).events}
-        perfect = []
-        for name, target in zip(validation.clips.names, validation.clips.targets, strict=True):
+    heard = {event.name: event for event in read_events(tiny.strong).events}
+
+    def perfect(model, clips, config, device, pause):
+        assert len(clips) == 8
+        for number, (name, target) in enumerate(zip(clips.names, clips.targets, strict=True)):
             frame = np.zeros((10, 2), np.float32)
             event = heard[name]
             frame[round(event.onset * 10) : round(event.offset * 10)] = target
             log_y = np.log(np.where(target > 0, 0.99, 0.01)).astype(np.float32)
-            perfect.append(Prediction(frame, log_y, np.log1p(-np.exp(log_y))))
-        return perfect
+            yield _Window(number, 0, Prediction(frame, log_y, np.log1p(-np.exp(log_y))))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sedtool.training.loop._predict_all", predictions)
+        patch.setattr("sedtool.training.validation._predict", perfect)
         train(tmp_path / "perfect", some, config, device="cpu")
     row = (tmp_path / "perfect" / "metrics.tsv").read_text().splitlines()[1].split("\t")
     assert float(row[6]) == 1.0
@@ -310,3 +316,81 @@ def test_scores_that_are_not_finite_at_validation_end_with_8(inputs, tmp_path):
     with pytest.raises(DivergedError, match="no epoch was finished, so there is no model"):
         train(tmp_path / "run", inputs, config, device="cpu")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "diverged"
+
+
+def test_clips_longer_than_the_window_are_validated_as_they_are_inferred(
+    inputs, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(learner, "_LONGEST_WINDOW", 0.4)
+    train(tmp_path / "run", inputs, CONFIG, device="cpu")
+    model, device = load_model(tmp_path / "run" / "model.safetensors"), torch.device("cpu")
+    assert model.window == 0.4
+    _, validation, _ = load_inputs(inputs, CONFIG)
+    clips, windows = validation.clips, [[] for _ in validation.clips.names]
+    for window in _predict(model, clips, CONFIG, device, lambda: None):
+        windows[window.clip].append(window)
+    recordings = feature_recordings(clips.features, clips.names)
+    inferred = score_recordings(model, recordings, WindowConfig(model.window), device)
+    for name, parts, expected in zip(clips.names, windows, inferred, strict=True):
+        scores = _joined(name, clips.features.duration(name), parts)
+        assert len(scores.window) == len(expected.window) == 4
+        assert scores.window_start.tolist() == expected.window_start.tolist()
+        np.testing.assert_allclose(scores.frame, expected.frame, atol=1e-6)
+        np.testing.assert_allclose(scores.clip, expected.clip, atol=1e-6)
+    # The clip loss is that of the most probable window.
+    probability = np.array([np.max([np.exp(w.prediction.log_y) for w in p], 0) for p in windows])
+    cross_entropy = np.where(clips.targets > 0, probability, 1 - probability)
+    found = validate(model, validation, CONFIG, device, lambda: None)
+    assert found["loss"] == pytest.approx(-np.log(cross_entropy).mean(), abs=1e-5)
+
+
+def test_a_plan_says_what_a_run_takes_and_writes_nothing(inputs, finished, tmp_path):
+    plan = plan_training(tmp_path / "run", inputs, CONFIG, device="cpu")
+    assert not (tmp_path / "run").exists()
+    assert (plan.n_clips, plan.n_validation_clips, plan.n_classes) == (16, 8, 2)
+    assert (plan.epochs, plan.steps, plan.steps_done) == (2, 4, 0)
+    assert 0 < plan.seconds < 60
+    taken = sum(path.stat().st_size for path in finished.iterdir())
+    state = (finished / "last.pt").stat().st_size
+    assert taken < plan.disk_needed < 1.1 * (taken + state)
+    assert "16 clips to train and 8 to validate on, 2 classes" in plan.lines()[0]
+
+
+def test_a_plan_for_a_run_that_is_there_is_one_for_what_is_left(inputs, finished):
+    before = {path.name: path.stat().st_mtime_ns for path in finished.iterdir()}
+    with pytest.raises(OutputExistsError):
+        plan_training(finished, inputs, CONFIG, device="cpu")
+    longer = dataclasses.replace(CONFIG, epochs=10)
+    plan = plan_training(finished, inputs, longer, device="cpu", resume=True)
+    assert plan.steps_done == 8
+    with pytest.raises(ArtifactError, match="lr differ"):
+        other = dataclasses.replace(CONFIG, lr=1.0)
+        plan_training(finished, inputs, other, device="cpu", resume=True)
+    assert {path.name: path.stat().st_mtime_ns for path in finished.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("labels", "following"),
+    [
+        ("val_strong", "sedtool tune {model} --features {features} --reference {labels}"),
+        ("val_weak", "sedtool tune {model} --features {features} --weak {labels}"),
+        (None, "sedtool infer {model} INPUT -o events.tsv"),
+    ],
+)
+def test_the_summary_names_the_next_command(tiny, tmp_path, labels, following):
+    given = {"val_strong": tiny.strong, "val_weak": tiny.weak_validation, None: None}[labels]
+    option = [f"--{labels.replace('_', '-')}", str(given)] if labels else []
+    command = [
+        *("train", "-o", str(tmp_path / "a run"), "--features", str(tiny.features)),
+        *("--weak", str(tiny.weak), "--arch", "small", "--epochs", "1", "--steps-per-epoch", "1"),
+        *("--device", "cpu", "--batch-size", "2", *option),
+    ]
+    dry = CliRunner().invoke(cli, [*command, "--dry-run"])
+    assert dry.exit_code == 0, dry.stderr
+    assert "1 epochs of 1 steps" in dry.stderr
+    assert not (tmp_path / "a run").exists()
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 0, done.stderr
+    model = quote(str(tmp_path / "a run" / "model.safetensors"))
+    expected = following.format(model=model, features=tiny.features, labels=given)
+    assert done.stderr.endswith(f"; next: {expected}\n")

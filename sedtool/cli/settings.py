@@ -65,7 +65,16 @@ class SedtoolCommand(click.Command):
         if ctx.meta.get("sedtool.print_config"):
             click.echo(_resolved(self, ctx), nl=False)
             return None
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            raise ConfigError(self._in_terms_of_options(str(error))) from error
+
+    def _in_terms_of_options(self, message: str) -> str:
+        """Return a message that begins with a setting's name with that of its option."""
+        name, _, rest = message.partition(" ")
+        options = {p.name: option_key(p) for p in self.params if isinstance(p, click.Option)}
+        return f"--{options[name]} {rest}" if name in options else message
 
 
 def section_name(ctx: click.Context) -> str:

@@ -1,7 +1,8 @@
 """`sedtool train`: features.h5 + labels -> run/model.safetensors."""
 
 from pathlib import Path
-from typing import Any
+from shlex import join, quote
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,15 +11,22 @@ from sedtool.cli.options import (
     EXISTING_FILE,
     OUTPUT,
     common_options,
+    dry_run_option,
+    max_time_option,
+    missing_option,
     overwrite_option,
-    stop_signals,
 )
+from sedtool.cli.settings import SedtoolCommand
+from sedtool.cli.signals import stop_signals
 from sedtool.config import ARCHITECTURES, TrainConfig
+
+if TYPE_CHECKING:
+    from sedtool.training import TrainInputs
 
 _D = TrainConfig  # its fields are the defaults
 
 
-@click.command()
+@click.command(cls=SedtoolCommand)
 @click.option("-o", "--output", type=OUTPUT, required=True, help="The run folder.")
 @click.option("--features", type=EXISTING_FILE, multiple=True, required=True, help="Repeatable.")
 @click.option("--weak", type=EXISTING_FILE, required=True, help="Weak labels to train from.")
@@ -27,7 +35,8 @@ _D = TrainConfig  # its fields are the defaults
 @click.option(
     "--classes", type=EXISTING_FILE, help="Class list, one a line; needed if names have commas."
 )
-@click.option("--missing", default="error", help="Labelled clips without features: error or skip.")
+@missing_option
+@click.option("--partial", is_flag=True, help="Take parts of features of which others lack.")
 @click.option("--method", default=_D.method, help="weak.")
 @click.option(
     "--pooling",
@@ -68,6 +77,8 @@ _D = TrainConfig  # its fields are the defaults
 )
 @click.option("--save-every", type=float, default=_D.save_every, help="Minutes, inside an epoch.")
 @click.option("--resume", is_flag=True, help="Go on from the run folder's last.pt, if any.")
+@dry_run_option
+@max_time_option
 @overwrite_option
 @common_options
 def train(
@@ -78,39 +89,53 @@ def train(
     val_strong: Path | None,
     classes: Path | None,
     missing: str,
+    partial: bool,
     device: str,
     resume: bool,
     overwrite: bool,
+    dry_run: bool,
     quiet: bool,
     **settings: Any,
 ) -> None:
     """Train a network from weak labels.
 
-    Ctrl-C, SIGTERM and SIGUSR1 save and stop; --resume goes on, bit for bit.
+    Ctrl-C, SIGTERM, SIGUSR1 and --max-time save and stop; --resume goes on, bit for bit.
 
     \b
     Example: sedtool train -o run --features features.h5 --weak train.tsv \\
                  --val-strong validation.tsv --arch small --pooling power
     """
     config = TrainConfig(**settings)
-    from sedtool.training import TrainInputs
-    from sedtool.training import train as train_model
+    files = (features, weak, val_weak, val_strong, classes, missing, partial)
+    how: dict[str, Any] = {"device": device, "resume": resume, "overwrite": overwrite}
+    if dry_run:
+        from sedtool.training import TrainInputs, plan_training
 
-    inputs = TrainInputs(features, weak, val_weak, val_strong, classes, missing)
-    with progress("train", quiet) as report, stop_signals() as stop:
-        result = train_model(
-            output,
-            inputs,
-            config,
-            device=device,
-            resume=resume,
-            overwrite=overwrite,
-            progress=lambda at: report(at.done, at.total, str(at)),
-            stop=stop,
-        )
-    early = ", stopped early" if result.stopped_early else ""
-    summary(
-        f"{result.epochs} epochs{early}; best {config.select_by} {result.best_score:.3f} in epoch "
-        f"{result.best_epoch} -> {result.model}",
-        quiet,
-    )
+        for line in plan_training(output, TrainInputs(*files), config, **how).lines():
+            summary(line, quiet=False)
+        return
+    with stop_signals() as stop:  # also while torch is loaded
+        from sedtool.training import TrainInputs
+        from sedtool.training import train as train_model
+
+        inputs = TrainInputs(*files)
+        with progress("train", quiet) as report:
+            result = train_model(
+                output,
+                inputs,
+                config,
+                **how,
+                progress=lambda at: report(at.done, at.total, str(at)),
+                stop=stop,
+            )
+        summary(f"{result}; next: {_next(result.model, inputs)}", quiet)
+
+
+def _next(model: Path, inputs: "TrainInputs") -> str:
+    """Return the command that follows: fit thresholds where there are labels to fit them to."""
+    labels = inputs.val_strong or inputs.val_weak
+    if labels is None:
+        return f"sedtool infer {quote(str(model))} INPUT -o events.tsv"
+    features = [word for path in inputs.features for word in ("--features", path)]
+    option = "--reference" if inputs.val_strong else "--weak"
+    return join(map(str, ["sedtool", "tune", model, *features, option, labels]))

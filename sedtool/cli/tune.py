@@ -1,15 +1,17 @@
 """`sedtool tune`: validation labels -> thresholds and windows, written into the model."""
 
 from pathlib import Path
+from shlex import quote
 
 import click
 
 from sedtool.cli.console import progress, summary
-from sedtool.cli.options import EXISTING_FILE, common_options
+from sedtool.cli.options import EXISTING_FILE, common_options, missing_option
+from sedtool.cli.settings import SedtoolCommand
 from sedtool.config import TuneConfig
 
 
-@click.command()
+@click.command(cls=SedtoolCommand)
 @click.argument("model", type=EXISTING_FILE)
 @click.option("--features", type=EXISTING_FILE, multiple=True, required=True, help="Repeatable.")
 @click.option("--reference", type=EXISTING_FILE, help="Strong labels of validation clips.")
@@ -20,7 +22,8 @@ from sedtool.config import TuneConfig
     help="Strong labels whose mean event durations set the windows: a third of each.",
 )
 @click.option("--window", type=float, help="Median window of every class, seconds.")
-@click.option("--missing", default="error", help="Labelled clips without features: error or skip.")
+@missing_option
+@click.option("--partial", is_flag=True, help="Take parts of features of which others lack.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
 @common_options
 def tune(
@@ -31,6 +34,7 @@ def tune(
     durations_from: Path | None,
     window: float | None,
     missing: str,
+    partial: bool,
     device: str,
     quiet: bool,
 ) -> None:
@@ -47,7 +51,8 @@ def tune(
     from sedtool.tuning import TuneInputs
     from sedtool.tuning import tune as tune_model
 
-    inputs = TuneInputs(features, reference, weak, durations_from, window, missing)
+    inputs = TuneInputs(features, reference, weak, durations_from, window, missing, partial)
     with progress("tune", quiet) as report:
         result = tune_model(model, inputs, TuneConfig(), device=device, progress=report)
-    summary(f"{result} -> {model}", quiet)
+    following = f"sedtool infer {quote(str(model))} INPUT -o events.tsv"
+    summary(f"{result} -> {model}; next: {following}", quiet)

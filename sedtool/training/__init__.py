@@ -6,7 +6,7 @@ A run folder holds::
     run.json            command, versions, digests of inputs; written first, closed at the end
     metrics.tsv         a row an epoch, without a clock: equal runs are equal files
     model.safetensors   the best model so far, by the stated validation score
-    last.pt             what resuming needs
+    last.pt             what resuming needs; previous.pt is the one before it
 
 Every random draw is a function of (seed, epoch, step, index), so a resumed run repeats those of
 one that was never interrupted, bit for bit on a CPU with the same number of threads.
@@ -14,6 +14,16 @@ one that was never interrupted, bit for bit on a CPU with the same number of thr
 
 from sedtool.training.inputs import TrainInputs, Validation, load_inputs
 from sedtool.training.loop import train
+from sedtool.training.planning import TrainingPlan, plan_training
 from sedtool.training.progress import Progress, TrainResult
 
-__all__ = ["Progress", "TrainInputs", "TrainResult", "Validation", "load_inputs", "train"]
+__all__ = [
+    "Progress",
+    "TrainInputs",
+    "TrainResult",
+    "TrainingPlan",
+    "Validation",
+    "load_inputs",
+    "plan_training",
+    "train",
+]

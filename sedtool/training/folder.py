@@ -1,25 +1,32 @@
-"""The run folder: config.yaml, run.json, metrics.tsv."""
+"""The run folder: who may write there, and what resuming, repeating and judging a run need."""
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
 import json
+import logging
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from sedtool import __version__
-from sedtool.atomic import resource_errors, write_text
-from sedtool.checkpoint import file_sha256
+from sedtool.atomic import claim, lock, remove_leftovers, resource_errors, write_text
+from sedtool.checkpoint import file_sha256, load_state, save_state
 from sedtool.config import TrainConfig
-from sedtool.errors import OutputExistsError
+from sedtool.errors import ArtifactError, OutputExistsError, ResourceError
 from sedtool.training.inputs import TrainInputs
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "new_record"]
+
+_PACKAGES = ("torch", "numpy", "scipy", "h5py", "safetensors")
+
+log = logging.getLogger(__name__)
 
 
 class RunFolder:
@@ -31,35 +38,99 @@ class RunFolder:
         The folder.
     resume, overwrite
         What may be done with a run that is there already: go on with it, or start anew over it.
-
-    Raises
-    ------
-    OutputExistsError
-        If a run is there and neither was asked for.
     """
 
-    def __init__(self, path: Path, resume: bool, overwrite: bool) -> None:
-        self.path = path
+    def __init__(self, path: Path, resume: bool = False, overwrite: bool = False) -> None:
+        self.path, self._resume, self._overwrite = path, resume, overwrite
         self.config, self.record = path / "config.yaml", path / "run.json"
         self.metrics, self.model = path / "metrics.tsv", path / "model.safetensors"
-        self.last = path / "last.pt"
-        there = [file for file in (self.model, self.last) if file.exists()]
-        can_resume = resume and self.last.exists()
-        if there and not (can_resume or overwrite):
+        self.last, self.previous = path / "last.pt", path / "previous.pt"
+        self._resumed_from = self.last
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other runs, and `tune`, off the folder while the block lasts.
+
+        The folder is made if need be, and goes again if nothing was written to it.
+
+        Raises
+        ------
+        OutputExistsError
+            If a run is there and neither resuming nor overwriting was asked for.
+        ResourceError
+            If another process holds the folder, or it cannot be written.
+        """
+        is_new = not self.path.exists()
+        with resource_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as leaving:
+            if is_new:
+                leaving.callback(_remove_if_empty, self.path)
+            leaving.enter_context(lock(self.path / ".lock", self.path))
+            leaving.callback(_remove_if_there, self.path / ".lock")
+            leaving.enter_context(claim(self.model, overwrite=True))
+            self.refuse_existing()
+            with resource_errors(self.path):
+                for file in (self.last, self.metrics, self.record, self.config):
+                    remove_leftovers(file)
+            yield
+
+    def refuse_existing(self) -> None:
+        """Raise OutputExistsError if a run is there that may be neither resumed nor replaced."""
+        has_state = self.last.exists() or self.previous.exists()
+        there = has_state or self.model.exists()
+        if there and not (self._resume and has_state) and not self._overwrite:
             raise OutputExistsError(
-                f"{path} holds a run already; --resume goes on with it, --overwrite starts anew"
+                f"{self.path} holds a run already; --resume goes on with it, "
+                "--overwrite starts anew"
             )
 
-    def prepare(self, anew: bool) -> None:
-        """Make the folder; `anew` removes the files of the run that is there.
+    def begin(self, record: dict[str, Any], anew: bool) -> None:
+        """Write run.json; `anew` removes the files of the run that is there.
 
         Called when everything a run needs has been read, so that a mistake costs no model.
         """
+        earlier = [] if anew else _sessions(self.record)
         with resource_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
             if anew:
-                for file in (self.last, self.model, self.metrics, self.record):
+                # The latest state goes last: until then the old run can be resumed.
+                for file in (self.record, self.metrics, self.previous, self.last, self.model):
                     file.unlink(missing_ok=True)
+            elif self._resumed_from == self.previous:
+                self.previous.replace(self.last)  # so that the next save keeps what is whole
+        self._record = record | {"resumed": earlier or None}
+        self._write_record()
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Write last.pt; the one that was there becomes previous.pt."""
+        save_state(self.last, state, self.previous)
+
+    def load_state(self) -> dict[str, Any] | None:
+        """Return the latest state that is whole; None if none was saved.
+
+        Raises
+        ------
+        ArtifactError
+            If all that was saved is damaged.
+        """
+        problems: list[str] = []
+        if self.previous.exists() and not self.last.exists():
+            problems.append(f"{self.last} is missing")
+        for path in (self.last, self.previous):
+            if not path.exists():
+                continue
+            try:
+                state = load_state(path)
+            except ArtifactError as error:
+                problems.append(str(error))
+                continue
+            if problems:
+                log.warning("%s; going on from %s", problems[0], path)
+            self._resumed_from = path
+            return state
+        if problems:
+            raise ArtifactError(f"{'; '.join(problems)}; --overwrite starts anew")
+        return None
 
     def write_config(self, inputs: TrainInputs, config: TrainConfig, device: str) -> None:
         """Write the settings so that ``sedtool train -c config.yaml -o OTHER`` runs them again."""
@@ -75,26 +146,12 @@ class RunFolder:
         options = {name.replace("_", "-"): value for name, value in values.items()}
         write_text(self.config, yaml.safe_dump({"train": options}, sort_keys=False))
 
-    def open_record(self, inputs: TrainInputs, config: TrainConfig, device: str) -> None:
-        """Write run.json: what runs, where, on which inputs; `close_record` says how it ended."""
-        before = json.loads(self.record.read_text()) if self.record.is_file() else None
-        packages = ("torch", "numpy", "scipy", "h5py", "safetensors")
-        self._record = {
-            "command": sys.argv,
-            "sedtool_version": __version__,
-            "python": platform.python_version(),
-            "versions": {name: importlib.metadata.version(name) for name in packages},
-            "git_revision": _git_revision(),
-            "host": platform.node(),
-            "device": device,
-            "seed": config.seed,
-            "inputs": {str(path): file_sha256(path) for path in inputs.paths()},
-            "started": _now(),
-            "finished": None,
-            "status": "running",
-            "resumed": before,  # the record of the session that this one goes on from
-        }
-        self._write_record()
+    def abandon(self, status: str, error: BaseException) -> None:
+        """Close run.json after an error, if the disk still lets it."""
+        try:
+            self.close_record(status, error=str(error))
+        except ResourceError as problem:
+            log.warning("%s; it does not say that the run has %s", problem, status)
 
     def close_record(self, status: str, **results: Any) -> None:
         """Close run.json."""
@@ -111,6 +168,49 @@ class RunFolder:
             cells = (f"{v:.6g}" if isinstance(v, float) else str(v) for v in row.values())
             lines.append("\t".join(cells))
         write_text(self.metrics, "".join(line + "\n" for line in lines))
+
+
+def new_record(inputs: TrainInputs, config: TrainConfig, device: str) -> dict[str, Any]:
+    """Return what run.json says of a run: what runs, where, on which inputs."""
+    return {
+        "command": sys.argv,
+        "sedtool_version": __version__,
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "git_revision": _git_revision(),
+        "host": platform.node(),
+        "device": device,
+        "seed": config.seed,
+        "inputs": {str(path): file_sha256(path) for path in inputs.paths()},
+        "started": _now(),
+        "finished": None,
+        "status": "running",
+    }
+
+
+def _sessions(path: Path) -> list[dict[str, Any]]:
+    """Return the records of the sessions before this one, from their run.json, oldest first."""
+    try:
+        latest = dict(json.loads(path.read_text()))
+        earlier = list(latest.pop("resumed", None) or [])
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        log.warning("%s cannot be read (%s); what it said is lost", path, error)
+        return []
+    if latest.get("status") == "running":
+        latest["status"] = "killed"  # it could not say so itself
+    return [*earlier, latest]
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _remove_if_there(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _now() -> str:

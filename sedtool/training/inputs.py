@@ -28,6 +28,7 @@ class TrainInputs:
     val_strong: Path | None = None
     classes: Path | None = None
     missing: str = "error"  # or "skip": leave out labelled clips without features
+    partial: bool = False  # take some parts of features in place of all
 
     def __post_init__(self) -> None:
         if self.missing not in ("error", "skip"):
@@ -63,7 +64,7 @@ def load_inputs(
     ConfigError
         If the score to select by needs labels that are not given.
     """
-    features = FeatureSet(inputs.features)
+    features = FeatureSet(inputs.features, inputs.partial)
     given = read_vocabulary(inputs.classes) if inputs.classes else None
     weak = read_weak(inputs.weak, given)
     vocabulary = given or Vocabulary(sorted({label for found in weak.values() for label in found}))

@@ -40,5 +40,15 @@ class TrainResult:
     model: Path
     best_epoch: int
     best_score: float
+    selected_by: str  # what score that is
     epochs: int  # that were run
     stopped_early: bool
+    seconds: float  # that this session took
+
+    def __str__(self) -> str:
+        """Return one line for a summary."""
+        early = ", stopped early" if self.stopped_early else ""
+        return (
+            f"{self.epochs} epochs{early}, in {self.seconds:.1f} s; best {self.selected_by} "
+            f"{self.best_score:.3f} in epoch {self.best_epoch} -> {self.model}"
+        )

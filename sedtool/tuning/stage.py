@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sedtool.atomic import claim
 from sedtool.checkpoint import Model, file_sha256, load_model, save_model, source_tags
 from sedtool.config import DecodingConfig, EvaluationConfig, TuneConfig, WindowConfig
 from sedtool.datasets import FeatureSet, weak_targets
@@ -33,6 +35,7 @@ class TuneInputs:
     durations_from: Path | None = None  # strong labels, of any clips
     window: float | None = None  # seconds, for every class
     missing: str = "error"  # or "skip"
+    partial: bool = False  # take some parts of features in place of all
 
     def __post_init__(self) -> None:
         if self.reference is None and self.weak is None:
@@ -48,11 +51,15 @@ class TuneResult:
     n_clips: int
     clip_f1: float  # macro over the classes that have a positive clip
     event_f1: float | None  # macro over the classes that have an event; None without strong labels
+    seconds: float  # that it took
 
     def __str__(self) -> str:
         """Return one line for a summary."""
         event = "" if self.event_f1 is None else f", event F1 {self.event_f1:.3f}"
-        return f"fitted on {self.n_clips} clips: clip F1 {self.clip_f1:.3f}{event} (on these clips)"
+        return (
+            f"fitted on {self.n_clips} clips in {self.seconds:.1f} s: clip F1 {self.clip_f1:.3f}"
+            f"{event} (on these clips)"
+        )
 
 
 def tune(
@@ -74,9 +81,32 @@ def tune(
         If a clip was trained on, or labels and features do not belong together.
     ArtifactError
         If the features are not of the model's kind.
+    ResourceError
+        If the model is being trained or tuned by another process, or the disk is full; the model
+        is then as it was.
     """
-    model = load_model(model_path)
-    features = FeatureSet(inputs.features)
+    started = time.monotonic()
+    with claim(model_path, overwrite=True):
+        model = load_model(model_path)
+        n_clips, clip_f1, event_f1 = _fit(model, inputs, config, device, progress)
+        save_model(model_path, model)
+    return TuneResult(
+        n_clips,
+        _mean(clip_f1),
+        None if event_f1 is None else _mean(event_f1),
+        time.monotonic() - started,
+    )
+
+
+def _fit(
+    model: Model,
+    inputs: TuneInputs,
+    config: TuneConfig,
+    device: str,
+    progress: Callable[[int, int, str], None] | None,
+) -> tuple[int, np.ndarray, np.ndarray | None]:
+    """Fit the settings of `model`; return the number of clips, and clip and event F1 by class."""
+    features = FeatureSet(inputs.features, inputs.partial)
     features.require(model.features)
     weak, strong = features.match_labels(
         inputs.weak, inputs.reference, Vocabulary(model.classes), inputs.missing
@@ -85,15 +115,13 @@ def tune(
     scores = _score(model, features, list(weak), device, progress)
 
     targets = weak_targets(weak, list(weak), Vocabulary(model.classes))
-    clip_scores = np.stack([clip.clip for clip in scores])
-    decoding, clip_f1 = tune_clips(clip_scores, targets, model.decoding)
+    decoding, clip_f1 = tune_clips(np.stack([c.clip for c in scores]), targets, model.decoding)
     for label, f1 in zip(model.classes, clip_f1, strict=True):
         if np.isnan(f1):
             log.warning("no validation clip has %r; its threshold is 0.5", label)
     decoding = _windows(inputs, model.classes, decoding, config)
     event_f1 = None
     if strong is not None:
-        fixed = inputs.durations_from is not None or inputs.window is not None
         with_events = set(strong.names)
         decoding, event_f1 = tune_events(
             [clip for clip in scores if clip.name in with_events],
@@ -103,12 +131,11 @@ def tune(
             decoding,
             config,
             EvaluationConfig(),
-            fixed_windows=fixed,
+            fixed_windows=inputs.durations_from is not None or inputs.window is not None,
         )
     model.decoding = decoding
     model.tuned = _provenance(model, inputs, config, clip_f1, event_f1, len(scores))
-    save_model(model_path, model)
-    return TuneResult(len(scores), _mean(clip_f1), None if event_f1 is None else _mean(event_f1))
+    return len(scores), clip_f1, event_f1
 
 
 def _refuse_training_clips(model: Model, features: FeatureSet, names: list[str]) -> None:

@@ -1,21 +1,11 @@
-"""model.safetensors and last.pt, saved and loaded as one.
-
-``model.safetensors`` holds the weights and, as JSON in its header, everything `infer` needs. It is
-never a pickle, so a stranger's model is safe to open. Weights and decoding settings are hashed
-apart: tuning changes what a model decides, not what its weights are.
-
-``last.pt`` holds what resuming needs. It loads with ``weights_only=True`` and carries its own
-digest, because torch does not notice a changed byte.
-"""
+"""model.safetensors: weights, and in its header everything that using them needs."""
 
 import dataclasses
-import hashlib
-import io
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import numpy as np
 import torch
@@ -25,6 +15,7 @@ from torch import Tensor
 
 from sedtool import __version__
 from sedtool.atomic import write_bytes
+from sedtool.checkpoint.digests import digest, regular_size
 from sedtool.config import (
     ArchitectureConfig,
     DecodingConfig,
@@ -33,21 +24,22 @@ from sedtool.config import (
     from_json,
 )
 from sedtool.crnn import Detector
-from sedtool.errors import ArtifactError, ConfigError
+from sedtool.errors import ArtifactError, ConfigError, LabelError
+from sedtool.labels import Vocabulary
 from sedtool.store import is_hdf5
 
 __all__ = [
     "Model",
-    "digest",
-    "file_sha256",
     "load_model",
-    "load_state",
+    "require_finite",
     "save_model",
-    "save_state",
     "source_tags",
 ]
 
 FORMAT, FORMAT_VERSION = "sedtool-model", 1
+MOST_BYTES = 2**28
+MOST_HEADER_BYTES = 2**23
+MOST_WINDOW = 3600.0  # seconds
 
 
 @dataclass
@@ -93,7 +85,14 @@ def source_tags(digests: list[str]) -> np.ndarray:
 
 
 def save_model(path: Path, model: Model) -> None:
-    """Write a model file."""
+    """Write a model file.
+
+    Raises
+    ------
+    ArtifactError
+        If a weight is not finite; what stood at `path` is untouched.
+    """
+    require_finite(model.detector, str(path))
     header = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -115,8 +114,18 @@ def save_model(path: Path, model: Model) -> None:
     write_bytes(path, to_safetensors(tensors, metadata))
 
 
+def require_finite(detector: Detector, where: str) -> None:
+    """Raise an ArtifactError that names the first weight or buffer with a NaN or an infinity."""
+    for name, tensor in detector.state_dict().items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ArtifactError(f"{where}: weight {name} is not finite")
+
+
 def load_model(path: Path) -> Model:
     """Read and check a model file; the detector is in evaluation mode on the CPU.
+
+    The file may be a stranger's: nothing it declares is believed before it is checked, and what it
+    may take of memory is bounded.
 
     Raises
     ------
@@ -124,18 +133,26 @@ def load_model(path: Path) -> Model:
         If the file is no sedtool model, from a newer version, damaged, or its weights do not fit
         its own description.
     """
+    size = regular_size(path, MOST_BYTES)
     if is_hdf5(path):
         raise ArtifactError(
             f"{path} holds features or scores and is no model; the model comes first"
         )
     try:
+        with path.open("rb") as stream:
+            declared = int.from_bytes(stream.read(8), "little")
+        if declared > min(size, MOST_HEADER_BYTES):
+            raise ArtifactError(f"{path} is no model file (a header of {declared} bytes)")
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+            return _read_model(path, file)
+    except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{path} is no model file ({error})") from error
+
+
+def _read_model(path: Path, file: Any) -> Model:
+    """Read an open model file."""
     try:
-        header = json.loads(metadata.get("sedtool", ""))
+        header = json.loads((file.metadata() or {}).get("sedtool", ""))
         if header["format"] != FORMAT:
             raise ArtifactError(f"{path} is a {header['format']} file, not a model")
         if header["format_version"] != FORMAT_VERSION:
@@ -143,16 +160,24 @@ def load_model(path: Path) -> Model:
                 f"{path} has model format {header['format_version']}; this sedtool reads "
                 f"{FORMAT_VERSION}"
             )
-        model = _rebuild(path, header, tensors)
-    except (ValueError, KeyError, TypeError, ConfigError, RuntimeError, AttributeError) as error:
-        raise ArtifactError(f"{path}: the model's header cannot be used ({error})") from error
-    if model.weights_sha256 != header["weights_sha256"]:
+        model = _rebuild(path, header, file)
+        sha256 = header["weights_sha256"]
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise _unusable(path, error) from error
+    except (ConfigError, LabelError, RuntimeError) as error:  # RecursionError is one of the last
+        raise _unusable(path, error) from error
+    if model.weights_sha256 != sha256:
         raise ArtifactError(f"{path} is damaged: its weights are not those that were saved")
     return model
 
 
-def _rebuild(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
-    """Make the model that `header` describes and fill it with `tensors`."""
+def _unusable(path: Path, error: Exception) -> ArtifactError:
+    reason = " ".join(str(error).split())[:200]
+    return ArtifactError(f"{path}: the model's header cannot be used ({reason})")
+
+
+def _rebuild(path: Path, header: dict[str, Any], file: Any) -> Model:
+    """Make the model that `header` describes and fill it with the tensors of `file`."""
 
     def part(cls: Any, key: str) -> Any:
         return from_json(cls, json.dumps(header[key]), str(path))
@@ -162,18 +187,22 @@ def _rebuild(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> 
         part(ArchitectureConfig, "architecture"),
     )
     pooling = PoolingConfig(header["pooling"]["name"], header["pooling"]["options"])
-    classes = tuple(header["classes"])
+    classes = _checked_classes(header["classes"])
     decoding = part(DecodingConfig, "decoding")
     if len(decoding.thresholds) != len(classes):
         raise ArtifactError(f"{path}: thresholds are not one for each of {len(classes)} classes")
-    trained_on = tensors.pop("trained_on").numpy()
+    window, trained, tuned = float(header["window"]), header["trained"], header["tuned"]
+    if not 0 < window <= MOST_WINDOW:
+        raise ValueError(f"a window of {window} s")
+    if not (isinstance(trained, dict) and isinstance(tuned, dict)):
+        raise ValueError("'trained' and 'tuned' must be tables")
     with torch.device("meta"):  # draws no random numbers, and takes no memory on a header's word
         detector = Detector(architecture, pooling, features.n_mels, len(classes))
-    detector.load_state_dict(tensors, assign=True)  # strict: every name and shape must fit
+    tensors = _read_tensors(path, file, detector)
+    trained_on = tensors.pop("trained_on").numpy()
+    detector.load_state_dict(tensors, assign=True)
     detector.use_fast_layout()
-    for name, tensor in detector.state_dict().items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise ArtifactError(f"{path}: weight {name} is not finite")
+    require_finite(detector, str(path))
     detector.eval()
     return Model(
         detector,
@@ -181,69 +210,42 @@ def _rebuild(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> 
         features,
         architecture,
         pooling,
-        float(header["window"]),
+        window,
         decoding,
-        header["trained"],
-        header["tuned"],
+        trained,
+        tuned,
         trained_on,
     )
 
 
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a training state: nested dicts and lists of tensors, numbers and text."""
-    buffer = io.BytesIO()
-    torch.save({"state": state, "sha256": digest(state)}, buffer)
-    write_bytes(path, buffer.getvalue())
+def _checked_classes(names: Any) -> tuple[str, ...]:
+    """Return the class list of a header: what label files could name."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("the class list is no list of names")
+    for name in names:
+        if any(category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
+            raise ValueError(f"class name {name[:80]!a} has a control character")
+    return Vocabulary(names).classes
 
 
-def load_state(path: Path) -> dict[str, Any]:
-    """Read a training state.
-
-    Raises
-    ------
-    ArtifactError
-        If the file cannot be read, or is not what was saved.
-    """
-    try:
-        saved = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
-        state: dict[str, Any] = saved["state"]
-        intact = digest(state) == saved["sha256"]
-    except Exception as error:  # torch.load raises whatever the bytes provoke
-        raise ArtifactError(f"{path} cannot be read as a training state ({error})") from error
-    if not intact:
-        raise ArtifactError(f"{path} is damaged: it is not what was saved")
-    return state
-
-
-def digest(value: Any) -> str:
-    """Return the sha256 of nested dicts, lists, tensors, numbers and text, by content."""
-    sha256 = hashlib.sha256()
-    _feed(sha256, value)
-    return sha256.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _feed(sha256: Any, value: Any) -> None:
-    if isinstance(value, Tensor):
-        array = value.detach().cpu().contiguous()
-        sha256.update(f"{array.dtype}{tuple(array.shape)}".encode())
-        sha256.update(array.reshape(-1).view(torch.uint8).numpy().data)
-    elif isinstance(value, Mapping):
-        sha256.update(b"{")
-        for key in sorted(value, key=str):
-            sha256.update(f"{type(key).__name__} {key!r}:".encode())
-            _feed(sha256, value[key])
-        sha256.update(b"}")
-    elif isinstance(value, list | tuple):
-        sha256.update(b"[")
-        for item in value:
-            _feed(sha256, item)
-            sha256.update(b",")
-        sha256.update(b"]")
-    else:
-        sha256.update(f"{type(value).__name__} {value!r}".encode())
+def _read_tensors(path: Path, file: Any, detector: Detector) -> dict[str, Tensor]:
+    """Read the tensors of a file if they are those of `detector`, by name, shape and type."""
+    expected = detector.state_dict()
+    names = set(file.keys())
+    if wrong := names ^ {*expected, "trained_on"}:
+        name = min(wrong)
+        what = "is not one of the model's" if name in names else "is missing"
+        raise ArtifactError(f"{path}: weight {name[:80]!a} {what}")
+    shapes = {name: list(tensor.shape) for name, tensor in expected.items()}
+    shapes["trained_on"] = [*file.get_slice("trained_on").get_shape()[:1], 8]
+    tensors: dict[str, Tensor] = {}
+    for name, shape in shapes.items():
+        found = file.get_slice(name).get_shape()
+        tensors[name] = file.get_tensor(name) if found == shape else torch.empty(0)
+        dtype = expected[name].dtype if name in expected else torch.uint8
+        if found != shape or tensors[name].dtype != dtype:
+            raise ArtifactError(
+                f"{path}: weight {name} is {tensors[name].dtype} of shape {found}, and the model's "
+                f"is {dtype} of shape {shape}"
+            )
+    return tensors

@@ -1,0 +1,31 @@
+"""model.safetensors and last.pt, saved and loaded as one.
+
+``model.safetensors`` holds the weights and, as JSON in its header, everything `infer` needs. It is
+never a pickle, so a stranger's model is safe to open. Weights and decoding settings are hashed
+apart: tuning changes what a model decides, not what its weights are.
+
+``last.pt`` holds what resuming needs. It loads with ``weights_only=True`` and carries its own
+digest, because torch does not notice a changed byte.
+"""
+
+from sedtool.checkpoint.digests import digest, file_sha256
+from sedtool.checkpoint.models import (
+    Model,
+    load_model,
+    require_finite,
+    save_model,
+    source_tags,
+)
+from sedtool.checkpoint.states import load_state, save_state
+
+__all__ = [
+    "Model",
+    "digest",
+    "file_sha256",
+    "load_model",
+    "load_state",
+    "require_finite",
+    "save_model",
+    "save_state",
+    "source_tags",
+]

@@ -1,0 +1,60 @@
+"""What must be equal for two runs to be the same run: only then can one go on from the other."""
+
+import dataclasses
+import json
+from typing import Any
+
+import torch
+
+from sedtool.checkpoint import digest
+from sedtool.config import TrainConfig
+from sedtool.datasets import WeakDataset
+from sedtool.errors import ArtifactError
+from sedtool.labels import Vocabulary, format_events
+from sedtool.training.inputs import Validation
+
+__all__ = ["require_same_run", "run_identity", "run_settings"]
+
+# What may differ between a run and its resumption without making it another run.
+_FREE = ("epochs", "patience", "save_every")
+
+
+def run_settings(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that weights after a given number of steps depend on."""
+    settings = dataclasses.asdict(config)
+    return {key: value for key, value in settings.items() if key not in _FREE}
+
+
+def run_identity(
+    config: TrainConfig, clips: WeakDataset, validation: Validation, vocabulary: Vocabulary
+) -> str:
+    """Return settings, classes, clips and labels as JSON."""
+    identity = run_settings(config)
+    identity["classes"] = list(vocabulary.classes)
+    identity["features"] = [file.sha256 for file in clips.features.files]
+    identity["training clips"] = list(clips.names)
+    identity["training labels"] = digest(torch.from_numpy(clips.targets))
+    identity["validation clips"] = list(validation.clips.names)
+    identity["validation labels"] = digest(torch.from_numpy(validation.clips.targets))
+    strong = validation.strong
+    identity["validation events"] = digest(format_events(strong.events)) if strong else None
+    return json.dumps(identity, sort_keys=True)
+
+
+def require_same_run(identity: str, saved: Any, where: str) -> None:
+    """Raise an ArtifactError that says what differs between a run and the saved one.
+
+    Raises
+    ------
+    ArtifactError
+        If anything does; `where` names the state of the saved run.
+    ValueError, TypeError
+        If `saved` is no identity.
+    """
+    mine, other = json.loads(identity), dict(json.loads(saved))
+    different = [key for key in mine if mine[key] != other.get(key)]
+    if different:
+        raise ArtifactError(
+            f"{where} is of another run: {', '.join(different)} differ; "
+            "give the same settings, or --overwrite"
+        )

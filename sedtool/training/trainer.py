@@ -1,0 +1,234 @@
+"""A run between its first step and its last: epochs, validation, what is saved and when."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from sedtool.checkpoint import require_finite, save_model
+from sedtool.config import TrainConfig
+from sedtool.datasets import Sampler
+from sedtool.errors import ArtifactError, DivergedError, StoppedError
+from sedtool.training.folder import RunFolder
+from sedtool.training.identity import require_same_run, run_identity, run_settings
+from sedtool.training.inputs import TrainInputs, load_inputs
+from sedtool.training.learner import Learner, new_model
+from sedtool.training.progress import Progress
+from sedtool.training.validation import validate
+
+__all__ = ["Trainer"]
+
+
+class Trainer:
+    """The state of a run, and what an epoch does to it.
+
+    Parameters
+    ----------
+    folder
+        Where model, metrics and state are written; nothing is until the first step.
+    inputs, config
+        Files and settings.
+    device
+        Where the network is trained.
+    stop
+        Asked before each step and each batch of validation; an exit code other than 0 saves and
+        stops the run.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        inputs: TrainInputs,
+        config: TrainConfig,
+        device: torch.device,
+        stop: Callable[[], int],
+    ) -> None:
+        self.folder, self.config, self.stop = folder, config, stop
+        self.clips, self.validation, self.vocabulary = load_inputs(inputs, config)
+        self.steps = config.steps_per_epoch or math.ceil(len(self.clips) / config.batch_size)
+        self.sampler = Sampler(self.clips.targets, config.balance, config.seed)
+        self.model = new_model(self.clips, self.vocabulary, config)
+        self.learner = Learner(self.model.detector, config, device)
+        self.identity = run_identity(config, self.clips, self.validation, self.vocabulary)
+        self.step = 0  # of the run: the number of finished steps
+        self.loss_sum = 0.0  # of this epoch's steps
+        self.rows: list[dict[str, Any]] = []  # of finished epochs
+        self.latest: list[str] = []  # clips of the latest batch
+        self.saved_step, self.saved_at = 0, time.monotonic()
+
+    # One epoch
+
+    def train_epoch(self, report: Callable[[Progress], None]) -> None:
+        """Run the remaining steps of the current epoch."""
+        while self.step < (len(self.rows) + 1) * self.steps:
+            self.pause()
+            self.loss_sum += self.train_step()
+            self.step += 1
+            report(self.where(None))
+
+    def train_step(self) -> float:
+        """Draw the batch of the current step and learn from it; return the loss."""
+        batch = self.clips.training_batch(
+            self.sampler,
+            self.config.batch_size,
+            self.config.time_shift,
+            self.config.seed,
+            len(self.rows),
+            self.step,
+        )
+        self.latest = batch.names
+        try:
+            return self.learner.step(batch, self.step)
+        except FloatingPointError as error:
+            raise self._diverged(f"{error}; {self._latest()}", self.step + 1) from None
+
+    def validate(self) -> dict[str, Any]:
+        """End the epoch: score the validation clips, keep the best model, save."""
+        self._require_finite()
+        try:
+            scores = validate(
+                self.model, self.validation, self.config, self.learner.device, self.pause
+            )
+        except FloatingPointError as error:
+            raise self._diverged(str(error), self.step) from None
+        row: dict[str, Any] = {
+            "epoch": len(self.rows) + 1,
+            "step": self.step,
+            "lr": self.learner.lr,
+            "train_loss": self.loss_sum / self.steps,
+            **scores,
+        }
+        for name, values in self.model.detector.pooling.learned().items():
+            labels = zip(self.vocabulary.classes, values, strict=True)
+            row |= {f"{name}[{label}]": value for label, value in labels}
+        self.learner.end_epoch(row["loss"])
+        self.rows.append(row)
+        self.loss_sum = 0.0
+        if self.best_row()["epoch"] == row["epoch"]:
+            self._save_best(row)
+        self.folder.write_metrics(self.rows)
+        self.save()
+        return row
+
+    def pause(self) -> None:
+        """Save, or save and stop, if it is time to; called where no step is half done.
+
+        Raises
+        ------
+        StoppedError
+            If the run is to stop.
+        """
+        code = self.stop()
+        is_due = time.monotonic() - self.saved_at > 60 * self.config.save_every
+        if self.step > self.saved_step and (code or is_due):
+            self.save()
+        if code and not self.step:
+            raise StoppedError("stopped before the first step; run it again", code)
+        if code:
+            raise StoppedError(
+                f"stopped in epoch {len(self.rows) + 1} after step {self.step}; "
+                f"--resume goes on from {self.folder.last}",
+                code,
+            )
+
+    # The run
+
+    def finished(self) -> bool:
+        """Return whether the last epoch is done, or the validation score has stalled."""
+        return len(self.rows) >= self.config.epochs or self._stalled()
+
+    def _stalled(self) -> bool:
+        if not (self.config.patience and self.rows):
+            return False
+        return len(self.rows) - int(self.best_row()["epoch"]) >= self.config.patience
+
+    def best_row(self) -> dict[str, Any]:
+        """Return the row of the first epoch with the best validation score."""
+        sign = -1 if self.config.select_by == "loss" else 1
+        return max(self.rows, key=lambda row: sign * row[self.config.select_by])
+
+    def where(self, row: dict[str, Any] | None) -> Progress:
+        """Return where the run stands."""
+        epoch = row["epoch"] if row else len(self.rows) + 1
+        step = self.step - (epoch - 1) * self.steps
+        loss = row["train_loss"] if row else self.loss_sum / max(step, 1)
+        return Progress(epoch, self.config.epochs, step, self.steps, loss, row)
+
+    def _save_best(self, row: dict[str, Any]) -> None:
+        self.model.trained = {
+            "config": run_settings(self.config),
+            "epoch": row["epoch"],
+            "step": row["step"],
+            "selected_by": self.config.select_by,
+            "validation": {k: v for k, v in row.items() if k in ("loss", "clip_f1", "event_f1")},
+            "clips": len(self.clips),
+        }
+        save_model(self.folder.model, self.model)
+
+    def _require_finite(self) -> None:
+        """Stop a run whose weights are ruined, before they are saved or used."""
+        try:
+            require_finite(self.model.detector, "the network")
+        except ArtifactError as error:
+            raise self._diverged(f"{error}; {self._latest()}", self.step) from None
+
+    def _latest(self) -> str:
+        return f"the clips of the batch: {', '.join(self.latest)}"
+
+    def _diverged(self, what: str, step: int) -> DivergedError:
+        best = f"{self.folder.model} is the best model so far"
+        if not self.rows:
+            best = "no epoch was finished, so there is no model"
+        return DivergedError(
+            f"training diverged in epoch {len(self.rows) + 1}, step {step}: {what}; "
+            f"lower --lr, or look at the clips; {best}"
+        )
+
+    # What resuming needs
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs.
+
+        Randomness is derived from seed and step, so none is in it.
+        """
+        return self.learner.state() | {
+            "identity": self.identity,
+            "step": self.step,
+            "loss_sum": self.loss_sum,
+            "rows": self.rows,
+        }
+
+    def save(self) -> None:
+        """Write the state."""
+        self._require_finite()
+        self.folder.save_state(self.state())
+        self.saved_step, self.saved_at = self.step, time.monotonic()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state.
+
+        Raises
+        ------
+        ArtifactError
+            If it is that of another run.
+        """
+        try:
+            require_same_run(self.identity, state["identity"], str(self.folder.last))
+            self.learner.load(state)
+            self.step, self.loss_sum = int(state["step"]), float(state["loss_sum"])
+            self.rows = [dict(row) for row in state["rows"]]
+            scored = [(row["epoch"], row[self.config.select_by]) for row in self.rows]
+            if [epoch for epoch, _ in scored] != list(range(1, len(scored) + 1)):
+                raise ValueError("its epochs are not in order")
+        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise ArtifactError(
+                f"{self.folder.last} cannot be resumed ({' '.join(str(error).split())[:200]})"
+            ) from error
+        if self.rows and not self.folder.model.exists():
+            raise ArtifactError(
+                f"{self.folder.model} is missing, the best model of the run to resume; put it "
+                "back, or --overwrite"
+            )
+        self.saved_step = self.step

@@ -1,0 +1,143 @@
+"""The held-out clips, scored as `infer` would score them.
+
+Axis letters: B windows in a batch, T frames, F mel bands, K classes.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sedtool.checkpoint import Model
+from sedtool.config import EvaluationConfig, TrainConfig, WindowConfig
+from sedtool.datasets import WeakDataset
+from sedtool.decoding import ClipScores, decode_clip
+from sedtool.errors import ArtifactError
+from sedtool.evaluation import evaluate_events
+from sedtool.inference import Prediction, predict
+from sedtool.inference.scoring import cut_windows
+from sedtool.labels import StrongLabels
+from sedtool.pooling import clip_loss
+from sedtool.training.inputs import Validation
+from sedtool.tuning import clip_f1
+
+__all__ = ["validate"]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Part of a clip: all of it, unless the clip is longer than the model's window."""
+
+    clip: int  # its number
+    start: int  # output frames
+    prediction: Prediction
+
+
+def validate(
+    model: Model,
+    validation: Validation,
+    config: TrainConfig,
+    device: torch.device,
+    pause: Callable[[], None],
+) -> dict[str, Any]:
+    """Score the validation clips.
+
+    Parameters
+    ----------
+    model
+        What is validated; its window says how long clips are cut.
+    validation
+        Clips and labels.
+    config
+        Batch size and precision.
+    device
+        Where the network is.
+    pause
+        Called before each batch; may raise.
+
+    Returns
+    -------
+    dict
+        "loss", "clip_f1" and, with strong labels, "event_f1".
+
+    Raises
+    ------
+    FloatingPointError
+        If scores are not finite; names the clips of that batch.
+    """
+    model.detector.eval()
+    clips = validation.clips
+    windows: list[list[_Window]] = [[] for _ in clips.names]
+    for window in _predict(model, clips, config, device, pause):
+        windows[window.clip].append(window)
+    # The clip probability is the maximum over the windows, and so its logarithms.
+    log_y = np.stack([np.max([w.prediction.log_y for w in parts], axis=0) for parts in windows])
+    log_not_y = np.stack(
+        [np.min([w.prediction.log_not_y for w in parts], axis=0) for parts in windows]
+    )
+    targets = torch.from_numpy(clips.targets)
+    loss = clip_loss(torch.from_numpy(log_y), torch.from_numpy(log_not_y), targets)
+    scores = {"loss": loss.item(), "clip_f1": clip_f1(np.exp(log_y), clips.targets)}
+    if validation.strong:
+        scores["event_f1"] = _event_f1(model, clips, windows, validation.strong)
+    return scores
+
+
+def _predict(
+    model: Model,
+    clips: WeakDataset,
+    config: TrainConfig,
+    device: torch.device,
+    pause: Callable[[], None],
+) -> Iterator[_Window]:
+    """Yield the windows of all clips, in their order; neighbours share a batch."""
+    grid = model.architecture.time_pooling
+    size = math.ceil(model.window * model.features.frame_rate / grid - 1e-6) * grid
+    hop = max(round(size * (1 - WindowConfig.overlap) / grid), 1) * grid
+    cut = (
+        (number, start, features)
+        for number, name in enumerate(clips.names)
+        for start, features in cut_windows([clips.features.clip(name)], size, hop, grid)
+    )
+    while batch := list(itertools.islice(cut, config.batch_size)):
+        pause()
+        try:
+            predictions = predict(model.detector, [part for *_, part in batch], device, config.amp)
+        except ArtifactError:
+            names = ", ".join(dict.fromkeys(clips.names[number] for number, *_ in batch))
+            raise FloatingPointError(
+                f"the validation scores are not finite, of these clips: {names}"
+            ) from None
+        for (number, start, _), prediction in zip(batch, predictions, strict=True):
+            yield _Window(number, start // grid, prediction)
+
+
+def _event_f1(
+    model: Model, clips: WeakDataset, windows: list[list[_Window]], reference: StrongLabels
+) -> float:
+    """Return macro event F1 with the decoding settings of an untuned model."""
+    with_events = set(reference.names)
+    events = []
+    for name, parts in zip(clips.names, windows, strict=True):
+        if name in with_events:
+            scores = _joined(name, clips.features.duration(name), parts)
+            events += decode_clip(scores, model.classes, model.frame_rate, model.decoding)
+    scored = evaluate_events(reference, events, EvaluationConfig(), classes=model.classes)
+    return scored.macro.f1
+
+
+def _joined(name: str, duration: float, parts: list[_Window]) -> ClipScores:
+    """Average the frames that several windows cover."""
+    starts = np.array([part.start for part in parts])
+    lengths = np.array([len(part.prediction.frame) for part in parts])
+    total = np.zeros((starts[-1] + lengths[-1], parts[0].prediction.frame.shape[1]))
+    count = np.zeros((len(total), 1))
+    for part, start, length in zip(parts, starts, lengths, strict=True):
+        total[start : start + length] += part.prediction.frame
+        count[start : start + length] += 1
+    clip = np.exp(np.minimum([part.prediction.log_y for part in parts], 0.0))
+    return ClipScores(name, duration, (total / count).astype(np.float32), starts, lengths, clip)
