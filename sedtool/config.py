@@ -9,7 +9,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from sedtool.errors import ArtifactError, ConfigError
 
@@ -77,7 +77,8 @@ def from_json(cls: type[T], text: str, where: str) -> T:
     """
     try:
         values = {name: _tuples(value) for name, value in json.loads(text).items()}
-        types = get_type_hints(cls)
+        hints = get_type_hints(cls)
+        types = {entry.name: hints[entry.name] for entry in dataclasses.fields(cls)}  # type: ignore[arg-type]
         for name in values.keys() ^ types.keys():
             raise ValueError(f"{name} is {'foreign' if name in values else 'missing'}")
         for name, value in values.items():
@@ -350,8 +351,8 @@ class DecodingConfig:
     min_duration: Seconds = 0.0  # shorter events are dropped, after merging
     merge_gap: Seconds = 0.0  # events of one class at most this far apart become one
 
-    threshold: float = field(default=0.5, repr=False)  # what an untuned model uses
-    window: Seconds = field(default=0.3, repr=False)  # what an untuned model uses
+    threshold: ClassVar[float] = 0.5  # what an untuned model uses
+    window: ClassVar[Seconds] = 0.3  # what an untuned model uses
 
     def __post_init__(self) -> None:
         sizes = {len(self.thresholds), len(self.clip_thresholds), len(self.windows)}

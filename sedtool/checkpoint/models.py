@@ -1,6 +1,7 @@
 """model.safetensors: weights, and in its header everything that using them needs."""
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +37,7 @@ __all__ = [
     "source_tags",
 ]
 
-FORMAT, FORMAT_VERSION = "sedtool-model", 1
+FORMAT, FORMAT_VERSION = "sedtool-model", 2
 MOST_BYTES = 2**28
 MOST_HEADER_BYTES = 2**23
 MOST_WINDOW = 3600.0  # seconds
@@ -108,10 +109,21 @@ def save_model(path: Path, model: Model) -> None:
         "trained": model.trained,
         "weights_sha256": model.weights_sha256,
     }
+    header["sha256"] = _digest_of_all(header, model.trained_on)
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.detector.state_dict().items()}
     tensors["trained_on"] = torch.from_numpy(model.trained_on.copy())
     metadata = {"sedtool": json.dumps(header, sort_keys=True)}
     write_bytes(path, to_safetensors(tensors, metadata))
+
+
+def _digest_of_all(header: dict[str, Any], trained_on: np.ndarray) -> str:
+    """Return the sha256 of a whole model: its header, which has that of the weights, and the tags.
+
+    Apart from `weights_sha256`, so that tuning changes this one alone.
+    """
+    rest = {key: value for key, value in header.items() if key != "sha256"}
+    text = json.dumps(rest, sort_keys=True).encode()
+    return hashlib.sha256(text + trained_on.tobytes()).hexdigest()
 
 
 def require_finite(detector: Detector, where: str) -> None:
@@ -161,13 +173,15 @@ def _read_model(path: Path, file: Any) -> Model:
                 f"{FORMAT_VERSION}"
             )
         model = _rebuild(path, header, file)
-        sha256 = header["weights_sha256"]
+        weights, whole = header["weights_sha256"], header["sha256"]
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise _unusable(path, error) from error
     except (ConfigError, LabelError, RuntimeError) as error:  # RecursionError is one of the last
         raise _unusable(path, error) from error
-    if model.weights_sha256 != sha256:
+    if model.weights_sha256 != weights:
         raise ArtifactError(f"{path} is damaged: its weights are not those that were saved")
+    if _digest_of_all(header, model.trained_on) != whole:
+        raise ArtifactError(f"{path} is damaged: its header is not what was saved")
     return model
 
 
@@ -229,7 +243,11 @@ def _checked_classes(names: Any) -> tuple[str, ...]:
 
 
 def _read_tensors(path: Path, file: Any, detector: Detector) -> dict[str, Tensor]:
-    """Read the tensors of a file if they are those of `detector`, by name, shape and type."""
+    """Read the tensors of a file if they are those of `detector`, by name, shape and type.
+
+    They are copied to where torch places tensors: a matrix product may differ in its last bit with
+    the alignment of its operands, and in the file that depends on the length of the header.
+    """
     expected = detector.state_dict()
     names = set(file.keys())
     if wrong := names ^ {*expected, "trained_on"}:
@@ -241,7 +259,7 @@ def _read_tensors(path: Path, file: Any, detector: Detector) -> dict[str, Tensor
     tensors: dict[str, Tensor] = {}
     for name, shape in shapes.items():
         found = file.get_slice(name).get_shape()
-        tensors[name] = file.get_tensor(name) if found == shape else torch.empty(0)
+        tensors[name] = file.get_tensor(name).clone() if found == shape else torch.empty(0)
         dtype = expected[name].dtype if name in expected else torch.uint8
         if found != shape or tensors[name].dtype != dtype:
             raise ArtifactError(
