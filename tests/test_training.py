@@ -24,9 +24,10 @@ from sedtool.errors import (
 )
 from sedtool.extraction import extract
 from sedtool.inference import Prediction, feature_recordings, score_recordings
+from sedtool.inference.scoring import join_windows
 from sedtool.labels import read_events
 from sedtool.training import TrainInputs, learner, load_inputs, plan_training, train
-from sedtool.training.validation import _joined, _predict, _Window, validate
+from sedtool.training.validation import _predict, _Window, validate
 
 CONFIG = TrainConfig(arch="small", epochs=2, batch_size=4, time_shift=2.0, seed=1, lr=3e-3)
 
@@ -332,7 +333,8 @@ def test_clips_longer_than_the_window_are_validated_as_they_are_inferred(
     recordings = feature_recordings(clips.features, clips.names)
     inferred = score_recordings(model, recordings, WindowConfig(model.window), device)
     for name, parts, expected in zip(clips.names, windows, inferred, strict=True):
-        scores = _joined(name, clips.features.duration(name), parts)
+        starts, predictions = zip(*((p.start, p.prediction) for p in parts), strict=True)
+        scores = join_windows(name, clips.features.duration(name), starts, predictions)
         assert len(scores.window) == len(expected.window) == 4
         assert scores.window_start.tolist() == expected.window_start.tolist()
         np.testing.assert_allclose(scores.frame, expected.frame, atol=1e-6)

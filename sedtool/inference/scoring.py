@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -25,7 +26,10 @@ __all__ = [
     "Failure",
     "Prediction",
     "Recording",
+    "WindowGrid",
     "autocast",
+    "cut_windows",
+    "join_windows",
     "pick_device",
     "predict",
     "score_recordings",
@@ -117,25 +121,40 @@ def predict(
     ]
 
 
-def cut_windows(
-    blocks: Iterable[np.ndarray], size: int, hop: int, grid: int
-) -> Iterator[tuple[int, np.ndarray]]:
+@dataclass(frozen=True)
+class WindowGrid:
+    """How features are cut for the network, in feature frames."""
+
+    size: int  # of a window, a multiple of `step`
+    hop: int  # from one window to the next, a multiple of `step`
+    step: int  # that become one output frame
+
+    @classmethod
+    def of(cls, model: Model, config: WindowConfig) -> Self:
+        """Return the grid of a model and its windows in seconds."""
+        step = model.architecture.time_pooling
+        # Rounded up, as frames are: a clip as long as the window is one window, however rounded.
+        size = math.ceil(config.window * model.features.frame_rate / step - 1e-6) * step
+        return cls(size, max(round(size * (1 - config.overlap) / step), 1) * step, step)
+
+
+def cut_windows(blocks: Iterable[np.ndarray], grid: WindowGrid) -> Iterator[tuple[int, np.ndarray]]:
     """Cut a stream of features into windows, holding little more than one in memory.
 
     Parameters
     ----------
     blocks
         Arrays (t, F), in order.
-    size, hop, grid
-        Frames of a window, and from one window to the next, both multiples of `grid`, the frames
-        of the network's output step. The last window is as long as the others and ends where the
-        recording does, give or take the grid.
+    grid
+        The last window is as long as the others and ends where the recording does, give or take a
+        step.
 
     Yields
     ------
     tuple of int and numpy.ndarray
         First frame of the window, and its features (t, F).
     """
+    size, hop = grid.size, grid.hop
     held: list[np.ndarray] = []
     first, length, start = 0, 0, 0  # first frame held, frames held, start of the next window
     emitted = 0  # end of the last window
@@ -150,7 +169,7 @@ def cut_windows(
             held, first, length = [held[0][drop:]], first + drop, length - drop
     end = first + length
     if end > emitted:
-        tail = max(-(-(end - size) // grid) * grid, 0) if emitted else 0
+        tail = max(-(-(end - size) // grid.step) * grid.step, 0) if emitted else 0
         yield tail, np.concatenate(held)[tail - first :]
 
 
@@ -168,28 +187,30 @@ def score_recordings(
     no bit. (On a CPU larger batches gain next to nothing.)
     """
     detector = model.detector.to(device).eval()
-    grid = model.architecture.time_pooling
-    # Rounded up, as frames are: a clip as long as the window is one window, however it is rounded.
-    size = math.ceil(config.window * model.features.frame_rate / grid - 1e-6) * grid
-    hop = max(round(size * (1 - config.overlap) / grid), 1) * grid
+    grid = WindowGrid.of(model, config)
     for recording in recordings:
         starts: list[int] = []
         predictions: list[Prediction] = []
         try:
-            windows = cut_windows(recording.blocks(), size, hop, grid)
+            windows = cut_windows(recording.blocks(), grid)
             while batch := list(itertools.islice(windows, config.batch_size)):
-                starts += [start // grid for start, _ in batch]
+                starts += [start // grid.step for start, _ in batch]
                 predictions += predict(detector, [window for _, window in batch], device, amp)
-            scored: ClipScores | Failure = _joined(recording, starts, predictions)
+            scored: ClipScores | Failure = join_windows(
+                recording.name, recording.duration(), starts, predictions
+            )
         except AudioError as error:
             scored = Failure(recording.name, str(error))
         yield scored
 
 
-def _joined(
-    recording: Recording, starts: Sequence[int], predictions: Sequence[Prediction]
+def join_windows(
+    name: str, duration: float, starts: Sequence[int], predictions: Sequence[Prediction]
 ) -> ClipScores:
-    """Average the frames that several windows cover."""
+    """Return the scores of a recording of several windows, averaged where windows overlap.
+
+    `starts` are the first output frames of the windows, ascending.
+    """
     frames = [len(prediction.frame) for prediction in predictions]
     total = np.zeros((starts[-1] + frames[-1], predictions[0].frame.shape[1]))
     count = np.zeros((len(total), 1))
@@ -197,8 +218,8 @@ def _joined(
         total[start : start + n] += prediction.frame
         count[start : start + n] += 1
     return ClipScores(
-        recording.name,
-        recording.duration(),
+        name,
+        duration,
         (total / count).astype(np.float32),
         np.array(starts),
         np.array(frames),

@@ -4,7 +4,6 @@ Axis letters: B windows in a batch, T frames, F mel bands, K classes.
 """
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +14,11 @@ import torch
 from sedtool.checkpoint import Model
 from sedtool.config import EvaluationConfig, TrainConfig, WindowConfig
 from sedtool.datasets import WeakDataset
-from sedtool.decoding import ClipScores, decode_clip
+from sedtool.decoding import decode_clip
 from sedtool.errors import ArtifactError
 from sedtool.evaluation import evaluate_events
 from sedtool.inference import Prediction, predict
-from sedtool.inference.scoring import cut_windows
+from sedtool.inference.scoring import WindowGrid, cut_windows, join_windows
 from sedtool.labels import StrongLabels
 from sedtool.pooling import clip_loss
 from sedtool.training.inputs import Validation
@@ -95,13 +94,11 @@ def _predict(
     pause: Callable[[], None],
 ) -> Iterator[_Window]:
     """Yield the windows of all clips, in their order; neighbours share a batch."""
-    grid = model.architecture.time_pooling
-    size = math.ceil(model.window * model.features.frame_rate / grid - 1e-6) * grid
-    hop = max(round(size * (1 - WindowConfig.overlap) / grid), 1) * grid
+    grid = WindowGrid.of(model, WindowConfig(model.window))
     cut = (
         (number, start, features)
         for number, name in enumerate(clips.names)
-        for start, features in cut_windows([clips.features.clip(name)], size, hop, grid)
+        for start, features in cut_windows([clips.features.clip(name)], grid)
     )
     while batch := list(itertools.islice(cut, config.batch_size)):
         pause()
@@ -113,7 +110,7 @@ def _predict(
                 f"the validation scores are not finite, of these clips: {names}"
             ) from None
         for (number, start, _), prediction in zip(batch, predictions, strict=True):
-            yield _Window(number, start // grid, prediction)
+            yield _Window(number, start // grid.step, prediction)
 
 
 def _event_f1(
@@ -124,20 +121,8 @@ def _event_f1(
     events = []
     for name, parts in zip(clips.names, windows, strict=True):
         if name in with_events:
-            scores = _joined(name, clips.features.duration(name), parts)
+            starts, predictions = zip(*((p.start, p.prediction) for p in parts), strict=True)
+            scores = join_windows(name, clips.features.duration(name), starts, predictions)
             events += decode_clip(scores, model.classes, model.frame_rate, model.decoding)
     scored = evaluate_events(reference, events, EvaluationConfig(), classes=model.classes)
     return scored.macro.f1
-
-
-def _joined(name: str, duration: float, parts: list[_Window]) -> ClipScores:
-    """Average the frames that several windows cover."""
-    starts = np.array([part.start for part in parts])
-    lengths = np.array([len(part.prediction.frame) for part in parts])
-    total = np.zeros((starts[-1] + lengths[-1], parts[0].prediction.frame.shape[1]))
-    count = np.zeros((len(total), 1))
-    for part, start, length in zip(parts, starts, lengths, strict=True):
-        total[start : start + length] += part.prediction.frame
-        count[start : start + length] += 1
-    clip = np.exp(np.minimum([part.prediction.log_y for part in parts], 0.0))
-    return ClipScores(name, duration, (total / count).astype(np.float32), starts, lengths, clip)
