@@ -206,10 +206,12 @@ def torchaudio_engine(config: FeatureConfig, device: str = "cpu") -> Engine:
     Raises
     ------
     ConfigError
-        If torchaudio is not installed.
+        If torchaudio is not installed, or there is no such kind of device.
     ResourceError
-        If there is no such device.
+        If this machine, or this build of torch, does not have the device.
     """
+    if device.partition(":")[0] not in ("cpu", "cuda", "mps"):
+        raise ConfigError(f"unknown device {device!r}; use cpu, cuda, cuda:1 or mps")
     try:
         import torch
         from torchaudio.transforms import MelSpectrogram

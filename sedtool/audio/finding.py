@@ -42,6 +42,10 @@ class AudioInputs:
             raise ConfigError(
                 "audio on standard input (-) goes alone: no other input and no --files-from"
             )
+        if self.is_stdin and self.root is not None:
+            raise ConfigError("--root has no meaning for audio on standard input: see --stdin-name")
+        if not self.is_stdin and self.stdin_name != AudioInputs.stdin_name:
+            raise ConfigError("--stdin-name names audio on standard input; the input for it is -")
         if not _is_name(self.stdin_name):
             raise ConfigError(f"--stdin-name {self.stdin_name!a} cannot be the name of a clip")
 

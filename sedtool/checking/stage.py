@@ -102,6 +102,9 @@ def _clips(
     others = tuple(path for path in audio.paths if not _is_features(path))
     listed = listed_clips(features)
     if features and not others and audio.files_from is None:
+        if decode or audio.root is not None:
+            option = "--decode" if decode else "--root"
+            raise ConfigError(f"{option} has no meaning for features files: they hold no audio")
         return listed
     found = find_audio(replace(audio, paths=others))
     for name in found:

@@ -4,12 +4,14 @@ Nothing here imports torch, numpy or h5py before a command's body runs, so ``--h
 The group turns errors into one line on stderr and an exit code, once for all commands.
 """
 
+import contextlib
 import errno
 import importlib
 import logging
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -58,31 +60,42 @@ class SedtoolGroup(click.Group):
             ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
         return super().resolve_command(ctx, args)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _reported(ctx):  # --help and --version are written here
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
         try:
-            with raising_signals():
+            with _reported(ctx), raising_signals():
                 return super().invoke(ctx)
-        except SedtoolError as error:
-            _end(ctx, str(error), error.exit_code)
-        except click.UsageError as error:
-            if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
-                raise  # of `sedtool plot` alone: the help text
-            place = error.ctx.command_path if error.ctx else ctx.command_path
-            _end(ctx, f"{error.format_message()} (see {place} --help)", error.exit_code)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise  # Click's own: --help
-        except KeyboardInterrupt:
-            _end(ctx, "interrupted", 130)
-        except Interrupted as signal:
-            _end(ctx, f"stopped by {signal}; run the same command again to go on", RESUMABLE)
-        except BrokenPipeError:
-            # Python would complain again when it flushes stdout at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(141)
-        except Exception as error:
-            _end(ctx, *_unforeseen(error))
         finally:
             close_log()
+
+
+@contextlib.contextmanager
+def _reported(ctx: click.Context) -> Iterator[None]:
+    """Turn every error into one line on stderr and an exit code."""
+    try:
+        yield
+    except SedtoolError as error:
+        _end(ctx, str(error), error.exit_code)
+    except click.UsageError as error:
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+            raise  # of `sedtool plot` alone: the help text
+        place = error.ctx.command_path if error.ctx else ctx.command_path
+        _end(ctx, f"{error.format_message()} (see {place} --help)", error.exit_code)
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise  # Click's own: --help
+    except KeyboardInterrupt:
+        _end(ctx, "interrupted", 130)
+    except Interrupted as signal:
+        _end(ctx, f"stopped by {signal}; run the same command again to go on", RESUMABLE)
+    except BrokenPipeError:
+        # Python would complain again when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        ctx.exit(141)
+    except Exception as error:
+        _end(ctx, *_unforeseen(error))
 
 
 def _end(ctx: click.Context, message: str, exit_code: int) -> NoReturn:

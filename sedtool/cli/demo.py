@@ -11,7 +11,9 @@ from sedtool.cli.settings import SedtoolCommand
 
 @click.command(cls=SedtoolCommand)
 @click.option("-o", "--output", type=OUTPUT, required=True, help="The folder to fill.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of sounds and training.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="Of sounds and training."
+)
 @click.option("--workers", type=click.IntRange(1, 256), default=2, help="Files at a time.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
 @overwrite_option

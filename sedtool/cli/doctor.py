@@ -12,7 +12,7 @@ from sedtool.errors import ResourceError
 
 
 @click.command(cls=SedtoolCommand)
-@click.argument("path", default=".", type=click.Path(path_type=Path))
+@click.argument("path", default=".", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One object, with a list of checks.")
 @common_options
 def doctor(path: Path, as_json: bool, quiet: bool) -> None:

@@ -58,7 +58,12 @@ class _ExtractCommand(SedtoolCommand):
 @click.option("--fmax", type=float, help="Hz.")
 @click.option("--channel", default=FeatureConfig.channel, help="mean, or a channel from 0.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, help="Files at a time.")
-@click.option("--engine", type=click.Choice(["native", "torchaudio"]), default="native")
+@click.option(
+    "--engine",
+    type=click.Choice(["native", "torchaudio"]),
+    default="native",
+    help="What computes the features.",
+)
 @click.option("--device", default="cpu", help="Where torchaudio runs.")
 @click.option("--dtype", type=click.Choice(["f16", "f32"]), default="f16", help="As stored.")
 @click.option(

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,11 +34,13 @@ _FORMATS = ("dcase", "audacity", "raven", "jsonl")
 
 def _next(outputs: "InferOutputs", shard: "Shard") -> str:
     """Return the command that comes after this one."""
-    if not shard.is_whole:
-        part = outputs.events or outputs.scores or Path("PARTS")
-        return f"sedtool merge {part.parent}/ -o MERGED{part.suffix}"
+    part = outputs.list_file or outputs.scores
+    if not shard.is_whole and part is not None:
+        return f"sedtool merge {quote(f'{part.parent}/')} -o MERGED{part.suffix}"
+    if outputs.scores is None and (outputs.folder is not None or outputs.format != "dcase"):
+        return f"sedtool convert {quote(str(outputs.events or 'EVENTS'))} -o events.tsv"
     estimated = outputs.scores or outputs.events or "events.tsv"
-    return f"sedtool evaluate REFERENCE.tsv {estimated}"
+    return f"sedtool evaluate REFERENCE.tsv {quote(str(estimated))}"
 
 
 @click.command(cls=SedtoolCommand)

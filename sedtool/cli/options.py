@@ -23,6 +23,7 @@ __all__ = [
     "failure_options",
     "input_options",
     "max_time_option",
+    "missing_option",
     "names",
     "overwrite_option",
     "shard_option",
@@ -71,6 +72,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace a finished output.")
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Say what would be done, and what it takes; do nothing."
+)
+missing_option = click.option(
+    "--missing",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    help="Labelled clips without features.",
 )
 shard_option = click.option(
     "--shard",

@@ -18,7 +18,7 @@ def plot() -> None:
 @click.argument("features", type=EXISTING_FILE)
 @click.argument("scores", type=EXISTING_FILE)
 @click.argument("name")
-@click.option("-o", "--output", type=OUTPUT, required=True)
+@click.option("-o", "--output", type=OUTPUT, required=True, help="The picture to write.")
 @click.option("--reference", type=EXISTING_FILE, help="Strong labels.")
 @overwrite_option
 @common_options
@@ -44,7 +44,7 @@ def clip(
 
 @plot.command(cls=SedtoolCommand)
 @click.argument("models", nargs=-1, required=True, type=EXISTING_FILE, metavar="MODEL...")
-@click.option("-o", "--output", type=OUTPUT, required=True)
+@click.option("-o", "--output", type=OUTPUT, required=True, help="The picture to write.")
 @click.option("--durations-from", type=EXISTING_FILE, help="Strong labels: orders the classes.")
 @overwrite_option
 @common_options

@@ -17,6 +17,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from sedtool.cli.console import write_stdout
 from sedtool.errors import ConfigError
 
 __all__ = ["SedtoolCommand", "option_key"]
@@ -63,7 +64,7 @@ class SedtoolCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         if ctx.meta.get("sedtool.print_config"):
-            click.echo(_resolved(self, ctx), nl=False)
+            write_stdout(_resolved(self, ctx))
             return None
         try:
             return super().invoke(ctx)

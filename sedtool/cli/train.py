@@ -45,7 +45,7 @@ _D = TrainConfig  # its fields are the defaults
     "attention, auto, cap, rap, power.",
 )
 @click.option("--arch", default=_D.arch, help=f"Network: {', '.join(ARCHITECTURES)}.")
-@click.option("--epochs", type=int, default=_D.epochs)
+@click.option("--epochs", type=int, default=_D.epochs, help="Each ends with a validation.")
 @click.option(
     "--steps-per-epoch", type=int, default=_D.steps_per_epoch, help="0: ceil(clips / batch size)."
 )
@@ -64,7 +64,7 @@ _D = TrainConfig  # its fields are the defaults
 @click.option(
     "--time-shift", type=float, default=_D.time_shift, help="Deviation of random shifts, frames."
 )
-@click.option("--seed", type=int, default=_D.seed)
+@click.option("--seed", type=int, default=_D.seed, help="Of all that is drawn at random.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
 @click.option("--amp", default=_D.amp, help="Mixed precision: off, bf16, fp16.")
 @click.option("--select-by", default=_D.select_by, help="Best epoch by: clip_f1, loss, event_f1.")

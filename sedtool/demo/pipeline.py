@@ -14,7 +14,7 @@ from sedtool.errors import OutputExistsError
 from sedtool.evaluation.report import Evaluation
 from sedtool.evaluation.stage import EvaluateInputs, evaluate_files
 from sedtool.extraction import ExtractSettings, extract
-from sedtool.inference import InferOutputs, InferRun, infer
+from sedtool.inference import InferOutputs, InferRun, infer, pick_device
 from sedtool.labels import read_events
 from sedtool.plots import plot_clip, plot_pooling, require_matplotlib
 from sedtool.training import TrainInputs, train
@@ -88,7 +88,8 @@ def run_demo(
     overwrite
         Start anew where a finished demo is there.
     """
-    require_matplotlib()  # before minutes are spent
+    require_matplotlib()  # before minutes are spent, as all that follows
+    pick_device(device)
     files = DemoFiles(folder)
     refuse_existing(files.metrics, overwrite)
     _claim(files)

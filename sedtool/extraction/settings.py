@@ -34,6 +34,8 @@ class ExtractSettings:
             raise ConfigError(f"workers must be at least 1, not {self.workers}")
         if self.engine not in ENGINES:
             raise ConfigError(f"engine must be {' or '.join(ENGINES)}, not {self.engine!r}")
+        if self.engine == "native" and self.device != "cpu":
+            raise ConfigError("--device says where torchaudio runs: give --engine torchaudio, too")
 
     def job(self, config: FeatureConfig, names: Sequence[str]) -> FeaturesJob:
         """Return what the output is to be; `names` is the whole list, in order."""

@@ -14,7 +14,13 @@ from sedtool.errors import AudioError
 from sedtool.inference.scoring import Recording, pick_device, score_recordings
 from sedtool.inference.settings import InferOutputs, InferRun, InferSettings
 from sedtool.inference.sources import Source
-from sedtool.inference.stage import find_source, given_scores
+from sedtool.inference.stage import (
+    find_source,
+    given_scores,
+    refuse_for_scores,
+    refuse_loose_part,
+    refuse_outputs,
+)
 
 __all__ = ["InferencePlan", "plan_inference"]
 
@@ -61,14 +67,16 @@ def plan_inference(
     inputs = inputs if isinstance(inputs, AudioInputs) else AudioInputs(tuple(inputs))
     model = load_model(model_path)
     settings.decoding(model)
-    outputs.refuse(outputs.overwrite)
     if (scores := given_scores(model, inputs)) is not None:
-        settings.refuse_for_scores()
+        refuse_for_scores(inputs, settings, run)
+        refuse_outputs(outputs, scores.names, scores.shard)
         audio_seconds = float(scores.duration.sum())
         return InferencePlan(
             len(scores.names), 0, (), audio_seconds, 0.0, 0, _memory(), tuple(outputs.files)
         )
     source = find_source(model, inputs, run)
+    refuse_outputs(outputs, source.names, source.shard)
+    refuse_loose_part(outputs, source.shard, run)
     durations, errors = _durations(source)
     audio_seconds = sum(durations.values())
     speed = _trial(model, source, next(iter(durations), None), settings, run)

@@ -65,16 +65,6 @@ class InferSettings:
         values = {"window": windows.window, "overlap": windows.overlap, "amp": self.amp}
         return json.dumps(values, sort_keys=True)
 
-    def refuse_for_scores(self) -> None:
-        """Raise a ConfigError if an option is given that has no meaning where scores exist."""
-        default = InferSettings()
-        for name in ("window", "overlap", "batch_size", "amp"):
-            if getattr(self, name) != getattr(default, name):
-                option = name.replace("_", "-")
-                raise ConfigError(
-                    f"--{option} has no meaning for scores, which are decoded as they are"
-                )
-
     def _thresholds(self, model: Model) -> tuple[float, ...]:
         path = Path(self.threshold)
         if not path.is_file():
@@ -130,13 +120,13 @@ class InferOutputs:
         files = (path for path in self.files if appears_whole(path))
         return next(files, None)
 
-    def refuse(self, overwrite: bool) -> None:
-        """Raise an error if an output is there and may not be overwritten, or is named twice."""
+    def refuse(self) -> None:
+        """Raise an error if an output is there and may not be replaced, or is named twice."""
         files = [path.resolve() for path in self.files if appears_whole(path)]
         if len(set(files)) < len(files):
             raise ConfigError("event list, scores and clip tags need a file each")
         for path in self.files:
-            refuse_existing(path, overwrite)
+            refuse_existing(path, self.overwrite)
 
 
 @dataclass(frozen=True)

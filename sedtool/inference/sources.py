@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sedtool.audio import AudioInputs, AudioReader, check_name, find_audio, printable
+from sedtool.audio import AudioInputs, AudioReader, find_audio, printable
 from sedtool.checkpoint import Model
 from sedtool.config import FeatureConfig
 from sedtool.datasets import FeatureSet
@@ -104,11 +104,12 @@ def _audio_recording(
     name: str, path: Path, config: FeatureConfig, allow_truncated: bool
 ) -> Recording:
     """Return an audio file as a recording: decoded, and turned into features, as it is read."""
-    reader = AudioReader(path, config.sample_rate, config.channel, allow_truncated=allow_truncated)
+    reader = AudioReader(
+        path, config.sample_rate, config.channel, name=name, allow_truncated=allow_truncated
+    )
 
     def blocks() -> Iterator[np.ndarray]:
         try:
-            check_name(name)
             with reader:
                 yield from log_mel_blocks(reader, config)
         except AudioError as error:  # the recording's name says which file it was

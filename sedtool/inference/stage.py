@@ -4,8 +4,9 @@ import glob
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,12 +23,21 @@ from sedtool.inference.scoring import Failure, pick_device, score_recordings
 from sedtool.inference.settings import InferOutputs, InferRun, InferSettings
 from sedtool.inference.sources import Source, audio_source, features_source
 from sedtool.inference.writing import Emit, Job, ResultWriter, file_of
-from sedtool.labels import event_format
+from sedtool.labels import EVENT_FORMATS, event_format
 from sedtool.merging import check_siblings
+from sedtool.shards import Shard
 from sedtool.store import Scores, file_format, is_hdf5, open_features, open_scores
 from sedtool.store.spool import unfinished
 
-__all__ = ["InferResult", "find_source", "given_scores", "infer"]
+__all__ = [
+    "InferResult",
+    "find_source",
+    "given_scores",
+    "infer",
+    "refuse_for_scores",
+    "refuse_loose_part",
+    "refuse_outputs",
+]
 
 log = logging.getLogger(__name__)
 
@@ -114,8 +124,7 @@ def infer(
     decoding = settings.decoding(model)
     _warn_if_untuned(model, model_path, settings)
     if (scores := given_scores(model, inputs)) is not None:
-        settings.refuse_for_scores()
-        _refuse_run_options(run)
+        refuse_for_scores(inputs, settings, run)
         job = Job(model, decoding, scores.settings, scores.shard, scores.manifest_sha256)
         result = _Work(job, outputs, emit, progress).decode(scores)
     else:
@@ -177,13 +186,74 @@ def find_source(model: Model, inputs: AudioInputs, run: InferRun) -> Source:
         if not path.exists():
             open_features(path)  # says whether it is unfinished or not there
     if artifacts:
+        _refuse_given("features", inputs, "root")
+        _refuse_given("features", run, "allow_truncated")
         return features_source(model, artifacts, run)
+    _refuse_given("audio", run, "partial")
     return audio_source(model, inputs, run)
 
 
-def _refuse_run_options(run: InferRun) -> None:
-    if not run.shard.is_whole:
-        raise ConfigError("--shard has no meaning for scores: they are decoded at once")
+def refuse_for_scores(inputs: AudioInputs, settings: InferSettings, run: InferRun) -> None:
+    """Raise a ConfigError if an option is given that scores, decoded as they are, do not need."""
+    _refuse_given("scores", inputs, "root")
+    _refuse_given("scores", settings, "window", "overlap", "batch_size", "amp")
+    _refuse_given("scores", run, "shard", "workers", "allow_truncated", "partial")
+    if run.device not in ("auto", "cpu"):
+        raise ConfigError("--device has no meaning for scores: no network is run")
+
+
+def _refuse_given(what: str, options: Any, *names: str) -> None:
+    """Raise a ConfigError if an option is given that would be ignored for such inputs."""
+    default = type(options)()
+    for name in names:
+        if getattr(options, name) != getattr(default, name):
+            raise ConfigError(f"--{name.replace('_', '-')} has no meaning for {what}")
+
+
+def refuse_outputs(outputs: InferOutputs, names: Sequence[str], shard: Shard) -> None:
+    """Raise an error, before anything is computed, if an output is in the way or does not fit.
+
+    Parameters
+    ----------
+    outputs
+        What is asked for.
+    names
+        The recordings.
+    shard
+        The part of all recordings that they are.
+    """
+    outputs.refuse()
+    _refuse_suffix(outputs)
+    one_recording = event_format(outputs.format).one_recording
+    if one_recording and outputs.folder is None and len(names) > 1:
+        raise ConfigError(
+            f"a list in the format {outputs.format} holds one recording; for "
+            f"{len(names)}, -o must name a folder that exists"
+        )
+    if not shard.is_whole and outputs.format != "dcase":
+        raise ConfigError("parts are merged as --format dcase; sedtool convert does the rest")
+    if not outputs.overwrite and outputs.folder is not None:
+        for name in names:
+            refuse_existing(file_of(outputs, name), False)
+
+
+def _refuse_suffix(outputs: InferOutputs) -> None:
+    """Raise a ConfigError if the event list is named as something else is."""
+    name = outputs.list_file.name if outputs.list_file is not None else ""
+    if name.endswith(".h5"):
+        raise ConfigError(f"-o {name} would be an event list; --scores {name} writes scores")
+    for form in EVENT_FORMATS.values():
+        is_told = name.endswith(form.suffix) and form.suffix != ".txt"  # which may be anything
+        if is_told and form.name != outputs.format:
+            raise ConfigError(
+                f"{name} is named as {form.name} files are, and --format is {outputs.format}"
+            )
+
+
+def refuse_loose_part(outputs: InferOutputs, shard: Shard, run: InferRun) -> None:
+    """Raise a ConfigError if a part would go where nothing can say that it is one."""
+    if not shard.is_whole and outputs.spool is None and not run.partial:
+        raise ConfigError(f"shard {shard} is a part to be merged: give it a file, with -o")
 
 
 @dataclass
@@ -198,7 +268,7 @@ class _Work:
 
     def decode(self, scores: Scores) -> InferResult:
         """Decode a scores file anew."""
-        self._refuse(scores.names, self.outputs.overwrite)
+        refuse_outputs(self.outputs, scores.names, self.job.shard)
         with (
             claim(*self.outputs.files, overwrite=self.outputs.overwrite),
             ResultWriter(self.job, self.outputs, self.emit) as writer,
@@ -214,7 +284,9 @@ class _Work:
         # What is there of an interrupted run's outputs is not in the way of its rerun.
         resumes = kept_at is not None and unfinished(kept_at.resolve()) is not None
         overwrite = self.outputs.overwrite or resumes
-        self._refuse(source.names, overwrite)
+        outputs = replace(self.outputs, overwrite=overwrite)
+        refuse_outputs(outputs, source.names, source.shard)
+        refuse_loose_part(outputs, source.shard, run)
         if run.shard_is_auto and kept_at is not None:
             check_siblings(kept_at, source.shard, source.manifest_sha256)
         identity = self._identity(source, settings, run, str(device))
@@ -299,18 +371,3 @@ class _Work:
                 f"none of {len(failures)} recordings could be used; the first, {name}: {error}"
             )
         writer.finish(failures)
-
-    def _refuse(self, names: Sequence[str], overwrite: bool) -> None:
-        """Raise an error, before anything is computed, if an output is in the way."""
-        self.outputs.refuse(overwrite)
-        one_recording = event_format(self.outputs.format).one_recording
-        if one_recording and self.outputs.folder is None and len(names) > 1:
-            raise ConfigError(
-                f"a list in the format {self.outputs.format} holds one recording; for "
-                f"{len(names)}, -o must name a folder that exists"
-            )
-        if not self.job.shard.is_whole and self.outputs.format != "dcase":
-            raise ConfigError("parts are merged as --format dcase; sedtool convert does the rest")
-        if not overwrite and self.outputs.folder is not None:
-            for name in names:
-                refuse_existing(file_of(self.outputs, name), False)

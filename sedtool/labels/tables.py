@@ -114,8 +114,21 @@ def read_names(path: Path) -> list[str]:
 
 
 def read_vocabulary(path: Path) -> Vocabulary:
-    """Read a class list: one name a line, in the order the model will have."""
-    return Vocabulary(line for _, line in numbered_lines(path) if line.strip())
+    """Read a class list: one name a line, in the order the model will have.
+
+    Raises
+    ------
+    LabelError
+        If it is a table, a name stands twice, or there is none.
+    """
+    lines = [(where, line) for where, line in numbered_lines(path) if line.strip()]
+    for where, line in lines:
+        if "\t" in line:
+            raise LabelError(f"{where}: a class list has one name a line, and no columns")
+    try:
+        return Vocabulary(line for _, line in lines)
+    except LabelError as error:
+        raise LabelError(f"{path}: {error}") from None
 
 
 def read_durations(path: Path) -> dict[str, float]:
