@@ -13,11 +13,11 @@ import glob
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from sedtool.errors import OutputExistsError, ResourceError
+from sedtool.errors import ConfigError, OutputExistsError, ResourceError
 
 __all__ = [
     "appears_whole",
@@ -25,6 +25,7 @@ __all__ = [
     "lock",
     "open_atomic",
     "refuse_existing",
+    "refuse_input",
     "remove_leftovers",
     "resource_errors",
     "write_bytes",
@@ -81,6 +82,16 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raise OutputExistsError if `path` is a finished file and `overwrite` is false."""
     if not overwrite and path.exists() and appears_whole(path):
         raise OutputExistsError(f"{path} exists; give --overwrite to replace it, or another name")
+
+
+def refuse_input(output: Path | None, inputs: Iterable[Path]) -> None:
+    """Raise a ConfigError if an output is one of the files that are read."""
+    if output is None or not output.exists() or not appears_whole(output):
+        return
+    for path in inputs:
+        with contextlib.suppress(OSError):
+            if os.path.samefile(output, path):
+                raise ConfigError(f"{output} is an input; give the output another name")
 
 
 @contextlib.contextmanager
