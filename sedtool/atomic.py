@@ -12,10 +12,12 @@ import fcntl
 import glob
 import logging
 import os
+import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from sedtool.errors import ConfigError, OutputExistsError, ResourceError
 
@@ -45,7 +47,12 @@ _RESOURCE_ERRNO = {
     errno.EEXIST: "a file of that name is there",
     errno.ENOTDIR: "its parent is not a folder",
     errno.EISDIR: "it is a folder",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ELOOP: "it is a loop of links",
+    errno.EBADF: "it is not open",
+    errno.ENXIO: "nothing can be written to it",
 }
+_LOCK_PATIENCE = 0.3  # seconds; whoever only looks whether a file is locked lets go at once
 
 
 _log = logging.getLogger(__name__)
@@ -56,10 +63,11 @@ def resource_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write `path` into a ResourceError."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # the reader has gone, and that is no error
     except OSError as error:
-        if error.errno not in _RESOURCE_ERRNO:
-            raise
-        raise ResourceError(f"cannot write {path}: {_RESOURCE_ERRNO[error.errno]}") from error
+        reason = _RESOURCE_ERRNO.get(error.errno or 0) or error.strerror or str(error)
+        raise ResourceError(f"cannot write {path}: {reason}") from error
 
 
 def appears_whole(path: Path) -> bool:
@@ -72,10 +80,14 @@ def _descriptor(path: Path) -> int | None:
 
     What the shell has opened may be a regular file, which is then to be written to as it is.
     """
-    if str(path) in ("/dev/stdout", "/dev/stderr"):
-        return 1 if path.name == "stdout" else 2
-    is_descriptor = str(path.parent) in ("/dev/fd", "/proc/self/fd") and path.name.isdecimal()
-    return int(path.name) if is_descriptor else None
+    if str(path.parent) in ("/dev/fd", "/proc/self/fd") and path.name.isdecimal():
+        number = int(path.name)
+    else:
+        number = {"/dev/stdout": 1, "/dev/stderr": 2}.get(str(path), -1)
+    if number == 2:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            return sys.stderr.fileno()  # a program may have moved it, to keep libraries off it
+    return number if number >= 0 else None
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -90,7 +102,7 @@ def refuse_input(output: Path | None, inputs: Iterable[Path]) -> None:
         return
     for path in inputs:
         with contextlib.suppress(OSError):
-            if os.path.samefile(output, path):
+            if output.samefile(path):
                 raise ConfigError(f"{output} is an input; give the output another name")
 
 
@@ -105,26 +117,60 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     with resource_errors(path):
-        if not appears_whole(path):
-            descriptor = _descriptor(path)
-            target = path if descriptor is None else os.dup(descriptor)
-            with open(target, "wb") as stream:  # noqa: PTH123  # it may be a descriptor
-                yield stream
-            return
-        final = path.resolve()  # the link stays; the file it points to is replaced
+        is_file = appears_whole(path)
+    with _open_whole(path) if is_file else _open_directly(path) as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _open_directly(path: Path) -> Iterator[BinaryIO]:
+    with resource_errors(path):
+        descriptor = _descriptor(path)
+        target = path if descriptor is None else os.dup(descriptor)
+        stream = open(target, "wb")  # noqa: PTH123, SIM115  # it may be a descriptor
+    try:
+        yield cast("BinaryIO", _Guarded(stream, path))
+    finally:
+        with resource_errors(path):
+            stream.close()
+
+
+@contextlib.contextmanager
+def _open_whole(path: Path) -> Iterator[BinaryIO]:
+    with resource_errors(path):
+        final = Path(os.path.realpath(path))  # the link stays; the file it points to is replaced
         handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                yield cast("BinaryIO", stream)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield cast("BinaryIO", _Guarded(stream, path))
+            with resource_errors(path):
                 stream.flush()
                 os.fsync(stream.fileno())
+        with resource_errors(path):
             temporary.chmod(_mode_of_a_new_file(final))
             temporary.replace(final)
-        except BaseException:
+    except BaseException:
+        with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-            raise
+        raise
+    with resource_errors(path):
         _sync_folder(final.parent)
+
+
+class _Guarded:
+    """A stream whose refusals to be written to name the output; what its user reads is his own."""
+
+    def __init__(self, stream: IO[bytes], path: Path) -> None:
+        self._stream, self._path = stream, path
+
+    def write(self, data: bytes) -> int:
+        with resource_errors(self._path):
+            return self._stream.write(data)
+
+    def flush(self) -> None:
+        with resource_errors(self._path):
+            self._stream.flush()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -174,7 +220,7 @@ def claim(*outputs: Path | None, overwrite: bool = False) -> Iterator[None]:
             if output is None or not appears_whole(output):
                 continue
             refuse_existing(output, overwrite)
-            target = output.resolve()
+            target = Path(os.path.realpath(output))
             path = target.with_name(f".{target.name}.lock")
             held.enter_context(lock(path, output))
             held.callback(_discard, path)
@@ -197,6 +243,7 @@ def lock(path: Path, output: Path) -> BinaryIO:
     ResourceError
         If another process holds it, or it cannot be made.
     """
+    until = time.monotonic() + _LOCK_PATIENCE
     while True:
         with resource_errors(output):
             stream = path.open("a+b", buffering=0)
@@ -204,6 +251,9 @@ def lock(path: Path, output: Path) -> BinaryIO:
             fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             stream.close()
+            if time.monotonic() < until:
+                time.sleep(_LOCK_PATIENCE / 10)
+                continue
             raise ResourceError(
                 f"another sedtool is making {output}; wait for it or name another output"
             ) from error
@@ -218,7 +268,7 @@ def lock(path: Path, output: Path) -> BinaryIO:
 
 def remove_leftovers(path: Path) -> None:
     """Remove what killed writers of `path` left; only for one who has locked it."""
-    target = path.resolve()
+    target = Path(os.path.realpath(path))
     for temporary in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
         temporary.unlink(missing_ok=True)
 
@@ -227,8 +277,12 @@ def _mode_of_a_new_file(target: Path) -> int:
     """Return the replaced file's mode, else what the umask gives (mkstemp always makes 0600)."""
     if target.exists():
         return target.stat().st_mode & 0o777
-    umask = os.umask(0)
-    os.umask(umask)
+    try:  # asking the system itself would change the mask of all threads for a moment
+        status = Path("/proc/self/status").read_text()
+        umask = int(status.partition("Umask:")[2].split()[0], 8)
+    except (OSError, IndexError, ValueError):
+        umask = os.umask(0)
+        os.umask(umask)
     return 0o666 & ~umask
 
 

@@ -6,6 +6,7 @@ The group turns errors into one line on stderr and an exit code, once for all co
 
 import contextlib
 import errno
+import faulthandler
 import importlib
 import logging
 import os
@@ -25,7 +26,7 @@ from sedtool.cli.console import (
     setup_logging,
     silence_libraries,
 )
-from sedtool.cli.signals import RESUMABLE, Interrupted, raising_signals
+from sedtool.cli.signals import INTERRUPTED, Interrupted, raising_signals
 from sedtool.errors import SedtoolError
 
 __all__ = ["cli", "main"]
@@ -83,13 +84,16 @@ def _reported(ctx: click.Context) -> Iterator[None]:
         if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
             raise  # of `sedtool plot` alone: the help text
         place = error.ctx.command_path if error.ctx else ctx.command_path
-        _end(ctx, f"{error.format_message()} (see {place} --help)", error.exit_code)
+        message = " ".join(error.format_message().split())  # Click lists choices on lines
+        _end(ctx, f"{message} (see {place} --help)", error.exit_code)
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise  # Click's own: --help
     except KeyboardInterrupt:
-        _end(ctx, "interrupted", 130)
+        _end(ctx, "interrupted", INTERRUPTED)
     except Interrupted as signal:
-        _end(ctx, f"stopped by {signal}; run the same command again to go on", RESUMABLE)
+        if signal.exit_code == INTERRUPTED:
+            _end(ctx, "interrupted", INTERRUPTED)
+        _end(ctx, f"stopped by {signal}; run the same command again", signal.exit_code)
     except BrokenPipeError:
         # Python would complain again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -121,13 +125,14 @@ def _unforeseen(error: Exception) -> tuple[str, int]:
 
 def _bug(error: Exception) -> str:
     """Write the traceback of an unforeseen error to a file; return the line that says so."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sedtool"
-    report = cache / f"crash-{os.getpid()}.txt"
     summary = f"this is a bug in sedtool: {type(error).__name__}: {error}"
     try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sedtool"
+        report = cache / f"crash-{os.getpid()}.txt"
         cache.mkdir(parents=True, exist_ok=True)
-        report.write_text(f"{sys.argv}\n{''.join(traceback.format_exception(error))}")
-    except OSError:
+        text = f"{sys.argv}\n{''.join(traceback.format_exception(error))}"
+        report.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except (OSError, RuntimeError):  # no folder that can be written, or no home at all
         logging.getLogger(__name__).error("%s", "".join(traceback.format_exception(error)))
         return summary
     return f"{summary} (traceback in {report})"
@@ -147,6 +152,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; what the `sedtool` script calls."""
     silence_libraries()
+    if sys.stderr is not None:
+        faulthandler.enable(sys.stderr)  # a crash in a library is not to be silent
     streams: tuple[Any, ...] = (sys.stdin, sys.stdout)
     for stream in streams:  # data is UTF-8 whatever the locale
         if stream is not None:

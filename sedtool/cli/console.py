@@ -62,8 +62,10 @@ def say(text: str, quiet: bool = False) -> None:
     """Write one line to stderr, unless `quiet`, and to the log file."""
     line = plain(text)
     if not quiet and sys.stderr is not None:
-        with contextlib.suppress(OSError):  # a run does not fail because nobody listens
+        try:
             click.echo(line, err=True)
+        except OSError:  # a run does not fail because nobody listens, not at exit either
+            sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     if _log_file is not None:
         now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         with contextlib.suppress(OSError):
@@ -103,7 +105,8 @@ def close_log() -> None:
     """Close the log file, if there is one."""
     global _log_file
     if _log_file is not None:
-        _log_file.close()
+        with contextlib.suppress(OSError):
+            _log_file.close()
     _log_file = None
 
 
@@ -135,12 +138,15 @@ def summary(text: str, quiet: bool) -> None:
 
 
 @contextlib.contextmanager
-def progress(title: str, quiet: bool) -> Iterator[Report]:
+def progress(title: str, quiet: bool, data_on_stdout: bool = False) -> Iterator[Report]:
     """Yield a function (done, total, what) that shows how far a run is.
 
-    A bar with the time left on a terminal; elsewhere, and in the log file, a line every 30 seconds.
+    A bar with the time left on a terminal, unless data goes there at the same time; elsewhere, and
+    in the log file, a line every 30 seconds.
     """
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    if data_on_stdout and sys.stdout is not None and sys.stdout.isatty():
+        on_terminal = False
     line = _liner(title, quiet or on_terminal)
     if quiet or not on_terminal:
         yield line
@@ -193,8 +199,10 @@ def _bar(title: str) -> Iterator[Report]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[what]}", markup=False),  # names may hold [brackets]
     )
-    # rich knows NO_COLOR, and prints what is logged meanwhile above the bar.
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    # rich knows NO_COLOR, and prints what is logged meanwhile above the bar. It is kept off stdout,
+    # which it would else send to the terminal wherever it was meant to go.
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(title, total=None, what="")
 
         def report(done: int, total: int, what: str) -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from sedtool.cli.console import progress, summary, write_stdout
-from sedtool.cli.options import OUTPUT, common_options, overwrite_option
+from sedtool.cli.options import OUTPUT_FOLDER, common_options, overwrite_option
 from sedtool.cli.settings import SedtoolCommand
 
 
 @click.command(cls=SedtoolCommand)
-@click.option("-o", "--output", type=OUTPUT, required=True, help="The folder to fill.")
+@click.option("-o", "--output", type=OUTPUT_FOLDER, required=True, help="The folder to fill.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="Of sounds and training."
 )

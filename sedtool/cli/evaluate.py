@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sedtool.cli.console import summary, write_stdout
+from sedtool.cli.console import plain, summary, write_stdout
 from sedtool.cli.options import (
     EXISTING_FILE,
     INPUT,
@@ -72,7 +72,7 @@ def evaluate(
     )
     started = time.monotonic()
     evaluation = evaluate_files(inputs, EvaluationConfig(**settings), output, overwrite)
-    write_stdout(evaluation.table())
+    write_stdout("".join(plain(line) + "\n" for line in evaluation.table().splitlines()))
     summary(
         f"{evaluation.n_clips} clips, {len(evaluation.event.classes)} classes in "
         f"{time.monotonic() - started:.1f} s -> {f'stdout, {output}' if output else 'stdout'}",

@@ -109,7 +109,7 @@ def extract(
         engine,
         device,
         dtype,
-        shard=Shard.parse(shard, os.environ) if shard else WHOLE,
+        shard=Shard.parse(shard, os.environ) if shard is not None else WHOLE,
         shard_is_auto=shard == "auto",
         allow_truncated=allow_truncated,
         fail_fast=failures.fail_fast,

@@ -110,7 +110,7 @@ def infer(
     run = InferRun(
         options.pop("device"),
         options.pop("workers"),
-        Shard.parse(shard, os.environ) if shard else WHOLE,
+        Shard.parse(shard, os.environ) if shard is not None else WHOLE,
         shard == "auto",
         failures.fail_fast,
         options.pop("allow_truncated"),
@@ -121,7 +121,7 @@ def infer(
         for line in plan_inference(model, inputs, settings, outputs, run).lines():
             summary(line, quiet=False)
         return
-    with progress("infer", quiet) as report:
+    with progress("infer", quiet, data_on_stdout=outputs.events is None) as report:
         result = detect(model, inputs, settings, outputs, run, emit=write_stdout, progress=report)
     summary(f"{result} -> {outputs}; next: {_next(outputs, run.shard)}", quiet)
     if not failures.allows(len(result.failures), result.n_done):

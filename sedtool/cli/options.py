@@ -18,6 +18,7 @@ __all__ = [
     "EXISTING_FILE",
     "INPUT",
     "OUTPUT",
+    "OUTPUT_FOLDER",
     "common_options",
     "dry_run_option",
     "failure_options",
@@ -53,19 +54,37 @@ class _ExistingFile(click.Path):
             )
 
 
-class _Output(click.Path):
-    """A file to write; ``-`` is stdout, as ever."""
+class _OutputFolder(click.Path):
+    """A folder to write to, never the current one because a variable in a script was empty."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return Path("/dev/stdout") if value == "-" else super().convert(value, param, ctx)
+        if not str(value):
+            self.fail("it is empty.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class _Output(_OutputFolder):
+    """A file to write; ``-`` is stdout, as ever."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "-":
+            return Path("/dev/stdout")
+        if str(value).endswith("/") and not Path(value).is_dir():
+            self.fail(f"the folder {value} does not exist; make it first.", param, ctx)
+        try:
+            Path(value).resolve()
+        except (OSError, RuntimeError) as error:  # a loop of links, or a name that is too long
+            self.fail(f"{value}: {error}.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 EXISTING_FILE = _ExistingFile()
 INPUT = click.Path(exists=True, path_type=Path)  # a file or a folder
 OUTPUT = _Output()
+OUTPUT_FOLDER = _OutputFolder()  # made if need be
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -150,7 +169,7 @@ def input_options(command: F) -> F:
         return command(*args, inputs=AudioInputs(paths, **given), **kwargs)
 
     options = (
-        click.argument("inputs", nargs=-1, type=click.Path(), metavar="INPUT..."),
+        click.argument("inputs", nargs=-1, type=click.Path(readable=False), metavar="INPUT..."),
         click.option(
             "--files-from",
             type=click.Path(),

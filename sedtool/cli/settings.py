@@ -69,13 +69,17 @@ class SedtoolCommand(click.Command):
         try:
             return super().invoke(ctx)
         except ConfigError as error:
-            raise ConfigError(self._in_terms_of_options(str(error))) from error
+            raise ConfigError(self._in_terms_of_options(str(error), ctx)) from error
 
-    def _in_terms_of_options(self, message: str) -> str:
-        """Return a message that begins with a setting's name with that of its option."""
+    def _in_terms_of_options(self, message: str, ctx: click.Context) -> str:
+        """Return a message that begins with a setting's name with that of its option, and where."""
         name, _, rest = message.partition(" ")
         options = {p.name: option_key(p) for p in self.params if isinstance(p, click.Option)}
-        return f"--{options[name]} {rest}" if name in options else message
+        if name not in options:
+            return message
+        is_ours = ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP
+        where = f"{ctx.meta['sedtool.sources'].get(name)}: " if is_ours else ""
+        return f"{where}--{options[name]} {rest}"
 
 
 def section_name(ctx: click.Context) -> str:
@@ -108,8 +112,8 @@ def _collect(
             parameter = _find(known, setting)
             if parameter is None:
                 continue
-            value = _checked(parameter, setting, ctx)
-            if setting.section == section:
+            if setting.section == section:  # other stages' inputs need not be there yet
+                value = _checked(parameter, setting, ctx)
                 given[str(parameter.name)] = replace(setting, value=value)
     return {name: setting for name, setting in given.items() if setting.value is not None}
 

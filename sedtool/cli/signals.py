@@ -7,19 +7,44 @@ anywhere and simply unwind; `train` asks between steps, so that it can save firs
 
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ["RESUMABLE", "Interrupted", "raising_signals", "start_timer", "stop_signals"]
+import click
 
-_NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGUSR1: "SIGUSR1", signal.SIGALRM: "--max-time"}
+__all__ = [
+    "INTERRUPTED",
+    "RESUMABLE",
+    "Interrupted",
+    "raising_signals",
+    "start_timer",
+    "stop_signals",
+]
+
+_NAMES = {
+    signal.SIGINT: "Ctrl-C",
+    signal.SIGTERM: "SIGTERM",
+    signal.SIGUSR1: "SIGUSR1",
+    signal.SIGALRM: "--max-time",
+}
 RESUMABLE = 75  # EX_TEMPFAIL: try again
+INTERRUPTED = 130
+_TIDYING = 5.0  # seconds after a signal in which another one is not obeyed
 _Handler = Callable[[int, FrameType | None], None]
 
 
 class Interrupted(BaseException):
     """A signal asked the run to stop. No Exception, so that nothing takes it for an error."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(_NAMES[signal.Signals(number)])
+        self.exit_code = _exit_code(number)
+
+
+def _exit_code(number: int) -> int:
+    return INTERRUPTED if number == signal.SIGINT else RESUMABLE
 
 
 def start_timer(seconds: float) -> None:
@@ -30,15 +55,24 @@ def start_timer(seconds: float) -> None:
 @contextlib.contextmanager
 def raising_signals() -> Iterator[None]:
     """Let the signals unwind the main thread with `Interrupted` while the block lasts."""
+    received: list[tuple[int, float]] = []
 
     def unwind(number: int, frame: FrameType | None) -> None:
-        for each in _NAMES:  # what tidies up now is not to be interrupted again
-            signal.signal(each, signal.SIG_IGN)
-        raise Interrupted(_NAMES[signal.Signals(number)])
+        now = time.monotonic()
+        if received and now - received[-1][1] < _TIDYING:
+            return  # what tidies up now is not to be interrupted again
+        received.append((number, now))
+        raise Interrupted(number)
 
     with _handled(dict.fromkeys(_NAMES, unwind)):
         try:
             yield
+        except click.exceptions.Exit:
+            raise
+        except Exception as error:  # what a library made of the interruption
+            if received:
+                raise Interrupted(received[0][0]) from error
+            raise
         finally:
             start_timer(0)
 
@@ -52,10 +86,10 @@ def stop_signals() -> Iterator[Callable[[], int]]:
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        received.append(130 if number == signal.SIGINT else RESUMABLE)
+        received.append(_exit_code(number))
         signal.signal(number, before[signal.Signals(number)])
 
-    with _handled(dict.fromkeys((signal.SIGINT, *_NAMES), note)) as before:
+    with _handled(dict.fromkeys(_NAMES, note)) as before:
         yield lambda: received[0] if received else 0
 
 

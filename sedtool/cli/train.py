@@ -9,7 +9,7 @@ import click
 from sedtool.cli.console import progress, summary
 from sedtool.cli.options import (
     EXISTING_FILE,
-    OUTPUT,
+    OUTPUT_FOLDER,
     common_options,
     dry_run_option,
     max_time_option,
@@ -27,7 +27,7 @@ _D = TrainConfig  # its fields are the defaults
 
 
 @click.command(cls=SedtoolCommand)
-@click.option("-o", "--output", type=OUTPUT, required=True, help="The run folder.")
+@click.option("-o", "--output", type=OUTPUT_FOLDER, required=True, help="The run folder.")
 @click.option("--features", type=EXISTING_FILE, multiple=True, required=True, help="Repeatable.")
 @click.option("--weak", type=EXISTING_FILE, required=True, help="Weak labels to train from.")
 @click.option("--val-weak", type=EXISTING_FILE, help="Weak labels to validate on.")

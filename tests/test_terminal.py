@@ -1,0 +1,178 @@
+"""On a real terminal, and where there is none: bars, data, and signals that libraries swallow."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from click.testing import CliRunner
+from conftest import new_model
+
+from sedtool.checkpoint import save_model
+from sedtool.cli import cli
+from sedtool.cli.signals import Interrupted, raising_signals, stop_signals
+from sedtool.config import DecodingConfig
+
+SEDTOOL = [sys.executable, "-m", "sedtool"]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "xterm"}
+
+
+@pytest.fixture
+def model(tmp_path):
+    model = new_model()
+    model.decoding = DecodingConfig((0.0, 0.0), (0.0, 0.0), (0.0, 0.0))
+    save_model(tmp_path / "m.safetensors", model)
+    return tmp_path / "m.safetensors"
+
+
+def on_a_terminal(arguments, stdout):
+    """Run with stderr, and stdout if it is None, on a terminal; return what that shows."""
+    master, slave = os.openpty()
+    run = subprocess.Popen(
+        [*SEDTOOL, *map(str, arguments)],
+        stdout=slave if stdout is None else stdout,
+        stderr=slave,
+        env=ENVIRONMENT,
+    )
+    os.close(slave)
+    shown = b""
+    try:
+        while chunk := os.read(master, 65536):
+            shown += chunk
+    except OSError:  # the end of a terminal
+        pass
+    os.close(master)
+    assert run.wait() == 0
+    return shown
+
+
+def test_data_goes_where_the_shell_sends_it_while_the_terminal_has_a_bar(model, tiny, tmp_path):
+    with (tmp_path / "out.tsv").open("wb") as file:
+        shown = on_a_terminal(["infer", model, tiny.audio / "val"], file)
+    plain = subprocess.run(
+        [*SEDTOOL, "infer", model, tiny.audio / "val"], env=ENVIRONMENT, capture_output=True
+    )
+    assert (tmp_path / "out.tsv").read_bytes() == plain.stdout
+    assert plain.stdout.count(b"\n") == 17
+    assert b"infer" in shown
+    assert b"noise_17.wav\t" not in shown
+
+
+def test_data_on_a_terminal_is_not_mixed_with_a_bar(model, tiny):
+    shown = on_a_terminal(["infer", model, tiny.audio / "val"], None)
+    assert b"\x1b" not in shown
+    assert shown.count(b"\r\n") == 18  # the rows and the summary
+
+
+def test_a_full_stderr_does_not_fail_a_run(model, tiny):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [*SEDTOOL, "infer", model, tiny.audio / "val"],
+            stdout=subprocess.DEVNULL,
+            stderr=full,
+            env=ENVIRONMENT,
+        )
+    assert done.returncode == 0
+
+
+def test_a_log_file_on_a_full_disk_does_not_fail_a_run(tmp_path):
+    done = subprocess.run([*SEDTOOL, "doctor", tmp_path, "--log-file", "/dev/full", "-q"])
+    assert done.returncode == 0
+
+
+def test_dev_stderr_gets_what_it_is_sent(model, tiny):
+    arguments = ["infer", model, tiny.audio / "val", "-o", "/dev/stderr", "-q"]
+    done = subprocess.run([*SEDTOOL, *arguments], env=ENVIRONMENT, capture_output=True)
+    assert done.stderr.count(b"\n") == 17
+
+
+def test_one_recipe_serves_stages_whose_inputs_are_not_there_yet(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "extract:\n  output: f.h5\ntrain:\n  features: f.h5\n  weak: w.tsv\ninfer:\n  model: m\n"
+    )
+    done = CliRunner().invoke(cli, ["extract", "-c", str(recipe), "--print-config"])
+    assert done.exit_code == 0, done.stderr
+
+
+def test_a_value_out_of_range_says_where_it_stands(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("extract:\n  n-mels: 5000\n")
+    arguments = ["extract", str(tmp_path), "-o", str(tmp_path / "x.h5"), "-c", str(recipe)]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 2
+    assert done.stderr == f"Error: {recipe}:2: --n-mels must be 1 to 1024, not 5000\n"
+
+
+@pytest.mark.parametrize("name", ["loop", "x" * 250, "/dev/fd/99", "new/"])
+def test_an_output_that_cannot_be_is_one_line(model, tiny, tmp_path, name):
+    (tmp_path / "loop").symlink_to("loop")
+    output = name if name.startswith("/") else f"{tmp_path}/{name}"
+    done = CliRunner().invoke(
+        cli, ["infer", str(model), str(tiny.audio / "val"), "-o", output, "--overwrite"]
+    )
+    assert done.exit_code in (2, 6)
+    assert done.stderr.count("\nError: ") + done.stderr.startswith("Error: ") == 1
+
+
+# Signals
+
+
+def test_what_a_library_makes_of_a_signal_is_still_the_signal():
+    with pytest.raises(Interrupted, match="SIGTERM") as caught, raising_signals():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        except Interrupted:
+            raise AttributeError("'_SparseFile' object has no attribute 'flush'") from None
+    assert caught.value.exit_code == 75
+
+
+def test_a_signal_that_was_swallowed_can_be_sent_again(monkeypatch):
+    monkeypatch.setattr("sedtool.cli.signals._TIDYING", 0.1)
+    with pytest.raises(Interrupted, match="Ctrl-C"), raising_signals():
+        for wait in (0.0, 0.0, 0.2):  # the second comes while the first is tidied up after
+            time.sleep(wait)
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except Interrupted:
+                if wait:
+                    raise
+
+
+def test_handlers_are_given_back():
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    with raising_signals(), stop_signals() as stop:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert stop() == 75
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
+
+
+def test_looking_whether_a_file_is_locked_sends_no_run_away(tmp_path):
+    import fcntl
+
+    from sedtool.atomic import claim
+
+    output, done = tmp_path / "x", threading.Event()
+
+    def look():
+        while not done.is_set():
+            try:
+                with (tmp_path / ".x.lock").open() as stream:
+                    fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                pass
+            time.sleep(0.0005)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        for _ in range(300):
+            with claim(output):
+                pass
+    finally:
+        done.set()
+        watcher.join()
