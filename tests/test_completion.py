@@ -105,3 +105,17 @@ def test_completion_loads_nothing_heavy_and_takes_little_time():
     assert "--pooling" in done.stdout
     assert done.stdout.endswith("[]\n")
     assert after.ru_utime - before.ru_utime < 1.0  # 0.1 s on an idle machine
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("train", "--arch", "s"), ["small"]),
+        (("train", "--pooling", "po"), ["power"]),
+        (("train", "--select-by", "e"), ["event_f1"]),
+        (("infer", "--amp", "b"), ["bf16"]),
+        (("tune", "--device", "cu"), ["cuda"]),
+    ],
+)
+def test_values_that_are_names_are_completed(complete, words, found):
+    assert complete(*words) == found

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from sedtool.config import PoolingConfig
+from sedtool.config import POOLING_NAMES, PoolingConfig
 from sedtool.errors import ConfigError
 from sedtool.pooling import (
     POOLINGS,
@@ -321,3 +321,7 @@ def test_a_pooling_of_any_precision_takes_logits_of_any_precision(name, dtype):
 def test_options_without_measure_are_refused():
     with pytest.raises(ConfigError, match="of 1e6 at most"):
         PoolingConfig.parse("auto:init=1e39")
+
+
+def test_the_names_that_need_no_torch_are_those_of_the_poolings():
+    assert set(POOLING_NAMES) == set(POOLINGS)

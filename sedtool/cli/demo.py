@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from sedtool.cli.console import progress, summary, write_stdout
-from sedtool.cli.options import OUTPUT_FOLDER, common_options, overwrite_option
+from sedtool.cli.options import DEVICES, OUTPUT_FOLDER, common_options, names, overwrite_option
 from sedtool.cli.settings import SedtoolCommand
 
 
@@ -15,7 +15,12 @@ from sedtool.cli.settings import SedtoolCommand
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="Of sounds and training."
 )
 @click.option("--workers", type=click.IntRange(1, 256), default=2, help="Files at a time.")
-@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
+@click.option(
+    "--device",
+    default="auto",
+    help="auto, cpu, cuda, cuda:1, mps.",
+    shell_complete=names(*DEVICES),
+)
 @overwrite_option
 @common_options
 def demo(output: Path, seed: int, workers: int, device: str, overwrite: bool, quiet: bool) -> None:

@@ -10,6 +10,7 @@ import click
 
 from sedtool.cli.console import progress, summary
 from sedtool.cli.options import (
+    DEVICES,
     OUTPUT,
     common_options,
     dry_run_option,
@@ -64,7 +65,12 @@ class _ExtractCommand(SedtoolCommand):
     default="native",
     help="What computes the features.",
 )
-@click.option("--device", default="cpu", help="Where torchaudio runs.")
+@click.option(
+    "--device",
+    default="cpu",
+    help="Where torchaudio runs.",
+    shell_complete=names(*DEVICES),
+)
 @click.option("--dtype", type=click.Choice(["f16", "f32"]), default="f16", help="As stored.")
 @click.option(
     "--allow-truncated", is_flag=True, help="Use files whose end is missing as far as they go."

@@ -9,6 +9,7 @@ import click
 
 from sedtool.cli.console import progress, summary, write_stdout
 from sedtool.cli.options import (
+    DEVICES,
     EXISTING_FILE,
     OUTPUT,
     common_options,
@@ -64,7 +65,12 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
 @click.option("--window", type=float, help="Seconds at a time; default: as in training.")
 @click.option("--overlap", type=float, default=WindowConfig.overlap, help="Of windows, 0 to 1.")
 @click.option("--batch-size", type=int, default=WindowConfig.batch_size, help="Windows at a time.")
-@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
+@click.option(
+    "--device",
+    default="auto",
+    help="auto, cpu, cuda, cuda:1, mps.",
+    shell_complete=names(*DEVICES),
+)
 @click.option(
     "--amp",
     default="off",

@@ -15,6 +15,7 @@ from sedtool.config import FailurePolicy
 from sedtool.errors import ArtifactError
 
 __all__ = [
+    "DEVICES",
     "EXISTING_FILE",
     "INPUT",
     "OUTPUT",
@@ -85,6 +86,8 @@ EXISTING_FILE = _ExistingFile()
 INPUT = click.Path(exists=True, path_type=Path)  # a file or a folder
 OUTPUT = _Output()
 OUTPUT_FOLDER = _OutputFolder()  # made if need be
+
+DEVICES = ("auto", "cpu", "cuda", "mps")  # cuda:1 and so on besides
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -8,17 +8,19 @@ import click
 
 from sedtool.cli.console import progress, summary
 from sedtool.cli.options import (
+    DEVICES,
     EXISTING_FILE,
     OUTPUT_FOLDER,
     common_options,
     dry_run_option,
     max_time_option,
     missing_option,
+    names,
     overwrite_option,
 )
 from sedtool.cli.settings import SedtoolCommand
 from sedtool.cli.signals import stop_signals
-from sedtool.config import ARCHITECTURES, TrainConfig
+from sedtool.config import ARCHITECTURES, POOLING_NAMES, TrainConfig
 
 if TYPE_CHECKING:
     from sedtool.training import TrainInputs
@@ -43,20 +45,34 @@ _D = TrainConfig  # its fields are the defaults
     default=_D.pooling,
     help="NAME[:key=value,...], e.g. power:init=1,lambda=1e-4; max, average, linear, exponential, "
     "attention, auto, cap, rap, power.",
+    shell_complete=names(*POOLING_NAMES),
 )
-@click.option("--arch", default=_D.arch, help=f"Network: {', '.join(ARCHITECTURES)}.")
+@click.option(
+    "--arch",
+    default=_D.arch,
+    help=f"Network: {', '.join(ARCHITECTURES)}.",
+    shell_complete=names(*ARCHITECTURES),
+)
 @click.option("--epochs", type=int, default=_D.epochs, help="Each ends with a validation.")
 @click.option(
     "--steps-per-epoch", type=int, default=_D.steps_per_epoch, help="0: ceil(clips / batch size)."
 )
 @click.option("--batch-size", type=int, default=_D.batch_size, help="Clips.")
-@click.option("--balance", default=_D.balance, help="classes: each equally often; or none.")
+@click.option(
+    "--balance",
+    default=_D.balance,
+    help="classes: each equally often; or none.",
+    shell_complete=names("classes", "none"),
+)
 @click.option("--lr", type=float, default=_D.lr, help="Learning rate of Adam.")
 @click.option(
     "--pooling-lr", type=float, default=_D.pooling_lr, help="Of the pooling itself; 0: as --lr."
 )
 @click.option(
-    "--schedule", default=_D.schedule, help="plateau: halve the rate when it stalls; or constant."
+    "--schedule",
+    default=_D.schedule,
+    help="plateau: halve the rate when it stalls; or constant.",
+    shell_complete=names("plateau", "constant"),
 )
 @click.option(
     "--plateau-patience", type=int, default=_D.plateau_patience, help="Epochs before halving."
@@ -65,9 +81,24 @@ _D = TrainConfig  # its fields are the defaults
     "--time-shift", type=float, default=_D.time_shift, help="Deviation of random shifts, frames."
 )
 @click.option("--seed", type=int, default=_D.seed, help="Of all that is drawn at random.")
-@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
-@click.option("--amp", default=_D.amp, help="Mixed precision: off, bf16, fp16.")
-@click.option("--select-by", default=_D.select_by, help="Best epoch by: clip_f1, loss, event_f1.")
+@click.option(
+    "--device",
+    default="auto",
+    help="auto, cpu, cuda, cuda:1, mps.",
+    shell_complete=names(*DEVICES),
+)
+@click.option(
+    "--amp",
+    default=_D.amp,
+    help="Mixed precision: off, bf16, fp16.",
+    shell_complete=names("off", "bf16", "fp16"),
+)
+@click.option(
+    "--select-by",
+    default=_D.select_by,
+    help="Best epoch by: clip_f1, loss, event_f1.",
+    shell_complete=names("clip_f1", "loss", "event_f1"),
+)
 @click.option("--patience", type=int, default=_D.patience, help="Epochs to early stop; 0: never.")
 @click.option(
     "--validation-fraction",

@@ -6,7 +6,7 @@ from shlex import quote
 import click
 
 from sedtool.cli.console import progress, summary
-from sedtool.cli.options import EXISTING_FILE, common_options, missing_option
+from sedtool.cli.options import DEVICES, EXISTING_FILE, common_options, missing_option, names
 from sedtool.cli.settings import SedtoolCommand
 from sedtool.config import TuneConfig
 
@@ -24,7 +24,12 @@ from sedtool.config import TuneConfig
 @click.option("--window", type=float, help="Median window of every class, seconds.")
 @missing_option
 @click.option("--partial", is_flag=True, help="Take parts of features of which others lack.")
-@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
+@click.option(
+    "--device",
+    default="auto",
+    help="auto, cpu, cuda, cuda:1, mps.",
+    shell_complete=names(*DEVICES),
+)
 @common_options
 def tune(
     model: Path,

@@ -1,0 +1,40 @@
+"""The settings of every stage: one frozen dataclass each, and every default written once, here.
+
+Nothing heavy is imported, so the command line can borrow the defaults without paying for torch.
+A value out of range is a ConfigError, never clamped.
+"""
+
+from sedtool.config.base import from_json, lookup, to_json
+from sedtool.config.features import FEATURE_PRESETS, FeatureConfig
+from sedtool.config.network import (
+    ARCHITECTURES,
+    POOLING_NAMES,
+    ArchitectureConfig,
+    PoolingConfig,
+)
+from sedtool.config.stages import (
+    DecodingConfig,
+    EvaluationConfig,
+    FailurePolicy,
+    TrainConfig,
+    TuneConfig,
+    WindowConfig,
+)
+
+__all__ = [
+    "ARCHITECTURES",
+    "FEATURE_PRESETS",
+    "POOLING_NAMES",
+    "ArchitectureConfig",
+    "DecodingConfig",
+    "EvaluationConfig",
+    "FailurePolicy",
+    "FeatureConfig",
+    "PoolingConfig",
+    "TrainConfig",
+    "TuneConfig",
+    "WindowConfig",
+    "from_json",
+    "lookup",
+    "to_json",
+]

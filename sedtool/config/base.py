@@ -1,0 +1,97 @@
+"""What all settings share: checks, and their way into artifacts and back."""
+
+import dataclasses
+import json
+import math
+from difflib import get_close_matches
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from sedtool.errors import ArtifactError, ConfigError
+
+__all__ = [
+    "MOST",
+    "Seconds",
+    "from_json",
+    "lookup",
+    "require",
+    "require_finite",
+    "require_within",
+    "to_json",
+]
+
+Seconds = float
+T = TypeVar("T")
+
+MOST = 1_000_000  # epochs, steps, clips in a batch, seconds: more is a slip of the hand
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise a ConfigError unless a condition holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def require_finite(config: Any) -> None:
+    """Raise a ConfigError if a float of a dataclass is NaN or infinite."""
+    for entry in dataclasses.fields(config):
+        value = getattr(config, entry.name)
+        if isinstance(value, float):
+            require(math.isfinite(value), f"{entry.name} must be a finite number, not {value}")
+
+
+def require_within(low: int, high: int, config: Any, *names: str) -> None:
+    """Raise a ConfigError if a field of a dataclass is not from `low` to `high`."""
+    least = f"be at least {low}" if low else "not be negative"
+    for name in names:
+        value = getattr(config, name)
+        require(value >= low, f"{name} must {least}, but is {value}")
+        require(value <= high, f"{name} must be at most {high}, not {value}")
+
+
+def lookup(table: dict[str, T], name: str, what: str) -> T:
+    """Return ``table[name]``, or raise a ConfigError that lists the valid names."""
+    if name not in table:
+        close = get_close_matches(name, table, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"unknown {what} {name!r}; one of: {', '.join(sorted(table))}{hint}")
+    return table[name]
+
+
+def to_json(config: Any) -> str:
+    """Return a dataclass as JSON with sorted keys, as it is stored in an artifact."""
+    return json.dumps(dataclasses.asdict(config), sort_keys=True)
+
+
+def from_json(cls: type[T], text: str, where: str) -> T:
+    """Rebuild a flat dataclass that `to_json` wrote; `where` names the artifact in errors.
+
+    The text may be a stranger's, so every field must be there, and of its declared type.
+    """
+    try:
+        values = {name: _tuples(value) for name, value in json.loads(text).items()}
+        hints = get_type_hints(cls)
+        types = {entry.name: hints[entry.name] for entry in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        for name in values.keys() ^ types.keys():
+            raise ValueError(f"{name} is {'foreign' if name in values else 'missing'}")
+        for name, value in values.items():
+            if not _fits(value, types[name]):
+                raise TypeError(f"{name} is {str(value)[:80]!r}, and so of a wrong type")
+        return cls(**values)
+    except (ValueError, TypeError, AttributeError, RecursionError, ConfigError) as error:
+        raise ArtifactError(f"{where}: settings cannot be read ({str(error)[:200]})") from error
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Return whether a value is of an annotated type; JSON may drop the fraction of a float."""
+    if get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        if kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(value) if isinstance(value, tuple) else ()
+        return (
+            isinstance(value, tuple) and len(value) == len(kinds) and all(map(_fits, value, kinds))
+        )
+    return type(value) in (int, float) if kind is float else type(value) is kind

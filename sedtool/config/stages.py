@@ -1,0 +1,181 @@
+"""How the stages work: training, decoding, cutting, tuning, evaluation."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+from sedtool.config.base import MOST, Seconds, lookup, require, require_finite, require_within
+from sedtool.config.network import ARCHITECTURES
+
+__all__ = [
+    "DecodingConfig",
+    "EvaluationConfig",
+    "FailurePolicy",
+    "TrainConfig",
+    "TuneConfig",
+    "WindowConfig",
+]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a network is trained from weak labels."""
+
+    method: str = "weak"
+    pooling: str = "power"  # NAME[:key=value,...]
+    arch: str = "dcase2017"  # a name in ARCHITECTURES
+    epochs: int = 50
+    steps_per_epoch: int = 0  # 0: ceil(clips / batch_size)
+    batch_size: int = 32  # clips
+    balance: str = "classes"  # or "none"
+    lr: float = 1e-3  # Adam
+    pooling_lr: float = 0.0  # learning rate of the pooling's own parameters; 0: the same as lr
+    schedule: str = "plateau"  # halve the rate when the validation loss stalls; or "constant"
+    plateau_patience: int = 5  # epochs without a lower validation loss before the rate halves
+    time_shift: float = 0.0  # standard deviation of a random shift in time, feature frames
+    seed: int = 0
+    amp: str = "off"  # or "bf16", "fp16"
+    select_by: str = "clip_f1"  # or "loss", "event_f1" (needs strong validation labels)
+    patience: int = 0  # epochs without a better validation score before training stops; 0: never
+    validation_fraction: float = 0.1  # of the training clips, where no validation labels are given
+    save_every: float = 10.0  # minutes between checkpoints inside an epoch
+
+    def __post_init__(self) -> None:
+        require_finite(self)
+        require_within(1, MOST, self, "epochs", "batch_size", "plateau_patience")
+        require_within(0, MOST, self, "steps_per_epoch", "patience", "time_shift", "pooling_lr")
+        require_within(0, 2**63 - 1, self, "seed")
+        require(0 < self.lr < 1e30, f"lr must be positive and under 1e30, not {self.lr}")
+        require(
+            0 < self.save_every <= MOST,
+            f"save_every must be positive, and at most {MOST}, not {self.save_every}",
+        )
+        require(
+            0 < self.validation_fraction < 1,
+            f"validation_fraction must be in (0, 1), not {self.validation_fraction}",
+        )
+        choices = {
+            "method": ("weak",),
+            "balance": ("classes", "none"),
+            "schedule": ("plateau", "constant"),
+            "amp": ("off", "bf16", "fp16"),
+            "select_by": ("clip_f1", "event_f1", "loss"),
+        }
+        for name, valid in choices.items():
+            value = getattr(self, name)
+            require(value in valid, f"{name} must be one of {', '.join(valid)}, not {value!r}")
+        lookup(ARCHITECTURES, self.arch, "architecture")
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """How frame scores become events; one threshold and one window for each class."""
+
+    thresholds: tuple[float, ...]  # a frame is active where its score is above it
+    clip_thresholds: tuple[float, ...]  # a class is silenced unless its clip score is above it
+    windows: tuple[Seconds, ...]  # of the median filter; 0: none
+    gate: bool = True  # whether clip scores silence classes at all
+    min_duration: Seconds = 0.0  # shorter events are dropped, after merging
+    merge_gap: Seconds = 0.0  # events of one class at most this far apart become one
+
+    threshold: ClassVar[float] = 0.5  # what an untuned model uses
+    window: ClassVar[Seconds] = 0.3  # what an untuned model uses
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.thresholds), len(self.clip_thresholds), len(self.windows)}
+        require(len(sizes) == 1, "thresholds, clip_thresholds and windows differ in length")
+        for name in ("thresholds", "clip_thresholds"):
+            for value in getattr(self, name):
+                require(0 <= value <= 1, f"{name} must be in [0, 1], not {value}")
+        for value in (*self.windows, self.min_duration, self.merge_gap):
+            require(
+                0 <= value < math.inf,
+                f"windows, min_duration and merge_gap must be seconds from 0 up, not {value}",
+            )
+        require_within(0, MOST, self, "min_duration", "merge_gap")
+        longest = max(self.windows, default=0.0)  # memory grows with it, whatever the recording
+        require(longest <= 3_600, f"windows must be at most 3600 s, not {longest:g}")
+
+    @classmethod
+    def default(cls, n_classes: int) -> Self:
+        """Return what an untuned model uses: one threshold and one window for every class."""
+        halves = (cls.threshold,) * n_classes
+        return cls(halves, halves, (cls.window,) * n_classes)
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """How long recordings are cut for the network."""
+
+    window: Seconds = 10.0  # longer clips are cut into overlapping windows of this length
+    overlap: float = 0.5  # of one window with the next, in [0, 1)
+    batch_size: int = 8  # windows at a time
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.window <= MOST,
+            f"window must be positive, and {MOST} s at most, not {self.window}",
+        )
+        require(0 <= self.overlap < 1, f"overlap must be in [0, 1), not {self.overlap}")
+        require_within(1, MOST, self, "batch_size")
+
+
+@dataclass(frozen=True)
+class FailurePolicy:
+    """How many inputs may fail before a run that finished counts as failed."""
+
+    tolerate: str = "0"  # a number of inputs, or a percentage such as "5%"
+    fail_fast: bool = False  # stop at the first failure, whatever is tolerated
+
+    def __post_init__(self) -> None:
+        limit, is_share = self._limit()
+        require(
+            0 <= limit <= (100 if is_share else math.inf),
+            f"tolerate must be a number of files, or 0% to 100%, not {self.tolerate!r}",
+        )
+
+    def allows(self, n_failed: int, n_total: int) -> bool:
+        """Return whether so many failures out of so many inputs are tolerated."""
+        limit, is_share = self._limit()
+        return n_failed <= (limit / 100 * n_total if is_share else limit)
+
+    def _limit(self) -> tuple[float, bool]:
+        """Return the number, and whether it is a percentage; -1 if it is none."""
+        is_share = self.tolerate.endswith("%")
+        text = self.tolerate.removesuffix("%")
+        try:
+            limit = float(text) if is_share else float(int(text))
+        except ValueError:
+            return -1.0, is_share
+        return (limit if math.isfinite(limit) else -1.0), is_share
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """The grid on which frame thresholds and median windows are searched."""
+
+    thresholds: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(1, 20))
+    windows: tuple[Seconds, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
+    duration_ratio: float = 1 / 3  # window over mean event duration, where only durations are known
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Tolerances and conventions of the metrics."""
+
+    collar: Seconds = 0.2  # tolerance on onsets; at least this on offsets
+    offset_ratio: float = 0.2  # tolerance on offsets as a share of the reference event's length
+    segment: Seconds = 1.0  # length of the cells of segment-based F1
+    engine: Literal["native", "sed_eval"] = "native"
+    compat: Literal["", "dcase"] = ""  # "dcase": sed_eval's rules for undefined classes
+
+    def __post_init__(self) -> None:
+        require_finite(self)
+        require_within(0, MOST, self, "collar", "offset_ratio")
+        require(
+            0 < self.segment <= MOST,
+            f"segment must be positive, and at most {MOST}, not {self.segment}",
+        )
+        engines = ("native", "sed_eval")
+        require(self.engine in engines, f"unknown engine {self.engine!r}; {' or '.join(engines)}")
+        require(self.compat in ("", "dcase"), f"unknown compat {self.compat!r}; only 'dcase'")
