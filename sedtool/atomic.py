@@ -142,11 +142,15 @@ def _open_whole(path: Path) -> Iterator[BinaryIO]:
         handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as stream:
+        stream = os.fdopen(handle, "wb")
+        try:
             yield cast("BinaryIO", _Guarded(stream, path))
             with resource_errors(path):
                 stream.flush()
                 os.fsync(stream.fileno())
+        finally:
+            with resource_errors(path):  # what could not be written is tried once more
+                stream.close()
         with resource_errors(path):
             temporary.chmod(_mode_of_a_new_file(final))
             temporary.replace(final)
@@ -172,6 +176,9 @@ class _Guarded:
         with resource_errors(self._path):
             self._stream.flush()
 
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file at once."""
@@ -189,7 +196,7 @@ def write_failures(output: Path | None, failures: Sequence[tuple[str, str, str]]
 
     Returns its path; None if there is no output to stand beside, or nothing failed.
     """
-    if output is None or not appears_whole(output):
+    if output is None or not (appears_whole(output) or output.is_dir()):
         return None  # nothing belongs beside a pipe or a device
     path = output.with_name(output.name + ".failures.tsv")
     if not failures:

@@ -14,7 +14,7 @@ from pathlib import Path
 from sedtool.atomic import claim, lock, refuse_existing, resource_errors, write_text
 from sedtool.audio import AUDIO_SUFFIXES
 from sedtool.config import lookup
-from sedtool.errors import ConfigError, LabelError, NothingUsableError
+from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
 from sedtool.labels import (
     EVENT_FORMATS,
     Event,
@@ -24,6 +24,8 @@ from sedtool.labels import (
     format_weak,
     guess_format,
 )
+from sedtool.shards import has_part_record, read_part_record
+from sedtool.store import unfinished
 
 __all__ = ["ConvertResult", "ConvertSettings", "convert", "format_labels", "read_labels"]
 
@@ -87,6 +89,8 @@ def convert(
         If the target cannot be told, or does not fit the output.
     LabelError
         If a label file cannot be read as it stands, or the target cannot hold what it says.
+    ArtifactError
+        If a label file is one part of several, or a folder was not completed.
     """
     output = None if output == "-" else output
     target = settings.target or _target_of(output)
@@ -129,12 +133,15 @@ def read_labels(
     ------
     LabelError
         If a file cannot be read as it stands, or a recording stands in two.
+    ArtifactError
+        If a file is one part of several, or a folder was not completed.
     NothingUsableError
         If there is no file.
     """
     events: list[Event] = []
     owner: dict[str, Path] = {}
     for name, path in _label_files(inputs, source):
+        _refuse_part(path)
         form = event_format(source) if source else guess_format(path)
         recording = form.recording_of(name)
         if not recording.lower().endswith(AUDIO_SUFFIXES):
@@ -148,6 +155,12 @@ def read_labels(
         owner.update(dict.fromkeys(labels.names, path))
         events += labels.events
     return StrongLabels(events, tuple(owner))
+
+
+def _refuse_part(path: Path) -> None:
+    """Raise an ArtifactError if the recordings of other shards lack."""
+    if has_part_record(path) and not (shard := read_part_record(path).shard).is_whole:
+        raise ArtifactError(f"{path} is shard {shard}; join all with sedtool merge first")
 
 
 def _label_files(inputs: Sequence[Path], source: str | None) -> list[tuple[str, Path]]:
@@ -172,6 +185,8 @@ def _walk(folder: Path, suffixes: set[str]) -> Iterator[Path]:
         raise ConfigError(f"{error.filename} cannot be listed: {error.strerror}") from error
 
     for where, folders, files in os.walk(folder, onerror=refuse):
+        if begun := unfinished(Path(where).resolve() / ".events"):
+            raise ArtifactError(f"{where}: not complete ({begun}); run the same infer again")
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(where, name) for name in files if not name.startswith(".")):
             if path.suffix.lower() in suffixes and path.is_file():

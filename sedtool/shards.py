@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sedtool.atomic import resource_errors, write_text
+from sedtool.characters import is_writable
 from sedtool.errors import ArtifactError, ConfigError
 
 __all__ = [
@@ -36,7 +37,6 @@ _MOST = 1_000_000
 _FORMAT = {"format": "sedtool-part", "format_version": 1}
 _LARGEST = 64 * 2**20  # bytes of a part record
 _CHUNK_SIZE = 2**20  # bytes read at once
-_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,14 @@ class Shard:
         ConfigError
             If the text is none of these, or the environment does not say what is needed.
         """
-        if match := re.fullmatch(r"(\d{1,9})/(\d{1,9})", text):
+        if match := re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text):
             number, count = int(match[1]), int(match[2])
             if number == 0:
                 raise ConfigError(f"shards are numbered from 1: 1/{count} to {count}/{count}")
             return cls(number, count)
         if text == "auto":
             return cls(*_from_environment(environment))
-        if match := re.fullmatch(r"auto/(\d{1,9})", text):
+        if match := re.fullmatch(r"auto/([0-9]{1,9})", text):
             return cls(_stated(environment, int(match[1])), int(match[1]))
         raise ConfigError(f"shard must be I/N, auto or auto/N, as in 3/8, not {text!r}")
 
@@ -139,7 +139,7 @@ def _stated(environment: Mapping[str, str], count: int) -> int:
 
 def _integer(environment: Mapping[str, str], name: str) -> int:
     text = environment.get(name, "")
-    if not re.fullmatch(r"\d{1,9}", text):
+    if not re.fullmatch(r"[0-9]{1,9}", text):
         raise ConfigError(f"{name} is {text!r} in the environment, not a number")
     return int(text)
 
@@ -264,7 +264,7 @@ def _failures(rows: Any) -> tuple[tuple[str, str, str], ...]:
 
 def _is_failure(row: Any) -> bool:
     texts = isinstance(row, list) and len(row) == 3 and all(isinstance(text, str) for text in row)
-    return texts and not any(map(_UNWRITABLE.search, row))
+    return texts and all(map(is_writable, row))
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -34,7 +34,6 @@ from hypothesis import strategies as st
 from sedtool.audio import (
     AudioReader,
     read,
-    read_blocks,
     read_duration,
     reading,
     write_wav,
@@ -124,14 +123,16 @@ def test_a_resampled_tone_keeps_its_frequency_and_amplitude(file):
 @settings(same_folder, max_examples=8)
 def test_joined_blocks_are_the_same_whatever_their_length(file, kind, block_seconds):
     path = file(FORMATS[kind], f"clip.{kind}")
-    blocks = list(read_blocks(path, 16_000, block_seconds=block_seconds))
+    with AudioReader(path, 16_000, block_seconds=block_seconds) as reader:
+        blocks = list(reader)
     assert np.array_equal(np.concatenate(blocks), read(path, 16_000))
     assert len(blocks) > 1
 
 
 def test_blocks_are_bounded_whatever_the_number_of_channels(file):
     path = file(encoded(np.zeros((8_000, 64)) + 0.1, 8_000, "WAV"))
-    assert max(len(block) for block in read_blocks(path, 8_000, block_seconds=1)) == 8_000 // 64
+    with AudioReader(path, 8_000, block_seconds=1) as reader:
+        assert max(map(len, reader)) == 8_000 // 64
 
 
 def test_a_reader_tells_what_the_file_is(file):
@@ -150,6 +151,20 @@ def test_durations_are_stated_by_the_header_or_counted(file):
 
 
 # What pipes write
+
+
+def test_w64_from_a_pipe_has_the_length_of_the_file(file):
+    at = W64.index(b"data\xf3\xac\xd3\x11") + 16
+    streamed = patched(W64, at, struct.pack("<Q", 2**63 - 1))
+    assert np.array_equal(read(file(streamed), 22_050), read(file(W64), 22_050))
+
+
+def test_warnings_name_the_clip_where_it_has_a_name(file, caplog):
+    path = file(encoded(np.zeros(8_000), 8_000, "WAV"))
+    for name in (None, "x"):
+        with AudioReader(path, None, name=name) as reader:
+            list(reader)
+    assert caplog.messages == [f"{what}: the clip is silent throughout" for what in (path, "x")]
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF])

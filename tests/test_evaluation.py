@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sedtool.config import EvaluationConfig
-from sedtool.errors import LabelError
+from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation import (
     ClassScores,
     EventArrays,
@@ -21,6 +21,7 @@ from sedtool.evaluation import (
     evaluate_segments,
     event_counts,
 )
+from sedtool.evaluation.stage import EvaluateInputs, evaluate_files
 from sedtool.labels import Event, StrongLabels, read_durations, read_events, read_weak
 
 CONFIG = EvaluationConfig()
@@ -413,3 +414,15 @@ def test_reports_equal_the_golden_files(name):
     result = golden_evaluation()
     text = {"metrics.json": result.to_json(), "table.txt": result.table()}[name]
     assert text == (GOLDEN / name).read_text("utf-8"), "if meant: python tests/golden/evaluation"
+
+
+@pytest.mark.parametrize("name", ["reference.tsv", "estimated.tsv", "durations.tsv", "tags.tsv"])
+def test_metrics_never_replace_an_input(tmp_path, name):
+    given = ("reference.tsv", "estimated.tsv", "durations.tsv", "tags.tsv")
+    reference, estimated, durations, tags = (tmp_path / file for file in given)
+    for file in given:
+        (tmp_path / file).write_bytes((GOLDEN / file).read_bytes())
+    inputs = EvaluateInputs(reference, estimated, durations=durations, weak_estimated=tags)
+    with pytest.raises(ConfigError, match="is an input"):
+        evaluate_files(inputs, CONFIG, tmp_path / name, overwrite=True)
+    assert (tmp_path / name).read_bytes() == (GOLDEN / name).read_bytes()

@@ -1,6 +1,7 @@
 """Extraction ends in the same bytes whatever happens on the way, and leaves bad files out."""
 
 import errno
+import json
 import logging
 import os
 import shutil
@@ -297,9 +298,7 @@ def test_truncated_files_that_are_allowed_are_marked_and_named(truncated, output
     assert result.n_truncated == 3
     assert "4 clips, 3 truncated, 1 failed" in str(result)
     named = [record.getMessage() for record in caplog.records]
-    assert sorted(str(truncated / name) for name in features.names[:3]) == sorted(
-        message.partition(": ")[0] for message in named
-    )
+    assert features.names[:3] == sorted(message.partition(": ")[0] for message in named)
     seconds = (len(WAV) - 44 - 10_000) / 2 / 22_050
     assert features.duration[2] == pytest.approx(seconds)
 
@@ -419,8 +418,27 @@ def test_a_plan_counts_what_an_interrupted_run_has_done(make_clips, output):
     assert plan.n_done == 6
     assert "6 are done by an interrupted run" in str(plan)
     (folder / "another.wav").write_bytes(WAV)
-    assert plan_extraction([folder], output, CONFIG).n_done == 0
-    assert plan_extraction([folder], output, CONFIG, ExtractSettings(shard=Shard(1, 2))).n_done == 0
+    for other in ({}, {"shard": Shard(1, 2)}, {"dtype": "f32"}):
+        with pytest.raises(OutputExistsError, match=r"differs in: .*--overwrite"):
+            plan_extraction([folder], output, CONFIG, ExtractSettings(**other))
+        dropped = ExtractSettings(**other, overwrite=True)
+        assert plan_extraction([folder], output, CONFIG, dropped).n_done == 0
+
+
+def test_an_unfinished_run_of_other_files_is_no_leave_to_replace_an_output(make_clips, output):
+    folder = make_clips(3)
+    extract([folder], output, CONFIG)
+    finished = output.read_bytes()
+    journal = output.with_name(output.name + ".journal")
+    journal.write_text(json.dumps({"clips": 3, "shard": "1/1", "manifest_sha256": "0"}) + "\n")
+    for make in (extract, plan_extraction):
+        with pytest.raises(OutputExistsError, match="an unfinished run with other settings"):
+            make([folder], output, CONFIG)
+    assert output.read_bytes() == finished
+    assert journal.exists()
+    extract([folder], output, CONFIG, ExtractSettings(overwrite=True))
+    assert output.read_bytes() == finished
+    assert not journal.exists()
 
 
 def test_a_plan_of_a_shard_is_about_its_files(make_clips, output):
@@ -691,3 +709,60 @@ def test_the_options_have_the_defaults_of_the_settings():
 
 if __name__ == "__main__":
     kill_campaign(Path(sys.argv[1]), Path(sys.argv[2]))
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.FLAC", "x.snd"])
+def test_an_output_named_as_audio_is_refused(make_clips, name):
+    folder = make_clips(2)
+    before = sorted(folder.iterdir())
+    for make in (extract, plan_extraction):
+        with pytest.raises(ConfigError, match="is named as audio is"):
+            make([folder], folder / name, CONFIG, ExtractSettings(overwrite=True))
+    assert sorted(folder.iterdir()) == before
+
+
+def test_an_output_that_is_an_input_is_refused(make_clips, tmp_path):
+    recording = next(make_clips(1).rglob("*.wav")).rename(tmp_path / "recording")
+    content = recording.read_bytes()
+    for make in (extract, plan_extraction):
+        with pytest.raises(ConfigError, match="recording is an input"):
+            make([recording], recording, CONFIG, ExtractSettings(overwrite=True))
+    assert recording.read_bytes() == content
+
+
+def test_a_list_of_failures_never_stands_beside_an_older_output(
+    make_clips, bad_files, output, monkeypatch
+):
+    folder = make_clips(2)
+    extract([folder], output, CONFIG)
+    before = output.read_bytes()
+
+    def full(*_):
+        raise ResourceError("the disk is full")
+
+    monkeypatch.setattr("sedtool.store.features.write_features", full)
+    with pytest.raises(ResourceError):
+        inputs = [folder, bad_files["empty.wav"]]
+        extract(inputs, output, CONFIG, ExtractSettings(overwrite=True))
+    assert output.read_bytes() == before
+    assert not output.with_name(output.name + ".failures.tsv").exists()
+
+
+def test_a_run_killed_before_its_list_of_failures_completes_it(
+    make_clips, bad_files, output, monkeypatch
+):
+    inputs = [make_clips(2), bad_files["empty.wav"]]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sedtool.extraction.stage.write_failures", killed)
+        with pytest.raises(KeyboardInterrupt):
+            extract(inputs, output, CONFIG)
+    whole = output.read_bytes()
+    result = extract(inputs, output, CONFIG)
+    assert result.n_resumed == 2
+    assert output.read_bytes() == whole
+    assert result.failures_path.read_text().count("empty.wav") == 1
+    assert beside(output) == ["features.h5", "features.h5.failures.tsv"]

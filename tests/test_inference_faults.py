@@ -259,8 +259,12 @@ def test_other_settings_do_not_take_up_the_scores_of_an_interrupted_run(model, a
 
     with pytest.raises(KeyboardInterrupt):
         infer(model, [audio], None, outputs, InferRun("cpu"), progress=interrupt)
-    other = InferSettings(overlap=0.0)
-    result = infer(model, [audio], other, outputs, InferRun("cpu"))
+    other, before = InferSettings(overlap=0.0), contents(tmp_path / "out")
+    with pytest.raises(OutputExistsError, match=r"unfinished run with other settings.*scoring"):
+        infer(model, [audio], other, outputs, InferRun("cpu"))
+    assert contents(tmp_path / "out") == before
+    overwriting = outputs_in(tmp_path / "out", overwrite=True)
+    result = infer(model, [audio], other, overwriting, InferRun("cpu"))
     assert result.n_resumed == 0
 
 

@@ -196,6 +196,13 @@ def test_strong_labels_are_counted_by_class(strong):
         ("a.csv", "a.wav\t10.0\nb.wav\t2.5\n", "durations", {"seconds": 12.5}),
         ("a.tsv", "filename\tduration\na.wav\t10.0\n", "durations", {"clips": 1}),
         ("a.tsv", "event_label\tthreshold\nDog\t0.4\n", "thresholds", {"rows": 1}),
+        ("a.tsv", "filename\tstage\terror\na.wav\tinfer\tbad\n", "failures", {"rows": 1}),
+        (
+            "a.tsv",
+            "epoch\tclip_f1\n1\t0.3\n2\t0.4\n",
+            "training metrics",
+            {"epochs": 2, "last": {"epoch": "2", "clip_f1": "0.4"}},
+        ),
         ("a.txt", "0.5\t1.25\tDog\n", "strong labels", {"format": "audacity", "seconds": 0.75}),
     ],
 )

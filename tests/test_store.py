@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from score_files import write_scores
 
 from sedtool.atomic import resource_errors
 from sedtool.config import DecodingConfig, FeatureConfig, to_json
@@ -31,8 +33,8 @@ from sedtool.store import (
     is_hdf5,
     open_features,
     open_scores,
+    resumes,
     unfinished,
-    write_scores,
 )
 from sedtool.store.layout import tables_digest
 
@@ -52,6 +54,10 @@ def frames_of(name: str) -> np.ndarray:
 def clip_of(name: str) -> SourceClip:
     n_frames = LENGTHS[name]
     return SourceClip(name, n_frames, 44_100, 2, n_frames / 40, 1_000 + n_frames, "ab" * 32, 7)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def add(writer: FeaturesWriter, names: list[str]) -> None:
@@ -742,11 +748,74 @@ def test_a_torn_line_costs_one_clip_once(path):
     ],
     ids=lambda other: next(iter(other)),
 )
-def test_a_spool_of_another_job_is_dropped(path, caplog, other):
+def test_an_unfinished_run_of_another_job_is_dropped_only_on_request(path, caplog, other):
     interrupt(path, NAMES[:2])
-    with FeaturesWriter(path, dataclasses.replace(JOB, **other)) as writer:
+    job = dataclasses.replace(JOB, **other)
+    before = contents(path.parent)
+    key = "manifest_sha256" if "names" in other else next(iter(other))
+    with pytest.raises(OutputExistsError, match=rf"differs in: .*{key}.*--overwrite"):
+        FeaturesWriter(path, job).__enter__()
+    assert contents(path.parent) == before
+    with FeaturesWriter(path, job, overwrite=True) as writer:
         assert writer.done == {}
-    assert "unfinished run with other settings is dropped" in caplog.text
+    assert "unfinished run with other settings or files is dropped" in caplog.text
+    assert key in caplog.text
+
+
+def test_an_unfinished_run_of_another_job_is_no_leave_to_replace_a_finished_output(path):
+    finished = write_features(path)
+    other = path.with_name("other.h5")
+    interrupt(other, NAMES[:2])
+    for suffix in (".journal", ".spool"):
+        other.with_name(other.name + suffix).rename(path.with_name(path.name + suffix))
+    with pytest.raises(OutputExistsError, match="differs in: dtype"):
+        FeaturesWriter(path, dataclasses.replace(JOB, dtype="f32")).__enter__()
+    assert path.read_bytes() == finished
+    assert write_features(path) == finished  # the journal's own job goes on
+
+
+@pytest.mark.parametrize("journal", [None, b"", b'{"clips": 5', b"\xff\n", b"[1]\n"], ids=ascii)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_holds_no_job_resumes_nothing(path, journal, overwrite):
+    if journal is not None:
+        path.with_name("features.h5.journal").write_bytes(journal)
+    assert not resumes(path, {"clips": 5}, overwrite)
+
+
+def test_a_link_to_an_output_resumes_what_stands_beside_the_output(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "out.h5.journal").write_text('{"a": 1, "b": 2}\n')
+    (tmp_path / "link.h5").symlink_to(tmp_path / "real" / "out.h5")
+    assert resumes(tmp_path / "link.h5", {"b": 2, "a": 1}, False)
+    with pytest.raises(OutputExistsError, match="differs in: b, c"):
+        resumes(tmp_path / "link.h5", {"a": 1, "c": 3}, False)
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sedtool.store.spool.write_all", full)
+    with pytest.raises(ResourceError, match="the disk is full"):
+        FeaturesWriter(path, JOB).__enter__()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_run_that_cannot_go_on_keeps_what_is_done(path, monkeypatch):
+    interrupt(path, NAMES[:2])
+    before = contents(path.parent)
+    opened = Path.open
+
+    def full(self, *args, **options):
+        if self.suffix == ".spool":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(self, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        with pytest.raises(ResourceError, match="the disk is full"):
+            FeaturesWriter(path, JOB).__enter__()
+    assert contents(path.parent) == before
 
 
 def test_a_second_writer_stops_at_once_and_the_first_is_not_disturbed(path):

@@ -14,13 +14,12 @@ gives ``sys.stderr`` another descriptor, and 2 to ``/dev/null``, before it start
 from sedtool.audio.finding import AudioInputs, find_audio
 from sedtool.audio.folders import AUDIO_SUFFIXES
 from sedtool.audio.header import AudioHeader, read_header
-from sedtool.audio.names import check_name, printable
+from sedtool.audio.names import check_name, printable, stamp
 from sedtool.audio.reading import (
     RESAMPLER,
     AudioInfo,
     AudioReader,
     read,
-    read_blocks,
     read_duration,
 )
 from sedtool.audio.writing import write_wav
@@ -36,8 +35,8 @@ __all__ = [
     "find_audio",
     "printable",
     "read",
-    "read_blocks",
     "read_duration",
     "read_header",
+    "stamp",
     "write_wav",
 ]

@@ -48,9 +48,9 @@ _CONTAINERS = {
 }
 
 # Sizes that programs write when they cannot go back to fill in the right one: ffmpeg and others,
-# sox, arecord, players of the 2 GiB era, and CAF by its definition. They say nothing about
-# truncation.
-_STREAMED = frozenset((0xFFFFFFFF, 0x7FFFF000, 0x7FFFFF00, 0x7FFFFFFF, 2**64 - 1))
+# sox, arecord, players of the 2 GiB era, ffmpeg again in W64, and CAF by its definition. They say
+# nothing about truncation.
+_STREAMED = frozenset((0xFFFFFFFF, 0x7FFFF000, 0x7FFFFF00, 0x7FFFFFFF, 2**63 - 1, 2**64 - 1))
 
 _MOST_CHUNKS = 10_000  # more of them is an attack on our patience
 _FARTHEST = 2**43  # bytes; a chunk that claims more ends beyond what any file system holds

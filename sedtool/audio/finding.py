@@ -4,19 +4,22 @@ import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from sedtool.audio.folders import AUDIO_SUFFIXES, fixed_folder, is_pattern, match, walk
+from sedtool.audio.folders import (
+    AUDIO_SUFFIXES,
+    fixed_folder,
+    is_pattern,
+    match,
+    suggestion,
+    walk,
+)
 from sedtool.audio.listing import is_manifest, read_list, read_manifest
 from sedtool.audio.names import check_name
 from sedtool.audio.stdin import spool_stdin
 from sedtool.errors import AudioError, ConfigError, NothingUsableError
 
 __all__ = ["AudioInputs", "find_audio"]
-
-MOST_COMPARED = 10_000  # names of a folder, to find the one that may have been meant
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ def find_audio(
         - Patterns such as ``rec/**/*.wav``, unless a file has that very name; they stand for the
           files and folders that they match.
         - Manifests: ``.tsv``, ``.csv`` and ``.jsonl``; see `read_manifest`. Their relative paths
-          start from the root where one is given, else from the folder the manifest is in.
+          start from the root where one is given, else from the folder the manifest is in. No path
+          may lead out of there.
         - ``"-"``: one audio file on standard input, named `stdin_name`.
 
         The paths in `files_from` start from the current folder and are never read as patterns or
@@ -134,7 +138,7 @@ class _Found:
             for matched in matches:
                 self._add(_absolute(matched))
         else:
-            raise ConfigError(f"{_absolute(text)} does not exist{_suggestion(_absolute(text))}")
+            raise ConfigError(f"{_absolute(text)} does not exist{suggestion(_absolute(text))}")
 
     def add_list(self, entries: Iterable[str]) -> None:
         """Add files and folders by their paths, as they stand."""
@@ -167,9 +171,13 @@ class _Found:
 
     def _add_manifest(self, manifest: Path) -> None:
         folder = self.root or manifest.parent
+        self.folders.add(folder)
         for row in read_manifest(manifest):
             file = _absolute(folder / row)
-            self.folders.add(folder if file.is_relative_to(folder) else file.parent)
+            if self.root is None and not file.is_relative_to(folder):
+                raise ConfigError(
+                    f"{manifest}: {row} leads out of the folder of the list; give --root"
+                )
             self.files[file] = None
 
 
@@ -212,12 +220,3 @@ def _exists(path: str) -> bool:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
     return True
-
-
-def _suggestion(path: Path) -> str:
-    """Return what may have been meant by a path that does not exist."""
-    names: list[str] = []
-    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
-        names = [entry.name for entry in islice(entries, MOST_COMPARED)]
-    close = get_close_matches(path.name, names, n=1)
-    return f"; did you mean {path.parent / close[0]}?" if close else ""

@@ -4,19 +4,24 @@ Hidden entries are left out unless a pattern asks for them. Links to folders are
 back into a folder that is being listed.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 
 from sedtool.errors import ConfigError
 
-__all__ = ["AUDIO_SUFFIXES", "fixed_folder", "is_pattern", "match", "walk"]
+__all__ = ["AUDIO_SUFFIXES", "fixed_folder", "is_pattern", "match", "suggestion", "walk"]
 
 AUDIO_SUFFIXES = (
     *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
     *(".rf64", ".snd", ".w64", ".wav", ".wave"),
 )
+
+MOST_COMPARED = 10_000  # names of a folder, to find the one that may have been meant
 
 Above = frozenset[tuple[int, int]]  # the folders that one lies in, by device and inode
 
@@ -60,6 +65,15 @@ def match(pattern: str) -> Iterator[Path]:
     """
     matches = _match(fixed_folder(pattern), _split(pattern)[1], frozenset())
     return filter(Path.is_dir, matches) if pattern.endswith("/") else matches
+
+
+def suggestion(path: Path) -> str:
+    """Return what may have been meant by a path that does not exist, to end a message with."""
+    names: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        names = [entry.name for entry in islice(entries, MOST_COMPARED)]
+    close = get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.parent / close[0]}?" if close else ""
 
 
 def _split(pattern: str) -> tuple[Sequence[str], Sequence[str]]:

@@ -6,6 +6,7 @@ lines with a column of paths among others.
 
 import csv
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +15,12 @@ from sedtool.audio.names import check_name
 from sedtool.audio.stdin import open_stdin, read_some
 from sedtool.errors import AudioError, ConfigError, LabelError, NothingUsableError
 from sedtool.labels import read_names
+from sedtool.labels.jsonl import unique_keys
 from sedtool.labels.text import numbered_lines
 
 __all__ = ["is_manifest", "read_list", "read_manifest"]
+
+_log = logging.getLogger(__name__)
 
 MAX_LIST = 2**28  # bytes
 MAX_LINE = 2**20  # characters of JSON
@@ -82,7 +86,8 @@ def read_manifest(path: Path) -> list[str]:
     ======  ===================================================================================
     .tsv    the column ``filename``, or the first where there is no header line; no quoting
     .csv    the column ``filename``; quoting as usual
-    .jsonl  ``audio_filepath`` of one JSON object a line, as in NeMo; its ``offset`` must be 0
+    .jsonl  ``audio_filepath`` of one JSON object a line, as in NeMo; its ``offset`` must be 0,
+            and its ``duration`` is not looked at: files are read to their end
     ======  ===================================================================================
 
     Raises
@@ -122,13 +127,14 @@ def _read_csv(path: Path) -> Iterator[str]:
 
 
 def _read_jsonl(path: Path) -> Iterator[str]:
+    has_durations = False
     for where, line in numbered_lines(path):
         if not line.strip():
             continue
         if len(line) > MAX_LINE:
             raise LabelError(f"{where}: the line has more than {MAX_LINE} characters")
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=unique_keys)
         except (ValueError, RecursionError) as error:
             raise LabelError(f"{where}: not JSON ({error})") from None
         name = row.get("audio_filepath") if isinstance(row, dict) else None
@@ -143,7 +149,10 @@ def _read_jsonl(path: Path) -> Iterator[str]:
                 f"{where}: offset {row['offset']!r:.40} is not 0; files are read from start to "
                 "end: cut the segment out"
             )
+        has_durations |= row.get("duration") is not None
         yield name
+    if has_durations:
+        _log.warning("%s: 'duration' is not looked at; files are read from start to end", path)
 
 
 _READERS: dict[str, Callable[[Path], Iterator[str] | list[str]]] = {

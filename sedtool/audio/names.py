@@ -1,10 +1,12 @@
-"""Which clip names can be used."""
+"""Which clip names can be used, and what tells one state of a file from another."""
 
-import unicodedata
+from pathlib import Path
+from unicodedata import category
 
+from sedtool.characters import is_writable
 from sedtool.errors import AudioError
 
-__all__ = ["check_name", "printable"]
+__all__ = ["check_name", "printable", "stamp"]
 
 
 def check_name(name: str) -> None:
@@ -12,9 +14,9 @@ def check_name(name: str) -> None:
 
     The message shows the name with its strange characters escaped, e.g. ``'a\x1b[31m.wav'``.
     """
-    if any(unicodedata.category(c) == "Cs" for c in name):
+    if not is_writable(name) and any(category(c) == "Cs" for c in name):
         raise AudioError(f"the name {name!a} is not UTF-8; rename the file")
-    if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in name):
+    if not is_writable(name):
         raise AudioError(f"the name {name!r} has a control character in it; rename the file")
     if name != name.strip():
         raise AudioError(f"the name {name!r} begins or ends with a space; rename the file")
@@ -27,3 +29,12 @@ def printable(name: str) -> str:
     except AudioError:
         return ascii(name)[1:-1]
     return name
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Return what changes when a file does: its size, and when it was written, ns since 1970."""
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns

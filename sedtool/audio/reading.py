@@ -40,7 +40,7 @@ from sedtool.audio.containers import Damage, find_damage, read_mpeg_layout
 from sedtool.audio.names import check_name
 from sedtool.errors import AudioError
 
-__all__ = ["RESAMPLER", "AudioInfo", "AudioReader", "read", "read_blocks", "read_duration"]
+__all__ = ["RESAMPLER", "AudioInfo", "AudioReader", "read", "read_duration"]
 
 RESAMPLER = "soxr HQ"
 # What libsndfile calls the containers whose truncation is noticed; it opens some fifteen more.
@@ -160,8 +160,9 @@ class AudioReader:
     ) -> None:
         self._closing.close()
         if kind is None:  # what failed is an error, which needs no warning besides
+            what = self.path if self.name is None else self.name  # audio on stdin has no real path
             for warning in self._warnings:
-                _log.warning("%s: %s", self.path, warning)
+                _log.warning("%s: %s", what, warning)
 
     def __iter__(self) -> Iterator[Wave]:
         """Yield the samples at the wanted rate, float32 (n,)."""
@@ -379,14 +380,7 @@ def read_duration(path: Path) -> float:
         return reader.claimed_duration or reader.duration
 
 
-def read_blocks(
-    path: Path, sample_rate: int, channel: str = "mean", block_seconds: float = 2.0
-) -> Iterator[Wave]:
-    """Yield an audio file in blocks at `sample_rate` Hz, float32 (n,); see AudioReader."""
-    with AudioReader(path, sample_rate, channel, block_seconds) as reader:
-        yield from reader
-
-
 def read(path: Path, sample_rate: int, channel: str = "mean") -> Wave:
     """Return a whole audio file at `sample_rate` Hz, float32 (N,); see AudioReader."""
-    return np.concatenate(list(read_blocks(path, sample_rate, channel)))
+    with AudioReader(path, sample_rate, channel) as reader:
+        return np.concatenate(list(reader))

@@ -35,7 +35,8 @@ Each label file by itself:
 Label files against the audio:
 
     missing             problem  a labelled clip has no audio
-    misnamed            problem  the same, but for a name of other suffix, case or leading Y
+    misnamed            problem  the same, but for a name of other suffix, case, leading Y or
+                                 Unicode form (NFC, NFD)
     ambiguous           problem  the basename stands for several clips
     same-clip           problem  two names in a label file mean one clip
     past-end            problem  an event ends after the audio does

@@ -47,7 +47,7 @@ def match(
 
 
 class _Variants:
-    """Finds clips whose names differ in suffix, case or a leading Y (of YouTube's names) only."""
+    """Finds clips whose names differ in suffix, case, normalisation or a leading Y only."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names: dict[str, str] = {}
@@ -82,7 +82,9 @@ def _match_one(
             if variant is None:
                 places["missing"].append(f"{file.at(row)}: {name}")
                 continue
-            places["misnamed"].append(f"{file.at(row)}: {name}; there is {variant}")
+            places["misnamed"].append(
+                f"{file.at(row)}: {name}; there is {variant}{_form(name, variant)}"
+            )
             clip = variant
         clip_of[name] = clip
         if owner.setdefault(clip, name) != name:
@@ -91,6 +93,12 @@ def _match_one(
         elif clip != name and PurePosixPath(clip).name == PurePosixPath(name).name:
             places["by-basename"].append(f"{file.at(row)}: {name} is {clip}")
     return clip_of, [f for kind, at in places.items() for f in found(kind, file.path, at)]
+
+
+def _form(name: str, variant: str) -> str:
+    """Return a hint if two names look the same, accents being written in two ways."""
+    same = unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", variant)
+    return ", which differs in Unicode normalisation only (NFC, NFD)" if same else ""
 
 
 def _past_end(

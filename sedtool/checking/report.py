@@ -35,7 +35,10 @@ KINDS = {
     "without-labels": (NOTE, "clips in which nothing is heard"),
     "rare-class": (NOTE, "classes with fewer than 10 clips"),
     "missing": (PROBLEM, "labelled clips without audio"),
-    "misnamed": (PROBLEM, "labelled clips whose audio has another suffix, case or leading Y"),
+    "misnamed": (
+        PROBLEM,
+        "labelled clips whose audio differs in suffix, case, leading Y or Unicode form",
+    ),
     "ambiguous": (PROBLEM, "names that could mean several clips"),
     "same-clip": (PROBLEM, "names that mean a clip that another name means, too"),
     "past-end": (PROBLEM, "events that end after their audio"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from sedtool.characters import is_writable
 from sedtool.errors import LabelError
 from sedtool.labels import Vocabulary
 from sedtool.labels.tables import STRONG_COLUMNS, WEAK_COLUMNS
@@ -114,7 +115,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _is_clean(line: str) -> bool:
-    return not any(ord(c) < 32 and c != "\t" for c in line)
+    return is_writable(line.replace("\t", " "))
 
 
 def _header(cells: list[str], kind: str, where: str) -> list[str]:

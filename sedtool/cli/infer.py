@@ -129,6 +129,6 @@ def infer(
         return
     with progress("infer", quiet, data_on_stdout=outputs.events is None) as report:
         result = detect(model, inputs, settings, outputs, run, emit=write_stdout, progress=report)
-    summary(f"{result} -> {outputs}; next: {_next(outputs, run.shard)}", quiet)
+    summary(f"{result} -> {outputs}; next: {_next(outputs, result.shard)}", quiet)
     if not failures.allows(len(result.failures), result.n_done):
         raise InputsFailedError(result.failure_summary())

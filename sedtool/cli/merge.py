@@ -20,7 +20,8 @@ def merge(
 ) -> None:
     """Join what extract --shard or infer --shard wrote: features, scores, events or tags.
 
-    PART is a file or a folder of parts. OUTPUT is what one job would have written, byte for byte.
+    PART is a file, a folder of parts or a quoted pattern. OUTPUT is what one job would have
+    written, byte for byte.
     A shard that is missing, unfinished, twice there, or of another job is refused: exit code 5.
 
     \b

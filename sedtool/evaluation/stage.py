@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from sedtool.atomic import claim, write_text
+from sedtool.atomic import claim, refuse_input, write_text
 from sedtool.audio import find_audio, read_duration
 from sedtool.config import EvaluationConfig
 from sedtool.decoding import clip_scores, clip_tags, decode_clip
@@ -40,6 +40,12 @@ class EvaluateInputs:
     weak_estimated: Path | None = None
     partial: bool = False  # whether the estimates may be one shard of several
 
+    @property
+    def files(self) -> list[Path]:
+        """Return all that is given."""
+        optional = (self.classes, self.durations, self.weak_reference, self.weak_estimated)
+        return [self.reference, self.estimated, *(path for path in optional if path is not None)]
+
 
 @dataclass(frozen=True)
 class _Estimated:
@@ -64,9 +70,12 @@ def evaluate_files(
 
     Raises
     ------
+    ConfigError
+        If the output is one of the inputs.
     ArtifactError
         If the estimates are one shard of several: every clip of the others would count as missed.
     """
+    refuse_input(output, inputs.files)
     with claim(output, overwrite=overwrite):
         evaluation = _evaluate(inputs, config)
         for warning in evaluation.warnings:

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sedtool.atomic import resource_errors
-from sedtool.audio import AudioReader
+from sedtool.audio import AudioReader, stamp
 from sedtool.config import FeatureConfig
 from sedtool.errors import AudioError
 from sedtool.features import Engine, log_mel_blocks
 from sedtool.store import SourceClip
 
-__all__ = ["IN_MEMORY", "Work", "extract_clip", "stamp"]
+__all__ = ["IN_MEMORY", "Work", "extract_clip"]
 
 IN_MEMORY = 2**23  # bytes of a clip's features; longer clips wait on the disk
 
@@ -43,15 +43,6 @@ class Work:
             name=name,
             allow_truncated=self.allow_truncated,
         )
-
-
-def stamp(path: Path) -> tuple[int, int]:
-    """Return what changes when a file does: its size, and when it was written, ns since 1970."""
-    try:
-        status = path.stat()
-    except OSError:
-        return -1, -1
-    return status.st_size, status.st_mtime_ns
 
 
 def extract_clip(name: str, path: Path, work: Work) -> tuple[SourceClip, BinaryIO]:

@@ -13,17 +13,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sedtool.atomic import refuse_existing
 from sedtool.audio import AudioInputs, AudioReader, find_audio, printable
 from sedtool.config import FeatureConfig
 from sedtool.errors import AudioError
 from sedtool.extraction.clips import IN_MEMORY, Work
+from sedtool.extraction.outputs import refuse_at_once, refuse_output
 from sedtool.extraction.settings import DEFAULTS, ExtractSettings
 from sedtool.features import log_mel_blocks
 from sedtool.merging import check_siblings
 from sedtool.shards import manifest_digest
-from sedtool.store import DTYPES, FeaturesJob
-from sedtool.store.spool import unfinished
+from sedtool.store import DTYPES, unfinished
 
 __all__ = ["ExtractionPlan", "plan_extraction"]
 
@@ -98,17 +97,19 @@ def plan_extraction(
         As `extract` would.
     """
     output = Path(output)
-    refuse_existing(output, settings.overwrite)
+    refuse_at_once(output, settings.overwrite)
     engine = settings.make_engine(config)
     files = find_audio(inputs, root)
     job = settings.job(config, list(files))
+    goes_on = refuse_output(output, files, job, settings.overwrite)
     if settings.shard_is_auto:
         check_siblings(output, job.shard, manifest_digest(job.names))
     work = Work(config, engine, DTYPES[settings.dtype], settings.allow_truncated, output.resolve())
     headers = _Headers(work)
     for name in job.share:
         headers.add(name, files[name])
-    n_done = _n_done(output, job)
+    before = unfinished(output.resolve()) if goes_on else None
+    n_done = before.done if before else 0
     speed = headers.speed()
     left = headers.audio_seconds * (1 - n_done / max(len(job.share), 1))
     size = headers.n_frames * config.n_mels * np.dtype(DTYPES[settings.dtype]).itemsize
@@ -175,14 +176,6 @@ def _beginning(reader: AudioReader) -> Iterator[npt.NDArray[np.float32]]:
         yield block
         if reader.duration >= TRIAL_SECONDS:
             return
-
-
-def _n_done(output: Path, job: FeaturesJob) -> int:
-    """Return the clips that an interrupted run of the same files has finished."""
-    before = unfinished(output.resolve())
-    if before is None or before.manifest_sha256 != manifest_digest(job.names):
-        return 0
-    return before.done if before.shard == job.shard else 0
 
 
 def _existing(path: Path) -> Path:

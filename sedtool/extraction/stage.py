@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from sedtool.atomic import refuse_existing, write_failures
-from sedtool.audio import AudioInputs, find_audio, printable
+from sedtool.atomic import write_failures
+from sedtool.audio import AudioInputs, find_audio, printable, stamp
 from sedtool.config import FeatureConfig
 from sedtool.errors import AudioError, InputsFailedError, NothingUsableError
-from sedtool.extraction.clips import Work, extract_clip, stamp
+from sedtool.extraction.clips import Work, extract_clip
+from sedtool.extraction.outputs import refuse_at_once, refuse_output
 from sedtool.extraction.settings import DEFAULTS, ExtractSettings
 from sedtool.merging import check_siblings
 from sedtool.shards import manifest_digest
 from sedtool.store import DTYPES, FeaturesWriter, SourceClip
-from sedtool.store.spool import unfinished
 
 __all__ = ["ExtractionResult", "extract"]
 
@@ -96,11 +96,11 @@ def extract(
     """
     started = time.monotonic()
     output = Path(output)
-    interrupted = unfinished(output.resolve()) is not None  # it may have been just finished
-    refuse_existing(output, settings.overwrite or interrupted)
+    refuse_at_once(output, settings.overwrite)
     engine = settings.make_engine(config)
     files = find_audio(inputs, root)
     job = settings.job(config, list(files))
+    refuse_output(output, files, job, settings.overwrite)
     if settings.shard_is_auto:
         check_siblings(output, job.shard, manifest_digest(job.names))
     result = ExtractionResult(len(job.share))
@@ -115,10 +115,12 @@ def extract(
         waiting = {name: files[name] for name in job.share if name not in writer.done}
         _Extraction(work, settings, writer, result, progress).run(waiting)
         result.failures.sort()
-        result.failures_path = write_failures(output, result.failures)
-        if not writer.done and settings.shard.is_whole:
+        is_empty = not writer.done and settings.shard.is_whole
+        if not is_empty:
+            writer.finish([(name, error) for name, _, error in result.failures])
+        result.failures_path = write_failures(output, result.failures)  # never beside an older one
+        if is_empty:
             raise NothingUsableError(_none_usable(result))
-        writer.finish([(name, error) for name, _, error in result.failures])
         result.n_clips = len(writer.done)
         result.n_truncated = sum(clip.truncated for clip in writer.done.values())
         result.audio_seconds = math.fsum(clip.duration for clip in writer.done.values())

@@ -3,24 +3,22 @@
 import resource
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from sedtool.audio import AudioInputs
-from sedtool.checkpoint import Model, load_model
+from sedtool.checkpoint import Model
 from sedtool.errors import AudioError
+from sedtool.inference.checks import refuse_finished
 from sedtool.inference.scoring import Recording, pick_device, score_recordings
 from sedtool.inference.settings import InferOutputs, InferRun, InferSettings
 from sedtool.inference.sources import Source
-from sedtool.inference.stage import (
-    find_source,
-    given_scores,
-    refuse_for_scores,
-    refuse_loose_part,
-    refuse_outputs,
-)
+from sedtool.inference.task import InferTask, prepare
+from sedtool.inference.writing import name_problem
+from sedtool.store import Scores
+from sedtool.store.spool import unfinished
 
 __all__ = ["InferencePlan", "plan_inference"]
 
@@ -39,6 +37,7 @@ class InferencePlan:
     score_bytes: int  # of the scores: kept until the outputs are complete, and in --scores
     memory: int  # bytes, resident, after the trial
     outputs: tuple[Path, ...]
+    before: str = ""  # what becomes of an unfinished run, if there is one
 
     def lines(self) -> Iterator[str]:
         """Yield the plan as lines of text."""
@@ -47,6 +46,8 @@ class InferencePlan:
             yield f"{self.n_unreadable} cannot be read: {'; '.join(self.first_unreadable)}"
         yield f"about {self.seconds:.0f} s, {self.memory / 2**20:.0f} MiB of memory"
         yield f"{self.score_bytes / 2**20:.1f} MiB of scores on the disk meanwhile"
+        if self.before:
+            yield self.before
         yield f"outputs: {', '.join(map(str, self.outputs)) or 'stdout'}; nothing was written"
 
 
@@ -64,44 +65,55 @@ def plan_inference(
     SedtoolError
         Whatever `infer` would refuse before it computes anything.
     """
-    inputs = inputs if isinstance(inputs, AudioInputs) else AudioInputs(tuple(inputs))
-    model = load_model(model_path)
-    settings.decoding(model)
-    if (scores := given_scores(model, inputs)) is not None:
-        refuse_for_scores(inputs, settings, run)
-        refuse_outputs(outputs, scores.names, scores.shard)
-        audio_seconds = float(scores.duration.sum())
-        return InferencePlan(
-            len(scores.names), 0, (), audio_seconds, 0.0, 0, _memory(), tuple(outputs.files)
-        )
-    source = find_source(model, inputs, run)
-    refuse_outputs(outputs, source.names, source.shard)
-    refuse_loose_part(outputs, source.shard, run)
-    durations, errors = _durations(source)
+    task = prepare(model_path, inputs, settings, outputs, run)
+    before = _look_at_outputs(task, outputs)
+    model = task.job.model
+    durations, errors = _durations(task.given)
+    for name in list(durations):
+        if problem := name_problem(outputs, name):
+            errors.append(f"{name}: {problem}")
     audio_seconds = sum(durations.values())
-    speed = _trial(model, source, next(iter(durations), None), settings, run)
-    n_frames = audio_seconds * model.frame_rate
+    seconds, score_bytes = 0.0, 0
+    if isinstance(task.given, Source):
+        speed = _trial(model, task.given, next(iter(durations), None), settings, run)
+        seconds = audio_seconds / speed if speed else 0.0
+        score_bytes = int(audio_seconds * model.frame_rate * len(model.classes) * _FLOAT)
     return InferencePlan(
-        len(source.names),
-        len(errors),
-        tuple(errors[:5]),
-        audio_seconds,
-        audio_seconds / speed if speed else 0.0,
-        int(n_frames * len(model.classes) * _FLOAT),
-        _memory(),
-        tuple(outputs.files),
+        n_recordings=len(task.names),
+        n_unreadable=len(errors),
+        first_unreadable=tuple(errors[:5]),
+        audio_seconds=audio_seconds,
+        seconds=seconds,
+        score_bytes=score_bytes,
+        memory=_memory(),
+        outputs=tuple(outputs.files),
+        before=before,
     )
 
 
-def _durations(source: Source) -> tuple[dict[str, float], list[str]]:
+def _look_at_outputs(task: InferTask, outputs: InferOutputs) -> str:
+    """Refuse finished outputs; return what would become of an unfinished run, in words."""
+    kept_at = outputs.spool
+    goes_on = task.resumes(outputs)
+    refuse_finished(replace(outputs, overwrite=outputs.overwrite or goes_on), task.names)
+    begun = unfinished(kept_at.resolve()) if kept_at is not None else None
+    if begun is None:
+        return ""
+    verb = "goes on with" if goes_on else "--overwrite drops"
+    return f"{verb} an unfinished run ({begun} are done)"
+
+
+def _durations(given: Source | Scores) -> tuple[dict[str, float], list[str]]:
     """Return the seconds of each recording as far as headers tell, and those without a header."""
+    if isinstance(given, Scores):
+        return dict(zip(given.names, given.duration.tolist(), strict=True)), []
     durations: dict[str, float] = {}
     errors: list[str] = []
-    for name in source.names:
+    for name in given.names:
         try:
-            durations[name] = source.claimed_duration(name)
+            durations[name] = given.claimed_duration(name)
         except AudioError as error:
-            errors.append(f"{source.recording(name).name}: {error}")
+            errors.append(f"{given.recording(name).name}: {error}")
     return durations, errors
 
 

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from sedtool.atomic import appears_whole, refuse_existing
+from sedtool.atomic import appears_whole
 from sedtool.checkpoint import Model
 from sedtool.config import DecodingConfig, WindowConfig
-from sedtool.errors import ConfigError
+from sedtool.errors import ConfigError, ResourceError
 from sedtool.labels import Vocabulary, read_thresholds
 from sedtool.shards import WHOLE, Shard
 
@@ -120,18 +121,44 @@ class InferOutputs:
         files = (path for path in self.files if appears_whole(path))
         return next(files, None)
 
+    @property
+    def failures_beside(self) -> Path | None:
+        """Return the output that a list of failures stands beside; None if all are streams."""
+        if self.folder is not None:
+            return self.folder.resolve()  # "." has no name
+        return self.spool
+
     def refuse(self) -> None:
-        """Raise an error if an output is there and may not be replaced, or is named twice."""
-        files = [path.resolve() for path in self.files if appears_whole(path)]
-        if len(set(files)) < len(files):
+        """Raise an error if an output is named twice, or cannot be written."""
+        streams = [] if self.events is not None else [Path("/dev/stdout")]
+        targets = [path.resolve() for path in (*self.files, *streams)]
+        targets = [path for path in targets if path != Path("/dev/null")]
+        if len(set(targets)) < len(targets):
             raise ConfigError("event list, scores and clip tags need a file each")
+        if self.scores is not None and not appears_whole(self.scores):
+            raise ConfigError(f"--scores {self.scores} must be a regular file")
+        if self.weak is not None and self.weak.is_dir():
+            raise ConfigError(f"--weak {self.weak} is a folder; name a file in it")
         for path in self.files:
-            refuse_existing(path, self.overwrite)
+            _refuse_unwritable(path)
+
+
+def _refuse_unwritable(output: Path) -> None:
+    """Raise a ResourceError if a file cannot be made where it shall be."""
+    folder = output if output.is_dir() else output.resolve().parent
+    if not folder.is_dir():
+        raise ResourceError(f"cannot write {output}: the folder does not exist")
+    if (output.is_dir() or appears_whole(output)) and not os.access(folder, os.W_OK):
+        raise ResourceError(f"cannot write {output}: permission denied")
 
 
 @dataclass(frozen=True)
 class InferRun:
-    """How the work is done; none of it changes a result."""
+    """How the work is done, and which recordings are taken.
+
+    What a recording scores depends on none of it, but for `device`, which moves its last bits, and
+    audio that only `allow_truncated` takes.
+    """
 
     device: str = "auto"
     workers: int = 1  # recordings whose features are computed at a time

@@ -35,6 +35,7 @@ class Source:
     shard: Shard
     manifest_sha256: str  # of the whole list of names
     identity: list[str]  # digests of the files read, where they have them
+    files: list[Path]  # that are read
 
 
 def audio_source(model: Model, inputs: AudioInputs, run: InferRun) -> Source:
@@ -46,8 +47,11 @@ def audio_source(model: Model, inputs: AudioInputs, run: InferRun) -> Source:
         return _audio_recording(name, found[name], model.features, run.allow_truncated)
 
     def claimed_duration(name: str) -> float:
-        with AudioReader(found[name], None, allow_truncated=run.allow_truncated) as reader:
-            return reader.claimed_duration
+        try:
+            with AudioReader(found[name], None, allow_truncated=run.allow_truncated) as reader:
+                return reader.claimed_duration
+        except AudioError as error:
+            raise _without_path(error, found[name]) from error
 
     def stamp(name: str) -> tuple[int, int]:
         try:
@@ -58,7 +62,8 @@ def audio_source(model: Model, inputs: AudioInputs, run: InferRun) -> Source:
 
     share = run.shard.select(names)
     manifest = manifest_digest(names)
-    return Source(share, recording, claimed_duration, stamp, run.shard, manifest, [])
+    files = list(found.values())
+    return Source(share, recording, claimed_duration, stamp, run.shard, manifest, [], files)
 
 
 def features_source(model: Model, paths: Sequence[Path], run: InferRun) -> Source:
@@ -83,6 +88,7 @@ def features_source(model: Model, paths: Sequence[Path], run: InferRun) -> Sourc
         shard,
         manifest,
         [file.sha256 for file in features.files],
+        list(paths),
     )
 
 
@@ -112,7 +118,12 @@ def _audio_recording(
         try:
             with reader:
                 yield from log_mel_blocks(reader, config)
-        except AudioError as error:  # the recording's name says which file it was
-            raise AudioError(str(error).removeprefix(f"{path}: ")) from error
+        except AudioError as error:
+            raise _without_path(error, path) from error
 
     return Recording(printable(name), blocks, lambda: reader.duration)
+
+
+def _without_path(error: AudioError, path: Path) -> AudioError:
+    """Return the error without the file's path: the recording's name says which it was."""
+    return AudioError(str(error).removeprefix(f"{path}: "))

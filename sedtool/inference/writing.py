@@ -13,13 +13,13 @@ from sedtool.atomic import appears_whole, open_atomic, resource_errors, write_te
 from sedtool.checkpoint import Model
 from sedtool.config import DecodingConfig, to_json
 from sedtool.decoding import ClipScores, clip_tags
-from sedtool.errors import ConfigError, LabelError
+from sedtool.errors import LabelError
 from sedtool.inference.settings import InferOutputs
 from sedtool.labels import Event, event_format, format_weak
-from sedtool.shards import PartRecord, Shard, write_part
+from sedtool.shards import PartRecord, Shard, remove_part_record, write_part
 from sedtool.store import ScoresHeader, ScoresWriter
 
-__all__ = ["Emit", "Job", "ResultWriter", "file_of"]
+__all__ = ["Emit", "Job", "ResultWriter", "file_of", "name_problem"]
 
 Emit = Callable[[str], None]  # takes lines of an event list
 
@@ -38,13 +38,13 @@ class Job:
         """Return what a scores file says of itself."""
         model = self.model
         return ScoresHeader(
-            model.classes,
-            model.frame_rate,
-            self.decoding,
-            model.weights_sha256,
-            self.scoring,
-            self.shard,
-            self.manifest_sha256,
+            classes=model.classes,
+            frame_rate=model.frame_rate,
+            decoding=self.decoding,
+            model_sha256=model.weights_sha256,
+            settings=self.scoring,
+            shard=self.shard,
+            manifest_sha256=self.manifest_sha256,
         )
 
     def part(self, kind: str, confidence: bool = False) -> PartRecord:
@@ -55,22 +55,31 @@ class Job:
             "confidence": confidence,
         }
         return PartRecord(
-            kind,
-            self.shard,
-            self.manifest_sha256,
-            self.model.weights_sha256,
-            json.dumps(settings, sort_keys=True),
-            0,
+            kind=kind,
+            shard=self.shard,
+            manifest_sha256=self.manifest_sha256,
+            model_sha256=self.model.weights_sha256,
+            settings=json.dumps(settings, sort_keys=True),
+            n_clips=0,
         )
 
 
 def file_of(outputs: InferOutputs, name: str) -> Path:
-    """Return the file that a folder of event lists has for a recording."""
+    """Return the file that a folder of event lists has for a recording; see `name_problem`."""
     assert outputs.folder is not None
+    return outputs.folder / event_format(outputs.format).file_of(name)
+
+
+def name_problem(outputs: InferOutputs, name: str) -> str | None:
+    """Return why the event list cannot hold a recording of this name; None if it can."""
+    form = event_format(outputs.format)
     try:
-        return outputs.folder / event_format(outputs.format).file_of(name)
+        form.rows([Event(name, 0.0, 1.0, "any")], 1, False)
+        if outputs.folder is not None:
+            form.file_of(name)
     except LabelError as error:
-        raise ConfigError(f"cannot write a list of its own: {error}") from None
+        return str(error)
+    return None
 
 
 class _TextFile:
@@ -93,6 +102,8 @@ class _TextFile:
         trace: TracebackType | None,
     ) -> None:
         self._closing.__exit__(kind, error, trace)
+        if kind is None and self._record is None and appears_whole(self.path):
+            remove_part_record(self.path)  # of a part that this replaced
 
     def write(self, text: str) -> None:
         assert self._stream is not None
@@ -131,6 +142,7 @@ class ResultWriter:
         self.format = event_format(outputs.format)
         self.n_recordings = self.n_events = 0
         self._tags: dict[str, tuple[str, ...]] = {}
+        self._leftovers: dict[Path, list[Path]] = {}  # temporary files, by folder
         self._closing = contextlib.ExitStack()
         self._events: _TextFile | None = None
         self._weak: _TextFile | None = None
@@ -168,8 +180,7 @@ class ResultWriter:
         confidence = self.outputs.confidence
         if self.outputs.folder is not None:
             path = file_of(self.outputs, scores.name)
-            with resource_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_room(path)
             rows = self.format.rows(events, 1, confidence)
             write_text(path, self.format.header(confidence) + rows)
         elif self.emit is not None:
@@ -180,6 +191,17 @@ class ResultWriter:
             self._scores.append(scores)
         self.n_recordings += 1
         self.n_events += len(events)
+
+    def _make_room(self, path: Path) -> None:
+        """Make the folder of a list, and remove what killed writers of the list left there."""
+        folder = path.parent
+        with resource_errors(path):
+            if folder not in self._leftovers:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._leftovers[folder] = list(folder.glob(".*.tmp"))
+            for leftover in self._leftovers[folder]:
+                if leftover.name.startswith(f".{path.name}."):
+                    leftover.unlink(missing_ok=True)
 
     def finish(self, failures: list[tuple[str, str, str]]) -> None:
         """Complete the outputs; a list without any recording still gets its header."""

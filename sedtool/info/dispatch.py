@@ -105,6 +105,10 @@ def _find(path: Path) -> Describer:
 
 
 def _describe_folder(path: Path, verify: bool, progress: Progress | None) -> Description:
+    from sedtool.info.stores import describe_unfinished
+
+    if unfinished := describe_unfinished(path):
+        return unfinished
     if any((path / name).is_file() for name in ("run.json", "last.pt", "model.safetensors")):
         return _describer("runs", "describe_run")(path, verify)
     from sedtool.info.sounds import describe_audio_folder

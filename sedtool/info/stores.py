@@ -69,8 +69,11 @@ def describe_scores(path: Path, verify: bool) -> Description:
 
 
 def describe_unfinished(path: Path) -> Description | None:
-    """Describe an output that was begun; None if there is no such run."""
+    """Describe an output, maybe a folder, that was begun; None if there is no such run."""
     target = path.resolve()
+    lock = target.with_name(f".{target.name}.lock")
+    if path.is_dir():
+        target, lock = target / ".events", target / ".events.journal"
     begun = unfinished(target)
     if begun is None:
         return None
@@ -79,7 +82,7 @@ def describe_unfinished(path: Path) -> Description | None:
         "clips": begun.total,
         "shard": str(begun.shard),
         "manifest_sha256": begun.manifest_sha256,
-        "being_made": is_locked(target.with_name(f".{target.name}.lock")),
+        "being_made": is_locked(lock),
         "to_finish": "run the same command again",
     }
     return Description(path, "unfinished output", values)

@@ -23,11 +23,12 @@ from sedtool.shards import PART_SUFFIX, read_part, read_part_record
 __all__ = ["describe_labels"]
 
 MOST_BYTES = 2**28  # of a table that is read whole
+_FAILURES = ("filename", "stage", "error")  # columns
 _RAVEN = "Begin Time (s)"  # a column of its tables
 KINDS = (
     "event lists (DCASE, Audacity, Raven, JSON lines), weak labels (filename, event_labels), "
     "clip lists (filename), durations (filename, duration), thresholds (event_label, threshold) "
-    "and class lists (.txt)"
+    "failures (filename, stage, error), training metrics (epoch, …) and class lists (.txt)"
 )
 
 
@@ -37,7 +38,7 @@ def describe_labels(path: Path, verify: bool) -> Description:
     if not lines:
         raise LabelError(f"{path} is empty")
     first = [cell.strip() for cell in lines[0].split("\t")]
-    has_header = bool({"filename", "event_label", _RAVEN} & set(first))
+    has_header = bool({"filename", "event_label", "epoch", _RAVEN} & set(first))
     kind = _kind_by_header(first) if has_header else _kind_by_shape(first, path)
     if kind is None:
         raise ArtifactError(f"{path}: a table of no known kind; known are {KINDS}")
@@ -63,12 +64,16 @@ def _lines(path: Path) -> list[str]:
 def _kind_by_header(columns: list[str]) -> str | None:
     if _RAVEN in columns:
         return "strong labels"
+    if columns[0] == "epoch":
+        return "training metrics"
     if "filename" not in columns:
         return "thresholds" if "threshold" in columns else None
     if "event_labels" in columns:
         return "weak labels"
     if {"onset", "offset", "event_label"} <= set(columns):
         return "strong labels"
+    if tuple(columns) == _FAILURES:
+        return "failures"
     return "durations" if "duration" in columns else "clip list"
 
 
@@ -151,6 +156,18 @@ def _thresholds(path: Path) -> dict[str, Any]:
     return {"classes": rows}
 
 
+def _failures(path: Path) -> dict[str, Any]:
+    rows = [dict(zip(_FAILURES, line.split("\t"), strict=False)) for line in _lines(path)[1:]]
+    return {"failures": rows}
+
+
+def _training_metrics(path: Path) -> dict[str, Any]:
+    """Describe the rows that `train` writes, one an epoch: the last of them."""
+    columns, *rows = (line.split("\t") for line in _lines(path))
+    last = rows[-1] if rows else []
+    return {"epochs": len(rows), "last": dict(zip(columns, last, strict=False))}
+
+
 def _classes(path: Path) -> dict[str, Any]:
     return {"classes": [{"class": name} for name in read_vocabulary(path).classes]}
 
@@ -162,4 +179,6 @@ _DESCRIBERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "durations": _durations,
     "thresholds": _thresholds,
     "class list": _classes,
+    "failures": _failures,
+    "training metrics": _training_metrics,
 }

@@ -19,7 +19,7 @@ from sedtool.errors import LabelError
 from sedtool.labels.events import Event, StrongLabels
 from sedtool.labels.text import numbered_lines, parse_interval, parse_number
 
-__all__ = ["format_jsonl", "format_silent_jsonl", "read_jsonl"]
+__all__ = ["format_jsonl", "format_silent_jsonl", "read_jsonl", "unique_keys"]
 
 KEYS = ("filename", "onset", "offset", "event_label")
 
@@ -61,7 +61,7 @@ def read_jsonl(path: Path) -> StrongLabels:
 def _object(line: str, where: str) -> dict[str, Any]:
     """Parse one line; every key of an event must be there."""
     try:
-        entry = json.loads(line, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        entry = json.loads(line, object_pairs_hook=unique_keys, parse_constant=_refuse_constant)
     except RecursionError:
         raise LabelError(f"{where}: nested too deeply") from None
     except ValueError as error:  # a JSONDecodeError, or an integer of thousands of digits
@@ -74,7 +74,8 @@ def _object(line: str, where: str) -> dict[str, Any]:
     return entry
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, for json.loads to call; a key that stands twice is a ValueError."""
     entry = dict(pairs)
     if len(entry) < len(pairs):
         raise ValueError("a key stands twice")

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from unicodedata import category
 
+from sedtool.characters import is_writable
 from sedtool.errors import LabelError
 
 __all__ = [
@@ -29,7 +29,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
         raise LabelError(f"{path}: cannot be read ({error.strerror})") from None
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r")
-        if any(ord(c) < 32 and c != "\t" for c in line):
+        if not is_writable(line.replace("\t", " ")):
             raise LabelError(f"{path}:{number}: a control character stands in the line")
         yield f"{path}:{number}", line
 
@@ -106,6 +106,6 @@ def check_cell(text: str) -> str:
         raise LabelError(
             f"{text!r} is empty, or begins or ends with a space: a table would lose it"
         )
-    if not text.isprintable() and any(category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
+    if not is_writable(text):
         raise LabelError(f"{text!a} holds a character that a table cannot carry")
     return text

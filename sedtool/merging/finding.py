@@ -1,11 +1,14 @@
 """Files and folders -> parts, finished and unfinished, of one kind."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
+from sedtool.audio.folders import is_pattern, match, suggestion
 from sedtool.errors import ArtifactError, ConfigError, NothingUsableError
-from sedtool.shards import PART_SUFFIX, Shard, read_part_record
+from sedtool.shards import PART_SUFFIX, Shard, has_part_record, read_part_record
 from sedtool.store import Unfinished, file_format, file_shard, is_hdf5, unfinished
 
 __all__ = ["Found", "check_siblings", "find_parts"]
@@ -29,8 +32,9 @@ def find_parts(inputs: Sequence[Path], output: Path) -> Found:
     Parameters
     ----------
     inputs
-        Part files, and folders. Of a folder the HDF5 files are taken if the name of the output
-        ends in ``.h5``, else the TSV files with a record of a part; the output itself is not.
+        Part files, folders, and patterns such as ``parts/*.h5``, unless a file has that very name.
+        Of a folder the HDF5 files are taken if the name of the output ends in ``.h5``, else the TSV
+        files with a record of a part. The output itself is taken only if it is named.
     output
         What they are to become.
 
@@ -41,16 +45,18 @@ def find_parts(inputs: Sequence[Path], output: Path) -> Found:
     ConfigError
         If `output` has the suffix of another kind.
     NothingUsableError
-        If there is no part.
+        If there is no part, or a pattern matches nothing.
     """
     paths: dict[Path, Path] = {}  # by what they are when links are resolved: each once
-    for path in inputs:
-        for file in _in_folder(path, output) if path.is_dir() else [path]:
-            paths.setdefault(file.resolve(), file)
+    for file in chain.from_iterable(_meant_by(path, output) for path in inputs):
+        paths.setdefault(file.resolve(), file)
     found, kinds = Found(), dict[str, Path]()
     for path in paths.values():
         if not path.exists() and (progress := unfinished(path.resolve())):
             found.unfinished.append((path, progress))
+            continue
+        if not os.path.lexists(path) and not has_part_record(path):
+            found.problems.append(f"{path}: no such file{suggestion(path)}")
             continue
         try:
             kinds.setdefault(_kind(path), path)
@@ -72,6 +78,21 @@ def find_parts(inputs: Sequence[Path], output: Path) -> Found:
 
 def _is_h5(path: Path) -> bool:
     return path.suffix.lower() == ".h5"
+
+
+def _meant_by(path: Path, output: Path) -> Iterator[Path]:
+    """Yield the parts that a path or a pattern stands for."""
+    if path.is_dir():
+        yield from _in_folder(path, output)
+    elif os.path.lexists(path) or not is_pattern(str(path)) or unfinished(path.resolve()):
+        yield path
+    else:
+        matches = sorted(match(str(path)))
+        if not matches:
+            raise NothingUsableError(f"nothing matches the pattern {path}")
+        for matched in matches:
+            if not (_same(matched, output) or matched.name.endswith(".failures.tsv")):
+                yield from _meant_by(matched, output)
 
 
 def _in_folder(folder: Path, output: Path) -> Iterator[Path]:

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sedtool.atomic import claim, write_failures
+from sedtool.atomic import claim, refuse_input, write_failures
 from sedtool.errors import ArtifactError, NothingUsableError
 from sedtool.merging.finding import Found, find_parts
 from sedtool.merging.text import join_text, open_text_part
@@ -76,7 +76,7 @@ def merge(
     Parameters
     ----------
     parts
-        Files, and folders of them; see `find_parts`.
+        Files, folders of them, and patterns; see `find_parts`.
     output
         The features, the scores, the event list or the clip tags of all.
     overwrite
@@ -100,6 +100,7 @@ def merge(
     output = Path(output)
     with claim(output, overwrite=overwrite):
         found = find_parts([Path(path) for path in parts], output)
+        refuse_input(output, found.paths)
         opened, damages = _open_all(found, progress)
         problems = [*damages, *_misfits(opened)]
         missing = _missing(opened)
@@ -215,6 +216,6 @@ def _join(parts: Sequence[Part], kind: str, missing: list[int], output: Path) ->
         raise NothingUsableError(f"there is no clip in any of {len(parts)} parts")
     count = _count(parts)
     shard = Shard(0, count) if missing else WHOLE
-    failures_path = write_failures(output, failures) if kind in _WITH_FAILURES else None
     _KINDS[kind][1](parts, output, shard)
+    failures_path = write_failures(output, failures) if kind in _WITH_FAILURES else None
     return MergeResult(kind, len(parts), n_clips, count, missing, failures, failures_path)

@@ -12,6 +12,7 @@ from sedtool.store.features import (
     FeaturesWriter,
     SourceClip,
     open_features,
+    refuse_finished,
 )
 from sedtool.store.parts import (
     Part,
@@ -29,9 +30,8 @@ from sedtool.store.scores import (
     ScoresHeader,
     ScoresWriter,
     open_scores,
-    write_scores,
 )
-from sedtool.store.spool import Unfinished, unfinished
+from sedtool.store.spool import Unfinished, resumes, unfinished
 
 __all__ = [
     "DTYPES",
@@ -56,6 +56,7 @@ __all__ = [
     "open_scores",
     "open_scores_part",
     "read_pieces",
+    "refuse_finished",
+    "resumes",
     "unfinished",
-    "write_scores",
 ]

@@ -1,6 +1,5 @@
 """What both formats hold of their clips: whose frames stand where, and which shard they are."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sedtool.characters import is_writable
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.shards import Shard
 from sedtool.store.layout import TEXT
@@ -30,7 +30,6 @@ CLIP_TABLES = {
     "/clips/duration": ("<f8", 1),
 }
 SHARD_ATTRIBUTES = {"manifest_sha256": str, "shard": int, "n_shards": int}
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True)
@@ -107,5 +106,5 @@ def _cover(start: npt.NDArray[np.uint64], frames: npt.NDArray[np.uint64], total:
 def check_texts(texts: Sequence[str]) -> None:
     """Refuse texts that would act on a terminal or break a line of TSV."""
     for text in texts:
-        if _CONTROL.search(text):
+        if not is_writable(text):
             raise ArtifactError(f"the text {text[:80]!r} in it has a control character")

@@ -24,24 +24,33 @@ import numpy as np
 import numpy.typing as npt
 
 from sedtool import __version__
-from sedtool.atomic import appears_whole, claim
+from sedtool.atomic import appears_whole, claim, refuse_existing
 from sedtool.config import FeatureConfig, from_json, to_json
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.shards import WHOLE, Shard, manifest_digest
 from sedtool.store.clips import (
     CLIP_TABLES,
     SHARD_ATTRIBUTES,
+    ClipTable,
     check_texts,
     clip_tables,
     read_clips,
     shard_attributes,
 )
 from sedtool.store.layout import TEXT, Layout
-from sedtool.store.reading import open_flat
-from sedtool.store.spool import Spool, unfinished
+from sedtool.store.reading import Flat, open_flat
+from sedtool.store.spool import Spool, resumes, unfinished
 from sedtool.store.writing import Frames, write_flat
 
-__all__ = ["DTYPES", "Features", "FeaturesJob", "FeaturesWriter", "SourceClip", "open_features"]
+__all__ = [
+    "DTYPES",
+    "Features",
+    "FeaturesJob",
+    "FeaturesWriter",
+    "SourceClip",
+    "open_features",
+    "refuse_finished",
+]
 
 DTYPES = {"f16": "<f2", "f32": "<f4"}  # name on the command line -> numpy type
 
@@ -139,9 +148,9 @@ class FeaturesWriter:
     path
         The output.
     job
-        What the output is to be; clips of an interrupted run with another job are not taken up.
+        What the output is to be.
     overwrite
-        Whether a complete output may be replaced.
+        Whether a complete output may be replaced, and an unfinished one of another job dropped.
 
     Raises
     ------
@@ -154,6 +163,7 @@ class FeaturesWriter:
         self.done: dict[str, SourceClip] = {}
         self._job, self._names = job, job.share
         self._overwrite = overwrite
+        self._finished = False
         self._closing = ExitStack()
         self._spool = Spool(self.path.resolve(), _identity(job))
 
@@ -161,9 +171,8 @@ class FeaturesWriter:
         if not appears_whole(self.path):
             raise ConfigError(f"{self.path} is not a regular file; features need one")
         with ExitStack() as entering:
-            # What is complete but for its journal was made by this very run before a kill.
-            overwrite = self._overwrite or unfinished(self.path.resolve()) is not None
-            entering.enter_context(claim(self.path, overwrite=overwrite))
+            entering.enter_context(claim(self.path, overwrite=True))
+            refuse_finished(self.path, self._job, self._overwrite)  # now that it is locked
             entering.enter_context(self._spool)
             self._closing = entering.pop_all()
         self.done = {n: SourceClip(**entry.info) for n, entry in self._spool.entries.items()}
@@ -175,7 +184,9 @@ class FeaturesWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._closing.close()
+        with self._closing:
+            if self._finished and kind is None:
+                self._spool.remove()
 
     def add(self, clip: SourceClip, chunks: Iterable[bytes]) -> None:
         """Add a clip, or replace it; `chunks` are its frames as stored."""
@@ -183,7 +194,11 @@ class FeaturesWriter:
         self.done[clip.name] = clip
 
     def finish(self, failures: Sequence[tuple[str, str]]) -> None:
-        """Write the output from the clips in `done`, and (name, error) of the others."""
+        """Write the output from the clips in `done`, and (name, error) of the others.
+
+        What makes a rerun go on is removed when the block ends without an error, so that the caller
+        can write other files that belong to the output.
+        """
         clips = [self.done[name] for name in self._names if name in self.done]
 
         def chunks() -> Iterator[bytes]:
@@ -192,7 +207,23 @@ class FeaturesWriter:
 
         header = FeaturesHeader.of(self._job)
         write_features(self.path, header, clips, failures, chunks)
-        self._spool.remove()
+        self._finished = True
+
+
+def refuse_finished(path: Path, job: FeaturesJob, overwrite: bool) -> bool:
+    """Refuse an output that is complete, or that a run of another job has begun.
+
+    What is complete but for its journal was made by this very job before a kill, and goes on.
+    Returns whether an unfinished run of the job is there.
+
+    Raises
+    ------
+    OutputExistsError
+        If `overwrite` is false.
+    """
+    goes_on = resumes(path, _identity(job), overwrite)
+    refuse_existing(path, goes_on or overwrite)
+    return goes_on
 
 
 def _identity(job: FeaturesJob) -> dict[str, Any]:
@@ -299,20 +330,30 @@ def open_features(path: Path, verify: bool = True) -> Features:
     config = from_json(FeatureConfig, flat.attributes["config"], str(path))
     try:
         clips = read_clips(flat)
-        failed, errors = flat.tables["/failures/name"], flat.tables["/failures/error"]
-        check_texts([*failed, *errors, flat.attributes["engine"]])
-        if flat.frames.shape[1] != config.n_mels:
-            raise ArtifactError(
-                f"its frames have {flat.frames.shape[1]} mel bands, its settings {config.n_mels}"
-            )
-        of_clips = [table for name, table in flat.tables.items() if name.startswith("/clips/")]
-        if {len(clips.names)} != set(map(len, of_clips)) or len(failed) != len(errors):
-            raise ArtifactError("its tables differ in length")
-        truncated = flat.tables["/clips/truncated"]
-        if (truncated > 1).any() or flat.attributes["allow_truncated"] not in (0, 1):
-            raise ArtifactError("it says other than 0 or 1 of what was truncated")
+        _check(flat, clips, config)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error
+    return _features(path, flat, clips, config)
+
+
+def _check(flat: Flat, clips: ClipTable, config: FeatureConfig) -> None:
+    """Check that frames, clips and failures fit each other."""
+    failed, errors = flat.tables["/failures/name"], flat.tables["/failures/error"]
+    check_texts([*failed, *errors, flat.attributes["engine"]])
+    if flat.frames.shape[1] != config.n_mels:
+        raise ArtifactError(
+            f"its frames have {flat.frames.shape[1]} mel bands, its settings {config.n_mels}"
+        )
+    of_clips = [table for name, table in flat.tables.items() if name.startswith("/clips/")]
+    if {len(clips.names)} != set(map(len, of_clips)) or len(failed) != len(errors):
+        raise ArtifactError("its tables differ in length")
+    is_truncated = flat.tables["/clips/truncated"]
+    if (is_truncated > 1).any() or flat.attributes["allow_truncated"] not in (0, 1):
+        raise ArtifactError("it says other than 0 or 1 of what was truncated")
+
+
+def _features(path: Path, flat: Flat, clips: ClipTable, config: FeatureConfig) -> Features:
+    failed, errors = flat.tables["/failures/name"], flat.tables["/failures/error"]
     return Features(
         path=path,
         config=config,
@@ -324,7 +365,7 @@ def open_features(path: Path, verify: bool = True) -> Features:
         channels=flat.tables["/clips/channels"],
         source_size=flat.tables["/clips/size"],
         source_sha256=flat.tables["/clips/sha256"],
-        truncated=truncated.astype(bool),
+        truncated=flat.tables["/clips/truncated"].astype(bool),
         data=flat.frames,
         failures=list(zip(failed, errors, strict=True)),
         engine=flat.attributes["engine"],

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace, TracebackType
+from types import TracebackType
 from typing import Any, BinaryIO, Protocol, Self, cast
 
 import numpy as np
@@ -49,7 +49,6 @@ __all__ = [
     "ScoresHeader",
     "ScoresWriter",
     "open_scores",
-    "write_scores",
 ]
 
 _LAYOUT = Layout(
@@ -123,13 +122,13 @@ class Scores:
     def header(self) -> ScoresHeader:
         """Return what a file of these scores says of itself."""
         return ScoresHeader(
-            self.classes,
-            self.frame_rate,
-            self.decoding,
-            self.model_sha256,
-            self.settings,
-            self.shard,
-            self.manifest_sha256,
+            classes=self.classes,
+            frame_rate=self.frame_rate,
+            decoding=self.decoding,
+            model_sha256=self.model_sha256,
+            settings=self.settings,
+            shard=self.shard,
+            manifest_sha256=self.manifest_sha256,
         )
 
 
@@ -245,22 +244,6 @@ class ScoresWriter:
             yield chunk
 
 
-def write_scores(path: Path, scores: Scores) -> None:
-    """Write a scores file from scores in memory; clip scores are made from the windows'."""
-    with ScoresWriter(path, scores.header) as writer:
-        for i, name in enumerate(scores.names):
-            first, rows = int(scores.start[i]), scores.window_clip == i
-            clip = SimpleNamespace(
-                name=name,
-                duration=float(scores.duration[i]),
-                frame=scores.frame[first : first + int(scores.frames[i])],
-                window_start=scores.window_start[rows],
-                window_frames=scores.window_frames[rows],
-                window=scores.window[rows],
-            )
-            writer.append(cast("ScoredClip", clip))
-
-
 def open_scores(path: Path, verify: bool = True) -> Scores:
     """Open a scores file; see `open_features` for `verify`.
 
@@ -279,24 +262,24 @@ def open_scores(path: Path, verify: bool = True) -> Scores:
         raise ArtifactError(f"{path}: {error}") from error
     tables, attributes = flat.tables, flat.attributes
     return Scores(
-        tuple(tables["/classes"]),
-        clips.names,
-        clips.start,
-        clips.frames,
-        clips.duration,
-        flat.frames,
-        tables["/scores/clip"],
-        tables["/windows/clip"].astype(np.int64),
-        tables["/windows/start"].astype(np.int64),
-        tables["/windows/frames"].astype(np.int64),
-        tables["/scores/window"],
-        attributes["frame_rate"],
-        decoding,
-        attributes["model_sha256"],
-        attributes["settings"],
-        clips.shard,
-        attributes["manifest_sha256"],
-        attributes["sha256"],
+        classes=tuple(tables["/classes"]),
+        names=clips.names,
+        start=clips.start,
+        frames=clips.frames,
+        duration=clips.duration,
+        frame=flat.frames,
+        clip=tables["/scores/clip"],
+        window_clip=tables["/windows/clip"].astype(np.int64),
+        window_start=tables["/windows/start"].astype(np.int64),
+        window_frames=tables["/windows/frames"].astype(np.int64),
+        window=tables["/scores/window"],
+        frame_rate=attributes["frame_rate"],
+        decoding=decoding,
+        model_sha256=attributes["model_sha256"],
+        settings=attributes["settings"],
+        shard=clips.shard,
+        manifest_sha256=attributes["manifest_sha256"],
+        sha256=attributes["sha256"],
     )
 
 

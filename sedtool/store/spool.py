@@ -22,11 +22,11 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from sedtool.atomic import lock, resource_errors
-from sedtool.errors import ConfigError
+from sedtool.errors import ConfigError, OutputExistsError
 from sedtool.shards import Shard
 from sedtool.store.layout import CHUNK_SIZE
 
-__all__ = ["Entry", "Spool", "Unfinished", "unfinished", "write_all"]
+__all__ = ["Entry", "Spool", "Unfinished", "resumes", "unfinished", "write_all"]
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,8 @@ class Spool:
     output
         The file that is being made.
     job
-        What makes the output what it is, as JSON. Clips of another job are thrown away.
+        What makes the output what it is, as JSON. Clips of another job are thrown away: ask
+        `resumes` before.
 
     Raises
     ------
@@ -66,7 +67,7 @@ class Spool:
     def __init__(self, output: Path, job: dict[str, Any]) -> None:
         self.output = output
         self.entries: dict[str, Entry] = {}  # the latest of each clip
-        self._job = json.dumps(job, sort_keys=True).encode() + b"\n"
+        self._job = _job_line(job)
         self._spool_path, self._journal_path = _paths(output)
         self._size = 0  # bytes of the spool that the journal accounts for
         self._closing = ExitStack()
@@ -74,8 +75,12 @@ class Spool:
     def __enter__(self) -> Self:
         with resource_errors(self.output), ExitStack() as closing:
             self._journal = closing.enter_context(lock(self._journal_path, self.output))
-            self._spool = closing.enter_context(self._spool_path.open("a+b", buffering=0))
-            self._resume()
+            try:
+                self._spool = closing.enter_context(self._spool_path.open("a+b", buffering=0))
+                self._resume()
+            except OSError:
+                self._remove_if_blank()
+                raise
             self._closing = closing.pop_all()
         return self
 
@@ -113,6 +118,12 @@ class Spool:
             self._spool_path.unlink(missing_ok=True)
             self._journal_path.unlink(missing_ok=True)
 
+    def _remove_if_blank(self) -> None:
+        """Leave nothing behind where not even the journal's first line could be written."""
+        self._journal.seek(0)
+        if not self._journal.readline().endswith(b"\n"):
+            self.remove()
+
     def _resume(self) -> None:
         """Take up the clips of the same job, and cut off what is torn, damaged or of another."""
         self._journal.seek(0)
@@ -125,7 +136,12 @@ class Spool:
                     break
                 end += len(line)
         elif job.endswith(b"\n"):
-            _log.warning("%s: an unfinished run with other settings is dropped", self.output)
+            different = _differences(job, self._job) or "all, as its journal is damaged"
+            _log.warning(
+                "%s: an unfinished run with other settings or files is dropped (differs in: %s)",
+                self.output,
+                different,
+            )
         self._journal.truncate(end)
         self._spool.truncate(self._size)
         if not end:
@@ -182,6 +198,53 @@ def unfinished(output: Path) -> Unfinished | None:
         return Unfinished(len(lines), int(fields["clips"]), Shard(number, count), manifest)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ConfigError):
         return None
+
+
+def resumes(output: Path, job: dict[str, Any], overwrite: bool) -> bool:
+    """Return whether an unfinished run beside `output` is of this very job, and can go on.
+
+    Parameters
+    ----------
+    output
+        The file that is to be made.
+    job
+        As for `Spool`.
+    overwrite
+        Whether the clips of another job may be thrown away.
+
+    Raises
+    ------
+    OutputExistsError
+        If the unfinished run is of another job and `overwrite` is false.
+    """
+    wanted = _job_line(job)
+    try:
+        with _paths(output.resolve())[1].open("rb") as journal:
+            found = journal.readline()
+    except OSError:
+        return False  # there is none, as a rule
+    if found == wanted:
+        return True
+    if not overwrite and (different := _differences(found, wanted)):
+        raise OutputExistsError(
+            f"{output}: an unfinished run with other settings or files is there "
+            f"(differs in: {different}); --overwrite drops it"
+        )
+    return False
+
+
+def _job_line(job: dict[str, Any]) -> bytes:
+    return json.dumps(job, sort_keys=True).encode() + b"\n"
+
+
+def _differences(found: bytes, wanted: bytes) -> str:
+    """Return the keys in which the job lines of two journals differ; none if one is torn."""
+    try:
+        one, other = json.loads(found), json.loads(wanted)
+        keys = sorted(k for k in one.keys() | other if one.get(k) != other.get(k))
+    except (ValueError, AttributeError, RecursionError):
+        return ""
+    return ", ".join(keys) if found.endswith(b"\n") else ""
 
 
 def _paths(output: Path) -> tuple[Path, Path]:
