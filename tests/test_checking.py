@@ -633,7 +633,7 @@ def test_the_report_as_json_has_the_same_counts(data):
 
 def test_names_reach_the_terminal_without_escape_sequences(data):
     evil = ["[red]x[/].wav", "\x9b31mx.wav", "\u202ex.wav", "a\u2028b.wav"]
-    data.weak += [f"{name}\tDog\x85" for name in evil] + ["\x1b[31mx.wav\tDog"]
+    data.weak += [f"{name}\tDog" for name in evil] + ["\x1b[31mx.wav\tDog"]
     data.add_audio("\x1b[2J.wav", noise(70))
     for options in ([], ["--json"], ["--decode"]):
         result = run(data, *options)
@@ -642,6 +642,17 @@ def test_names_reach_the_terminal_without_escape_sequences(data):
         assert text.isprintable()
         assert "[red]x[/].wav" in text
         assert "has a control character in it; rename the file" in text
+
+
+def test_names_that_differ_in_unicode_normalisation_only_are_said_to(data):
+    data.add_audio("cafe\u0301.wav", noise(71))
+    data.weak.append("caf\u00e9.wav\tDog")
+    result = run(data)
+    text = " ".join((result.stdout + result.stderr).split())
+    assert "which differs in Unicode normalisation only (NFC, NFD)" in text
+    data.weak[-1] = "caf\u00e9.flac\tDog"
+    result = run(data)
+    assert "normalisation" not in result.stdout + result.stderr
 
 
 def test_no_audio_ends_with_4(data):

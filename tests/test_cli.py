@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from sedtool.cli import COMMANDS, cli
-from sedtool.cli.settings import option_key
 from sedtool.cli.recipe import read_recipe
+from sedtool.cli.settings import option_key
 from sedtool.config import TrainConfig
 from sedtool.errors import ConfigError
 

@@ -395,11 +395,16 @@ def test_rows_start_from_the_manifest_or_from_the_root(here, manifest):
 
 
 @pytest.mark.parametrize("manifest", MANIFESTS)
-def test_rows_that_lead_out_of_the_manifests_folder_count_as_given_files(here, manifest):
+def test_rows_must_not_lead_out_of_the_manifests_folder_or_the_root(here, manifest):
     tree(here, "meta/x")
     path = here / "meta" / manifest
-    path.write_text(MANIFESTS[manifest]([str(here / "audio" / "a" / "1.wav"), "../audio/b/2.wav"]))
-    assert list(find_audio([path])) == ["a/1.wav", "b/2.wav"]
+    inside = str(here / "audio" / "a" / "1.wav")
+    for row in (inside, "../audio/b/2.wav", "x/../../audio/b/2.wav"):
+        path.write_text(MANIFESTS[manifest]([row]))
+        with pytest.raises(ConfigError, match=rf"{manifest}: {row} leads out .* give --root"):
+            find_audio([path])
+    path.write_text(MANIFESTS[manifest]([inside, "audio/b/2.wav"]))
+    assert list(find_audio([path], here)) == ["audio/a/1.wav", "audio/b/2.wav"]
     with pytest.raises(ConfigError, match=r"1\.wav is not under the root .*/meta"):
         find_audio([path], here / "meta")
 
@@ -450,6 +455,9 @@ def test_a_folder_named_like_a_manifest_is_a_folder(here):
         ("m.jsonl", '{"audio_filepath": "a", "offset": 1.5}', r"m\.jsonl:1: offset 1\.5 is not 0"),
         ("m.jsonl", '{"audio_filepath": "a", "offset": NaN}', r"m\.jsonl:1: offset nan is not 0"),
         ("m.jsonl", '{"audio_filepath": "a", "offset": "0"}', r"offset '0' is not 0"),
+        ("m.jsonl", '{"audio_filepath": "a", "audio_filepath": "b"}', r"l:1: .*key stands twice"),
+        ("m.csv", "filename\na\x9b.wav\n", r"m\.csv:2: a control character"),
+        ("m.tsv", "filename\na\u2028.wav\n", r"m\.tsv:2: a control character"),
         ("m.jsonl", "[" * 100_000, r"m\.jsonl:1: not JSON \(.*recursion"),
         ("m.jsonl", "9" * 10_000, r"m\.jsonl:1: not JSON \("),
         ("m.jsonl", " " + "1" * 2**20, r"m\.jsonl:1: the line has more than 1048576 characters"),
@@ -582,3 +590,11 @@ def test_names_that_a_tsv_would_not_keep_are_refused(name, message):
     with pytest.raises(AudioError, match=message) as caught:
         check_name(name)
     assert str(caught.value).isprintable()
+
+
+def test_a_manifest_with_durations_says_once_that_files_are_read_to_their_end(here, caplog):
+    rows = [{"audio_filepath": f"{i}.wav", "duration": 0.5} for i in range(3)]
+    Path("m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    find_audio(["m.jsonl"])
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].endswith("is not looked at; files are read from start to end")

@@ -93,6 +93,7 @@ def test_zero_length_events_are_read_but_say_nothing_was_heard(file):
         ("filename\tonset\toffset", "no column 'event_label'"),
         ("filename\tonset\tonset\toffset\tevent_label", "stands twice"),
         ("a.wav\t0\t1\tD\x1bog", "control character"),
+        *((f"a.wav\t0\t1\tD{c}og", ":1: a control") for c in "\x7f\x85\x9b\u2028\u2029"),
         (b"a.wav\t0\t1\tD\xff", "not UTF-8"),
     ],
 )

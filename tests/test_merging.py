@@ -27,7 +27,7 @@ from sedtool.errors import (
 )
 from sedtool.extraction import ExtractSettings, extract
 from sedtool.labels import Event, format_events, format_weak
-from sedtool.merging import check_siblings, merge
+from sedtool.merging import check_siblings, merge, stage
 from sedtool.shards import WHOLE, PartRecord, Shard, manifest_digest, read_part, write_part
 from sedtool.store import (
     FeaturesJob,
@@ -36,6 +36,7 @@ from sedtool.store import (
     ScoresWriter,
     SourceClip,
     open_features,
+    open_features_part,
     open_scores,
 )
 
@@ -241,6 +242,53 @@ def test_the_output_may_stand_among_the_parts(folder):
     for _ in range(2):
         merge([folder], folder / "all.h5", overwrite=True)
         assert (folder / "all.h5").read_bytes() == whole_of(folder, "features")
+
+
+@every_kind
+def test_a_pattern_gives_the_parts_it_matches(folder, kind):
+    suffix = make_parts(folder, kind)[0].suffix
+    output = folder / f"all{suffix}"
+    for _ in range(2):
+        merge([folder / f"*{suffix}"], output, overwrite=True)
+        assert output.read_bytes() == whole_of(folder, kind)
+    with pytest.raises(NothingUsableError, match=r"nothing matches the pattern .*x\*"):
+        merge([folder / "x*"], output, overwrite=True)
+
+
+def test_a_part_named_like_a_pattern_is_that_part(folder):
+    first, *others = make_parts(folder, "features")
+    merge([first.rename(folder / "[1].h5"), *others], output_of(folder, "features"))
+    assert output_of(folder, "features").read_bytes() == whole_of(folder, "features")
+
+
+def test_a_part_that_is_not_there_is_named_with_one_that_is(folder):
+    first, *others = make_parts(folder, "features")
+    wrong = first.with_name("1.h6")
+    with pytest.raises(ArtifactError, match=r"1\.h6: no such file; did you mean .*1\.h5\?"):
+        merge([wrong, *others], output_of(folder, "features"))
+
+
+@every_kind
+def test_an_output_that_is_a_part_is_refused(folder, kind):
+    first, *others = make_parts(folder, kind)
+    content = first.read_bytes()
+    with pytest.raises(ConfigError, match="is an input"):
+        merge([first, *others], first, overwrite=True)
+    assert first.read_bytes() == content
+
+
+def test_a_list_of_failures_never_stands_beside_an_older_merged_output(folder, monkeypatch):
+    make_parts(folder, "features")
+    output = output_of(folder, "features")
+    output.write_text("old")
+
+    def full(*_):
+        raise ResourceError("the disk is full")
+
+    monkeypatch.setitem(stage._KINDS, "features", (open_features_part, full))
+    with pytest.raises(ResourceError):
+        merge([folder], output, overwrite=True)
+    assert not output.with_name(output.name + ".failures.tsv").exists()
 
 
 @every_kind

@@ -1,0 +1,387 @@
+"""Each option of the commands beside extract, train, tune and infer."""
+
+import dataclasses
+import functools
+import json
+import os
+import shutil
+
+import pytest
+from command_lines import refused, run, save_small_model, tries
+
+from sedtool.checking.clips import inspect
+from sedtool.config import FEATURE_PRESETS
+from sedtool.demo import DEMO_TRAINING, run_demo
+from sedtool.doctor import Check
+from sedtool.extraction import ExtractSettings, extract
+from sedtool.labels import read_events, read_weak
+from sedtool.shards import Shard
+from sedtool.store import open_features
+
+STRONG = "filename\tonset\toffset\tevent_label\n"
+MAGIC = {".png": b"\x89PNG\r\n", ".svg": b"<?xml", ".pdf": b"%PDF"}
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+# evaluate: a clip of 4 s; the onset is 0.3 s late, the offset 1 s; one class too many
+
+
+@pytest.fixture
+def lists(tmp_path):
+    reference = write(tmp_path / "r.tsv", f"{STRONG}a.wav\t0.0\t2.0\tDog\na.wav\t2.0\t3.0\tCat\n")
+    estimated = write(tmp_path / "e.tsv", f"{STRONG}a.wav\t0.3\t3.0\tDog\na.wav\t2.0\t3.0\tCow\n")
+    return reference, estimated
+
+
+def evaluated(tmp_path, *arguments):
+    output = tmp_path / "metrics.json"
+    run("evaluate", *arguments, "-o", output, "--overwrite")
+    return json.loads(output.read_text())
+
+
+def hits(result, metric="event"):
+    return {label: row["tp"] for label, row in result[metric]["classes"].items()}
+
+
+@tries("evaluate", "reference", "estimated", "--output", "--collar", "--offset-ratio")
+def test_tolerances_decide_what_is_a_hit(lists, tmp_path):
+    assert hits(evaluated(tmp_path, *lists)) == {"Dog": 0, "Cat": 0}
+    # The onset is 0.3 s late, and the offset 1 s: half of the length of the event.
+    for collar, ratio, dogs in ((0.3, 0.5, 1), (0.3, 0.4, 0), (0.2, 0.5, 0), (1, 0, 1)):
+        line = ("--collar", collar, "--offset-ratio", ratio)
+        result = evaluated(tmp_path, *lists, *line)
+        assert hits(result)["Dog"] == dogs
+        assert (result["parameters"]["collar"], result["parameters"]["offset_ratio"]) == line[1::2]
+
+
+@tries("evaluate", "--segment", "--durations")
+def test_segments_have_their_length_and_clips_their_duration(lists, tmp_path, tiny):
+    assert hits(evaluated(tmp_path, *lists), "segment")["Dog"] == 2
+    assert hits(evaluated(tmp_path, *lists, "--segment", 0.5), "segment")["Dog"] == 4
+    durations = write(tmp_path / "d.tsv", "filename\tduration\na.wav\t2.5\n")
+    result = evaluated(tmp_path, *lists, "--durations", durations, "--segment", 0.5)
+    assert result["parameters"]["n_durations"] == 1
+    assert result["segment"]["classes"]["Dog"]["fp"] == 1  # of two: the clip has ended
+    for known in (tiny.features, tiny.audio):
+        counted = evaluated(tmp_path, tiny.strong, tiny.strong, "--durations", known)
+        assert counted["parameters"]["n_durations"] == 8
+
+
+@tries("evaluate", "--classes")
+def test_only_the_given_classes_are_scored(lists, tmp_path):
+    classes = write(tmp_path / "classes.txt", "Cat\nDog\n")
+    assert list(hits(evaluated(tmp_path, *lists, "--classes", classes))) == ["Cat", "Dog"]
+    assert "no columns" in refused("evaluate", *lists, "--classes", lists[0])
+    assert "is empty" in refused("evaluate", *lists, "--classes", os.devnull)
+
+
+@tries("evaluate", "--weak-reference", "--weak-estimated")
+def test_weak_labels_are_scored_in_place_of_events(lists, tmp_path):
+    assert hits(evaluated(tmp_path, *lists), "clip") == {"Dog": 1, "Cat": 0}
+    weak = write(tmp_path / "w.tsv", "filename\tevent_labels\na.wav\tCat\n")
+    estimated = evaluated(tmp_path, *lists, "--weak-estimated", weak)
+    assert hits(estimated, "clip") == {"Dog": 0, "Cat": 1}
+    assert estimated["clip"]["source"] == "clip predictions"
+    reference = evaluated(tmp_path, *lists, "--weak-reference", weak)
+    assert hits(reference, "clip") == {"Cat": 0}
+
+
+@tries("evaluate", "--engine", "--compat")
+def test_the_engine_and_its_rules_are_as_asked_for(lists, tmp_path):
+    native = evaluated(tmp_path, *lists, "--engine", "native")
+    pytest.importorskip("sed_eval")
+    other = evaluated(tmp_path, *lists, "--engine", "sed_eval")
+    assert other["parameters"]["engine"] == "sed_eval"
+    assert other["event"] == native["event"]
+    dcase = evaluated(tmp_path, *lists, "--compat", "dcase")
+    assert dcase["segment"]["macro"]["f1"] > native["segment"]["macro"]["f1"]  # Cat is dropped
+    assert "native or sed_eval" in refused("evaluate", *lists, "--engine", "sedeval")
+    assert "only 'dcase'" in refused("evaluate", *lists, "--compat", "dcas")
+
+
+@tries("evaluate", "--partial")
+def test_a_part_is_scored_only_if_asked_to(tiny, tmp_path):
+    model = save_small_model(tmp_path / "m.safetensors")
+    part = tmp_path / "part.tsv"
+    run("infer", model, tiny.audio / "val", "--shard", "1/2", "-o", part)
+    assert "is shard 1/2" in refused("evaluate", tiny.strong, part, exit_code=5)
+    run("evaluate", tiny.strong, part, "--partial")
+
+
+@tries("evaluate", "--overwrite")
+def test_finished_metrics_are_replaced_only_if_asked_to(lists, tmp_path):
+    output = write(tmp_path / "metrics.json", "mine")
+    assert "--overwrite" in refused("evaluate", *lists, "-o", output)
+    assert output.read_text() == "mine"
+    run("evaluate", *lists, "-o", output, "--overwrite")
+    json.loads(output.read_text())
+
+
+# plot
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_small_model(tmp_path_factory.mktemp("model") / "m.safetensors")
+
+
+@pytest.fixture(scope="module")
+def scores(model, tiny, tmp_path_factory):
+    path = tmp_path_factory.mktemp("scores") / "s.h5"
+    run("infer", model, tiny.audio, "--scores", path)
+    return path
+
+
+@tries("plot clip", "features", "scores", "name", "--output", "--reference", "--overwrite")
+def test_a_clip_is_drawn_with_its_reference(tiny, scores, tmp_path):
+    line = ("plot clip", tiny.features, scores, "tone_16.wav", "--overwrite", "-o")
+    without, output = tmp_path / "c.svg", tmp_path / "r.svg"
+    run(*line, without)
+    output.write_text("mine")
+    run(*line, output, "--reference", tiny.strong)
+    assert without.read_bytes().startswith(MAGIC[".svg"])
+    assert output.read_bytes() != without.read_bytes()
+    assert "--overwrite" in refused(*line[:4], "-o", output)
+    assert "no clip" in refused(*line[:3], "tone_99.wav", "-o", tmp_path / "x.png")
+    assert ".png, .svg, .pdf" in refused(*line, tmp_path / "c.gif")
+
+
+@tries("plot pooling", "models", "--output", "--durations-from", "--overwrite")
+@pytest.mark.parametrize("suffix", MAGIC)
+def test_what_poolings_learned_is_drawn_in_the_order_of_durations(model, tmp_path, suffix):
+    output = tmp_path / f"p{suffix}"
+    run("plot pooling", model, model, "-o", output)
+    drawn = output.read_bytes()
+    assert drawn.startswith(MAGIC[suffix])
+    assert "--overwrite" in refused("plot pooling", model, "-o", output)
+    long = write(tmp_path / "l.tsv", f"{STRONG}a.wav\t0\t9\tnoise\na.wav\t0\t1\ttone\n")
+    run("plot pooling", model, model, "-o", output, "--overwrite", "--durations-from", long)
+    assert output.read_bytes() != drawn
+
+
+# demo
+
+
+@pytest.fixture
+def small_demo(monkeypatch):
+    """The demo of a few clips, which trains for one step."""
+    training = dataclasses.replace(DEMO_TRAINING, epochs=1, steps_per_epoch=1)
+    sizes = {"train": 12, "validation": 2, "test": 2}
+    short = functools.partial(run_demo, sizes=sizes, training=training)
+    monkeypatch.setattr("sedtool.demo.run_demo", short)
+
+
+@tries("demo", "--output", "--seed", "--workers", "--device", "--overwrite")
+def test_the_demo_is_made_again_only_if_asked_to(small_demo, tmp_path, monkeypatch):
+    folder = tmp_path / "demo"
+    run("demo", "-o", folder, "--device", "cpu", "--workers", "1")
+    first = (folder / "labels" / "test_strong.tsv").read_bytes()
+    assert json.loads((folder / "run" / "run.json").read_text())["device"] == "cpu"
+    assert "--overwrite" in refused("demo", "-o", folder)
+    monkeypatch.setattr("sedtool.demo.pipeline.train", _stop_before_training)
+    run("demo", "-o", folder, "--overwrite", "--seed", "1", exit_code=130)
+    assert (folder / "labels" / "test_strong.tsv").read_bytes() != first
+
+
+def _stop_before_training(run_folder, inputs, training, **_):
+    assert training.seed == 1
+    raise KeyboardInterrupt
+
+
+def test_the_demo_looks_for_its_device_first(small_demo, tmp_path):
+    line = ("demo", "-o", tmp_path / "demo", "--device")
+    assert "not there" in refused(*line, "cuda:99", exit_code=6)
+    assert "auto, cpu, cuda" in refused(*line, "gpu")
+    assert not (tmp_path / "demo").exists()
+
+
+def test_the_demo_extracts_with_so_many_workers(small_demo, tmp_path, monkeypatch):
+    given = []
+
+    def stop(inputs, output, config, settings, **_):
+        given.append(settings.workers)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sedtool.demo.pipeline.extract", stop)
+    run("demo", "-o", tmp_path / "demo", "--workers", "3", exit_code=130)
+    assert given == [3]
+
+
+# merge
+
+
+@tries("merge", "parts", "--output", "--partial", "--overwrite")
+def test_parts_become_a_whole_that_is_replaced_only_if_asked_to(tiny, tmp_path):
+    parts, output = tmp_path / "parts", tmp_path / "f.h5"
+    parts.mkdir()
+    for number in (1, 2, 3):
+        settings = ExtractSettings(shard=Shard(number, 3))
+        preset = FEATURE_PRESETS["dcase2017"]
+        extract([tiny.audio], parts / f"{number}.h5", preset, settings, root=tiny.audio)
+    run("merge", parts, "-o", output)
+    assert output.read_bytes() == tiny.features.read_bytes()
+    assert "--overwrite" in refused("merge", parts, "-o", output)
+    line = ("merge", parts / "1.h5", parts / "3.h5", "-o", output, "--overwrite")
+    assert "shard 2 of 3 is missing" in refused(*line, exit_code=5)
+    assert "shard 2 of 3 is missing" in run(*line, "--partial").stderr
+    assert len(open_features(output).names) == 16
+
+
+# check
+
+
+@pytest.fixture
+def audio(tiny, tmp_path):
+    """A folder of two recordings."""
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    shutil.copy(tiny.audio / "val" / "tone_16.wav", folder / "tone.wav")
+    shutil.copy(tiny.audio / "val" / "noise_17.wav", folder / "noise.wav")
+    return folder
+
+
+def found(*arguments, exit_code=0, **how):
+    """Return the report of a check, and its findings by kind."""
+    report = json.loads(run("check", *arguments, "--json", exit_code=exit_code, **how).stdout)
+    return report, {finding["kind"]: finding["count"] for finding in report["findings"]}
+
+
+@tries("check", "inputs", "--strong", "--weak", "--unlabelled", "--classes", "--json")
+def test_label_files_of_each_kind_are_checked(audio, tmp_path):
+    strong = write(tmp_path / "s.tsv", f"{STRONG}tone.wav\t0.5\t7\tBeep\n")
+    weak = write(tmp_path / "w.tsv", "filename\tevent_labels\nnoise.wav\tHiss\ngone.wav\tHiss\n")
+    names = write(tmp_path / "u.tsv", "filename\nnoise.wav\nlost.wav\n")
+    classes = write(tmp_path / "classes.txt", "Hiss\n")
+    assert found(audio)[1] == {}
+    assert found(audio, "--strong", strong, exit_code=3)[1]["past-end"] == 1
+    assert found(audio, "--weak", weak, exit_code=3)[1]["missing"] == 1
+    assert found(audio, "--unlabelled", names, exit_code=3)[1]["missing"] == 1
+    assert found(audio, "--weak", weak, "--weak", weak, exit_code=3)[1]["shared-clip"] == 2
+    line = (audio, "--strong", strong, "--classes", classes)
+    assert found(*line, exit_code=3)[1]["unknown-label"] == 1
+    said = run("check", *line, exit_code=3).stdout
+    assert "1 past-end" in said
+    assert not said.startswith("{")
+
+
+@tries("check", "--decode", "--workers")
+def test_all_audio_is_decoded_by_so_many_workers_only_if_asked_to(audio, monkeypatch):
+    given = []
+
+    def watched(files, decode, workers, progress):
+        given.append(workers)
+        return inspect(files, decode, workers, progress)
+
+    monkeypatch.setattr("sedtool.checking.stage.inspect", watched)
+    whole = (audio / "noise.wav").read_bytes()
+    silent = whole[:44] + bytes(len(whole) - 44)
+    (audio / "noise.wav").write_bytes(silent)
+    report, findings = found(audio)
+    assert (report["audio"]["decoded"], findings) == (False, {})
+    for workers in (1, 2):
+        report, findings = found(audio, "--decode", "--workers", workers)
+        assert (report["audio"]["decoded"], findings["silent"]) == (True, 1)
+    assert given[1:] == [1, 2]
+
+
+@tries("check", "--files-from", "--null", "--root", "--stdin-name")
+def test_audio_is_listed_and_named_as_elsewhere(audio, tmp_path):
+    weak = write(tmp_path / "w.tsv", "filename\tevent_labels\naudio/noise.wav\tHiss\n")
+    by_path = found(audio, "--root", tmp_path, "--weak", weak)[1]
+    assert "by-basename" not in by_path
+    assert found(audio, "--weak", weak)[1]["by-basename"] == 1
+    listed = write(tmp_path / "list", f"{audio / 'noise.wav'}\n")
+    assert found("--files-from", listed)[0]["audio"]["clips"] == 1
+    ended = os.fsencode(f"{audio / 'noise.wav'}\0{audio / 'tone.wav'}\0")
+    assert found("--files-from", "-", "-0", stdin=ended)[0]["audio"]["clips"] == 2
+    wave = (audio / "noise.wav").read_bytes()
+    line = ("-", "--weak", weak)
+    assert found(*line, stdin=wave, exit_code=3)[1]["missing"] == 1
+    assert "missing" not in found(*line, "--stdin-name", "audio/noise.wav", stdin=wave)[1]
+
+
+@pytest.mark.parametrize("option", ["--decode", "--root=."])
+def test_what_means_nothing_for_features_is_refused(tiny, option):
+    assert "no meaning for features" in refused("check", tiny.features, option)
+
+
+# convert
+
+
+@tries("convert", "inputs", "--from", "--to", "--output", "--audio-suffix", "--overwrite")
+def test_event_lists_change_their_format_and_back(tiny, tmp_path):
+    given = run("convert", tiny.strong).stdout
+    for target in ("dcase", "jsonl", "raven"):
+        text = run("convert", tiny.strong, "--to", target).stdout
+        path = write(tmp_path / target, text)
+        assert run("convert", path, "--from", target).stdout == given
+    output = tmp_path / "e.jsonl"
+    run("convert", tiny.strong, "-o", output)
+    assert output.read_text() == run("convert", tiny.strong, "--to", "jsonl").stdout
+    assert "--overwrite" in refused("convert", tiny.strong, "-o", output)
+    run("convert", tiny.strong, "-o", output, "--to", "weak", "--overwrite")
+    assert read_weak(output) == read_events(tiny.strong).weak()
+    run("convert", tiny.strong, "--to", "audacity", "-o", f"{tmp_path}/labels/")
+    assert run("convert", tmp_path / "labels").stdout == given
+    track = write(tmp_path / "clip.txt", "0.5\t1.0\tDog\n")
+    assert "\nclip\t" in run("convert", track).stdout
+    assert "\nclip.flac\t" in run("convert", track, "--audio-suffix", ".flac").stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--from jsnl", "did you mean 'jsonl'"),
+        ("--to json", "did you mean 'jsonl'"),
+        ("--to audacity", "give a folder"),
+        ("-o x.txt", "say with --to dcase|audacity|raven|jsonl|weak"),
+        ("--from raven", "no column 'Begin Time (s)'"),
+        ("--audio-suffix wav", "is not like .wav"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused(tiny, options, message):
+    assert message in refused("convert", tiny.strong, *options.split())
+
+
+# info, doctor, completion
+
+
+@tries("info", "paths", "--json", "--verify")
+def test_artifacts_are_described_and_verified(tiny, model, tmp_path):
+    assert "kind" not in run("info", tiny.features).stdout
+    assert json.loads(run("info", tiny.features, "--json").stdout)["clips"] == 24
+    both = json.loads(run("info", tiny.features, model, "--json").stdout)
+    assert [description["kind"] for description in both] == ["features", "model"]
+    damaged = tmp_path / "f.h5"
+    content = bytearray(tiny.features.read_bytes())
+    content[len(content) // 2] ^= 1  # among the frames
+    damaged.write_bytes(content)
+    run("info", damaged)
+    assert refused("info", damaged, "--verify", exit_code=5).startswith(f"Error: {damaged}")
+
+
+@tries("doctor", "path", "--json")
+def test_the_doctor_looks_at_a_folder(tmp_path, monkeypatch):
+    def examined(folder, environment):
+        return [Check("folder", "ok", str(folder)), Check("space", "warning", "little", "tidy up")]
+
+    monkeypatch.setattr("sedtool.doctor.examine", examined)
+    assert run("doctor", tmp_path).stdout.splitlines() == [
+        f"ok       folder                 {tmp_path}",
+        "warning  space                  little",
+        f"{'':<31} -> tidy up",
+    ]
+    report = json.loads(run("doctor", tmp_path, "--json").stdout)
+    assert [check["found"] for check in report["checks"]] == [str(tmp_path), "little"]
+    assert "is a file" in refused("doctor", write(tmp_path / "file", ""))
+
+
+@tries("completion", "shell")
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_its_script(shell):
+    assert "_SEDTOOL_COMPLETE" in run("completion", shell).stdout
+    assert "'bash', 'zsh', 'fish'" in refused("completion", "csh")
