@@ -91,7 +91,7 @@ def quick_lines(tiny, folder: Path) -> dict[str, tuple]:
         "merge": ("merge", part, "-o", out, "--partial"),
         "check": ("check", clip),
         "convert": ("convert", tiny.strong),
-        "info": ("info", model),
+        "info": ("info", clip.parent),
         "doctor": ("doctor", folder),
     }
 

@@ -364,7 +364,7 @@ def test_artifacts_are_described_and_verified(tiny, model, tmp_path):
     assert refused("info", damaged, "--verify", exit_code=5).startswith(f"Error: {damaged}")
 
 
-@tries("doctor", "path", "--json")
+@tries("doctor", "path", "--json", "--quiet")
 def test_the_doctor_looks_at_a_folder(tmp_path, monkeypatch):
     def examined(folder, environment):
         return [Check("folder", "ok", str(folder)), Check("space", "warning", "little", "tidy up")]
@@ -375,6 +375,7 @@ def test_the_doctor_looks_at_a_folder(tmp_path, monkeypatch):
         "warning  space                  little",
         f"{'':<31} -> tidy up",
     ]
+    assert run("doctor", tmp_path, "--quiet").stdout.startswith("warning")  # what is ok is left out
     report = json.loads(run("doctor", tmp_path, "--json").stdout)
     assert [check["found"] for check in report["checks"]] == [str(tmp_path), "little"]
     assert "is a file" in refused("doctor", write(tmp_path / "file", ""))

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unicodedata import category
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from sedtool import __version__
 from sedtool.atomic import write_bytes
+from sedtool.characters import is_writable
 from sedtool.checkpoint.digests import digest, regular_size
 from sedtool.config import (
     ArchitectureConfig,
@@ -237,7 +237,7 @@ def _checked_classes(names: Any) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("the class list is no list of names")
     for name in names:
-        if any(category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
+        if not is_writable(name):
             raise ValueError(f"class name {name[:80]!a} has a control character")
     return Vocabulary(names).classes
 

@@ -118,7 +118,7 @@ def extract(
         is_empty = not writer.done and settings.shard.is_whole
         if not is_empty:
             writer.finish([(name, error) for name, _, error in result.failures])
-        result.failures_path = write_failures(output, result.failures)  # never beside an older one
+        result.failures_path = write_failures(output, result.failures)  # after it
         if is_empty:
             raise NothingUsableError(_none_usable(result))
         result.n_clips = len(writer.done)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sedtool.audio import AudioInputs, AudioReader, find_audio, printable
+from sedtool.audio import AudioInputs, AudioReader, find_audio, printable, stamp
 from sedtool.checkpoint import Model
 from sedtool.config import FeatureConfig
 from sedtool.datasets import FeatureSet
@@ -53,17 +53,19 @@ def audio_source(model: Model, inputs: AudioInputs, run: InferRun) -> Source:
         except AudioError as error:
             raise _without_path(error, found[name]) from error
 
-    def stamp(name: str) -> tuple[int, int]:
-        try:
-            status = found[name].stat()
-        except OSError:
-            return -1, -1
-        return status.st_size, status.st_mtime_ns
-
     share = run.shard.select(names)
     manifest = manifest_digest(names)
     files = list(found.values())
-    return Source(share, recording, claimed_duration, stamp, run.shard, manifest, [], files)
+    return Source(
+        share,
+        recording,
+        claimed_duration,
+        lambda name: stamp(found[name]),
+        run.shard,
+        manifest,
+        [],
+        files,
+    )
 
 
 def features_source(model: Model, paths: Sequence[Path], run: InferRun) -> Source:
