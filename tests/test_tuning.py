@@ -194,3 +194,9 @@ def test_a_threshold_between_neighbouring_floats_still_separates_them():
 
 def test_the_grid_holds_windows_as_the_frames_they_are():
     assert _distinct((0.0, 0.1, 0.2, 0.3, 0.5, 1.0), 10.0) == [0.0, 0.3, 0.5, 1.1]
+
+
+@pytest.mark.parametrize("window", [-1.0, float("nan"), float("inf"), 1e9])
+def test_a_window_out_of_range_is_refused_before_anything_is_scored(tiny, window):
+    with pytest.raises(ConfigError, match="windows"):
+        TuneInputs((tiny.features,), reference=tiny.strong, window=window)

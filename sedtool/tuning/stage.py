@@ -42,6 +42,8 @@ class TuneInputs:
             raise ConfigError("tune needs labels: --reference STRONG.tsv, --weak WEAK.tsv, or both")
         if self.durations_from and self.window is not None:
             raise ConfigError("--durations-from and --window both set the windows; give one")
+        if self.window is not None:  # refused before all clips are scored
+            DecodingConfig((0.0,), (0.0,), (self.window,))
 
 
 @dataclass(frozen=True)
