@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from sedtool.atomic import open_atomic
+from sedtool.atomic import open_atomic, resource_errors
 from sedtool.checkpoint.digests import digest, regular_size
 from sedtool.errors import ArtifactError
 
@@ -40,8 +40,9 @@ def save_state(path: Path, state: dict[str, Any], previous: Path | None = None) 
         stream.write(buffer.getbuffer())
         if previous is not None and path.exists():
             stream.flush()
-            os.fsync(stream.fileno())
-            path.replace(previous)
+            with resource_errors(path):
+                os.fsync(stream.fileno())
+                path.replace(previous)
 
 
 def load_state(path: Path) -> dict[str, Any]:
