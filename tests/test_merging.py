@@ -663,3 +663,15 @@ def test_the_command_ends_with_5_where_shards_are_missing(folder):
     result = CliRunner().invoke(cli, [*command, "--partial"])
     assert result.exit_code == 0
     assert "not whole, as shard 2 of 3 is missing" in result.stderr
+
+
+def test_the_summary_names_the_next_command(make_clips, tmp_path):
+    folder = make_clips(4)
+    for number in (1, 2):
+        part = tmp_path / "parts" / f"{number}.h5"
+        part.parent.mkdir(exist_ok=True)
+        extract([folder], part, CONFIG, ExtractSettings(shard=Shard(number, 2)))
+    output = str(tmp_path / "f.h5")
+    done = CliRunner().invoke(cli, ["merge", str(tmp_path / "parts"), "-o", output])
+    assert done.exit_code == 0
+    assert done.stderr.endswith(f"next: sedtool train -o RUN --features {output} --weak WEAK.tsv\n")

@@ -1,6 +1,7 @@
 """`sedtool merge`: the parts of a job array -> one file."""
 
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -31,4 +32,10 @@ def merge(
 
     with progress("merge", quiet) as report:
         result = merge_parts(parts, output, overwrite=overwrite, partial=partial, progress=report)
-    summary(f"{result.summary()} -> {output}", quiet)
+    merged = quote(str(output))
+    following = {
+        "features": f"; next: sedtool train -o RUN --features {merged} --weak WEAK.tsv",
+        "scores": f"; next: sedtool evaluate REFERENCE.tsv {merged}",
+        "events": f"; next: sedtool evaluate REFERENCE.tsv {merged}",
+    }
+    summary(f"{result.summary()} -> {output}{following.get(result.kind, '')}", quiet)
