@@ -1,5 +1,6 @@
 """On a real terminal, and where there is none: bars, data, and signals that libraries swallow."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -131,16 +132,45 @@ def test_what_a_library_makes_of_a_signal_is_still_the_signal():
     assert caught.value.exit_code == 75
 
 
-def test_a_signal_that_was_swallowed_can_be_sent_again(monkeypatch):
-    monkeypatch.setattr("sedtool.cli.signals._TIDYING", 0.1)
+def test_a_signal_that_went_unheard_is_raised_again():
+    with pytest.raises(Interrupted, match="SIGTERM"), raising_signals():
+        with contextlib.suppress(Interrupted):
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        pytest.fail("the signal was lost")
+
+
+def test_a_signal_waits_until_a_module_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "slowly_imported.py").write_text(
+        "import os, signal, time\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(0.3)\n"
+        "    done = True\n"
+        "except BaseException:\n"
+        "    done = False\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(Interrupted, match="SIGTERM"), raising_signals():
+        import slowly_imported
+
+        time.sleep(5)
+    assert slowly_imported.done
+
+
+def test_tidying_up_is_broken_off_by_a_second_signal_alone_and_not_at_once(monkeypatch):
+    monkeypatch.setattr("sedtool.cli.signals._TIDYING", 0.2)
+    tidied = []
     with pytest.raises(Interrupted, match="Ctrl-C"), raising_signals():
-        for wait in (0.0, 0.0, 0.2):  # the second comes while the first is tidied up after
-            time.sleep(wait)
-            try:
-                os.kill(os.getpid(), signal.SIGINT)
-            except Interrupted:
-                if wait:
-                    raise
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)  # too early
+            time.sleep(0.3)
+            tidied.append("half")
+            os.kill(os.getpid(), signal.SIGINT)
+            tidied.append("whole")
+    assert tidied == ["half"]
 
 
 def test_handlers_are_given_back():

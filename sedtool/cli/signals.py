@@ -7,6 +7,7 @@ anywhere and simply unwind; `train` asks between steps, so that it can save firs
 
 import contextlib
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -31,7 +32,8 @@ _NAMES = {
 }
 RESUMABLE = 75  # EX_TEMPFAIL: try again
 INTERRUPTED = 130
-_TIDYING = 5.0  # seconds after a signal in which another one is not obeyed
+_TIDYING = 5.0  # seconds after a signal in which another one does not break off the tidying up
+_AGAIN = 0.05  # seconds until a signal that had to wait, or went unheard, is tried again
 _Handler = Callable[[int, FrameType | None], None]
 
 
@@ -54,15 +56,26 @@ def start_timer(seconds: float) -> None:
 
 @contextlib.contextmanager
 def raising_signals() -> Iterator[None]:
-    """Let the signals unwind the main thread with `Interrupted` while the block lasts."""
-    received: list[tuple[int, float]] = []
+    """Let the signals unwind the main thread with `Interrupted` while the block lasts.
+
+    A signal waits until imports are over: C++ code that is loaded by one may abort when an
+    exception crosses it. One that was raised where exceptions go unheard, as in a finaliser, is
+    raised again.
+    """
+    received: list[tuple[int, float]] = []  # signal, when it came
 
     def unwind(number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if received and now - received[-1][1] < _TIDYING:
-            return  # what tidies up now is not to be interrupted again
-        received.append((number, now))
-        raise Interrupted(number)
+        repeated = number == signal.SIGALRM and received
+        if not repeated:
+            received.append((number, now))
+        first, since = received[0]
+        patient = repeated or now - since < _TIDYING
+        if _is_importing(frame) or (_is_unwinding() and patient):
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+            return
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+        raise Interrupted(first)
 
     with _handled(dict.fromkeys(_NAMES, unwind)):
         try:
@@ -75,6 +88,23 @@ def raising_signals() -> Iterator[None]:
             raise
         finally:
             start_timer(0)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Return whether a module is being imported where a signal came in."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _is_unwinding() -> bool:
+    """Return whether what runs is tidying up after an `Interrupted`."""
+    error = sys.exception()
+    while error is not None and not isinstance(error, Interrupted):
+        error = error.__context__
+    return error is not None
 
 
 @contextlib.contextmanager
