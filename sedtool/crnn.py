@@ -42,26 +42,89 @@ def frame_mask(lengths: Tensor, n_frames: int) -> Tensor:
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch norm, max pooling, ReLU.
+    """Convolution, batch norm, ReLU, max pooling.
 
     Pooling before ReLU is the same function with identical gradients, and does less work.
+
+    Parameters
+    ----------
+    config
+        Kernels, pools, batch norms, dropout and initial weights.
+    index
+        Which block of the network this is, from 0.
     """
 
-    def __init__(self, n_in: int, n_out: int, kernel: int, pool: tuple[int, int]) -> None:
+    def __init__(self, config: ArchitectureConfig, index: int) -> None:
         super().__init__()
+        n_in, n_out = (1, *config.channels)[index : index + 2]
+        kernel = config.kernels[index]
         self.conv = nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2)
-        self.norm = nn.BatchNorm2d(n_out)
-        # ceil_mode: the last frames of a clip count even where they do not fill a window.
-        self.pool = nn.MaxPool2d(pool, ceil_mode=True)
-        nn.init.xavier_uniform_(self.conv.weight)
+        self.norm = nn.BatchNorm2d(n_out, config.norm_eps, config.norm_momentum)
+        self.dropout = nn.Dropout(config.dropout if config.dropout_at == "blocks" else 0.0)
+        self.time = config.pools[index][0]
+        self.pool = self.make_pool(config.pools[index])
+        if config.init == "xavier":
+            nn.init.xavier_uniform_(self.conv.weight)
+        else:
+            nn.init.xavier_uniform_(self.conv.weight, gain=2**0.5)
+            nn.init.normal_(self.norm.weight, 1.0, 0.02)
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+
+    def make_pool(self, pool: tuple[int, int]) -> nn.Module:
+        """Return the pooling layer."""
+        # ceil_mode: the last frames of a clip count even where they do not fill a window.
+        return nn.MaxPool2d(pool, ceil_mode=True)
 
     def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
         """Map (B, C, T, F) to (B, C', T', F'); `padding` (B, 1, T, 1) is True beyond the clips."""
-        x = self.norm(self.conv(x))
+        x = self.dropout(self.norm(self.conv(x)))
         if padding is not None:
             x = x.masked_fill(padding, -torch.inf)  # loses every max, and ReLU makes it 0
         return F.relu(self.pool(x))
+
+
+class GatedBlock(ConvBlock):
+    """Convolution, batch norm, gated linear unit, dropout, average pooling.
+
+    The unit is that of the DCASE 2019 baseline, ``Linear(x) * sigmoid(x)``: the gate is the input
+    itself, and the linear layer is over channels. A window that reaches beyond the end of a clip
+    has the mean of the frames that are in the clip.
+    """
+
+    def __init__(self, config: ArchitectureConfig, index: int) -> None:
+        super().__init__(config, index)
+        self.linear = nn.Linear(config.channels[index], config.channels[index])
+        # The baseline draws these, too, from N(0, 0.01), which leaves the GRU signals of 0.01 and
+        # no batch norm to raise them: training starts more slowly.
+        _init_linear(self.linear, "xavier")
+
+    def make_pool(self, pool: tuple[int, int]) -> nn.Module:
+        return nn.AvgPool2d(pool, ceil_mode=True)
+
+    def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
+        x = self.norm(self.conv(x))
+        # (B, C, T, F) -> (B, T, F, C) and back; with channels last that moves nothing.
+        x = self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) * x.sigmoid()
+        x = self.dropout(x)
+        if padding is None:
+            pooled: Tensor = self.pool(x)
+            return pooled
+        valid = (~padding).to(x.dtype)
+        share = F.avg_pool2d(valid, (self.time, 1), ceil_mode=True)  # of each window, (B, 1, T', 1)
+        # Where nothing of a window is valid, its mean is 0 and so is that of the padding.
+        pooled = self.pool(x.masked_fill(padding, 0.0)) / share.clamp_min(1 / (2 * self.time))
+        return pooled
+
+
+BLOCKS: dict[str, type[ConvBlock]] = {"relu-max": ConvBlock, "glu-average": GatedBlock}
+
+
+def _init_linear(layer: nn.Linear, init: str) -> None:
+    if init == "xavier":
+        nn.init.xavier_uniform_(layer.weight)
+    else:
+        nn.init.normal_(layer.weight, 0.0, 0.01)
+    nn.init.zeros_(layer.bias)
 
 
 class CRNN(nn.Module):
@@ -79,38 +142,33 @@ class CRNN(nn.Module):
     References
     ----------
     Y. Wang, J. Li, F. Metze, ICASSP 2019 (three blocks, one GRU); the batch norms and the second
-    GRU layer are the power-pooling paper's. Xavier-uniform convolutions and linear layers,
-    orthogonal GRU weights, zero biases.
+    GRU layer are the power-pooling paper's. `sedtool.config.ARCHITECTURES` says where the other
+    networks come from.
     """
 
     def __init__(self, config: ArchitectureConfig, n_mels: int, n_classes: int) -> None:
         super().__init__()
         self.pools = config.pools
-        channels = (1, *config.channels)
-        self.blocks = nn.ModuleList(
-            ConvBlock(n_in, n_out, kernel, pool)
-            for n_in, n_out, kernel, pool in zip(
-                channels, channels[1:], config.kernels, config.pools, strict=False
-            )
-        )
+        block = BLOCKS[config.block]
+        self.blocks = nn.ModuleList(block(config, i) for i in range(len(config.channels)))
         bands = n_mels
         for _, frequency in config.pools:
             bands = -(-bands // frequency)
-        self.dropout = nn.Dropout(config.dropout)
+        between = config.dropout if config.dropout_at == "all" else 0.0
+        self.dropout, self.last_dropout = nn.Dropout(between), nn.Dropout(config.dropout)
         self.gru = nn.GRU(
-            channels[-1] * bands,
+            config.channels[-1] * bands,
             config.gru_units,
             config.gru_layers,
             batch_first=True,
             bidirectional=True,
-            dropout=config.dropout if config.gru_layers > 1 else 0.0,
+            dropout=between if config.gru_layers > 1 else 0.0,
         )
         for name, parameter in self.gru.named_parameters():
             (nn.init.orthogonal_ if "weight" in name else nn.init.zeros_)(parameter)
         self.hidden_size = 2 * config.gru_units
         self.classify = nn.Linear(self.hidden_size, n_classes)
-        nn.init.xavier_uniform_(self.classify.weight)
-        nn.init.zeros_(self.classify.bias)
+        _init_linear(self.classify, config.init)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Run the network; `lengths` (B,) counts the valid frames of each clip."""
@@ -123,7 +181,7 @@ class CRNN(nn.Module):
             x = block(self.dropout(x) if index else x, _padding(lengths, x) if padded else None)
             lengths = pooled_length(lengths, (self.pools[index],))  # type: ignore[assignment]
         x = x.permute(0, 2, 1, 3).flatten(2)  # (B, C, T', F') -> (B, T', C*F')
-        hidden = self.dropout(self._recur(self.dropout(x), lengths, padded))
+        hidden = self.last_dropout(self._recur(self.dropout(x), lengths, padded))
         return self.classify(hidden), hidden
 
     def _recur(self, x: Tensor, lengths: Tensor, padded: bool) -> Tensor:

@@ -1,18 +1,34 @@
 """The network: shapes, parameter counts, and padding that changes nothing."""
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from sedtool.config import ARCHITECTURES, PoolingConfig
-from sedtool.crnn import Detector, frame_mask, pooled_length
+from sedtool.checkpoint import load_model
+from sedtool.config import (
+    ARCHITECTURES,
+    ArchitectureConfig,
+    PoolingConfig,
+    network,
+    parse_architecture,
+)
+from sedtool.crnn import BLOCKS, Detector, GatedBlock, frame_mask, pooled_length
+from sedtool.errors import ConfigError
 from sedtool.pooling import POOLINGS
+
+EARLIER_MODEL = Path(__file__).parent / "golden/models/format2.safetensors"
 
 
 def detector(arch="small", pooling="power", n_classes=5):
+    config = arch if isinstance(arch, ArchitectureConfig) else parse_architecture(arch)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        built = Detector(ARCHITECTURES[arch], PoolingConfig(pooling), 64, n_classes)
+        built = Detector(config, PoolingConfig(pooling), 64, n_classes)
         for module in built.modules():  # statistics as after some training
             if isinstance(module, torch.nn.BatchNorm2d):
                 torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
@@ -36,10 +52,43 @@ def test_dcase2017_network_has_the_parameters_its_layers_add_up_to():
     assert sum(p.numel() for p in built.parameters()) == total
 
 
+def gru(n_in, units):
+    """Return the parameters of a bidirectional layer."""
+    return 2 * 3 * (units * n_in + units * units + 2 * units)
+
+
+def test_dcase2019_network_has_the_parameters_its_layers_add_up_to():
+    convolutions = (25 * 1 * 160 + 160) + (25 * 160 * 160 + 160) + (9 * 160 * 160 + 160)
+    norms = 2 * 3 * 160
+    linear = 128 * 10 + 10
+    total = convolutions + norms + gru(160, 64) + gru(128, 64) + linear
+    assert round(total / 1e6, 2) == 1.04  # as counted in the reference systems' sizes
+    built = detector("dcase2019", "linear", 10)
+    assert sum(p.numel() for p in built.parameters()) == total
+
+
+def test_dcase2019_baseline_has_the_parameters_its_layers_add_up_to():
+    convolutions = (9 * 64 + 64) + 2 * (9 * 64 * 64 + 64)
+    norms, gates = 2 * 3 * 64, 3 * (64 * 64 + 64)
+    linear, attention = 128 * 10 + 10, 128 * 10 + 10
+    total = convolutions + norms + gates + gru(64, 64) + gru(128, 64) + linear + attention
+    assert total == 214_356  # as counted in the reference systems' sizes
+    built = detector("dcase2019-baseline", "attention-classes", 10)
+    assert sum(p.numel() for p in built.parameters()) == total
+
+
 @pytest.mark.parametrize(
-    ("arch", "frames", "expected"), [("dcase2017", 400, 100), ("small", 397, 100)]
+    ("arch", "frames", "expected"),
+    [
+        ("dcase2017", 400, 100),
+        ("small", 397, 100),
+        ("dcase2019", 86, 86),
+        ("dcase2019:time-pooling=4", 86, 22),
+        ("dcase2019-baseline", 864, 108),
+        ("dcase2019-baseline", 86, 11),
+    ],
 )
-def test_ten_seconds_become_ten_frames_a_second(arch, frames, expected):
+def test_feature_frames_become_the_output_frames_of_the_architecture(arch, frames, expected):
     output = detector(arch)(noise(2, frames, 64), torch.tensor([frames, frames]))
     assert output.logits.shape == (2, expected, 5)
     assert output.log_y.shape == output.log_not_y.shape == (2, 5)
@@ -52,12 +101,25 @@ def test_lengths_round_up_at_every_pooling():
     assert frame_mask(torch.tensor([1, 3]), 3).tolist() == [[True, False, False], [True] * 3]
 
 
+THIN = {  # every kind of block, with windows that do not divide 100 frames
+    "max": ArchitectureConfig((8, 8), (5, 3), ((3, 4), (2, 4)), gru_units=8),
+    "gated": ArchitectureConfig((8, 8), (3, 3), ((3, 5), (2, 4)), gru_units=8, block="glu-average"),
+}
+
+
 @pytest.mark.parametrize(
-    ("pooling", "length"),
-    [(name, 57) for name in sorted(POOLINGS)] + [("power", n) for n in (1, 3, 80, 98)],
+    ("arch", "pooling", "length"),
+    [
+        *(("small", name, 57) for name in sorted(POOLINGS)),
+        *(("small", "power", n) for n in (1, 3, 80, 98)),
+        *(("dcase2019-baseline", "power", n) for n in (1, 3, 7, 57, 80, 98)),
+        *(("dcase2019:time-pooling=8", "power", n) for n in (3, 57)),
+        *((THIN[kind], "linear", n) for kind in THIN for n in range(1, 100, 7)),
+    ],
 )
-def test_in_evaluation_padding_changes_nothing_to_1e_5(pooling, length):
-    model, clip, long = detector(pooling=pooling), noise(1, length, 64), noise(1, 100, 64, seed=2)
+def test_in_evaluation_padding_changes_nothing_to_1e_5(arch, pooling, length):
+    model = detector(arch, pooling)
+    clip, long = noise(1, length, 64), noise(1, 100, 64, seed=2)
     alone = model(clip, torch.tensor([length]))
     batch = torch.full((2, 100, 64), 50.0)
     batch[0, :length], batch[1] = clip[0], long[0]
@@ -69,8 +131,9 @@ def test_in_evaluation_padding_changes_nothing_to_1e_5(pooling, length):
     assert_close(together.log_not_y[0], alone.log_not_y[0], rtol=1e-5, atol=1e-5)
 
 
-def test_in_training_padding_gets_no_gradient():
-    model = detector().train()
+@pytest.mark.parametrize("arch", ["small", "dcase2019-baseline"])
+def test_in_training_padding_gets_no_gradient(arch):
+    model = detector(arch).train()
     batch = noise(2, 80, 64).requires_grad_()
     model(batch, torch.tensor([80, 40])).log_y.sum().backward()
     assert not batch.grad[1, 40:].any()
@@ -87,8 +150,166 @@ def test_features_are_normalised_by_the_stored_statistics():
     assert_close(shifted, model(features, torch.tensor([40])).logits, rtol=1e-4, atol=1e-5)
 
 
-def test_bfloat16_autocast_gives_finite_float32_clip_scores():
+@pytest.mark.parametrize("arch", ["small", "dcase2019-baseline"])
+def test_bfloat16_autocast_gives_finite_float32_clip_scores(arch):
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        output = detector()(noise(2, 40, 64), torch.tensor([40, 23]))
+        output = detector(arch)(noise(2, 40, 64), torch.tensor([40, 23]))
     assert output.log_y.dtype == torch.float32
     assert output.log_y.isfinite().all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    pool=st.tuples(st.integers(1, 5), st.integers(1, 3)),
+    seed=st.integers(0, 2**31),
+)
+def test_average_pooling_is_the_mean_over_the_frames_that_are_in_the_clip(lengths, pool, seed):
+    """The gate is made the identity, so that the mean is all that the block does."""
+    n_frames, (time, frequency) = max(lengths), pool
+    config = ArchitectureConfig((3,), (1,), (pool,), block="glu-average")
+    block = GatedBlock(config, 0).double().eval()
+    torch.nn.init.eye_(block.linear.weight)
+    x = noise(len(lengths), 1, n_frames, 7, seed=seed).double()
+    lengths = torch.tensor(lengths)
+    padding = ~frame_mask(lengths, n_frames)[:, None, :, None]
+    gated = block.norm(block.conv(x))
+    gated = (gated * gated.sigmoid()).detach()  # (B, C, T, F)
+    found = block(x, padding)
+    for b, length in enumerate(lengths):
+        for t in range(-(-n_frames // time)):
+            for f in range(-(-7 // frequency)):
+                last = min((t + 1) * time, int(length))
+                window = gated[b, :, t * time : last, f * frequency : (f + 1) * frequency]
+                expected = window.mean(dim=(1, 2)) if last > t * time else torch.zeros(3).double()
+                assert_close(found[b, :, t, f], expected)
+
+
+def test_the_gate_of_the_baseline_is_its_input():
+    """GLU as the DCASE 2019 baseline has it: Linear(x) * sigmoid(x), over channels."""
+    block = GatedBlock(ArchitectureConfig((4,), (3,), ((1, 1),), block="glu-average"), 0).eval()
+    x = noise(2, 1, 6, 5)
+    normed = block.norm(block.conv(x))
+    linear = torch.einsum("oc,bctf->botf", block.linear.weight, normed)
+    linear = linear + block.linear.bias[:, None, None]
+    assert_close(block(x, None), linear * normed.sigmoid())
+
+
+def test_dropout_is_where_the_architecture_has_it():
+    shares = {}
+    for arch in ("dcase2017:dropout=0.3", "dcase2019:dropout=0.3", "dcase2019-baseline"):
+        crnn = detector(arch).crnn
+        blocks = {block.dropout.p for block in crnn.blocks}
+        shares[arch] = (blocks, crnn.dropout.p, crnn.gru.dropout, crnn.last_dropout.p)
+    assert shares == {
+        "dcase2017:dropout=0.3": ({0.0}, 0.3, 0.3, 0.3),
+        "dcase2019:dropout=0.3": ({0.0}, 0.0, 0.0, 0.3),
+        "dcase2019-baseline": ({0.5}, 0.0, 0.0, 0.5),
+    }
+
+
+def test_initial_weights_of_dcase2019_are_drawn_as_its_baseline_draws_them_but_for_gates():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        crnn = Detector(ARCHITECTURES["dcase2019-baseline"], PoolingConfig("linear"), 64, 10).crnn
+    crnn.requires_grad_(False)
+    blocks = crnn.blocks
+    bound = 2**0.5 * (6 / (9 * 64 + 9 * 64)) ** 0.5  # Xavier uniform, gain √2
+    assert blocks[1].conv.weight.abs().max() == pytest.approx(bound, rel=0.01)
+    scales = torch.cat([block.norm.weight for block in blocks])
+    assert scales.mean() == pytest.approx(1.0, abs=0.01)
+    assert scales.std() == pytest.approx(0.02, rel=0.2)
+    assert crnn.classify.weight.std() == pytest.approx(0.01, rel=0.1)
+    assert not crnn.classify.bias.any()
+    gate = 2 * (6 / (64 + 64)) ** 0.5 / 12**0.5  # but these are Xavier's: see GatedBlock
+    assert blocks[2].linear.weight.std() == pytest.approx(gate, rel=0.05)
+    weight = crnn.gru.weight_hh_l0  # (3 * 64, 64)
+    assert_close(weight.T @ weight, torch.eye(64), rtol=1e-4, atol=1e-4)
+
+
+def test_batch_norms_are_not_those_of_the_last_batch():
+    for arch in ARCHITECTURES:
+        assert {block.norm.momentum for block in detector(arch).crnn.blocks} == {0.1}
+    flipped = detector("dcase2019-baseline:norm-momentum=0.99")
+    assert {block.norm.momentum for block in flipped.crnn.blocks} == {0.99}
+
+
+# The text of an architecture
+
+
+def test_a_name_alone_is_the_architecture_of_that_name():
+    for name, config in ARCHITECTURES.items():
+        assert parse_architecture(name) == config
+
+
+def test_keys_of_a_text_change_the_architecture():
+    text = "dcase2019:time-pooling=4,gru-units=32,gru-layers=1,dropout=0.2,dropout-at=all"
+    assert parse_architecture(text + ",init=xavier,norm-momentum=0.05") == dataclasses.replace(
+        ARCHITECTURES["dcase2019"],
+        pools=((2, 4), (2, 4), (1, 4)),
+        gru_units=32,
+        gru_layers=1,
+        dropout=0.2,
+        dropout_at="all",
+        init="xavier",
+        norm_momentum=0.05,
+    )
+    assert parse_architecture("dcase2017:time-pooling=4") == ARCHITECTURES["dcase2017"]
+    assert parse_architecture("dcase2017:time-pooling=1").pools == ((1, 2), (1, 2), (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dcase2018", "unknown architecture 'dcase2018'; one of: dcase2017, dcase2019"),
+        ("small:units=3", "no option 'units'; it has: time-pooling, gru-units, gru-layers"),
+        ("small:gru-units", "'gru-units' of 'small:gru-units' is not key=value"),
+        ("small:gru-units=x", "'gru-units=x' of 'small:gru-units=x' needs a whole number"),
+        ("small:gru-units=1.5", "needs a whole number"),
+        ("small:gru-units=" + "9" * 5000, "needs a whole number"),
+        ("small:dropout=much", "needs a number"),
+        ("small:dropout=nan", r"dropout must be in \[0, 1\), not nan"),
+        ("small:dropout=0.1,dropout=0.2", "is given twice"),
+        ("small:gru-units=0", "gru_units must be 1 to 4096, not 0"),
+        ("small:time-pooling=3", "time-pooling must be one of 1, 2, 4, 8, not 3"),
+        ("small:dropout-at=end", "dropout_at must be one of all, blocks, linear, not 'end'"),
+        ("small:init=best", "init must be one of xavier, dcase2019, not 'best'"),
+        ("small:norm-momentum=0", r"norm_momentum must be in \(0, 1\], not 0"),
+    ],
+)
+def test_a_wrong_text_of_an_architecture_says_what_is_valid(text, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_architecture(text)
+
+
+def test_the_blocks_that_need_no_torch_are_those_of_the_network():
+    assert set(network.BLOCKS) == set(BLOCKS)
+
+
+def test_an_unknown_block_is_refused():
+    with pytest.raises(ConfigError, match="block must be one of relu-max, glu-average"):
+        ArchitectureConfig(block="resnet")
+
+
+# What earlier versions made
+
+
+def earlier_input():
+    features = torch.sin(torch.arange(2 * 37 * 64.0)).reshape(2, 37, 64)
+    return features, torch.tensor([37, 20])
+
+
+def test_a_model_file_of_before_there_were_other_blocks_scores_as_it_did():
+    model = load_model(EARLIER_MODEL)  # of version 0.1.0; the scores are in its header
+    with torch.inference_mode():
+        output = model.detector(*earlier_input())
+    assert_close(output.log_y, torch.tensor(model.trained["log_y"]))
+    assert_close(output.logits, torch.tensor(model.trained["logits"]))
+
+
+def test_a_seed_draws_the_weights_that_it_drew_before_there_were_other_blocks():
+    model = load_model(EARLIER_MODEL)  # with the weights that seed 0 drew
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = Detector(model.architecture, model.pooling, 64, 2).state_dict()
+    assert_close(dict(drawn), dict(model.detector.state_dict()))

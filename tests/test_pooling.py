@@ -41,28 +41,40 @@ def build(name, dtype=torch.float32):
     return pool.to(dtype)
 
 
-def oracle(name, pool, logits, hidden, mask):
-    """Pool one clip after another in numpy float64, by the definition Σ w y / Σ w."""
-    logits, hidden = logits.double().numpy(), hidden.double().numpy()
-    parameters = {n: p.detach().double().numpy() for n, p in pool.named_parameters()}
-    pooled = np.empty((len(logits), logits.shape[2]))
-    for b in range(len(logits)):
-        z, h = logits[b][mask[b].numpy()], hidden[b][mask[b].numpy()]
-        y = 1 / (1 + np.exp(-z))
-        if name == "max":
-            pooled[b] = y.max(axis=0)
-            continue
+def clip_oracle(name, parameters, y, h):
+    """Pool one clip, frame probabilities y (T, K) and hidden states h (T, H), by Σ w y / Σ w."""
+    if name == "max":
+        return y.max(axis=0)
+    if name == "hierarchical":  # power over 5 frames, 4 segments, and the rest, as by default
+        for size in (5, 4):
+            pieces = [slice(t, t + size) for t in range(0, len(y), size)]
+            y = np.stack([clip_oracle("power", parameters, y[piece], h[piece]) for piece in pieces])
+            h = np.stack([h[piece].mean(axis=0) for piece in pieces])
+        return clip_oracle("power", parameters, y, h)
+    if name.startswith("attention"):
+        w = np.exp(h @ parameters["attention.weight"].T + parameters["attention.bias"])
+        w = w / w.sum(axis=1, keepdims=True) if name == "attention-classes" else w
+    else:
         w = {
-            "average": lambda y, h: np.ones_like(y),
-            "linear": lambda y, h: y,
-            "exponential": lambda y, h: np.exp(y),
-            "power": lambda y, h: y ** parameters["n"],
-            "attention": lambda y, h: np.exp(
-                h @ parameters["attention.weight"].T + parameters["attention.bias"]
-            ),
-        }.get(name, lambda y, h: np.exp(parameters["alpha"] * y))(y, h)
-        pooled[b] = (w * y).sum(axis=0) / w.sum(axis=0)
-    return torch.from_numpy(pooled)
+            "average": lambda y: np.ones_like(y),
+            "linear": lambda y: y,
+            "exponential": np.exp,
+            "power": lambda y: y ** parameters["n"],
+        }.get(name, lambda y: np.exp(parameters["alpha"] * y))(y)
+    return (w * y).sum(axis=0) / w.sum(axis=0)
+
+
+def oracle(name, pool, logits, hidden, mask):
+    """Pool one clip after another in numpy float64."""
+    logits, hidden = logits.double().numpy(), hidden.double().numpy()
+    parameters = {
+        n.removeprefix("base."): p.detach().double().numpy() for n, p in pool.named_parameters()
+    }
+    pooled = [
+        clip_oracle(name, parameters, 1 / (1 + np.exp(-z[m])), h[m])
+        for z, h, m in zip(logits, hidden, mask.numpy(), strict=True)
+    ]
+    return torch.from_numpy(np.stack(pooled))
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -93,7 +105,8 @@ def test_gradients_agree_with_finite_differences_of_the_oracle(name):
 def gradient_by_probability(pool, y):
     """Return dy_c / dy_t (T,) of one clip with frame probabilities y (T,)."""
     y = y.double().requires_grad_()
-    log_y, _ = pool(y.logit()[None, :, None], torch.zeros(1, len(y), 0))
+    hidden = torch.randn(1, len(y), H, generator=torch.Generator().manual_seed(5))
+    log_y, _ = pool(y.logit()[None, :, None], hidden)
     log_y.exp().sum().backward()
     return y.grad, log_y.exp().item()
 
@@ -111,17 +124,48 @@ def test_gradient_of_power_pooling_is_equation_5(n):
     assert_close(gradient, ((n + 1) * y**n - n * y ** (n - 1) * y_c) / (y**n).sum())
 
 
-@settings(max_examples=60, deadline=None)
+# Above which probability a frame is pushed up in a positive clip, by pooling (Table 1).
+PUSHED_UP_ABOVE = {
+    **dict.fromkeys(("average", "exponential", "attention", "attention-classes"), lambda *_: -1.0),
+    "max": lambda pool, y, y_c: y_c - 1e-9,
+    "linear": lambda pool, y, y_c: y_c / 2,
+    "power": lambda pool, y, y_c: pool.n.item() / (pool.n.item() + 1) * y_c,
+    **dict.fromkeys(("auto", "cap", "rap"), lambda pool, y, y_c: y_c - 1 / pool.alpha.item()),
+}
+
+
+@pytest.mark.parametrize("name", sorted(PUSHED_UP_ABOVE))
+@settings(max_examples=30, deadline=None)
 @given(
     y=st.lists(st.floats(0.01, 0.99), min_size=2, max_size=20),
-    n=st.floats(0.05, 8.0),
+    parameter=st.floats(0.05, 8.0),
 )
-def test_table_1_a_frame_is_pushed_up_exactly_where_it_is_above_theta_times_the_clip(y, n):
+def test_table_1_a_frame_is_pushed_up_exactly_where_it_is_above_the_threshold(name, y, parameter):
     y = torch.tensor(y, dtype=torch.float64)
-    gradient, y_c = gradient_by_probability(PowerPooling(1, init=n).double(), y)
-    threshold = n / (n + 1) * y_c
-    clear = (y - threshold).abs() > 1e-5
+    pool = POOLINGS[name](1, H).double()
+    for value in () if name.startswith("attention") else pool.parameters():
+        value.data.fill_(parameter)
+    gradient, y_c = gradient_by_probability(pool, y)
+    threshold = PUSHED_UP_ABOVE[name](pool, y, y_c)
+    clear = (y - threshold).abs() > 1e-5 if name != "max" else (y - y.max()).abs() > 1e-5
     assert torch.equal((gradient > 0)[clear], (y > threshold)[clear])
+    if name == "max":
+        assert gradient[y.argmax()] > 0
+
+
+def test_the_rule_of_signs_is_tested_for_every_pooling_that_is_one_stage():
+    assert set(PUSHED_UP_ABOVE) == set(POOLINGS) - {"hierarchical"}
+
+
+@settings(max_examples=30, deadline=None)
+@given(y=st.lists(st.floats(0.001, 0.999), min_size=1, max_size=20), n=st.floats(0.0, 8.0))
+def test_the_gradient_of_the_exponent_is_the_covariance_of_probability_and_its_logarithm(y, n):
+    y, pool = np.array(y), PowerPooling(1, init=n).double()
+    pool(torch.from_numpy(y).logit()[None, :, None])[0].exp().sum().backward()
+    w = y ** pool.n.item() / (y ** pool.n.item()).sum()
+    covariance = (w * y * np.log(y)).sum() - (w * y).sum() * (w * np.log(y)).sum()
+    assert pool.n.grad.item() == pytest.approx(covariance, abs=1e-9)
+    assert covariance >= -1e-12
 
 
 def test_learned_theta_is_the_threshold_of_the_gradient():
@@ -184,7 +228,7 @@ def test_a_clip_alone_scores_as_it_does_in_a_batch(name):
     assert_close(alone, tuple(out[1:] for out in pool(LOGITS, HIDDEN, MASK)))
 
 
-@pytest.mark.parametrize("name", [n for n in EVERY if n != "attention"])
+@pytest.mark.parametrize("name", [n for n in EVERY if "attention" not in n])
 def test_permuting_classes_permutes_the_result(name):
     pool, permuted = build(name), build(name)
     order = torch.tensor([2, 0, 1])
@@ -217,7 +261,7 @@ def test_loss_and_gradients_are_finite_for_any_logits(name, scale, target, dtype
 
 @settings(max_examples=100, deadline=None)
 @given(
-    name=st.sampled_from([n for n in EVERY if n != "attention"]),
+    name=st.sampled_from([n for n in EVERY if "attention" not in n]),
     centre=st.floats(-100, 100),
     spread=st.floats(0, 60),
     seed=st.integers(0, 2**31),
@@ -286,8 +330,8 @@ def test_options_are_read_by_their_names_on_the_command_line():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("pwoer", "unknown pooling 'pwoer'; one of: attention, auto"),
-        ("power:innit=1", "no option 'innit'; it has: init, max, lambda"),
+        ("pwoer", "unknown pooling 'pwoer'; one of: attention, attention-classes, auto"),
+        ("power:innit=1", "no option 'innit'; it has: init, max, lambda, shared, learned"),
         ("linear:init=1", "no option 'init'; it has: none"),
         ("power:init=-1", "0 <= init <= max"),
         ("power:init=30", "0 <= init <= max"),

@@ -11,6 +11,7 @@ from sedtool.config.network import (
     POOLING_NAMES,
     ArchitectureConfig,
     PoolingConfig,
+    parse_architecture,
 )
 from sedtool.config.stages import (
     DecodingConfig,
@@ -36,5 +37,6 @@ __all__ = [
     "WindowConfig",
     "from_json",
     "lookup",
+    "parse_architecture",
     "to_json",
 ]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from sedtool.errors import ArtifactError, ConfigError
 
 __all__ = [
+    "ADDED",
     "MOST",
     "Seconds",
     "from_json",
@@ -21,6 +22,9 @@ __all__ = [
 
 Seconds = float
 T = TypeVar("T")
+
+# Metadata of a field that older artifacts lack: it then has its default, which is what they mean.
+ADDED = {"added": True}
 
 MOST = 1_000_000  # epochs, steps, clips in a batch, seconds: more is a slip of the hand
 
@@ -65,13 +69,15 @@ def to_json(config: Any) -> str:
 def from_json(cls: type[T], text: str, where: str) -> T:
     """Rebuild a flat dataclass that `to_json` wrote; `where` names the artifact in errors.
 
-    The text may be a stranger's, so every field must be there, and of its declared type.
+    The text may be a stranger's, so every field must be there, unless it is one `ADDED` since,
+    and of its declared type.
     """
     try:
         values = {name: _tuples(value) for name, value in json.loads(text).items()}
         hints = get_type_hints(cls)
         types = {entry.name: hints[entry.name] for entry in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        for name in values.keys() ^ types.keys():
+        added = {e.name for e in dataclasses.fields(cls) if e.metadata == ADDED}  # type: ignore[arg-type]
+        for name in (values.keys() ^ types.keys()) - (added - values.keys()):
             raise ValueError(f"{name} is {'foreign' if name in values else 'missing'}")
         for name, value in values.items():
             if not _fits(value, types[name]):

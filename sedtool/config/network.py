@@ -1,24 +1,52 @@
-"""What a network is: its shape, and how it pools."""
+"""What a network is: its shape, and how it pools.
+
+Both are written ``NAME[:key=value,...]``, e.g. ``dcase2019:time-pooling=4`` and ``power:init=2``.
+"""
 
 import math
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
-from sedtool.config.base import require
+from sedtool.config.base import ADDED, lookup, require
 
-__all__ = ["ARCHITECTURES", "POOLING_NAMES", "ArchitectureConfig", "PoolingConfig"]
+__all__ = [
+    "ARCHITECTURES",
+    "POOLING_NAMES",
+    "ArchitectureConfig",
+    "PoolingConfig",
+    "parse_architecture",
+]
+
+BLOCKS = ("relu-max", "glu-average")
+DROPOUT_PLACES = ("all", "blocks", "linear")
+INITS = ("xavier", "dcase2019")
 
 
 @dataclass(frozen=True)
 class ArchitectureConfig:
-    """The shape of a CRNN: convolutional blocks, then bidirectional GRU layers."""
+    """The shape of a CRNN: convolutional blocks, then bidirectional GRU layers.
+
+    A block is ``relu-max``: convolution, batch norm, ReLU, max pooling; or ``glu-average``:
+    convolution, batch norm, gated linear unit, average pooling.
+    """
 
     channels: tuple[int, ...] = (32, 64, 128)
     kernels: tuple[int, ...] = (5, 5, 5)  # square, odd
     pools: tuple[tuple[int, int], ...] = ((1, 2), (2, 2), (2, 2))  # (time, frequency)
     gru_units: int = 100  # per direction
     gru_layers: int = 2
-    dropout: float = 0.0  # before every layer but the first
+    dropout: float = 0.0
+    # Later than the first model files, which are of a network with the defaults below.
+    block: str = field(default="relu-max", metadata=ADDED)  # of BLOCKS
+    # Before every layer but the first; or in the blocks, before they pool, and before the linear
+    # layer; or before the linear layer alone.
+    dropout_at: str = field(default="all", metadata=ADDED)
+    # Xavier-uniform convolutions and last layer; or the same with gain √2, batch norms of
+    # N(1, 0.02) and a last layer of N(0, 0.01). GRU weights are orthogonal, biases zero in both.
+    init: str = field(default="xavier", metadata=ADDED)
+    norm_momentum: float = field(default=0.1, metadata=ADDED)  # share of the latest batch
+    norm_eps: float = field(default=1e-5, metadata=ADDED)
 
     def __post_init__(self) -> None:
         require(
@@ -45,6 +73,15 @@ class ArchitectureConfig:
         require(1 <= self.gru_units <= 4096, f"gru_units must be 1 to 4096, not {self.gru_units}")
         require(1 <= self.gru_layers <= 16, f"gru_layers must be 1 to 16, not {self.gru_layers}")
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), not {self.dropout}")
+        require(
+            0 < self.norm_momentum <= 1,
+            f"norm_momentum must be in (0, 1], not {self.norm_momentum}",
+        )
+        require(0 < self.norm_eps <= 1, f"norm_eps must be in (0, 1], not {self.norm_eps}")
+        choices = {"block": BLOCKS, "dropout_at": DROPOUT_PLACES, "init": INITS}
+        for name, valid in choices.items():
+            value = getattr(self, name)
+            require(value in valid, f"{name} must be one of {', '.join(valid)}, not {value!r}")
 
     @property
     def time_pooling(self) -> int:
@@ -53,45 +90,159 @@ class ArchitectureConfig:
 
 
 ARCHITECTURES: dict[str, ArchitectureConfig] = {
+    # The power-pooling paper's for DCASE 2017: that of Y. Wang et al., ICASSP 2019, with batch
+    # norms and a second GRU layer.
     "dcase2017": ArchitectureConfig(),
+    # Its network for DCASE 2019: the feature extractor of its reference [21], the "guided
+    # learning" system of that challenge, with the BiGRU and linear layer of [19]. The extractor
+    # of [21] does not pool over time; whether the paper's does is not stated.
+    "dcase2019": ArchitectureConfig(
+        channels=(160, 160, 160),
+        kernels=(5, 5, 3),
+        pools=((1, 4), (1, 4), (1, 4)),
+        gru_units=64,
+        dropout=0.5,
+        dropout_at="linear",
+        init="dcase2019",
+    ),
+    # That of [19], the baseline of DCASE 2019 task 4, but for its batch norms' momentum of 0.99,
+    # which in PyTorch leaves them the statistics of the last batch alone.
+    "dcase2019-baseline": ArchitectureConfig(
+        channels=(64, 64, 64),
+        kernels=(3, 3, 3),
+        pools=((2, 4), (2, 4), (2, 4)),
+        gru_units=64,
+        dropout=0.5,
+        block="glu-average",
+        dropout_at="blocks",
+        init="dcase2019",
+        norm_eps=1e-3,
+    ),
     "small": ArchitectureConfig(channels=(16, 32, 64), gru_units=64),
 }
+
+# The options of an architecture text, and how each is read.
+_READ: dict[str, Callable[[str], Any]] = {
+    "time-pooling": int,
+    "gru-units": int,
+    "gru-layers": int,
+    "dropout": float,
+    "dropout-at": str,
+    "init": str,
+    "norm-momentum": float,
+}
+
+
+def parse_architecture(text: str) -> ArchitectureConfig:
+    """Read ``NAME[:key=value,...]``, e.g. ``dcase2019:time-pooling=4,dropout=0.3``.
+
+    ``time-pooling=N``, a power of two, sets the feature frames that become one output frame: the
+    first blocks then pool by two in time, as many as that takes, and the others do not. The
+    other keys are fields of `ArchitectureConfig`.
+
+    Raises
+    ------
+    ConfigError
+        If the name or a key is unknown, or a value is out of range.
+    """
+    name, given = _split(text, "architecture")
+    config = lookup(ARCHITECTURES, name, "architecture")
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        require(
+            key in _READ,
+            f"architecture {name!r} has no option {key!r}; it has: {', '.join(_READ)}",
+        )
+        try:
+            values[key.replace("-", "_")] = _READ[key](value)
+        except ValueError:
+            kind = "a whole number" if _READ[key] is int else "a number"
+            require(False, f"architecture option '{key}={value}' of {text!r} needs {kind}")
+    time_pooling = values.pop("time_pooling", config.time_pooling)
+    if time_pooling != config.time_pooling:
+        values["pools"] = _pools_in_time(config.pools, time_pooling)
+    return replace(config, **values)
+
+
+def _pools_in_time(pools: tuple[tuple[int, int], ...], frames: int) -> tuple[tuple[int, int], ...]:
+    """Return the pools of an architecture changed so that `frames` become one."""
+    valid = [2**k for k in range(len(pools) + 1)]
+    require(
+        frames in valid, f"time-pooling must be one of {', '.join(map(str, valid))}, not {frames}"
+    )
+    halvings = valid.index(frames)
+    return tuple((2 if i < halvings else 1, frequency) for i, (_, frequency) in enumerate(pools))
 
 
 # Those of `sedtool.pooling.POOLINGS`, for who may not import torch.
 POOLING_NAMES = (
-    *("max", "average", "linear", "exponential", "attention"),
-    *("auto", "cap", "rap", "power"),
+    *("max", "average", "linear", "exponential", "attention", "attention-classes"),
+    *("auto", "cap", "rap", "power", "hierarchical"),
 )
+
+_WORDS = ("base", "levels")  # options of poolings that are no numbers
+_MOST = 1e6  # of an option that is one
 
 
 @dataclass(frozen=True)
 class PoolingConfig:
-    """A pooling by name, with its options; both are checked where the pooling is made."""
+    """A pooling by name, with its options; which it has is checked where the pooling is made."""
 
     name: str = "power"
-    options: dict[str, float] = field(default_factory=dict)
+    options: dict[str, float | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Both may be a stranger's.
+        require(
+            isinstance(self.name, str) and isinstance(self.options, dict),
+            "a pooling is a name and a table of options",
+        )
+        for key, value in self.options.items():
+            is_number = type(value) in (int, float) and abs(value) <= _MOST  # type: ignore[arg-type]
+            is_word = key in _WORDS and isinstance(value, str) and 0 < len(value) <= 100
+            require(
+                is_number or is_word,
+                f"pooling option {str(key)[:80]!r} is {str(value)[:80]!r}, "
+                f"which is no number of 1e6 at most",
+            )
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read ``NAME[:key=value,...]``, e.g. ``power:init=1,max=20,lambda=1e-4``."""
-        name, _, rest = text.partition(":")
-        options: dict[str, float] = {}
-        for item in filter(None, rest.split(",")):
-            key, equals, value = item.partition("=")
+        name, given = _split(text, "pooling")
+        options: dict[str, float | str] = {}
+        for key, value in given.items():
             try:
-                number = float(value)
+                options[key] = number = float(value)
             except ValueError:
-                number = math.nan
+                options[key], number = value, 0.0 if key in _WORDS and value else math.nan
             require(
-                bool(equals) and abs(number) <= 1e6,
-                f"pooling option {item!r} of {text!r} is not key=number, of 1e6 at most",
+                abs(number) <= _MOST,
+                f"pooling option '{key}={value}' of {text!r} is not key=number, of 1e6 at most",
             )
-            require(key not in options, f"pooling option {key!r} is given twice in {text!r}")
-            options[key] = number
         return cls(name, options)
 
     def __str__(self) -> str:
         """Return the text that `parse` reads back."""
-        options = ",".join(f"{key}={value:g}" for key, value in self.options.items())
+        options = ",".join(f"{key}={_short(value)}" for key, value in self.options.items())
         return f"{self.name}:{options}" if options else self.name
+
+
+def _short(value: float | str) -> str:
+    """Return the shortest text that is read as `value`."""
+    if isinstance(value, str):
+        return value
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+def _split(text: str, what: str) -> tuple[str, dict[str, str]]:
+    """Split ``NAME[:key=value,...]``; `what` it is of stands in errors."""
+    name, _, rest = text.partition(":")
+    options: dict[str, str] = {}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = item.partition("=")
+        kind = "number" if what == "pooling" else "value"
+        require(bool(equals), f"{what} option {item!r} of {text!r} is not key={kind}")
+        require(key not in options, f"{what} option {key!r} is given twice in {text!r}")
+        options[key] = value
+    return name, options

@@ -1,0 +1,62 @@
+"""Frame logits (B, T, K) -> clip log-probabilities (B, K).
+
+Every pooling but max is a weighted mean of the frame probabilities y = sigmoid(z) of a clip,
+
+    y_c = Σ_t w_t y_t / Σ_t w_t                      (power-pooling paper, Eq. 1)
+
+and is defined by one line, its log w. The base class does the rest in the log domain:
+
+    log y_c       = logsumexp_t(log w + log σ(z))  - logsumexp_t(log w)
+    log (1 - y_c) = logsumexp_t(log w + log σ(-z)) - logsumexp_t(log w)
+
+Both are exact for logits up to 1e30 either way, so the loss needs no clamp; frames beyond the end
+of a clip are left out by log w = -inf. Hierarchical pooling repeats any of them, on segments of
+frames and then on segments of segments. To add a pooling, write a class in a module here and its
+line in `FLAT_POOLINGS`, registry.py.
+
+Axis letters: B clips, T frames, K classes, H hidden size.
+"""
+
+from sedtool.config import PoolingConfig
+from sedtool.pooling.attention import AttentionPooling, ClassAttentionPooling
+from sedtool.pooling.automatic import (
+    AutoPooling,
+    ConstrainedAutoPooling,
+    RegularizedAutoPooling,
+)
+from sedtool.pooling.base import Pooling, clip_loss
+from sedtool.pooling.fixed import AveragePooling, ExponentialPooling, LinearPooling, MaxPooling
+from sedtool.pooling.hierarchical import HierarchicalPooling
+from sedtool.pooling.power import PowerPooling
+from sedtool.pooling.registry import FLAT_POOLINGS, build
+
+__all__ = [
+    "POOLINGS",
+    "AttentionPooling",
+    "AutoPooling",
+    "AveragePooling",
+    "ClassAttentionPooling",
+    "ConstrainedAutoPooling",
+    "ExponentialPooling",
+    "HierarchicalPooling",
+    "LinearPooling",
+    "MaxPooling",
+    "Pooling",
+    "PowerPooling",
+    "RegularizedAutoPooling",
+    "clip_loss",
+    "make_pooling",
+]
+
+POOLINGS: dict[str, type[Pooling]] = FLAT_POOLINGS | {"hierarchical": HierarchicalPooling}
+
+
+def make_pooling(config: PoolingConfig, n_classes: int, hidden_size: int) -> Pooling:
+    """Build the pooling a configuration names.
+
+    Raises
+    ------
+    ConfigError
+        If the name, or an option of it, is unknown or out of range.
+    """
+    return build(POOLINGS, config.name, config.options, n_classes, hidden_size)

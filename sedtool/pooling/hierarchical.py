@@ -1,0 +1,133 @@
+"""Hierarchical pooling: frames -> segments -> larger segments -> clip."""
+
+import re
+from collections.abc import Sequence
+from typing import Self
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from sedtool.errors import ConfigError
+from sedtool.pooling.base import Pooling
+from sedtool.pooling.options import Options
+from sedtool.pooling.registry import FLAT_POOLINGS, build
+
+__all__ = ["HierarchicalPooling"]
+
+BASE, LEVELS = "power", "5x4"
+_MOST_LEVELS, _LONGEST = 8, 4096
+
+
+class HierarchicalPooling(Pooling):
+    """The same pooling at every stage: over frames, over segments of them, over larger ones.
+
+    With levels (5, 4), the pooling makes a probability of each 5 frames, one of each 4 of those,
+    and one of the clip of what these are. Segments count from the start of the clip; the last of
+    a clip may be shorter. A segment goes on as its logit, log y - log(1 - y), which is as exact as
+    both, so stages lose nothing in the log domain. One set of parameters serves all stages.
+
+    Attention needs hidden states of segments: they are the mean of those of the frames, so that
+    the attention logit of a segment is the mean of its frames'.
+
+    Parameters
+    ----------
+    base
+        The pooling, or the name of one.
+    levels
+        How many frames, then segments, are joined at each stage before the last: 2 to 4096.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such pooling, or the levels are out of range.
+
+    References
+    ----------
+    Reference [15] of the power-pooling paper, arXiv 1903.11791, has three stages; the default
+    segments of 5 and 20 frames (0.5 and 2 s at 10 frames a second) are of this project.
+    """
+
+    def __init__(
+        self,
+        n_classes: int,
+        hidden_size: int = 0,
+        *,
+        base: str | Pooling = BASE,
+        levels: str | float | Sequence[int] = LEVELS,
+    ) -> None:
+        super().__init__(n_classes, hidden_size)
+        self.levels = _read_levels(levels)
+        if isinstance(base, str):
+            base = build(FLAT_POOLINGS, base, {}, n_classes, hidden_size)
+        self.base = base
+
+    @classmethod
+    def from_options(cls, name: str, options: Options, n_classes: int, hidden_size: int) -> Self:
+        base, levels = options.get("base", BASE), options.get("levels", LEVELS)
+        rest = {key: value for key, value in options.items() if key not in ("base", "levels")}
+        pooling = build(FLAT_POOLINGS, str(base), rest, n_classes, hidden_size)
+        return cls(n_classes, hidden_size, base=pooling, levels=levels)
+
+    def pool(self, logits: Tensor, hidden: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
+        for size in self.levels:
+            if logits.shape[1] <= size:  # one segment is the clip
+                break
+            logits, hidden, padding = self._join(logits, hidden, padding, size)
+        return self.base.pool(logits, hidden, padding)
+
+    def _join(
+        self, logits: Tensor, hidden: Tensor, padding: Tensor | None, size: int
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Pool each `size` frames (B, T, ...) into one (B, ceil(T / size), ...)."""
+        n_clips, n_frames = logits.shape[:2]
+        n_segments = -(-n_frames // size)
+        missing = n_segments * size - n_frames
+        if missing and padding is None:
+            padding = logits.new_zeros((n_clips, n_frames, 1)).bool()
+
+        def split(x: Tensor, fill: float) -> Tensor:
+            x = F.pad(x, (0, 0, 0, missing), value=fill) if missing else x
+            return x.reshape(n_clips * n_segments, size, x.shape[2])
+
+        logits, hidden = split(logits, 0.0), split(hidden, 0.0)
+        empty = None
+        if padding is None:
+            mean = hidden.mean(dim=1)
+        else:
+            padding = split(padding, True)
+            mean = hidden.sum(dim=1) / (~padding).sum(dim=1).clamp_min(1)  # hidden is 0 in padding
+            empty = padding.all(dim=1, keepdim=True)  # (B * S, 1, 1)
+            padding = padding & ~empty  # a segment without a frame gets some value, and no weight
+        log_y, log_not_y = self.base.pool(logits, hidden, padding)
+        return (
+            (log_y - log_not_y).reshape(n_clips, n_segments, -1),
+            mean.reshape(n_clips, n_segments, hidden.shape[2]),
+            None if empty is None else empty.reshape(n_clips, n_segments, 1),
+        )
+
+    def penalty(self) -> Tensor | float:
+        return self.base.penalty()
+
+    def project_(self) -> None:
+        self.base.project_()
+
+    def learned(self) -> dict[str, list[float]]:
+        return self.base.learned()
+
+
+def _read_levels(levels: str | float | Sequence[int]) -> tuple[int, ...]:
+    """Return the levels of a text such as ``5x4``, of one number, or of a sequence."""
+    sizes: list[float]
+    if isinstance(levels, str):
+        parts = levels.split("x")
+        sizes = [float(part) if re.fullmatch("[0-9]{1,5}", part) else 0 for part in parts]
+    else:
+        sizes = [levels] if isinstance(levels, int | float) else list(levels)
+    if not (
+        1 <= len(sizes) <= _MOST_LEVELS and all(2 <= s <= _LONGEST and s % 1 == 0 for s in sizes)
+    ):
+        raise ConfigError(
+            f"levels of hierarchical pooling are up to {_MOST_LEVELS} whole numbers from 2 to "
+            f"{_LONGEST}, such as 5x4, not {str(levels)[:80]!r}"
+        )
+    return tuple(int(size) for size in sizes)

@@ -1,0 +1,43 @@
+"""The poolings by name, and how one is built from its name and options."""
+
+from sedtool.config import lookup
+from sedtool.pooling.attention import AttentionPooling, ClassAttentionPooling
+from sedtool.pooling.automatic import (
+    AutoPooling,
+    ConstrainedAutoPooling,
+    RegularizedAutoPooling,
+)
+from sedtool.pooling.base import Pooling
+from sedtool.pooling.fixed import AveragePooling, ExponentialPooling, LinearPooling, MaxPooling
+from sedtool.pooling.options import Options
+from sedtool.pooling.power import PowerPooling
+
+__all__ = ["FLAT_POOLINGS", "build"]
+
+# Those from frames to the clip at once.
+FLAT_POOLINGS: dict[str, type[Pooling]] = {
+    "attention": AttentionPooling,
+    "attention-classes": ClassAttentionPooling,
+    "auto": AutoPooling,
+    "average": AveragePooling,
+    "cap": ConstrainedAutoPooling,
+    "exponential": ExponentialPooling,
+    "linear": LinearPooling,
+    "max": MaxPooling,
+    "power": PowerPooling,
+    "rap": RegularizedAutoPooling,
+}
+
+
+def build(
+    table: dict[str, type[Pooling]], name: str, options: Options, n_classes: int, hidden_size: int
+) -> Pooling:
+    """Build the pooling that `name` has in `table`.
+
+    Raises
+    ------
+    ConfigError
+        If the name, or an option of it, is unknown or out of range.
+    """
+    cls = lookup(table, name, "pooling")
+    return cls.from_options(name, options, n_classes, hidden_size)
