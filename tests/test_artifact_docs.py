@@ -190,7 +190,7 @@ def test_metrics_have_the_keys_of_the_tables(artifacts):
 
 def test_the_run_folder_is_as_described(tiny, tmp_path):
     inputs = TrainInputs((tiny.features,), tiny.weak, val_strong=tiny.strong)
-    config = TrainConfig(arch="small", epochs=1, steps_per_epoch=1, batch_size=2)
+    config = TrainConfig(arch="small", epochs=1, steps_per_epoch=1, batch_size=(2,))
     train(tmp_path, inputs, config, device="cpu")
     record = json.loads((tmp_path / "run.json").read_text())
     assert sorted(set(keys("keys of run.json")) - {"error"}) == sorted(record)
@@ -202,7 +202,7 @@ def test_the_run_folder_is_as_described(tiny, tmp_path):
 
 
 def test_the_record_of_a_run_that_stopped_has_the_keys_of_the_table(tiny, tmp_path):
-    config = TrainConfig(arch="small", epochs=1, steps_per_epoch=2, batch_size=2)
+    config = TrainConfig(arch="small", epochs=1, steps_per_epoch=2, batch_size=(2,))
     inputs = TrainInputs((tiny.features,), tiny.weak, val_weak=tiny.weak_validation)
     codes = iter([0])  # goes on once, then stops
     with pytest.raises(StoppedError):

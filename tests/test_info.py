@@ -83,7 +83,7 @@ def model(tmp_path):
 def finished(tiny, tmp_path_factory):
     """A run of two epochs; do not change it."""
     path = tmp_path_factory.mktemp("info") / "run"
-    config = TrainConfig(arch="small", epochs=2, batch_size=8, seed=4)
+    config = TrainConfig(arch="small", epochs=2, batch_size=(8,), seed=4)
     train(path, TrainInputs((tiny.features,), tiny.weak, val_strong=tiny.strong), config)
     return path
 
@@ -413,9 +413,23 @@ def test_a_run_folder_says_how_it_ended(finished):
     assert values["being_made"] is False
 
 
+def test_a_run_folder_names_every_model_it_holds(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "epochs").mkdir()
+    for name in ("teacher.safetensors", "epochs/001.safetensors"):
+        shutil.copy(run / "model.safetensors", run / name)
+    values = describe(run, verify=True).values
+    for name in ("teacher.safetensors", "epochs/001.safetensors"):
+        assert values[name] == values["model.safetensors"]
+    assert "student.safetensors" not in values
+    flip(run / "teacher.safetensors", 5_000)
+    assert any("teacher.safetensors" in str(p) for p in describe(run, verify=True).problems)
+
+
 def test_a_stopped_run_says_so(tiny, tmp_path):
     inputs = TrainInputs((tiny.features,), tiny.weak, val_strong=tiny.strong)
-    config = TrainConfig(arch="small", epochs=2, batch_size=8)
+    config = TrainConfig(arch="small", epochs=2, batch_size=(8,))
     steps = []
     with pytest.raises(StoppedError):
         train(

@@ -29,7 +29,7 @@ from sedtool.labels import read_events
 from sedtool.training import TrainInputs, learner, load_inputs, plan_training, train
 from sedtool.training.validation import _predict, _Window, validate
 
-CONFIG = TrainConfig(arch="small", epochs=2, batch_size=4, time_shift=2.0, seed=1, lr=3e-3)
+CONFIG = TrainConfig(arch="small", epochs=2, batch_size=(4,), time_shift=2.0, seed=1, lr=3e-3)
 
 
 @pytest.fixture(scope="session")
@@ -220,8 +220,14 @@ def test_a_class_without_training_clips_is_named(tiny, tmp_path, caplog):
     classes = tmp_path / "classes.txt"
     classes.write_text("noise\ntone\nzebra\n")
     inputs = TrainInputs((tiny.features,), tiny.weak, val_strong=tiny.strong, classes=classes)
-    assert load_inputs(inputs, CONFIG)[0].targets.shape == (16, 3)
+    assert load_inputs(inputs, CONFIG)[0].weak.targets.shape == (16, 3)
     assert "'zebra' has no training clip" in caplog.text
+
+
+def test_a_run_is_resumed_or_made_anew_but_not_both(inputs, tmp_path):
+    with pytest.raises(ConfigError, match="--resume goes on .* and --overwrite starts anew"):
+        train(tmp_path / "run", inputs, CONFIG, device="cpu", resume=True, overwrite=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_selecting_by_events_needs_strong_labels(tiny):
@@ -236,7 +242,7 @@ def test_selecting_by_events_needs_strong_labels(tiny):
         ("epochs", 0, "epochs must be at least 1"),
         ("lr", 0.0, "lr must be positive"),
         ("lr", float("nan"), "lr must be a finite number"),
-        ("arch", "smal", "unknown architecture 'smal'; one of: dcase2017, small"),
+        ("arch", "smal", "unknown architecture 'smal'; one of: .*small"),
         ("amp", "on", "amp must be one of off, bf16, fp16"),
         ("seed", -1, "seed must not be negative"),
     ],

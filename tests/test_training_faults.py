@@ -18,7 +18,7 @@ from faults import Faults, fail
 from sedtool.atomic import lock
 from sedtool.checkpoint import digest, load_state, save_state
 from sedtool.config import ARCHITECTURES, ArchitectureConfig, TrainConfig, TuneConfig
-from sedtool.datasets import FeatureSet, WeakDataset
+from sedtool.datasets import FeatureSet, TrainingBatches
 from sedtool.errors import (
     ArtifactError,
     DivergedError,
@@ -31,7 +31,7 @@ from sedtool.tuning import TuneInputs, tune
 
 NANO = ArchitectureConfig((4,), (3,), ((4, 8),), gru_units=8, gru_layers=1)  # trains in no time
 ARCHITECTURES["nano"] = NANO  # while CONFIG is checked; then the fixture puts it there
-CONFIG = TrainConfig(arch="nano", epochs=2, steps_per_epoch=2, batch_size=4, seed=1, lr=3e-3)
+CONFIG = TrainConfig(arch="nano", epochs=2, steps_per_epoch=2, batch_size=(4,), seed=1, lr=3e-3)
 
 
 del ARCHITECTURES["nano"]
@@ -191,7 +191,7 @@ def test_chains_of_stops_end_where_an_uninterrupted_run_ends(inputs, tmp_path, a
     config = TrainConfig(
         arch="nano",
         epochs=4,
-        batch_size=5,
+        batch_size=(5,),
         time_shift=3.0,
         balance="classes",
         lr=0.5,
@@ -344,16 +344,16 @@ def test_a_folder_that_cannot_be_written_is_one_line(inputs, finished, tmp_path)
 
 
 def poisoned(run, step):
-    """Return a WeakDataset.training_batch with a NaN in one clip of one step."""
-    drawn = WeakDataset.training_batch
+    """Return a TrainingBatches.draw with a NaN in one clip of one step."""
+    drawn = TrainingBatches.draw
 
-    def training_batch(self, *arguments):
+    def draw(self, *arguments):
         batch = drawn(self, *arguments)
         if arguments[-1] == step:
             batch.features[1, 3, 5] = np.nan
         return batch
 
-    return training_batch
+    return draw
 
 
 def test_a_nan_in_a_clip_stops_the_run_before_it_reaches_anything(
@@ -362,14 +362,14 @@ def test_a_nan_in_a_clip_stops_the_run_before_it_reaches_anything(
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     before = contents(run)
-    monkeypatch.setattr(WeakDataset, "training_batch", poisoned(run, 5))
+    monkeypatch.setattr(TrainingBatches, "draw", poisoned(run, 5))
     longer = dataclasses.replace(CONFIG, epochs=3)
     with pytest.raises(DivergedError) as diverged:
         train(run, inputs, longer, device="cpu", resume=True)
     assert diverged.value.exit_code == 8
     message = str(diverged.value)
     assert "diverged in epoch 3, step 6: the loss is nan" in message
-    assert message.count("train/") == CONFIG.batch_size
+    assert message.count("train/") == CONFIG.total_batch_size
     assert f"{run / 'model.safetensors'} is the best model so far" in message
     assert contents(run) == before  # neither model nor state nor metrics were touched
     assert json.loads((run / "run.json").read_text())["status"] == "diverged"
@@ -391,7 +391,7 @@ def test_float16_gradients_that_always_overflow_stop_the_run(inputs, tmp_path, m
         self.detector.crnn.classify.bias.register_hook(lambda gradient: gradient * torch.inf)
 
     monkeypatch.setattr(Learner, "__init__", overflowing)
-    config = dataclasses.replace(CONFIG, steps_per_epoch=100, batch_size=1, amp="fp16")
+    config = dataclasses.replace(CONFIG, steps_per_epoch=100, batch_size=(1,), amp="fp16")
     with pytest.raises(DivergedError, match=r"step 37: float16 .* never finite; .*batch: train/"):
         train(tmp_path / "run", inputs, config, device="cpu")
 

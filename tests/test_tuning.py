@@ -129,7 +129,7 @@ def test_windows_are_a_third_of_the_mean_duration():
 @pytest.fixture(scope="module")
 def model(tiny, tmp_path_factory):
     run = tmp_path_factory.mktemp("tuning") / "run"
-    config = TrainConfig(arch="small", epochs=2, batch_size=4, lr=3e-3)
+    config = TrainConfig(arch="small", epochs=2, batch_size=(4,), lr=3e-3)
     inputs = TrainInputs((tiny.features,), tiny.weak, val_strong=tiny.strong)
     return train(run, inputs, config, device="cpu").model
 

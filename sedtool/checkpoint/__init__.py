@@ -15,6 +15,7 @@ from sedtool.checkpoint.models import (
     require_finite,
     save_model,
     source_tags,
+    teacher_of,
 )
 from sedtool.checkpoint.states import load_state, save_state
 
@@ -28,4 +29,5 @@ __all__ = [
     "save_model",
     "save_state",
     "source_tags",
+    "teacher_of",
 ]

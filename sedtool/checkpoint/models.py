@@ -35,6 +35,7 @@ __all__ = [
     "require_finite",
     "save_model",
     "source_tags",
+    "teacher_of",
 ]
 
 FORMAT, FORMAT_VERSION = "sedtool-model", 2
@@ -83,6 +84,25 @@ def source_tags(digests: list[str]) -> np.ndarray:
     """
     tags = sorted({bytes.fromhex(text)[:8] for text in digests})
     return np.frombuffer(b"".join(tags), np.uint8).reshape(-1, 8)
+
+
+def teacher_of(path: Path) -> Path:
+    """Return the model file of the teacher in the run folder that a model file lies in.
+
+    Raises
+    ------
+    ArtifactError
+        If the model is not a mean teacher's, or its teacher is not there.
+    """
+    if load_model(path).trained.get("network") == "teacher":
+        return path
+    teacher = path.with_name("teacher.safetensors")
+    if not teacher.exists():
+        raise ArtifactError(
+            f"{path} has no teacher: {teacher} is not there; only runs of train --method "
+            "mean-teacher have one"
+        )
+    return teacher
 
 
 def save_model(path: Path, model: Model) -> None:

@@ -23,7 +23,7 @@ from sedtool.errors import ArtifactError
 
 __all__ = ["load_state", "save_state"]
 
-MOST_BYTES = 3 * 2**28  # three times a model's: the optimiser keeps two numbers a weight
+MOST_BYTES = 4 * 2**28  # a model's, its teacher's, and two numbers a weight of the optimiser
 MOST_OPCODES = 2_000_000  # of the pickle; a run of ten thousand epochs has a few of them
 _GLOBALS = ("collections OrderedDict", "torch._utils _rebuild_tensor_v2")
 

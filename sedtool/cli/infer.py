@@ -56,6 +56,7 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
     help=f"Of the event list: {', '.join(_FORMATS)}.",
     shell_complete=names(*_FORMATS),
 )
+@click.option("--teacher", is_flag=True, help="Use the teacher of a mean-teacher run.")
 @click.option("--threshold", default="auto", help="auto (the model's), a number, or a TSV file.")
 @click.option("--clip-threshold", default="auto", help="auto (the model's), a number, or off.")
 @click.option("--median", default="auto", help="auto (the model's), seconds, or off.")
@@ -90,6 +91,7 @@ def infer(
     model: Path,
     inputs: "AudioInputs",
     failures: FailurePolicy,
+    teacher: bool,
     shard: str | None,
     dry_run: bool,
     quiet: bool,
@@ -105,10 +107,13 @@ def infer(
              find rec -name '*.wav' -print0 | sedtool infer m.safetensors --files-from - -0
              ffmpeg -i film.mp4 -f wav - | sedtool infer m.safetensors -
     """
+    from sedtool.checkpoint import teacher_of
     from sedtool.inference import InferOutputs, InferRun, InferSettings, plan_inference
     from sedtool.inference import infer as detect
     from sedtool.shards import WHOLE, Shard
 
+    if teacher:
+        model = teacher_of(model)
     keys = ("events", "scores", "weak", "format", "confidence", "overwrite")
     output = options.pop("output")
     options["events"] = None if output == Path("/dev/stdout") else output

@@ -18,6 +18,7 @@ __all__ = [
     "DEVICES",
     "EXISTING_FILE",
     "INPUT",
+    "INTEGERS",
     "OUTPUT",
     "OUTPUT_FOLDER",
     "common_options",
@@ -82,7 +83,22 @@ class _Output(_OutputFolder):
         return super().convert(value, param, ctx)
 
 
+class _Integers(click.ParamType):  # type: ignore[type-arg]  # older Clicks have none
+    """Whole numbers with commas between them: 6,12,6."""
+
+    name = "integers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no list of whole numbers such as 6,12,6.", param, ctx)
+
+
 EXISTING_FILE = _ExistingFile()
+INTEGERS = _Integers()
 INPUT = click.Path(exists=True, path_type=Path)  # a file or a folder
 OUTPUT = _Output()
 OUTPUT_FOLDER = _OutputFolder()  # made if need be

@@ -251,6 +251,8 @@ def _source(kind: ParameterSource | None, ours: str) -> str:
 
 def _as_yaml(value: Any) -> str:
     """Return a value as YAML that the recipe reader takes: JSON is a part of YAML."""
+    if isinstance(value, tuple) and all(isinstance(item, int) for item in value):
+        return ",".join(map(str, value))
     if isinstance(value, tuple | list):
         return json.dumps([str(item) for item in value], ensure_ascii=False)
     if isinstance(value, bool | int | float):

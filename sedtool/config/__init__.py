@@ -17,14 +17,15 @@ from sedtool.config.stages import (
     DecodingConfig,
     EvaluationConfig,
     FailurePolicy,
-    TrainConfig,
     TuneConfig,
     WindowConfig,
 )
+from sedtool.config.training import METHODS, TrainConfig
 
 __all__ = [
     "ARCHITECTURES",
     "FEATURE_PRESETS",
+    "METHODS",
     "POOLING_NAMES",
     "ArchitectureConfig",
     "DecodingConfig",

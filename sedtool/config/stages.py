@@ -1,70 +1,18 @@
-"""How the stages work: training, decoding, cutting, tuning, evaluation."""
+"""How the stages work: decoding, cutting, tuning, evaluation."""
 
 import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
-from sedtool.config.base import MOST, Seconds, lookup, require, require_finite, require_within
-from sedtool.config.network import ARCHITECTURES
+from sedtool.config.base import MOST, Seconds, require, require_finite, require_within
 
 __all__ = [
     "DecodingConfig",
     "EvaluationConfig",
     "FailurePolicy",
-    "TrainConfig",
     "TuneConfig",
     "WindowConfig",
 ]
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a network is trained from weak labels."""
-
-    method: str = "weak"
-    pooling: str = "power"  # NAME[:key=value,...]
-    arch: str = "dcase2017"  # a name in ARCHITECTURES
-    epochs: int = 50
-    steps_per_epoch: int = 0  # 0: ceil(clips / batch_size)
-    batch_size: int = 32  # clips
-    balance: str = "classes"  # or "none"
-    lr: float = 1e-3  # Adam
-    pooling_lr: float = 0.0  # learning rate of the pooling's own parameters; 0: the same as lr
-    schedule: str = "plateau"  # halve the rate when the validation loss stalls; or "constant"
-    plateau_patience: int = 5  # epochs without a lower validation loss before the rate halves
-    time_shift: float = 0.0  # standard deviation of a random shift in time, feature frames
-    seed: int = 0
-    amp: str = "off"  # or "bf16", "fp16"
-    select_by: str = "clip_f1"  # or "loss", "event_f1" (needs strong validation labels)
-    patience: int = 0  # epochs without a better validation score before training stops; 0: never
-    validation_fraction: float = 0.1  # of the training clips, where no validation labels are given
-    save_every: float = 10.0  # minutes between checkpoints inside an epoch
-
-    def __post_init__(self) -> None:
-        require_finite(self)
-        require_within(1, MOST, self, "epochs", "batch_size", "plateau_patience")
-        require_within(0, MOST, self, "steps_per_epoch", "patience", "time_shift", "pooling_lr")
-        require_within(0, 2**63 - 1, self, "seed")
-        require(0 < self.lr < 1e30, f"lr must be positive and under 1e30, not {self.lr}")
-        require(
-            0 < self.save_every <= MOST,
-            f"save_every must be positive, and at most {MOST}, not {self.save_every}",
-        )
-        require(
-            0 < self.validation_fraction < 1,
-            f"validation_fraction must be in (0, 1), not {self.validation_fraction}",
-        )
-        choices = {
-            "method": ("weak",),
-            "balance": ("classes", "none"),
-            "schedule": ("plateau", "constant"),
-            "amp": ("off", "bf16", "fp16"),
-            "select_by": ("clip_f1", "event_f1", "loss"),
-        }
-        for name, valid in choices.items():
-            value = getattr(self, name)
-            require(value in valid, f"{name} must be one of {', '.join(valid)}, not {value!r}")
-        lookup(ARCHITECTURES, self.arch, "architecture")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ __all__ = ["describe_model", "describe_run", "describe_state"]
 
 _LEARNED = ("n", "theta", "alpha")  # what poolings learn for each class
 _STATES = ("last.pt", "previous.pt")
+_OTHER_MODELS = ("teacher.safetensors", "student.safetensors")  # of a mean teacher
 
 
 def describe_model(path: Path, verify: bool) -> Description:
@@ -76,8 +77,10 @@ def describe_run(path: Path, verify: bool) -> Description:
     run = _attempt(read_json, record, problems) or {}
     sections = _attempt(read_recipe_sections, settings, problems) or {}
     members: dict[str, Any] = {}
+    others = [name for name in _OTHER_MODELS if (path / name).exists()]
+    others += [f"epochs/{kept.name}" for kept in sorted(path.glob("epochs/*.safetensors"))]
     for name, read in {
-        "model.safetensors": _model_values,
+        **dict.fromkeys(["model.safetensors", *others], _model_values),
         **dict.fromkeys(_STATES, _state_values),
     }.items():
         found = _attempt(read, path / name, problems)

@@ -17,9 +17,9 @@ import yaml
 
 from sedtool import __version__
 from sedtool.atomic import claim, lock, remove_leftovers, resource_errors, write_text
-from sedtool.checkpoint import file_sha256, load_state, save_state
+from sedtool.checkpoint import Model, file_sha256, load_state, save_model, save_state
 from sedtool.config import TrainConfig
-from sedtool.errors import ArtifactError, OutputExistsError, ResourceError
+from sedtool.errors import ArtifactError, ConfigError, OutputExistsError, ResourceError
 from sedtool.training.inputs import TrainInputs
 
 __all__ = ["RunFolder", "new_record"]
@@ -38,13 +38,21 @@ class RunFolder:
         The folder.
     resume, overwrite
         What may be done with a run that is there already: go on with it, or start anew over it.
+
+    Raises
+    ------
+    ConfigError
+        If both are asked for.
     """
 
     def __init__(self, path: Path, resume: bool = False, overwrite: bool = False) -> None:
+        if resume and overwrite:
+            raise ConfigError("--resume goes on with a run and --overwrite starts anew; give one")
         self.path, self._resume, self._overwrite = path, resume, overwrite
         self.config, self.record = path / "config.yaml", path / "run.json"
         self.metrics, self.model = path / "metrics.tsv", path / "model.safetensors"
         self.last, self.previous = path / "last.pt", path / "previous.pt"
+        self.epochs = path / "epochs"
         self._resumed_from = self.last
 
     @contextlib.contextmanager
@@ -94,12 +102,29 @@ class RunFolder:
         with resource_errors(self.path):
             if anew:
                 # The latest state goes last: until then the old run can be resumed.
-                for file in (self.record, self.metrics, self.previous, self.last, self.model):
+                for file in (self.record, self.metrics, *self._kept()):
+                    file.unlink(missing_ok=True)
+                others = [self.other(name) for name in ("student", "teacher")]
+                for file in (self.previous, self.last, *others, self.model):
                     file.unlink(missing_ok=True)
             elif self._resumed_from == self.previous:
                 self.previous.replace(self.last)  # so that the next save keeps what is whole
         self._record = record | {"resumed": earlier or None}
         self._write_record()
+
+    def other(self, name: str) -> Path:
+        """Return the file of the mean teacher's network that is not the model, by its name."""
+        return self.path / f"{name}.safetensors"
+
+    def _kept(self) -> list[Path]:
+        """Return the models of single epochs that are there."""
+        return sorted(self.epochs.glob("[0-9]*.safetensors"))
+
+    def save_epoch(self, epoch: int, model: Model) -> None:
+        """Keep the model of an epoch."""
+        with resource_errors(self.epochs):
+            self.epochs.mkdir(exist_ok=True)
+        save_model(self.epochs / f"{epoch:03d}.safetensors", model)
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Write last.pt; the one that was there becomes previous.pt."""
@@ -142,7 +167,10 @@ class RunFolder:
                 values[name] = str(value.resolve())
             elif value is not None:
                 values[name] = value
-        values |= dataclasses.asdict(config) | {"device": device}
+        for name, value in dataclasses.asdict(config).items():
+            if value != ():
+                values[name] = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        values["device"] = device
         options = {name.replace("_", "-"): value for name, value in values.items()}
         write_text(self.config, yaml.safe_dump({"train": options}, sort_keys=False))
 

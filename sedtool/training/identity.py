@@ -8,15 +8,16 @@ import torch
 
 from sedtool.checkpoint import digest
 from sedtool.config import TrainConfig
-from sedtool.datasets import WeakDataset
+from sedtool.datasets import TrainingClips
 from sedtool.errors import ArtifactError
 from sedtool.labels import Vocabulary, format_events
 from sedtool.training.inputs import Validation
 
 __all__ = ["require_same_run", "run_identity", "run_settings"]
 
-# What may differ between a run and its resumption without making it another run.
-_FREE = ("epochs", "patience", "save_every")
+# What may differ between a run and its resumption without making it another run; the steps that
+# a mean teacher's ramp has are compared, not how they were given.
+_FREE = ("epochs", "patience", "save_every", "keep_epochs", "ramp_up")
 
 
 def run_settings(config: TrainConfig) -> dict[str, Any]:
@@ -26,19 +27,22 @@ def run_settings(config: TrainConfig) -> dict[str, Any]:
 
 
 def run_identity(
-    config: TrainConfig, clips: WeakDataset, validation: Validation, vocabulary: Vocabulary
-) -> str:
-    """Return settings, classes, clips and labels as JSON."""
+    config: TrainConfig, clips: TrainingClips, validation: Validation, vocabulary: Vocabulary
+) -> dict[str, Any]:
+    """Return settings, classes, clips and labels, fit for JSON."""
     identity = run_settings(config)
     identity["classes"] = list(vocabulary.classes)
     identity["features"] = [file.sha256 for file in clips.features.files]
-    identity["training clips"] = list(clips.names)
-    identity["training labels"] = digest(torch.from_numpy(clips.targets))
+    for name, kind in zip(("weak", "unlabelled", "strong"), clips, strict=True):
+        identity[f"{name} training clips"] = list(kind.names)
+        identity[f"{name} training labels"] = digest(torch.from_numpy(kind.targets))
+    events = [event for found in clips.strong.events.values() for event in found]
+    identity["strong training events"] = digest(format_events(events))
     identity["validation clips"] = list(validation.clips.names)
     identity["validation labels"] = digest(torch.from_numpy(validation.clips.targets))
     strong = validation.strong
     identity["validation events"] = digest(format_events(strong.events)) if strong else None
-    return json.dumps(identity, sort_keys=True)
+    return identity
 
 
 def require_same_run(identity: str, saved: Any, where: str) -> None:

@@ -1,21 +1,35 @@
 """Label files and features -> the clips a run trains and validates on."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from sedtool.config import TrainConfig
-from sedtool.datasets import FeatureSet, WeakDataset, weak_targets
+from sedtool.datasets import Clips, FeatureSet, TrainingClips, weak_targets
 from sedtool.draws import generator
 from sedtool.errors import ConfigError, LabelError
-from sedtool.labels import StrongLabels, Vocabulary, read_vocabulary, read_weak
+from sedtool.labels import (
+    Event,
+    StrongLabels,
+    Vocabulary,
+    read_events,
+    read_names,
+    read_vocabulary,
+    read_weak,
+)
 
 __all__ = ["TrainInputs", "Validation", "load_inputs"]
 
 log = logging.getLogger(__name__)
+
+# What each method learns from; of the mean teacher's, any may be missing.
+_SOURCES = {
+    "weak": ("weak",),
+    "strong": ("strong",),
+    "mean-teacher": ("weak", "unlabelled", "strong"),
+}
 
 
 @dataclass(frozen=True)
@@ -23,7 +37,9 @@ class TrainInputs:
     """The files a run reads."""
 
     features: tuple[Path, ...]
-    weak: Path
+    weak: Path | None = None
+    strong: Path | None = None
+    unlabelled: Path | None = None
     val_weak: Path | None = None
     val_strong: Path | None = None
     classes: Path | None = None
@@ -38,64 +54,118 @@ class TrainInputs:
 
     def paths(self) -> list[Path]:
         """Return every file that is given."""
-        given = (*self.features, self.weak, self.val_weak, self.val_strong, self.classes)
+        labels = (self.weak, self.strong, self.unlabelled, self.val_weak, self.val_strong)
+        given = (*self.features, *labels, self.classes)
         return [path for path in given if path is not None]
+
+    def require_sources(self, config: TrainConfig) -> None:
+        """Raise a ConfigError unless the files are those that the method learns from."""
+        sources = {"weak": self.weak, "unlabelled": self.unlabelled, "strong": self.strong}
+        given = [name for name, path in sources.items() if path is not None]
+        used = _SOURCES[config.method]
+        for name in given:
+            if name not in used:
+                raise ConfigError(
+                    f"method {config.method} does not learn from --{name}; --method mean-teacher "
+                    "learns from weak, strong and unlabelled clips"
+                )
+        if not {"weak", "strong"} & set(given):
+            needed = " or ".join(f"--{name}" for name in used if name != "unlabelled")
+            raise ConfigError(f"method {config.method} needs labelled clips: {needed}")
+        if config.method == "mean-teacher":
+            for name, size in zip(used, config.batch_size, strict=True):
+                if name in given and not size:
+                    raise ConfigError(f"batch_size has no {name} clips, but --{name} is given")
 
 
 @dataclass(frozen=True)
 class Validation:
     """Held-out clips with weak targets and, where given, strong labels under the same names."""
 
-    clips: WeakDataset
+    clips: Clips
     strong: StrongLabels | None
 
 
 def load_inputs(
     inputs: TrainInputs, config: TrainConfig
-) -> tuple[WeakDataset, Validation, Vocabulary]:
+) -> tuple[TrainingClips, Validation, Vocabulary]:
     """Read everything a run needs.
 
-    Without validation labels a seeded share of the training clips is held out.
+    Without validation labels a seeded share of the labelled training clips is held out. Unlabelled
+    clips that are validated on, under whatever name, are left out.
 
     Raises
     ------
     LabelError
-        If labels and features do not belong together, or a clip is both trained and validated on.
+        If labels and features do not belong together, or a labelled clip is both trained and
+        validated on.
     ConfigError
-        If the score to select by needs labels that are not given.
+        If the files are not those of the method, or the score to select by needs others.
     """
+    inputs.require_sources(config)
     features = FeatureSet(inputs.features, inputs.partial)
-    given = read_vocabulary(inputs.classes) if inputs.classes else None
-    weak = read_weak(inputs.weak, given)
-    vocabulary = given or Vocabulary(sorted({label for found in weak.values() for label in found}))
-    train = _weak_clips(features, weak, inputs.weak, inputs.missing, vocabulary)
+    clips, vocabulary = _training_clips(features, inputs)
     if inputs.val_weak or inputs.val_strong:
         validation = _given_validation(features, inputs, vocabulary)
     else:
-        train, validation = _held_out(train, config)
-    for label, count in zip(vocabulary.classes, train.targets.sum(axis=0), strict=True):
+        clips, validation = _held_out(clips, config)
+    heard = clips.weak.targets.sum(axis=0) + clips.strong.targets.sum(axis=0)
+    for label, count in zip(vocabulary.classes, heard, strict=True):
         if not count:
             log.warning("class %r has no training clip; it cannot be learned", label)
-    if config.select_by == "event_f1" and validation.strong is None:
-        raise ConfigError("--select-by event_f1 needs strong validation labels (--val-strong)")
-    _refuse_overlap(train, validation.clips)
-    return train, validation, vocabulary
+    if "event_f1" in config.select_by and validation.strong is None:
+        raise ConfigError(
+            f"--select-by {config.select_by} needs strong validation labels (--val-strong)"
+        )
+    return _without(clips, validation.clips), validation, vocabulary
 
 
-def _weak_clips(
-    features: FeatureSet,
-    labels: Mapping[str, tuple[str, ...]],
-    where: Path,
-    missing: str,
-    vocabulary: Vocabulary,
-) -> WeakDataset:
-    """Look the clips of a weak label file up in the features."""
-    found = features.match(labels, where, missing)
+def _training_clips(features: FeatureSet, inputs: TrainInputs) -> tuple[TrainingClips, Vocabulary]:
+    """Read the labels to train from, and look their clips up in the features."""
+    vocabulary = read_vocabulary(inputs.classes) if inputs.classes else None
+    strong = read_events(inputs.strong) if inputs.strong else StrongLabels([], ())
+    weak = read_weak(inputs.weak, vocabulary) if inputs.weak else {}
+    if vocabulary is None:
+        labels = {label for found in weak.values() for label in found}
+        vocabulary = Vocabulary(sorted(labels | set(strong.classes)))
+    none = Clips(features, (), np.zeros((0, len(vocabulary)), np.float32))
+    clips = TrainingClips(none, none, none)
+    if inputs.weak:
+        found = features.match(weak, inputs.weak, inputs.missing)
+        targets = _targets(weak, list(found), vocabulary, inputs.weak)
+        clips = replace(clips, weak=Clips(features, tuple(found.values()), targets))
+    if inputs.strong:
+        found = features.match(strong.names, inputs.strong, inputs.missing)
+        clips = replace(
+            clips, strong=_strong_clips(features, strong.renamed(found), vocabulary, inputs.strong)
+        )
+    if inputs.unlabelled:
+        listed = read_names(inputs.unlabelled)
+        names = tuple(features.match(listed, inputs.unlabelled, inputs.missing).values())
+        nothing = np.zeros((len(names), len(vocabulary)), np.float32)
+        clips = replace(clips, unlabelled=Clips(features, names, nothing))
+    return clips, vocabulary
+
+
+def _targets(
+    labels: dict[str, tuple[str, ...]], names: list[str], vocabulary: Vocabulary, where: Path
+) -> np.ndarray:
     try:
-        targets = weak_targets(labels, list(found), vocabulary)
+        return weak_targets(labels, names, vocabulary)
     except LabelError as error:
         raise LabelError(f"{where}: {error}") from None
-    return WeakDataset(features, tuple(found.values()), targets)
+
+
+def _strong_clips(
+    features: FeatureSet, labels: StrongLabels, vocabulary: Vocabulary, where: Path
+) -> Clips:
+    """Return clips with their events, of which a clip may have none."""
+    vocabulary.require(labels.classes, where)
+    events: dict[str, list[Event]] = {name: [] for name in labels.names}
+    for event in labels.events:
+        events[event.name].append(event)
+    targets = weak_targets(labels.weak(), labels.names, vocabulary)
+    return Clips(features, labels.names, targets, events)
 
 
 def _given_validation(
@@ -106,12 +176,13 @@ def _given_validation(
         inputs.val_weak, inputs.val_strong, vocabulary, inputs.missing
     )
     names = tuple(heard)
-    return Validation(WeakDataset(features, names, weak_targets(heard, names, vocabulary)), strong)
+    return Validation(Clips(features, names, weak_targets(heard, names, vocabulary)), strong)
 
 
-def _held_out(train: WeakDataset, config: TrainConfig) -> tuple[WeakDataset, Validation]:
-    """Split off a seeded share of the training clips; copies of one recording stay together."""
-    recordings = [train.features.source(name) for name in train.names]
+def _held_out(clips: TrainingClips, config: TrainConfig) -> tuple[TrainingClips, Validation]:
+    """Split off a seeded share of the labelled clips; copies of one recording stay together."""
+    labelled = [kind for kind in (clips.weak, clips.strong) if len(kind)]
+    recordings = [source for kind in labelled for source in kind.sources()]
     distinct = sorted(set(recordings))
     n_held = round(len(distinct) * config.validation_fraction)
     if not 0 < n_held < len(distinct):
@@ -121,28 +192,52 @@ def _held_out(train: WeakDataset, config: TrainConfig) -> tuple[WeakDataset, Val
         )
     order = generator("validation split", config.seed).permutation(len(distinct))
     chosen = {distinct[i] for i in order[:n_held]}
-    is_held = np.array([recording in chosen for recording in recordings])
-    held, kept = np.flatnonzero(is_held), np.flatnonzero(~is_held)
+    weak, held_weak = _split(clips.weak, chosen)
+    strong, held_strong = _split(clips.strong, chosen)
     log.warning(
         "no validation labels are given: %d of %d training clips (seed %d) are held out for it",
-        len(held),
-        len(train),
+        len(held_weak) + len(held_strong),
+        len(recordings),
         config.seed,
     )
-    return _subset(train, kept), Validation(_subset(train, held), None)
+    events = [event for name in held_strong.names for event in held_strong.events[name]]
+    known = set(held_weak.names)  # a clip may have labels of both kinds
+    others = held_strong.subset([i for i, n in enumerate(held_strong.names) if n not in known])
+    held = Clips(
+        clips.features,
+        held_weak.names + others.names,
+        np.concatenate([held_weak.targets, others.targets]),
+    )
+    reference = StrongLabels(events, held_strong.names) if len(held_strong) else None
+    return replace(clips, weak=weak, strong=strong), Validation(held, reference)
 
 
-def _subset(clips: WeakDataset, indices: np.ndarray) -> WeakDataset:
-    names = tuple(clips.names[i] for i in indices)
-    return WeakDataset(clips.features, names, clips.targets[indices])
+def _split(clips: Clips, recordings: set[str]) -> tuple[Clips, Clips]:
+    """Return the clips that are not of these recordings, and those that are."""
+    is_held = np.array([source in recordings for source in clips.sources()], bool)
+    return clips.subset(np.flatnonzero(~is_held)), clips.subset(np.flatnonzero(is_held))
 
 
-def _refuse_overlap(train: WeakDataset, validation: WeakDataset) -> None:
-    """Refuse to validate on what is trained on, under whatever name it comes."""
-    trained = {train.features.source(name): name for name in train.names}
-    both = [n for n in validation.names if validation.features.source(n) in trained]
-    if both:
-        raise LabelError(
-            f"{len(both)} validation clips are trained on too, e.g. {both[0]!r} "
-            f"(the audio of {trained[validation.features.source(both[0])]!r})"
+def _without(clips: TrainingClips, validation: Clips) -> TrainingClips:
+    """Refuse to validate on what is trained on, under whatever name it comes.
+
+    Unlabelled clips are no mistake: their list is often simply all there is.
+    """
+    held = set(validation.sources())
+    for kind in (clips.weak, clips.strong):
+        trained = dict(zip(kind.sources(), kind.names, strict=True))
+        both = [n for n in validation.names if validation.features.source(n) in trained]
+        if both:
+            raise LabelError(
+                f"{len(both)} validation clips are trained on too, e.g. {both[0]!r} "
+                f"(the audio of {trained[validation.features.source(both[0])]!r})"
+            )
+    unlabelled, both_kinds = _split(clips.unlabelled, held)
+    if len(both_kinds):
+        log.warning(
+            "%d of %d unlabelled clips are validated on; left out of training",
+            len(both_kinds),
+            len(clips.unlabelled),
         )
+        clips = replace(clips, unlabelled=unlabelled)
+    return clips

@@ -3,18 +3,28 @@
 Axis letters: B clips in a batch, T frames, F mel bands, K classes.
 """
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from sedtool.augment import add_mel_noise
 from sedtool.checkpoint import Model, source_tags
-from sedtool.config import ARCHITECTURES, DecodingConfig, PoolingConfig, TrainConfig
-from sedtool.crnn import Detector
-from sedtool.datasets import Batch, WeakDataset
+from sedtool.config import (
+    DecodingConfig,
+    FeatureConfig,
+    PoolingConfig,
+    TrainConfig,
+    parse_architecture,
+)
+from sedtool.crnn import Detector, Output
+from sedtool.datasets import Batch, TrainingClips
 from sedtool.draws import torch_draws
 from sedtool.inference import autocast
 from sedtool.labels import Vocabulary
+from sedtool.mean_teacher import Teacher, consistency_losses, ramp
 from sedtool.pooling import clip_loss
 
 __all__ = ["Learner", "new_model"]
@@ -23,16 +33,16 @@ _LEAST_SCALE = 1e-6  # of float16 losses; it halves whenever a gradient is not f
 _LONGEST_WINDOW = 60.0  # seconds; longer training clips are cut into windows of this at inference
 
 
-def new_model(clips: WeakDataset, vocabulary: Vocabulary, config: TrainConfig) -> Model:
+def new_model(clips: TrainingClips, vocabulary: Vocabulary, config: TrainConfig) -> Model:
     """Make a model with fresh weights and the statistics of the training clips."""
-    features = clips.features
-    architecture, pooling = ARCHITECTURES[config.arch], PoolingConfig.parse(config.pooling)
+    features, names = clips.features, clips.names
+    architecture, pooling = parse_architecture(config.arch), PoolingConfig.parse(config.pooling)
     with torch_draws(torch.device("cpu"), "initial weights", config.seed):
         detector = Detector(architecture, pooling, features.config.n_mels, len(vocabulary))
-    mean, std = features.statistics(clips.names)
+    mean, std = features.statistics(names)
     detector.mean.copy_(torch.from_numpy(mean))
     detector.std.copy_(torch.from_numpy(std))
-    longest = max(features.duration(name) for name in clips.names)
+    longest = max(features.duration(name) for name in names)
     return Model(
         detector,
         vocabulary.classes,
@@ -41,25 +51,41 @@ def new_model(clips: WeakDataset, vocabulary: Vocabulary, config: TrainConfig) -
         pooling,
         min(longest, _LONGEST_WINDOW),
         DecodingConfig.default(len(vocabulary)),
-        trained_on=source_tags([features.source(name) for name in clips.names]),
+        trained_on=source_tags([features.source(name) for name in names]),
     )
 
 
 class Learner:
-    """A network, its optimiser, its learning-rate schedule and its float16 scaler.
+    """A network, its teacher if it has one, its optimiser, its schedule and its float16 scaler.
 
     Parameters
     ----------
     detector
         The network; it is moved to `device`.
     config
-        Learning rates, schedule, precision and seed.
+        Method, learning rates, schedule, precision and seed.
     device
         Where it is trained.
+    features
+        How features were made, for the noise on them.
+    n_steps
+        Of the whole run; the consistency weight may rise over half of them.
     """
 
-    def __init__(self, detector: Detector, config: TrainConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        config: TrainConfig,
+        device: torch.device,
+        features: FeatureConfig,
+        n_steps: int,
+    ) -> None:
         self.detector, self.config, self.device = detector.to(device), config, device
+        self.features = features
+        self.ramp_up = config.ramp_up or n_steps // 2
+        self.teacher: Teacher | None = None
+        if config.method == "mean-teacher":
+            self.teacher = Teacher(copy.deepcopy(self.detector), config.ema, config.ema_buffers)
         self.optimizer = torch.optim.Adam(self._parameter_groups())
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=0.5, patience=config.plateau_patience
@@ -80,8 +106,14 @@ class Learner:
         """Return the learning rate of the network."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def step(self, batch: Batch, number: int) -> float:
-        """Take step `number` of the run on a batch; return its loss.
+    def step(self, batch: Batch, number: int) -> dict[str, float]:
+        """Take step `number` of the run, counted from 0, on a batch.
+
+        Returns
+        -------
+        dict
+            "train_loss", the sum, and the parts that the method has: "clip_loss", "frame_loss",
+            "frame_consistency" and "clip_consistency" before they are weighted by "consistency".
 
         Raises
         ------
@@ -89,19 +121,69 @@ class Learner:
             If the loss or a gradient is not finite; the weights are then as before.
         """
         self.detector.train()
-        features, lengths, targets = (tensor.to(self.device) for tensor in batch[:3])
+        batch = batch._replace(
+            features=batch.features.to(self.device),
+            lengths=batch.lengths.to(self.device),
+            targets=batch.targets.to(self.device),
+            frame_targets=batch.frame_targets.to(self.device),
+        )
+        taught = self._teach(batch, number)
         with torch_draws(self.device, "dropout", self.config.seed, number):
             with autocast(self.device, self.config.amp):
-                output = self.detector(features, lengths)
-            loss = clip_loss(output.log_y, output.log_not_y, targets)
-            loss = loss + self.detector.pooling.penalty()
+                output = self.detector(batch.features, batch.lengths)
+            losses = self._supervised_losses(output, batch)
+            if taught is not None:
+                frame, clip = consistency_losses(output, taught)
+                losses |= {"frame_consistency": frame, "clip_consistency": clip}
+            weight = self.config.consistency * ramp(number, self.ramp_up)
+            weights = {"frame_consistency": weight, "clip_consistency": weight}
+            terms = [weights[k] * loss if k in weights else loss for k, loss in losses.items()]
+            loss = sum(terms[1:], terms[0]) + self.detector.pooling.penalty()
             self.optimizer.zero_grad()
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._check_finite(loss)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.detector.pooling.project_()
-        return loss.item()
+        if self.teacher is not None:
+            self.teacher.update(self.detector, number)
+            losses["consistency"] = torch.tensor(weight)
+        if self.config.method == "weak":
+            losses = {}  # its one part says little more than the sum
+        return {"train_loss": loss.item()} | {name: part.item() for name, part in losses.items()}
+
+    def _supervised_losses(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Return the losses of the labelled clips of a batch."""
+        losses: dict[str, Tensor] = {}
+        labelled = [batch.weak, batch.strong] if self.config.strong_clip_loss else [batch.weak]
+        rows = [tuple(t[part] for t in (*output[2:], batch.targets)) for part in labelled]
+        rows = [row for row in rows if len(row[0])]
+        if rows:
+            log_y, log_not_y, targets = (torch.cat(parts) for parts in zip(*rows, strict=True))
+            losses["clip_loss"] = clip_loss(log_y, log_not_y, targets)
+        if len(batch.frame_targets):
+            mask = output.mask[batch.strong]
+            losses["frame_loss"] = F.binary_cross_entropy_with_logits(
+                output.logits[batch.strong].float()[mask], batch.frame_targets[mask]
+            )
+        return losses
+
+    @torch.no_grad()
+    def _teach(self, batch: Batch, number: int) -> Output | None:
+        """Return what the teacher, if there is one, says of the batch with noise in it."""
+        if self.teacher is None:
+            return None
+        self.teacher.network.train()
+        features = batch.features.float()
+        with torch_draws(self.device, "teacher", self.config.seed, number):
+            if self.config.noise and self.config.noise_domain == "linear":
+                features = add_mel_noise(features, self.config.noise, self.features)
+            elif self.config.noise:
+                scale = self.config.noise * self.detector.std
+                features = features + scale * torch.randn_like(features)
+            with autocast(self.device, self.config.amp):
+                taught: Output = self.teacher.network(features, batch.lengths)
+        return taught
 
     def _check_finite(self, loss: Tensor) -> None:
         """Stop before a step that would ruin the weights (a scaler skips such steps itself)."""
@@ -121,7 +203,8 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """Return what `load` needs."""
-        return {
+        teacher = {"teacher": self.teacher.network.state_dict()} if self.teacher else {}
+        return teacher | {
             "detector": self.detector.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -139,6 +222,8 @@ class Learner:
         if state["schedule"].keys() != self.schedule.state_dict().keys():
             raise ValueError("the state of the learning-rate schedule is not one")
         self.detector.load_state_dict(state["detector"])
+        if self.teacher is not None:
+            self.teacher.network.load_state_dict(state["teacher"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])

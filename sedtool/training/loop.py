@@ -100,7 +100,7 @@ def _result(trainer: Trainer, seconds: float) -> TrainResult:
     return TrainResult(
         trainer.folder.model,
         best["epoch"],
-        best[trainer.config.select_by],
+        trainer.score(best),
         trainer.config.select_by,
         len(trainer.rows),
         len(trainer.rows) < trainer.config.epochs,

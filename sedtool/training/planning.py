@@ -119,7 +119,7 @@ def _time_steps(trainer: Trainer, device: torch.device) -> float:
 
 def _time_validation(trainer: Trainer, device: torch.device) -> float:
     """Return the seconds of a validation, from those of one batch."""
-    clips, size = trainer.validation.clips, trainer.config.batch_size
+    clips, size = trainer.validation.clips, trainer.config.total_batch_size
     network = trainer.model.detector.eval()
     batch = [clips.features.clip(name) for name in clips.names[:size]]
     started = _now(device)
@@ -131,9 +131,11 @@ def _disk_needed(trainer: Trainer) -> int:
     """Return the bytes of all files of the run, and of a state that is being written."""
     network = trainer.model.detector
     weights: int = sum(t.numel() * t.element_size() for t in network.state_dict().values())
-    state = 3 * weights  # the optimiser keeps two numbers a weight
-    columns: int = 7 + sum(map(len, network.pooling.learned().values()))
-    return weights + 3 * state + trainer.config.epochs * columns * _METRICS_CELL
+    n_networks = 1 if trainer.other is None else 2
+    state = (2 + n_networks) * weights  # the optimiser keeps two numbers a weight
+    columns: int = 12 + sum(map(len, network.pooling.learned().values()))
+    models = n_networks + len(trainer.config.keep_epochs)
+    return models * weights + 3 * state + trainer.config.epochs * columns * _METRICS_CELL
 
 
 def _now(device: torch.device) -> float:

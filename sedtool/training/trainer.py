@@ -1,15 +1,17 @@
 """A run between its first step and its last: epochs, validation, what is saved and when."""
 
-import math
+import dataclasses
+import json
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from sedtool.checkpoint import require_finite, save_model
+from sedtool.checkpoint import Model, require_finite, save_model
 from sedtool.config import TrainConfig
-from sedtool.datasets import Sampler
+from sedtool.datasets import TrainingBatches, TrainingClips
 from sedtool.errors import ArtifactError, DivergedError, StoppedError
 from sedtool.training.folder import RunFolder
 from sedtool.training.identity import require_same_run, run_identity, run_settings
@@ -19,6 +21,8 @@ from sedtool.training.progress import Progress
 from sedtool.training.validation import validate
 
 __all__ = ["Trainer"]
+
+log = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -47,16 +51,37 @@ class Trainer:
     ) -> None:
         self.folder, self.config, self.stop = folder, config, stop
         self.clips, self.validation, self.vocabulary = load_inputs(inputs, config)
-        self.steps = config.steps_per_epoch or math.ceil(len(self.clips) / config.batch_size)
-        self.sampler = Sampler(self.clips.targets, config.balance, config.seed)
         self.model = new_model(self.clips, self.vocabulary, config)
-        self.learner = Learner(self.model.detector, config, device)
-        self.identity = run_identity(config, self.clips, self.validation, self.vocabulary)
+        self.batches = TrainingBatches(
+            self.clips, self.vocabulary, config, self.model.architecture.time_pooling
+        )
+        self.steps = config.steps_per_epoch or _steps_of_a_pass(self.clips, self.batches.sizes)
+        n_steps = config.epochs * self.steps
+        self.learner = Learner(self.model.detector, config, device, self.model.features, n_steps)
+        self.other: Model | None = None  # of student and teacher the one that is not `model`
+        if self.learner.teacher is not None:
+            self.other = dataclasses.replace(self.model, detector=self.learner.teacher.network)
+            if config.final == "teacher":
+                self.model, self.other = self.other, self.model
+        identity = run_identity(config, self.clips, self.validation, self.vocabulary)
+        if self.other is not None:  # half of the run's steps, unless they are given
+            identity["ramp_up"] = self.learner.ramp_up
+        self.identity = json.dumps(identity, sort_keys=True)
+        self._warn_of_an_idle_pooling()
         self.step = 0  # of the run: the number of finished steps
-        self.loss_sum = 0.0  # of this epoch's steps
+        self.loss_sums: dict[str, float] = {}  # of this epoch's steps
         self.rows: list[dict[str, Any]] = []  # of finished epochs
         self.latest: list[str] = []  # clips of the latest batch
         self.saved_step, self.saved_at = 0, time.monotonic()
+
+    def _warn_of_an_idle_pooling(self) -> None:
+        is_taught = len(self.clips.weak) or self.config.strong_clip_loss
+        if not is_taught and list(self.model.detector.pooling.parameters()):
+            log.warning(
+                "no clip has a clip loss, so %s pooling learns nothing from labels; "
+                "--strong-clip-loss adds one",
+                self.model.pooling.name,
+            )
 
     # One epoch
 
@@ -64,20 +89,14 @@ class Trainer:
         """Run the remaining steps of the current epoch."""
         while self.step < (len(self.rows) + 1) * self.steps:
             self.pause()
-            self.loss_sum += self.train_step()
+            for name, loss in self.train_step().items():
+                self.loss_sums[name] = self.loss_sums.get(name, 0.0) + loss
             self.step += 1
             report(self.where(None))
 
-    def train_step(self) -> float:
-        """Draw the batch of the current step and learn from it; return the loss."""
-        batch = self.clips.training_batch(
-            self.sampler,
-            self.config.batch_size,
-            self.config.time_shift,
-            self.config.seed,
-            len(self.rows),
-            self.step,
-        )
+    def train_step(self) -> dict[str, float]:
+        """Draw the batch of the current step and learn from it; return the losses."""
+        batch = self.batches.draw(len(self.rows), self.step)
         self.latest = batch.names
         try:
             return self.learner.step(batch, self.step)
@@ -97,7 +116,7 @@ class Trainer:
             "epoch": len(self.rows) + 1,
             "step": self.step,
             "lr": self.learner.lr,
-            "train_loss": self.loss_sum / self.steps,
+            **{name: total / self.steps for name, total in self.loss_sums.items()},
             **scores,
         }
         for name, values in self.model.detector.pooling.learned().items():
@@ -105,9 +124,8 @@ class Trainer:
             row |= {f"{name}[{label}]": value for label, value in labels}
         self.learner.end_epoch(row["loss"])
         self.rows.append(row)
-        self.loss_sum = 0.0
-        if self.best_row()["epoch"] == row["epoch"]:
-            self._save_best(row)
+        self.loss_sums = {}
+        self._save_models(row)
         self.folder.write_metrics(self.rows)
         self.save()
         return row
@@ -147,17 +165,22 @@ class Trainer:
     def best_row(self) -> dict[str, Any]:
         """Return the row of the first epoch with the best validation score."""
         sign = -1 if self.config.select_by == "loss" else 1
-        return max(self.rows, key=lambda row: sign * row[self.config.select_by])
+        return max(self.rows, key=lambda row: sign * self.score(row))
+
+    def score(self, row: dict[str, Any]) -> float:
+        """Return the validation score of an epoch that models are selected by."""
+        return sum(float(row[name]) for name in self.config.select_by.split("+"))
 
     def where(self, row: dict[str, Any] | None) -> Progress:
         """Return where the run stands."""
         epoch = row["epoch"] if row else len(self.rows) + 1
         step = self.step - (epoch - 1) * self.steps
-        loss = row["train_loss"] if row else self.loss_sum / max(step, 1)
+        loss = row["train_loss"] if row else self.loss_sums.get("train_loss", 0.0) / max(step, 1)
         return Progress(epoch, self.config.epochs, step, self.steps, loss, row)
 
-    def _save_best(self, row: dict[str, Any]) -> None:
-        self.model.trained = {
+    def _save_models(self, row: dict[str, Any]) -> None:
+        """Save the model of the latest epoch if it is the best so far, or to be kept."""
+        trained = {
             "config": run_settings(self.config),
             "epoch": row["epoch"],
             "step": row["step"],
@@ -165,12 +188,28 @@ class Trainer:
             "validation": {k: v for k, v in row.items() if k in ("loss", "clip_f1", "event_f1")},
             "clips": len(self.clips),
         }
-        save_model(self.folder.model, self.model)
+        self.model.trained = trained
+        if self.other is not None:
+            self.model.trained = trained | {"network": self.config.final}
+            self.other.trained = trained | {"network": self.other_name}
+        if row["epoch"] in self.config.keep_epochs:
+            self.folder.save_epoch(row["epoch"], self.model)
+        if self.best_row()["epoch"] == row["epoch"]:
+            save_model(self.folder.model, self.model)
+            if self.other is not None:
+                save_model(self.folder.other(self.other_name), self.other)
+
+    @property
+    def other_name(self) -> str:
+        """Return which of a mean teacher's networks the other one is."""
+        return "student" if self.config.final == "teacher" else "teacher"
 
     def _require_finite(self) -> None:
         """Stop a run whose weights are ruined, before they are saved or used."""
         try:
-            require_finite(self.model.detector, "the network")
+            for model in (self.model, self.other):
+                if model is not None:
+                    require_finite(model.detector, "the network")
         except ArtifactError as error:
             raise self._diverged(f"{error}; {self._latest()}", self.step) from None
 
@@ -196,7 +235,7 @@ class Trainer:
         return self.learner.state() | {
             "identity": self.identity,
             "step": self.step,
-            "loss_sum": self.loss_sum,
+            "loss_sums": self.loss_sums,
             "rows": self.rows,
         }
 
@@ -217,18 +256,27 @@ class Trainer:
         try:
             require_same_run(self.identity, state["identity"], str(self.folder.last))
             self.learner.load(state)
-            self.step, self.loss_sum = int(state["step"]), float(state["loss_sum"])
+            self.step = int(state["step"])
+            self.loss_sums = {name: float(loss) for name, loss in state["loss_sums"].items()}
             self.rows = [dict(row) for row in state["rows"]]
-            scored = [(row["epoch"], row[self.config.select_by]) for row in self.rows]
+            scored = [(row["epoch"], self.score(row)) for row in self.rows]
             if [epoch for epoch, _ in scored] != list(range(1, len(scored) + 1)):
                 raise ValueError("its epochs are not in order")
         except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise ArtifactError(
                 f"{self.folder.last} cannot be resumed ({' '.join(str(error).split())[:200]})"
             ) from error
-        if self.rows and not self.folder.model.exists():
-            raise ArtifactError(
-                f"{self.folder.model} is missing, the best model of the run to resume; put it "
-                "back, or --overwrite"
-            )
+        needed = [self.folder.model] + ([self.folder.other(self.other_name)] if self.other else [])
+        for path in needed if self.rows else []:
+            if not path.exists():
+                raise ArtifactError(
+                    f"{path} is missing, the best model of the run to resume; put it back, or "
+                    "--overwrite"
+                )
         self.saved_step = self.step
+
+
+def _steps_of_a_pass(clips: TrainingClips, sizes: tuple[int, int, int]) -> int:
+    """Return the steps of one pass over the unlabelled clips; without any, over all others."""
+    passes = [-(-len(kind) // size) if size else 0 for kind, size in zip(clips, sizes, strict=True)]
+    return passes[1] or max(passes)

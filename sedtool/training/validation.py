@@ -13,7 +13,7 @@ import torch
 
 from sedtool.checkpoint import Model
 from sedtool.config import EvaluationConfig, TrainConfig, WindowConfig
-from sedtool.datasets import WeakDataset
+from sedtool.datasets import Clips
 from sedtool.decoding import decode_clip
 from sedtool.errors import ArtifactError
 from sedtool.evaluation import evaluate_events
@@ -88,7 +88,7 @@ def validate(
 
 def _predict(
     model: Model,
-    clips: WeakDataset,
+    clips: Clips,
     config: TrainConfig,
     device: torch.device,
     pause: Callable[[], None],
@@ -100,7 +100,7 @@ def _predict(
         for number, name in enumerate(clips.names)
         for start, features in cut_windows([clips.features.clip(name)], grid)
     )
-    while batch := list(itertools.islice(cut, config.batch_size)):
+    while batch := list(itertools.islice(cut, config.total_batch_size)):
         pause()
         try:
             predictions = predict(model.detector, [part for *_, part in batch], device, config.amp)
@@ -114,7 +114,7 @@ def _predict(
 
 
 def _event_f1(
-    model: Model, clips: WeakDataset, windows: list[list[_Window]], reference: StrongLabels
+    model: Model, clips: Clips, windows: list[list[_Window]], reference: StrongLabels
 ) -> float:
     """Return macro event F1 with the decoding settings of an untuned model."""
     with_events = set(reference.names)

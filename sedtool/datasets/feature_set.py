@@ -1,40 +1,22 @@
-"""features.h5 + labels -> padded batches.
+"""Clips of one or more feature files, by name.
 
-A clip is found by its name in any of several feature files; batches are gathered straight from
-their memory maps. Which clips a batch holds is a function of (seed, draw number) alone.
-
-Axis letters: B clips in a batch, T frames, F mel bands, K classes.
+Axis letters: T frames, F mel bands.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from sedtool.augment import draw_time_shift, time_shift
 from sedtool.config import FeatureConfig
-from sedtool.draws import generator
 from sedtool.errors import ArtifactError, LabelError
 from sedtool.labels import NameIndex, StrongLabels, Vocabulary, read_events, read_weak
 from sedtool.store import Features, open_features
 
-__all__ = ["Batch", "FeatureSet", "Sampler", "WeakDataset", "weak_targets"]
+__all__ = ["FeatureSet"]
 
 log = logging.getLogger(__name__)
-
-
-class Batch(NamedTuple):
-    """Padded features with what is known of them."""
-
-    features: Tensor  # (B, T, F), as stored
-    lengths: Tensor  # (B,), valid frames
-    targets: Tensor  # (B, K), weak labels
-    names: list[str]
 
 
 class FeatureSet:
@@ -185,94 +167,3 @@ def _difference(one: FeatureConfig, other: FeatureConfig) -> str:
     """Return the settings that differ, for an error message."""
     pairs = vars(one).items()
     return ", ".join(f"{k} {v} against {vars(other)[k]}" for k, v in pairs if v != vars(other)[k])
-
-
-def weak_targets(
-    labels: Mapping[str, Iterable[str]], names: Sequence[str], vocabulary: Vocabulary
-) -> np.ndarray:
-    """Return the weak labels of `names` as float32 (len(names), K), ones where a class is heard."""
-    targets = np.zeros((len(names), len(vocabulary)), np.float32)
-    for row, name in enumerate(names):
-        for label in labels[name]:
-            targets[row, vocabulary.index(label)] = 1.0
-    return targets
-
-
-@dataclass(frozen=True)
-class WeakDataset:
-    """Clips with weak labels, in a fixed order."""
-
-    features: FeatureSet
-    names: tuple[str, ...]
-    targets: np.ndarray  # float32 (clips, K)
-
-    def __len__(self) -> int:
-        """Return the number of clips."""
-        return len(self.names)
-
-    def batch(self, indices: Sequence[int], shifts: Sequence[int] | None = None) -> Batch:
-        """Gather clips by number, padded with zeros; each rolled by its shift in frames."""
-        names = [self.names[i] for i in indices]
-        clips = [self.features.clip(name) for name in names]
-        lengths = torch.tensor([len(clip) for clip in clips])
-        padded = np.zeros((len(clips), int(lengths.max()), clips[0].shape[1]), clips[0].dtype)
-        for row, clip in enumerate(clips):
-            padded[row, : len(clip)] = time_shift(clip, shifts[row]) if shifts else clip
-        targets = torch.from_numpy(self.targets[list(indices)])
-        return Batch(torch.from_numpy(padded), lengths, targets, names)
-
-    def training_batch(
-        self, sampler: "Sampler", size: int, shift_std: float, seed: int, epoch: int, step: int
-    ) -> Batch:
-        """Return the batch that step `step` of the whole run draws."""
-        indices = sampler.indices(step * size, size)
-        if not shift_std:
-            return self.batch(indices)
-        draw = [draw_time_shift(shift_std, seed, epoch, step, i) for i in range(size)]
-        return self.batch(indices, draw)
-
-
-class Sampler:
-    """Endless draws of clip numbers; draw g is a pure function of (seed, g).
-
-    With ``balance="classes"`` there is one queue a class, each shuffled anew whenever it has been
-    gone through, and draws go round the queues: every class is equally often the reason a clip is
-    drawn. Clips without any label form one more queue. With ``"none"`` there is a single queue.
-
-    Parameters
-    ----------
-    targets
-        Weak labels, shape (clips, K).
-    balance
-        "classes" or "none".
-    seed
-        Of the shuffling.
-
-    References
-    ----------
-    The round-robin queues are those of Y. Wang's system, on which the power-pooling paper's
-    DCASE 2017 experiment builds; there a class is a set of files.
-    """
-
-    def __init__(self, targets: np.ndarray, balance: str, seed: int) -> None:
-        self.seed = seed
-        if balance == "classes":
-            queues = [np.flatnonzero(column) for column in targets.T > 0]
-            queues.append(np.flatnonzero(~(targets > 0).any(axis=1)))
-        else:
-            queues = [np.arange(len(targets))]
-        self.queues = [queue for queue in queues if len(queue)]
-        self._shuffled: dict[int, tuple[int, np.ndarray]] = {}  # queue -> (pass, order)
-
-    def indices(self, start: int, count: int) -> list[int]:
-        """Return the clips of draws start, …, start + count - 1."""
-        return [self._draw(number) for number in range(start, start + count)]
-
-    def _draw(self, number: int) -> int:
-        turn, queue = divmod(number, len(self.queues))
-        clips = self.queues[queue]
-        passes, position = divmod(turn, len(clips))
-        if self._shuffled.get(queue, (-1,))[0] != passes:
-            order = generator("sampler", self.seed, queue, passes).permutation(clips)
-            self._shuffled[queue] = (passes, order)
-        return int(self._shuffled[queue][1][position])

@@ -1,0 +1,21 @@
+"""features.h5 + labels -> padded batches.
+
+A clip is found by its name in any of several feature files; batches are gathered straight from
+their memory maps. Which clips a batch holds is a function of (seed, draw number) alone.
+"""
+
+from sedtool.datasets.clips import Batch, Clips, TrainingBatches, TrainingClips
+from sedtool.datasets.feature_set import FeatureSet
+from sedtool.datasets.sampler import Sampler
+from sedtool.datasets.targets import frame_targets, weak_targets
+
+__all__ = [
+    "Batch",
+    "Clips",
+    "FeatureSet",
+    "Sampler",
+    "TrainingBatches",
+    "TrainingClips",
+    "frame_targets",
+    "weak_targets",
+]

@@ -1,0 +1,179 @@
+"""Clips with labels of one kind, and padded batches of several kinds.
+
+Axis letters: B clips in a batch, T frames, T' output frames, F mel bands, K classes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sedtool.augment import draw_time_shift, shift_events, time_shift
+from sedtool.config import TrainConfig
+from sedtool.datasets.feature_set import FeatureSet
+from sedtool.datasets.sampler import Sampler
+from sedtool.datasets.targets import frame_targets
+from sedtool.labels import Event, Vocabulary
+
+__all__ = ["Batch", "Clips", "TrainingBatches", "TrainingClips"]
+
+
+class Batch(NamedTuple):
+    """Padded features and what is known of them: weak clips, then unlabelled, then strong ones."""
+
+    features: Tensor  # (B, T, F), as stored
+    lengths: Tensor  # (B,), valid frames
+    targets: Tensor  # (B, K), classes of each clip; zeros where they are not known
+    frame_targets: Tensor  # (strong clips, T', K), classes of each output frame
+    weak: slice  # of B: the clips with weak labels
+    strong: slice  # of B: the clips with strong labels
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips with labels of one kind, or none, in a fixed order."""
+
+    features: FeatureSet
+    names: tuple[str, ...]
+    targets: np.ndarray  # float32 (clips, K), classes of each clip; zeros where not known
+    events: Mapping[str, Sequence[Event]] = field(default_factory=dict)  # strong labels, by clip
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.names)
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> "Clips":
+        """Return some of the clips, by number."""
+        names = tuple(self.names[i] for i in indices)
+        events = {name: self.events[name] for name in names if name in self.events}
+        return Clips(self.features, names, self.targets[list(indices)], events)
+
+    def sources(self) -> list[str]:
+        """Return the digest of the audio of each clip."""
+        return [self.features.source(name) for name in self.names]
+
+
+@dataclass(frozen=True)
+class TrainingClips:
+    """All that a network learns from; a kind of label that is not there has no clips."""
+
+    weak: Clips
+    unlabelled: Clips
+    strong: Clips
+
+    def __iter__(self) -> Iterator[Clips]:
+        """Yield the three kinds, in the order they have in a batch."""
+        return iter((self.weak, self.unlabelled, self.strong))
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.names)
+
+    @property
+    def features(self) -> FeatureSet:
+        """Return the features of all of them."""
+        return self.weak.features
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all of them, each once: a clip may be of several kinds."""
+        return tuple(dict.fromkeys(name for kind in self for name in kind.names))
+
+
+class TrainingBatches:
+    """The batch of every step of a run: a pure function of settings, clips and step.
+
+    Parameters
+    ----------
+    clips
+        What is drawn from.
+    vocabulary
+        Class list, K.
+    config
+        Batch sizes, balance, time shift and seed.
+    time_pooling
+        Feature frames that become one output frame.
+    """
+
+    def __init__(
+        self, clips: TrainingClips, vocabulary: Vocabulary, config: TrainConfig, time_pooling: int
+    ) -> None:
+        self.clips, self.vocabulary, self.config = clips, vocabulary, config
+        self.time_pooling = time_pooling
+        balance, seed = config.balance, config.seed
+        self._samplers = (
+            Sampler(clips.weak.targets, balance, seed),
+            Sampler(clips.unlabelled.targets, "none", seed, "sampler of unlabelled clips"),
+            Sampler(clips.strong.targets, balance, seed, "sampler of strong clips"),
+        )
+        self.sizes = batch_sizes(clips, config)
+
+    def draw(self, epoch: int, step: int) -> Batch:
+        """Return the batch of step `step` of the whole run, which falls into epoch `epoch`."""
+        rows = [
+            (kind, index)
+            for kind, sampler, size in zip(self.clips, self._samplers, self.sizes, strict=True)
+            for index in sampler.indices(step * size, size)
+        ]
+        shifts = [0] * len(rows)
+        if self.config.time_shift:
+            draw = (self.config.time_shift, self.config.seed, epoch, step)
+            shifts = [draw_time_shift(*draw, row) for row in range(len(rows))]
+        n_weak, n_unlabelled, _ = self.sizes
+        names = [kind.names[index] for kind, index in rows]
+        padded, lengths = self._padded(names, shifts)
+        strong = slice(n_weak + n_unlabelled, None)
+        return Batch(
+            padded,
+            lengths,
+            torch.from_numpy(np.stack([kind.targets[index] for kind, index in rows])),
+            self._frame_targets(names[strong], shifts[strong], lengths),
+            slice(0, n_weak),
+            strong,
+            names,
+        )
+
+    def _padded(self, names: list[str], shifts: list[int]) -> tuple[Tensor, Tensor]:
+        """Gather features (B, T, F), padded with zeros, each clip shifted; and their lengths."""
+        clips = [self.clips.features.clip(name) for name in names]
+        lengths = [len(clip) for clip in clips]
+        padded = np.zeros((len(clips), max(lengths), clips[0].shape[1]), clips[0].dtype)
+        for row, clip in enumerate(clips):
+            padded[row, : len(clip)] = time_shift(clip, shifts[row], self.config.shift_mode)
+        return torch.from_numpy(padded), torch.tensor(lengths)
+
+    def _frame_targets(self, names: list[str], shifts: list[int], lengths: Tensor) -> Tensor:
+        """Return the strong labels (clips, T', K) of the last clips of a batch, moved like them."""
+        feature_rate = self.clips.features.config.frame_rate
+        n_frames = -(-int(lengths.max()) // self.time_pooling)
+        targets = np.zeros((len(names), n_frames, len(self.vocabulary)), np.float32)
+        last = lengths[len(lengths) - len(names) :].tolist()
+        for row, (name, shift, length) in enumerate(zip(names, shifts, last, strict=True)):
+            moved = shift_events(
+                self.clips.strong.events[name],
+                shift / feature_rate,
+                length / feature_rate,
+                self.config.shift_mode,
+            )
+            valid = -(-length // self.time_pooling)
+            targets[row, :valid] = frame_targets(
+                moved, valid, feature_rate / self.time_pooling, self.vocabulary
+            )
+        return torch.from_numpy(targets)
+
+
+def batch_sizes(clips: TrainingClips, config: TrainConfig) -> tuple[int, int, int]:
+    """Return how many weak, unlabelled and strong clips a batch holds; 0 where there are none."""
+    sizes = {
+        "weak": (*config.batch_size, 0, 0),
+        "strong": (0, 0, *config.batch_size),
+        "mean-teacher": config.batch_size,
+    }[config.method]
+    weak, unlabelled, strong = (
+        size if len(kind) else 0 for kind, size in zip(clips, sizes, strict=True)
+    )
+    return weak, unlabelled, strong

@@ -1,0 +1,157 @@
+"""Each option of the mean teacher and of strong labels: what its help says is what it does."""
+
+import numpy as np
+import pytest
+from command_lines import refused, run, tries
+
+from sedtool.checkpoint import load_model
+from sedtool.config import ARCHITECTURES, ArchitectureConfig
+from sedtool.labels import Event, StrongLabels, read_names, write_events
+from sedtool.training.trainer import Trainer
+
+NANO = ArchitectureConfig((4,), (3,), ((4, 8),), gru_units=8, gru_layers=1)
+
+
+@pytest.fixture
+def line(tiny, tmp_path, monkeypatch):
+    """A mean-teacher run of two steps on two weak, three unlabelled and two strong clips each."""
+    monkeypatch.setitem(ARCHITECTURES, "nano", NANO)
+    names = read_names(tiny.weak)
+    events = [Event(n, 0.2, 0.7, n.split("/")[1].split("_")[0]) for n in names[10:]]
+    write_events(tmp_path / "strong.tsv", StrongLabels(events, tuple(names[10:])))
+    rows = tiny.weak.read_text().splitlines()
+    (tmp_path / "weak.tsv").write_text("\n".join(rows[:7]) + "\n")
+    (tmp_path / "others.tsv").write_text("filename\n" + "\n".join(names[6:10]) + "\n")
+    return (
+        *("train", "--method", "mean-teacher", "--features", tiny.features, "--arch", "nano"),
+        *("--weak", tmp_path / "weak.tsv", "--unlabelled", tmp_path / "others.tsv"),
+        *("--strong", tmp_path / "strong.tsv", "--val-strong", tiny.strong, "--epochs", "1"),
+        *("--steps-per-epoch", "2", "--batch-size", "2,3,2", "--device", "cpu", "-q"),
+    )
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "run"
+
+
+def trained(line, output, *options):
+    """Return the last row of metrics.tsv of a run."""
+    run(*line, "-o", output, "--overwrite", *options)
+    header, *_, last = (r.split("\t") for r in (output / "metrics.tsv").read_text().splitlines())
+    return dict(zip(header, last, strict=True))
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The batches that a run draws."""
+    batches = []
+    step = Trainer.train_step
+
+    def watched(self):
+        batches.append(self.batches.draw(len(self.rows), self.step))
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "train_step", watched)
+    return batches
+
+
+@tries("train", "--method", "--strong", "--unlabelled", "--batch-size")
+def test_batches_hold_so_many_clips_of_each_list(line, output, tmp_path, seen):
+    row = trained(line, output)
+    assert {"clip_loss", "frame_loss", "frame_consistency"} <= row.keys()
+    lists = [read_names(tmp_path / f"{name}.tsv") for name in ("weak", "others", "strong")]
+    for batch in seen:
+        parts = (batch.names[:2], batch.names[2:5], batch.names[5:])
+        assert [len(part) for part in parts] == [2, 3, 2]
+        assert all(set(part) <= set(names) for part, names in zip(parts, lists, strict=True))
+    said = refused(*line, "-o", output, "--batch-size", "2,3")
+    assert "--batch-size of mean-teacher must be three numbers" in said
+    said = refused(*line, "-o", output, "--batch-size", "2,three,2")
+    assert "'2,three,2' is no list of whole numbers" in said
+    assert "--method must be one of" in refused(*line, "-o", output, "--method", "teacher")
+    assert "does not learn from --unlabelled" in refused(
+        *line, "-o", output, "--overwrite", "--method", "weak", "--batch-size", "4"
+    )
+
+
+@tries("train", "--strong-clip-loss")
+def test_strong_clips_have_a_clip_loss_where_it_is_asked_for(line, output):
+    without = trained(line, output)
+    assert trained(line, output, "--no-strong-clip-loss") == without
+    assert trained(line, output, "--strong-clip-loss")["clip_loss"] != without["clip_loss"]
+
+
+@tries("train", "--consistency", "--ramp-up")
+def test_the_weight_of_consistency_rises_to_what_is_given(line, output):
+    assert float(trained(line, output)["consistency"]) == pytest.approx(
+        (np.exp(-5) + 1) * 2 / 2, rel=1e-5
+    )
+    row = trained(line, output, "--consistency", "3", "--ramp-up", "1")
+    assert float(row["consistency"]) == pytest.approx((np.exp(-5) + 1) * 3 / 2, rel=1e-5)
+
+
+@tries("train", "--ema", "--ema-buffers")
+def test_the_teacher_is_the_student_without_memory(line, output):
+    def weights(name):
+        return load_model(output / f"{name}.safetensors").detector.state_dict()
+
+    trained(line, output, "--ema", "0")
+    assert all(value.equal(weights("model")[key]) for key, value in weights("teacher").items())
+    trained(line, output, "--ema", "0", "--no-ema-buffers")
+    differing = [
+        k for k, value in weights("teacher").items() if not value.equal(weights("model")[k])
+    ]
+    assert differing == ["crnn.blocks.0.norm.running_mean", "crnn.blocks.0.norm.running_var"]
+
+
+@tries("train", "--noise", "--noise-domain")
+def test_noise_on_the_teachers_input_moves_what_it_says(line, output):
+    rows = [
+        trained(line, output, "--noise", noise, "--noise-domain", domain)["frame_consistency"]
+        for noise, domain in (
+            ("0", "linear"),
+            ("0", "normalised"),
+            ("1", "linear"),
+            ("1", "normalised"),
+        )
+    ]
+    assert rows[0] == rows[1]
+    assert len(set(rows)) == 3
+
+
+@tries("train", "--shift-mode")
+def test_what_is_shifted_out_enters_at_the_other_end_or_is_lost(line, output, seen):
+    trained(line, output, "--time-shift", "30")
+    rolled = seen[:2]
+    trained(line, output, "--time-shift", "30", "--shift-mode", "pad")
+    lost = seen[2:]
+    active = [sum(float(batch.frame_targets.sum()) for batch in kind) for kind in (rolled, lost)]
+    assert active[1] < active[0]
+
+
+@tries("train", "--final")
+@tries("infer", "--teacher")
+def test_the_teacher_of_a_run_is_used_where_it_is_asked_for(line, output, tiny):
+    trained(line, output)
+    model, clips = output / "model.safetensors", tiny.audio / "val"
+    student = run("infer", model, clips, "--threshold", "0", "--confidence").stdout
+    teacher = run("infer", model, clips, "--teacher", "--threshold", "0", "--confidence").stdout
+    alone = run(
+        "infer", output / "teacher.safetensors", clips, "--threshold", "0", "--confidence"
+    ).stdout
+    assert student != teacher == alone
+    trained(line, output, "--final", "teacher")
+    again = run("infer", model, clips, "--teacher", "--threshold", "0", "--confidence").stdout
+    assert again == teacher
+    said = refused("infer", output / "student.safetensors", clips, "--teacher", exit_code=5)
+    assert "has no teacher" in said
+
+
+@tries("train", "--keep-epochs")
+def test_models_of_named_epochs_are_kept(line, output):
+    trained(line, output, "--epochs", "3", "--keep-epochs", "1,3")
+    kept = sorted(path.name for path in (output / "epochs").iterdir())
+    assert kept == ["001.safetensors", "003.safetensors"]
+    said = refused(*line, "-o", output, "--overwrite", "--keep-epochs", "2")
+    assert "--keep-epochs must be 1 to the last epoch, 1, not 2" in said

@@ -1,0 +1,320 @@
+"""Runs of train --method mean-teacher and strong: files in, a run folder out."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+from test_training import contents, stop_after
+
+from sedtool.checkpoint import digest, load_model, load_state, teacher_of
+from sedtool.config import ARCHITECTURES, ArchitectureConfig, TrainConfig
+from sedtool.datasets import TrainingBatches
+from sedtool.errors import ArtifactError, ConfigError, LabelError, StoppedError
+from sedtool.labels import Event, StrongLabels, read_names, write_events
+from sedtool.training import TrainInputs, load_inputs, plan_training, train
+
+NANO = ArchitectureConfig((4,), (3,), ((4, 8),), gru_units=8, gru_layers=1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nano():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ARCHITECTURES, "nano", NANO)
+        yield
+
+
+@pytest.fixture(scope="module")
+def settings(_nano):
+    return TrainConfig(
+        method="mean-teacher",
+        arch="nano",
+        epochs=3,
+        batch_size=(2, 3, 2),
+        lr=1e-2,
+        time_shift=3.0,
+        seed=1,
+        select_by="clip_f1+event_f1",
+    )
+
+
+@pytest.fixture(scope="module")
+def inputs(tiny, tmp_path_factory):
+    """Six weak clips, four strong ones, and a list of all 16 training clips without labels."""
+    folder = tmp_path_factory.mktemp("labels")
+    rows = tiny.weak.read_text().splitlines()
+    (folder / "weak.tsv").write_text("\n".join(rows[:7]) + "\n")
+    names = read_names(tiny.weak)
+    (folder / "all.tsv").write_text("filename\n" + "".join(f"{name}\n" for name in names))
+    events = [Event(n, 0.2, 0.7, n.split("/")[1].split("_")[0]) for n in names[6:10]]
+    write_events(folder / "strong.tsv", StrongLabels(events, tuple(names[6:10])))
+    return TrainInputs(
+        (tiny.features,),
+        weak=folder / "weak.tsv",
+        strong=folder / "strong.tsv",
+        unlabelled=folder / "all.tsv",
+        val_strong=tiny.strong,
+    )
+
+
+def everything(run):
+    """Return all that equal runs must have in common."""
+    others = {p.name: p.read_bytes() for p in sorted(run.rglob("*.safetensors"))}
+    return contents(run) | others
+
+
+@pytest.fixture(scope="module")
+def finished(inputs, settings, tmp_path_factory):
+    run = tmp_path_factory.mktemp("finished") / "run"
+    train(run, inputs, settings, device="cpu")
+    return run
+
+
+def rows(run):
+    header, *lines = (row.split("\t") for row in (run / "metrics.tsv").read_text().splitlines())
+    return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+def test_a_row_an_epoch_has_the_parts_of_the_loss(finished, settings):
+    first, _, last = rows(finished)
+    assert list(first)[:10] == [
+        *("epoch", "step", "lr", "train_loss", "clip_loss", "frame_loss"),
+        *("frame_consistency", "clip_consistency", "consistency", "loss"),
+    ]
+    assert float(first["consistency"]) < float(last["consistency"]) <= settings.consistency
+    parts = float(last["clip_loss"]) + float(last["frame_loss"])
+    assert float(last["train_loss"]) >= parts
+
+
+def test_equal_runs_are_equal_files(inputs, finished, settings, tmp_path):
+    train(tmp_path / "run", inputs, settings, device="cpu")
+    assert everything(tmp_path / "run") == everything(finished)
+
+
+@pytest.mark.parametrize("stops", [(1, 4), (6, 3, 2), (17,)])
+def test_both_networks_resume_bit_for_bit(inputs, finished, settings, tmp_path, stops):
+    run = tmp_path / "run"
+    for steps in stops:
+        with pytest.raises(StoppedError):
+            train(run, inputs, settings, device="cpu", resume=True, stop=stop_after(steps))
+    train(run, inputs, settings, device="cpu", resume=True)
+    assert everything(run) == everything(finished)
+
+
+def test_an_epoch_is_one_pass_over_the_unlabelled_clips(inputs, settings):
+    clips, _, vocabulary = load_inputs(inputs, settings)
+    batches = TrainingBatches(clips, vocabulary, settings, NANO.time_pooling)
+    assert batches.sizes == (2, 3, 2)
+    drawn = [batches.draw(0, step) for step in range(6)]  # ceil(16 / 3)
+    unlabelled = [name for batch in drawn for name in batch.names[2:5]]
+    assert sorted(unlabelled[:16]) == sorted(clips.unlabelled.names)
+    for batch in drawn:
+        assert set(batch.names[batch.weak]) <= set(clips.weak.names)
+        assert set(batch.names[batch.strong]) <= set(clips.strong.names)
+        assert not batch.targets[2:5].any()
+
+
+def test_strong_clips_come_with_their_frames_moved_like_them(inputs, settings):
+    clips, _, vocabulary = load_inputs(inputs, settings)
+    still = dataclasses.replace(settings, time_shift=0.0)
+    shifted = dataclasses.replace(settings, time_shift=30.0)
+    one = TrainingBatches(clips, vocabulary, still, 1).draw(0, 0)
+    other = TrainingBatches(clips, vocabulary, shifted, 1).draw(0, 0)
+    for row, name in enumerate(one.names[one.strong]):
+        features, moved = one.features[one.strong][row], other.features[other.strong][row]
+        ours = [s for s in range(40) if features.roll(s, 0).equal(moved)]
+        assert ours, name
+        assert one.frame_targets[row].roll(ours[0], 0).equal(other.frame_targets[row])
+    assert one.frame_targets.sum() == 2 * 20  # half a second of each at 40 frames a second
+
+
+def test_sounds_that_differ_are_told_apart_from_strong_labels_alone(tiny, tmp_path, settings):
+    names = read_names(tiny.weak)
+    events = [Event(n, 0.2, 0.7, n.split("/")[1].split("_")[0]) for n in names]
+    write_events(tmp_path / "strong.tsv", StrongLabels(events, tuple(names)))
+    inputs = TrainInputs((tiny.features,), strong=tmp_path / "strong.tsv", val_strong=tiny.strong)
+    config = dataclasses.replace(
+        settings, method="strong", batch_size=(8,), epochs=12, arch="small", lr=3e-3,
+        select_by="event_f1", time_shift=0.0, pooling="linear",
+    )  # fmt: skip
+    result = train(tmp_path / "run", inputs, config, device="cpu")
+    assert result.best_score > 0.9
+    assert not (tmp_path / "run" / "teacher.safetensors").exists()
+
+
+def test_a_pooling_that_learns_nothing_is_named(inputs, settings, tmp_path, caplog):
+    strong = dataclasses.replace(inputs, weak=None, unlabelled=None)
+    config = dataclasses.replace(settings, method="strong", batch_size=(2,), epochs=1)
+    plan_training(tmp_path / "run", strong, config, device="cpu")
+    assert "power pooling learns nothing from labels; --strong-clip-loss adds one" in caplog.text
+    caplog.clear()
+    for same in ({"strong_clip_loss": True}, {"pooling": "linear"}):
+        plan_training(tmp_path / "run", strong, dataclasses.replace(config, **same), device="cpu")
+    assert not caplog.text
+
+
+def test_the_other_network_stands_beside_the_model(finished, inputs, settings, tmp_path):
+    student = load_model(finished / "model.safetensors")
+    assert student.trained["network"] == "student"
+    assert teacher_of(finished / "model.safetensors") == finished / "teacher.safetensors"
+    teacher = load_model(finished / "teacher.safetensors")
+    assert teacher.trained["network"] == "teacher"
+    assert teacher.trained["epoch"] == student.trained["epoch"]
+    assert teacher.weights_sha256 != student.weights_sha256
+    state = load_state(finished / "last.pt")
+    if student.trained["epoch"] == settings.epochs:
+        assert digest(state["teacher"]) == digest(teacher.detector.state_dict())
+    final = dataclasses.replace(settings, final="teacher")
+    train(tmp_path / "run", inputs, final, device="cpu")
+    model = tmp_path / "run" / "model.safetensors"
+    assert load_model(model).trained["network"] == "teacher"
+    assert load_model(tmp_path / "run" / "student.safetensors").trained["network"] == "student"
+    assert teacher_of(model) == model
+    # What is learned is the same; what is validated is not.
+    ours, theirs = rows(tmp_path / "run"), rows(finished)
+    assert [row["train_loss"] for row in ours] == [row["train_loss"] for row in theirs]
+    assert [row["loss"] for row in ours] != [row["loss"] for row in theirs]
+
+
+def test_models_of_kept_epochs_are_those_of_their_epochs(finished, inputs, settings, tmp_path):
+    run = tmp_path / "run"
+    config = dataclasses.replace(settings, keep_epochs=(1, 3))
+    train(run, inputs, config, device="cpu")
+    kept = sorted(path.name for path in (run / "epochs").iterdir())
+    assert kept == ["001.safetensors", "003.safetensors"]
+    assert load_model(run / "epochs" / "001.safetensors").trained["epoch"] == 1
+    best = load_model(run / "model.safetensors")
+    if best.trained["epoch"] in (1, 3):
+        same = load_model(run / "epochs" / f"{best.trained['epoch']:03d}.safetensors")
+        assert same.weights_sha256 == best.weights_sha256
+    assert (run / "metrics.tsv").read_bytes() == (finished / "metrics.tsv").read_bytes()
+    train(run, inputs, settings, device="cpu", overwrite=True)
+    assert not list((run / "epochs").glob("*"))  # what is left of them is not of this run
+
+
+@pytest.mark.parametrize(
+    ("given", "sizes"),
+    [
+        (("weak",), (2, 0, 0)),
+        (("strong",), (0, 0, 2)),
+        (("weak", "unlabelled"), (2, 3, 0)),
+        (("strong", "unlabelled"), (0, 3, 2)),
+        (("weak", "strong"), (2, 0, 2)),
+    ],
+)
+def test_any_source_may_be_missing(inputs, settings, tmp_path, given, sizes):
+    absent = {name: None for name in ("weak", "strong", "unlabelled") if name not in given}
+    some = dataclasses.replace(inputs, **absent)
+    config = dataclasses.replace(settings, epochs=1)
+    train(tmp_path / "run", some, config, device="cpu")
+    (row,) = rows(tmp_path / "run")
+    assert ("clip_loss" in row) == bool(sizes[0])
+    assert ("frame_loss" in row) == bool(sizes[2])
+    clips, _, vocabulary = load_inputs(some, config)
+    assert TrainingBatches(clips, vocabulary, config, 4).sizes == sizes
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "message"),
+    [
+        ("weak", ("strong",), "method weak does not learn from --strong"),
+        ("weak", (), "method weak needs labelled clips: --weak"),
+        ("strong", ("weak", "strong"), "method strong does not learn from --weak"),
+        ("mean-teacher", ("unlabelled",), "needs labelled clips: --weak or --strong"),
+    ],
+)
+def test_a_method_takes_what_it_learns_from(inputs, settings, method, given, message):
+    absent = {name: None for name in ("weak", "strong", "unlabelled") if name not in given}
+    size = (2, 3, 2) if method == "mean-teacher" else (4,)
+    config = dataclasses.replace(settings, method=method, batch_size=size, select_by="clip_f1")
+    with pytest.raises(ConfigError, match=message):
+        load_inputs(dataclasses.replace(inputs, **absent), config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": (4,)}, r"batch_size of mean-teacher must be three numbers"),
+        ({"batch_size": (0, 0, 0)}, "batch_size must not be 0,0,0"),
+        ({"batch_size": (2, -1, 2)}, "batch_size must be at least 0"),
+        ({"method": "weak"}, "batch_size of method weak must be one number, not '2,3,2'"),
+        ({"method": "teacher"}, "method must be one of weak, mean-teacher, strong"),
+        ({"ema": 1.0}, r"ema must be in \[0, 1\)"),
+        ({"noise": -0.1}, "noise must not be negative"),
+        ({"consistency": float("nan")}, "consistency must be a finite number"),
+        ({"ramp_up": -1}, "ramp_up must not be negative"),
+        ({"noise_domain": "log"}, "noise_domain must be one of linear, normalised"),
+        ({"shift_mode": "wrap"}, "shift_mode must be one of roll, pad"),
+        ({"final": "both"}, "final must be one of student, teacher"),
+        ({"keep_epochs": (0,)}, "keep_epochs must be 1 to the last epoch, 3, not 0"),
+        ({"keep_epochs": (4,)}, "keep_epochs must be 1 to the last epoch, 3, not 4"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(settings, **changes)
+
+
+def test_a_source_without_room_in_the_batch_is_refused(inputs, settings):
+    config = dataclasses.replace(settings, batch_size=(2, 0, 2))
+    with pytest.raises(ConfigError, match="no unlabelled clips, but --unlabelled is given"):
+        load_inputs(inputs, config)
+
+
+def test_unlabelled_clips_that_are_validated_on_are_left_out(inputs, tiny, settings, caplog):
+    listed = inputs.unlabelled.with_name("more.tsv")
+    listed.write_text(inputs.unlabelled.read_text() + "val/tone_16.wav\nval/noise_17.wav\n")
+    clips, _, _ = load_inputs(dataclasses.replace(inputs, unlabelled=listed), settings)
+    assert len(clips.unlabelled) == 16
+    assert "2 of 18 unlabelled clips are validated on; left out of training" in caplog.text
+
+
+def test_labelled_clips_that_are_validated_on_are_refused(inputs, settings):
+    given = dataclasses.replace(inputs, val_strong=inputs.strong)
+    with pytest.raises(LabelError, match="4 validation clips are trained on too"):
+        load_inputs(given, settings)
+
+
+def test_a_share_of_both_kinds_of_labels_is_held_out(inputs, settings, caplog):
+    given = dataclasses.replace(inputs, val_strong=None)
+    config = dataclasses.replace(settings, validation_fraction=0.4)
+    clips, validation, _ = load_inputs(given, config)
+    held = set(validation.clips.names)
+    assert len(held) == 4
+    assert len(clips.weak) + len(clips.strong) == 6
+    assert validation.strong is not None
+    assert set(validation.strong.names) == held - set(read_names(inputs.weak))
+    assert held.isdisjoint(clips.names)
+    assert "4 of 10 training clips (seed 1) are held out" in caplog.text
+
+
+def test_a_run_of_another_ramp_cannot_be_resumed(inputs, finished, settings, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    longer = dataclasses.replace(settings, epochs=4)
+    with pytest.raises(ArtifactError, match="ramp_up differ"):  # half of more steps
+        train(run, inputs, longer, device="cpu", resume=True)
+    same = dataclasses.replace(longer, ramp_up=9)
+    train(run, inputs, same, device="cpu", resume=True)
+    assert len(rows(run)) == 4
+
+
+def test_a_model_without_a_teacher_is_called_that(finished, inputs, settings, tmp_path):
+    shutil.copy(finished / "model.safetensors", tmp_path / "m.safetensors")
+    with pytest.raises(ArtifactError, match=r"has no teacher: .*teacher\.safetensors is not there"):
+        teacher_of(tmp_path / "m.safetensors")
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "teacher.safetensors").unlink()
+    with pytest.raises(ArtifactError, match=r"teacher.safetensors is missing, .*put it back"):
+        train(run, inputs, settings, device="cpu", resume=True)
+
+
+def test_a_plan_knows_both_networks(inputs, settings, tmp_path):
+    plan = plan_training(tmp_path / "run", inputs, settings, device="cpu")
+    assert plan.steps == 6
+    alone = dataclasses.replace(settings, method="weak", batch_size=(2,), select_by="clip_f1")
+    weak = dataclasses.replace(inputs, strong=None, unlabelled=None)
+    other = plan_training(tmp_path / "run", weak, alone, device="cpu")
+    assert plan.disk_needed > other.disk_needed
+    assert np.isfinite(plan.seconds)
