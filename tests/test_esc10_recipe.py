@@ -9,7 +9,14 @@ import pytest
 
 from sedtool.audio import read, write_wav
 from sedtool.errors import ConfigError
-from sedtool.labels import read_events, read_vocabulary, read_weak
+from sedtool.labels import (
+    Event,
+    StrongLabels,
+    read_events,
+    read_names,
+    read_vocabulary,
+    read_weak,
+)
 from sedtool.soundscapes import clip_generator
 
 REPOSITORY = Path(__file__).parents[1]
@@ -190,6 +197,19 @@ def test_the_recipe_makes_weak_labels_to_train_with_and_strong_ones_to_test_with
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "none in two splits" in printed.err and "test: 2 clips" in printed.err
+
+
+def test_a_mean_teacher_knows_the_classes_of_some_clips_and_the_events_of_others(tmp_path):
+    names = tuple(f"train/{i}.wav" for i in range(10))
+    events = [Event(name, 1.0, 2.0, "dog") for name in names[1:]]  # the first has none
+    (tmp_path / "labels").mkdir()
+    folder = tmp_path / "labels" / "mean_teacher"
+    recipe.write_shares(folder, StrongLabels(events, names))
+    assert read_weak(folder / "weak.tsv") == {names[0]: (), names[1]: ("dog",)}
+    strong = read_events(folder / "strong.tsv")
+    assert strong.names == names[8:]
+    assert [event.name for event in strong.events] == list(names[8:])
+    assert read_names(folder / "unlabelled.tsv") == list(names[2:8])
 
 
 def test_equal_seeds_give_equal_clips_and_others_do_not(esc10):

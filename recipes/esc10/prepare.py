@@ -13,6 +13,9 @@ What an event is depends on the class:
 - clock tick: a train of ticks, 2 to 5 s, from the start of its first to the end of its last;
 - rain, sea waves, helicopter, chainsaw, fire: 3 to 10 s, looped where the recording is shorter.
 
+``labels/mean_teacher`` has lists of the same clips for a mean teacher: a fifth with weak labels, a
+fifth with strong ones, the rest without any.
+
 The ends of an event that the background would drown are cut off, so that labels are true.
 """
 
@@ -28,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import butter, sosfiltfilt
 
+from sedtool.atomic import write_text
 from sedtool.audio import read
 from sedtool.errors import (
     AudioError,
@@ -36,7 +40,7 @@ from sedtool.errors import (
     NothingUsableError,
     SedtoolError,
 )
-from sedtool.labels import StrongLabels
+from sedtool.labels import StrongLabels, write_events, write_weak
 from sedtool.soundscapes import (
     Soundscape,
     Source,
@@ -141,12 +145,29 @@ def prepare(
         overwrite=overwrite,
         progress=_show_progress,
     )
+    write_shares(out / "labels" / "mean_teacher", labels["train"])
     for split, strong in labels.items():
         _say(format_summary(split, strong))
     if n_unreadable:
         _say(f"made without {n_unreadable} of {len(files)} files, which are unreadable (see above)")
         return InputsFailedError.exit_code
     return 0
+
+
+def write_shares(folder: Path, train: StrongLabels) -> None:
+    """Write lists for a mean teacher: what it would know of each of the training clips.
+
+    Of a fifth the classes, of another fifth the events, of the rest nothing. All are soundscapes of
+    the same kind; in DCASE 2019 task 4 the clips with events are synthetic, and the others real.
+    """
+    n_labelled = len(train.names) // 5
+    weak, last = set(train.names[:n_labelled]), set(train.names[len(train.names) - n_labelled :])
+    folder.mkdir(exist_ok=True)
+    heard = train.weak()
+    write_weak(folder / "weak.tsv", {name: heard[name] for name in train.names if name in weak})
+    write_events(folder / "strong.tsv", train.renamed({name: name for name in last}))
+    others = [name for name in train.names if name not in weak | last]
+    write_text(folder / "unlabelled.tsv", "\n".join(["filename", *others]) + "\n")
 
 
 def find_files(esc10: Path) -> list[SourceFile]:
