@@ -1,0 +1,319 @@
+"""Published label files + the audio that is at hand -> which clips can be used, and for what.
+
+Data sets that are cut out of YouTube videos rot, and copies of them differ: files are missing or
+empty, names have a ``Y`` in front or not, times decimals or not, audio is FLAC in place of WAV. So
+clips are matched by what their names mean (`clip_key`), whatever is not there is named (`Missing`),
+and what is held out depends on the label files alone (`hold_out`).
+"""
+
+import hashlib
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+from sedtool.atomic import write_text
+from sedtool.audio import AudioReader, check_name, find_audio
+from sedtool.draws import generator
+from sedtool.errors import AudioError, ConfigError, NothingUsableError
+
+__all__ = [
+    "AudioFolder",
+    "Found",
+    "Missing",
+    "clip_key",
+    "find_label_file",
+    "format_classes",
+    "format_summary",
+    "hold_out",
+    "video",
+    "write_missing",
+    "write_names",
+]
+
+_YOUTUBE = re.compile(r"Y?(?P<video>[\w-]{11})_(?P<start>\d+(\.\d+)?)_(?P<end>\d+(\.\d+)?)", re.A)
+_PROBE = 4_096  # bytes from the middle of a file; only files in which they agree are read whole
+_THREADS = 8
+
+Found = dict[str, str]  # name in the label file -> name of the audio
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A clip of a split that cannot be used."""
+
+    split: str
+    name: str  # in the label file
+    reason: str
+
+
+def clip_key(name: str) -> str:
+    """Return what all names of one clip share.
+
+    Of a part of a YouTube video that is its id, start and end: ``Y-5QrBL6MzLg_60.000_70.000.wav``
+    and ``-5QrBL6MzLg_60_70.flac`` are the same. Of any other clip it is the stem of its name.
+    """
+    stem = PurePosixPath(name).stem
+    part = _YOUTUBE.fullmatch(stem)
+    return f"{part['video']} {float(part['start'])} {float(part['end'])}" if part else stem
+
+
+def video(name: str) -> str:
+    """Return the id of the YouTube video that a clip is part of, or the name itself."""
+    part = _YOUTUBE.fullmatch(PurePosixPath(name).stem)
+    return part["video"] if part else name
+
+
+def find_label_file(folder: Path, *names: str) -> Path:
+    """Return the one file under `folder`, at any depth, that has one of these names.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or more than one.
+    """
+    found = sorted(path for name in names for path in folder.rglob(name))
+    if len(found) != 1:
+        places = ": " + ", ".join(map(str, found[:5])) if found else ""
+        raise ConfigError(
+            f"{folder} has {len(found) or 'no'} files {' or '.join(names)}{places}; "
+            "give the folder with the published label files"
+        )
+    return found[0]
+
+
+def hold_out(labels: Mapping[str, Collection[str]], share: float, seed: int) -> set[str]:
+    """Choose the clips to validate on: a seeded share, in which rare classes are represented.
+
+    The clips of one video stay together. A video counts for its rarest class, of which `share` is
+    held out, and one video at least where there are two. Neither the order of the clips nor what
+    audio there is has a part in it.
+
+    Parameters
+    ----------
+    labels
+        The classes of each clip of the training set, by its name.
+    share
+        Of the videos, in (0, 1).
+    seed
+        Which videos.
+
+    Raises
+    ------
+    ConfigError
+        If the share or the seed is none.
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"the share to hold out must be in (0, 1), not {share:g}")
+    if seed < 0:
+        raise ConfigError(f"the seed must not be negative, but is {seed}")
+    heard: dict[str, set[str]] = defaultdict(set)
+    for name, found in labels.items():
+        heard[video(name)].update(found)
+    counts = Counter(chain.from_iterable(heard.values()))
+    strata: dict[str, list[str]] = defaultdict(list)
+    for source in sorted(heard):
+        rarest = min(heard[source], key=lambda label: (counts[label], label), default="")
+        strata[rarest].append(source)
+    held: set[str] = set()
+    for rarest, sources in sorted(strata.items()):
+        n_held = min(max(round(share * len(sources)), 1), len(sources) - 1)
+        order = generator(f"hold out of {rarest}", seed).permutation(len(sources))
+        held.update(sources[i] for i in order[:n_held])
+    return {name for name in labels if video(name) in held}
+
+
+class AudioFolder:
+    """The audio files under a folder, by the clips they are.
+
+    Parameters
+    ----------
+    folder
+        Searched at any depth; names of clips are relative to it.
+
+    Raises
+    ------
+    ConfigError, NothingUsableError
+        As `find_audio`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.paths = find_audio([folder], root=folder)
+        self._by_key: dict[str, list[str]] = defaultdict(list)
+        for name in self.paths:
+            self._by_key[clip_key(name)].append(name)
+
+    def resolve(
+        self,
+        splits: Mapping[str, Iterable[str]],
+        folders: Mapping[str, str],
+        decoded: Collection[str] = (),
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> tuple[dict[str, Found], list[Missing]]:
+        """Find the audio of every split, and keep apart what must not be in two of them.
+
+        Parameters
+        ----------
+        splits
+            Names of clips as the label files have them; of a video or a recording that is in two
+            splits, the first has it.
+        folders
+            For a split, the folder that its audio is kept in where the data set is laid out as
+            published, e.g. ``train/weak``: with several files of one clip, those in it count.
+        decoded
+            Splits whose audio is decoded to its end, so that no reference has clips which cannot be
+            scored. Of all others only headers are read.
+        progress
+            Called with the number of files read so far, and that of all.
+
+        Returns
+        -------
+        tuple of dict and list of Missing
+            For each split the clips with usable audio, in the order given; and all others.
+        """
+        missing: list[Missing] = []
+        found: dict[str, Found] = {}
+        for split, names in splits.items():
+            chosen = {name: self._choose(name, folders.get(split, "")) for name in names}
+            found[split] = {n: files[0] for n, files in chosen.items() if len(files) == 1}
+            missing += (
+                Missing(
+                    split, n, f"could be any of {', '.join(files[:5])}" if files else "no audio"
+                )
+                for n, files in chosen.items()
+                if len(files) != 1
+            )
+        self._drop_unreadable(found, missing, decoded, progress)
+        _drop_repeated(found, missing, video, "the same video")
+        _drop_repeated(found, missing, self._digests(found).__getitem__, "the same audio")
+        return found, missing
+
+    def _choose(self, name: str, folder: str) -> list[str]:
+        """Return the file of a clip; none if it has none, several if they may be different clips.
+
+        Two files of one part of one video are the same clip, but of a soundscape ``10.wav`` there
+        may be one in every data set under the folder.
+        """
+        candidates = self._by_key.get(clip_key(name), [])
+        here = [file for file in candidates if f"/{file}".rpartition("/")[0].endswith(f"/{folder}")]
+        candidates = (here if folder else []) or candidates
+        suffix = PurePosixPath(name).suffix
+        alike = [file for file in candidates if PurePosixPath(file).suffix == suffix] or candidates
+        return alike if video(name) == name else alike[:1]
+
+    def _drop_unreadable(
+        self,
+        found: dict[str, Found],
+        missing: list[Missing],
+        decoded: Collection[str],
+        progress: Callable[[int, int], None],
+    ) -> None:
+        files = sorted({file for clips in found.values() for file in clips.values()})
+        whole = {file for split in decoded for file in found[split].values()}
+        problems: dict[str, str] = {}
+        with ThreadPoolExecutor(_THREADS) as pool:
+            found_out = pool.map(lambda file: self._problem(file, file in whole), files)
+            for done, (file, problem) in enumerate(zip(files, found_out, strict=True), 1):
+                if problem:
+                    problems[file] = problem
+                progress(done, len(files))
+        for split, clips in found.items():
+            for name, file in list(clips.items()):
+                if file in problems:
+                    missing.append(Missing(split, name, problems[file]))
+                    del clips[name]
+
+    def _problem(self, name: str, decode: bool) -> str:
+        """Return why a file cannot be used, as far as its header says, or all of it."""
+        try:
+            check_name(name)
+            with AudioReader(self.paths[name], None) as reader:
+                for _ in reader if decode else ():
+                    pass
+        except AudioError as error:
+            return str(error)
+        return ""
+
+    def _digests(self, found: Mapping[str, Found]) -> dict[str, str]:
+        """Return what is equal for files that are equal byte for byte."""
+        files = {file for clips in found.values() for file in clips.values()}
+        with ThreadPoolExecutor(_THREADS) as pool:
+            probes = dict(zip(files, pool.map(self._probe, files), strict=True))
+            shared = {probe for probe, count in Counter(probes.values()).items() if count > 1}
+            doubtful = [file for file, probe in probes.items() if probe in shared]
+            whole = pool.map(partial(self._probe, whole=True), doubtful)
+            return probes | dict(zip(doubtful, whole, strict=True))
+
+    def _probe(self, name: str, whole: bool = False) -> str:
+        path = self.paths[name]
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if whole:
+                return hashlib.file_digest(stream, "sha256").hexdigest()
+            stream.seek(max(size - _PROBE, 0) // 2)
+            return f"{size} {hashlib.sha256(stream.read(_PROBE)).hexdigest()}"
+
+
+def _drop_repeated(
+    found: dict[str, Found], missing: list[Missing], key: Callable[[str], str], what: str
+) -> None:
+    """Leave what has the same key in two splits to the first of them."""
+    owners: dict[str, tuple[str, str]] = {}
+    for split, clips in found.items():
+        for name, file in list(clips.items()):
+            owner, other = owners.setdefault(key(file), (split, name))
+            if owner != split:
+                missing.append(Missing(split, name, f"{what} as {other} in {owner}"))
+                del clips[name]
+
+
+def format_summary(found: Mapping[str, Found], missing: Sequence[Missing]) -> str:
+    """Return how many clips of each split can be used, and why the others cannot, a line each.
+
+    Raises
+    ------
+    NothingUsableError
+        If a split has none.
+    """
+    lines = []
+    for split, clips in found.items():
+        lost = [clip for clip in missing if clip.split == split]
+        first = ", ".join(clip.name for clip in lost[:3]) + ", …" * (len(lost) > 3)
+        if not clips:
+            why = f"{lost[0].name}: {lost[0].reason}" if lost else "the label files name none"
+            raise NothingUsableError(f"no clip of {split} can be used, of {len(lost)} ({why})")
+        lines.append(
+            f"{split}: {len(clips)} of {len(clips) + len(lost)} clips"
+            + (f"; {len(lost)} cannot be used: {first}" if lost else "")
+        )
+    return "\n".join(lines)
+
+
+def format_classes(
+    classes: Sequence[str], splits: Mapping[str, Mapping[str, Collection[str]]]
+) -> str:
+    """Return how many clips of each split have each class, as a table."""
+    counts = {split: Counter(chain.from_iterable(weak.values())) for split, weak in splits.items()}
+    first = "clips with"
+    width = max(map(len, (*classes, first)))
+    lines = [[first.ljust(width), *(split.rjust(6) for split in splits)]]
+    for label in classes:
+        cells = (str(counts[split][label]).rjust(max(len(split), 6)) for split in splits)
+        lines.append([label.ljust(width), *cells])
+    return "\n".join("  ".join(cells) for cells in lines)
+
+
+def write_names(path: Path, names: Iterable[str]) -> None:
+    """Write a list of clips, as unlabelled data are given and audio is listed."""
+    write_text(path, "".join(f"{name}\n" for name in ("filename", *names)))
+
+
+def write_missing(path: Path, missing: Iterable[Missing]) -> None:
+    """Write which clips cannot be used, and why."""
+    rows = [("filename", "split", "reason"), *((m.name, m.split, m.reason) for m in missing)]
+    write_text(path, "".join("\t".join(row) + "\n" for row in rows))

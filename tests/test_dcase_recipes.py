@@ -1,0 +1,528 @@
+"""The DCASE recipes: official label files and whatever audio is there -> label files, runs, tables.
+
+Some tests need the published label files in ``../shared/data``, which the repository does not have.
+"""
+
+import csv
+import importlib.util
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from sedtool.checkpoint import load_model
+from sedtool.cli.recipe import read_recipe
+from sedtool.comparison.paper import read_paper
+from sedtool.config import PoolingConfig, parse_architecture
+from sedtool.corpora import video
+from sedtool.labels import read_events, read_names, read_vocabulary, read_weak
+from sedtool.sweep import parse_poolings
+
+REPOSITORY = Path(__file__).parents[1]
+RECIPES = REPOSITORY / "recipes"
+PUBLISHED = REPOSITORY.parent / "shared" / "data"
+LABELS_2017 = PUBLISHED / "dcase2017"
+LABELS_2019 = PUBLISHED / "dcase2019" / "metadata"
+YEARS = ("dcase2017", "dcase2019")
+RATE = 8_000  # Hz
+
+needs_2017 = pytest.mark.skipif(not LABELS_2017.is_dir(), reason="its label files are not here")
+needs_2019 = pytest.mark.skipif(not LABELS_2019.is_dir(), reason="its label files are not here")
+
+
+def load(path):
+    specification = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+prepare = {year: load(RECIPES / year / "prepare.py") for year in YEARS}
+cost = load(RECIPES / "cost.py")
+
+
+def make_audio(folder, names, seconds=1.0):
+    """Write noise, another for each name."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(list(name.encode())).standard_normal(round(seconds * RATE))
+        soundfile.write(path, 0.1 * noise, RATE)
+
+
+def rows(path):
+    return [line.split("\t") for line in path.read_text().splitlines()[1:]]
+
+
+def read_all(out):
+    """Return the clips that each label file and list of a prepared folder names."""
+    tables = [*(out / "labels").glob("*.tsv"), *(out / "lists").glob("*.tsv")]
+    return {path.stem: set(read_names(path)) for path in tables}
+
+
+# --- label files with faults ----------------------------------------------------------------------
+
+LINES_2017 = {
+    "weak_label_training": [
+        f"{name}_0.000_10.000.wav\t0.000\t10.000\t{label}"
+        for name, label in [
+            *(("-" + f"train{i:05d}", "Air horn, truck horn") for i in range(10)),
+            *(("-" + f"train{i:05d}", "Train") for i in range(5)),
+            *((f"Ytrain{i:05d}", "Fire engine, fire truck (siren)") for i in range(10)),
+        ]
+    ],
+    "strong_label_testing": [
+        "--test00001_30.000_40.000.wav\t0\t0\tTrain horn",
+        "--test00002_30.000_40.000.wav\t0.165\t3.8\tAir horn, truck horn",
+        "--test00002_30.000_40.000.wav\t0\t0\tTrain",
+        "--test00003_8.000_18.000.wav\t5\t9.345\tCar",
+    ],
+    "weak_label_testing": [
+        "--test00001_30.000_40.000.wav\t30.000\t40.000\tTrain horn",
+        "--test00002_30.000_40.000.wav\t30.000\t40.000\tAir horn, truck horn",
+        "--test00002_30.000_40.000.wav\t30.000\t40.000\tTrain",
+        "--test00003_8.000_18.000.wav\t8.000\t18.000\tCar",
+    ],
+}
+
+
+@pytest.fixture
+def small_2017(tmp_path):
+    """Return the arguments of prepare.py: audio with a Y in front, CRLF in the label files."""
+    labels = tmp_path / "metadata" / "groundtruth_release"
+    labels.mkdir(parents=True)
+    for kind, lines in LINES_2017.items():
+        text = "".join(f"{line}\r\n" for line in lines)
+        (labels / f"groundtruth_{kind}_set.csv").write_bytes(text.encode() + b"\r\n")
+    names = {line.split("\t")[0] for lines in LINES_2017.values() for line in lines}
+    make_audio(tmp_path / "audio", [f"Y{name}" for name in names])
+    return tmp_path / "audio", labels.parent, tmp_path / "out"
+
+
+def run(year, arguments, *options):
+    return prepare[year].main([*map(str, arguments), *options])
+
+
+def test_2017_labels_are_written_under_the_names_of_the_audio(small_2017, capsys):
+    audio, _, out = small_2017
+    assert run("dcase2017", small_2017) == 0
+    found = read_all(out)
+    assert found["train"] | found["test"] == {path.name for path in audio.iterdir()}
+    vocabulary = read_vocabulary(out / "labels" / "classes.txt")
+    weak = read_weak(out / "labels" / "train_weak.tsv", vocabulary)
+    weak |= read_weak(out / "labels" / "held_out_weak.tsv", vocabulary)
+    assert weak["Y-train00000_0.000_10.000.wav"] == ("Air horn, truck horn", "Train")
+    assert weak["YYtrain00007_0.000_10.000.wav"] == ("Fire engine, fire truck (siren)",)
+    assert len(weak) == 20 and len(found["held_out_weak"]) == 4
+    assert "missing" not in capsys.readouterr().out
+    assert rows(out / "missing.tsv") == []
+
+
+def test_2017_clips_without_events_are_kept_and_clip_labels_are_those_of_the_weak_file(
+    small_2017, capsys
+):
+    assert run("dcase2017", small_2017) == 0
+    labels = small_2017[2] / "labels"
+    strong = read_events(labels / "test_strong.tsv")
+    first, second, third = (
+        f"Y--test0000{i}_{times}.000.wav"
+        for i, times in ((1, "30.000_40"), (2, "30.000_40"), (3, "8.000_18"))
+    )
+    assert set(strong.names) == {first, second, third}
+    assert [(e.name, e.onset, e.offset, e.label) for e in strong.events] == [
+        (second, 0.165, 3.8, "Air horn, truck horn"),
+        (third, 5.0, 9.345, "Car"),
+    ]
+    weak = read_weak(labels / "test_weak.tsv", read_vocabulary(labels / "classes.txt"))
+    assert weak[first] == ("Train horn",)
+    assert weak[second] == ("Air horn, truck horn", "Train")
+    assert "2 of 4 events have no length" in capsys.readouterr().err
+
+
+@pytest.fixture
+def small_2019(tmp_path):
+    """Return the arguments of prepare.py: DCASE 2019 as published, with faults."""
+    weak = [f"Yweak{i:07d}_0.000_10.000.wav\tSpeech,Dog" for i in range(10)]
+    unlabelled = [f"Y--other{i:04d}_30.000_40.000.wav" for i in range(6)]
+    strong = [f"{i}.wav\t0.25\t1.{i}\tSpeech" for i in range(10)]
+    test = [
+        "Y-test000001_0.000_10.000.wav\t0.000\t10.115\tVacuum_cleaner",
+        "Y-test000002_30.000_40.000.wav\t\t\t",
+    ]
+    header = "filename\tonset\toffset\tevent_label"
+    files = {
+        "train/weak.tsv": ["filename\tevent_labels", *weak],
+        "train/unlabel_in_domain.tsv": ["filename", *unlabelled],
+        "train/synthetic.tsv": [header, *strong],
+        "validation/validation.tsv": [header, *test],
+    }
+    for name, lines in files.items():
+        path = tmp_path / "metadata" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n")
+    folders = ["train/weak", "train/unlabel_in_domain", "train/synthetic", "validation"]
+    for folder, lines in zip(folders, files.values(), strict=True):
+        make_audio(tmp_path / "audio", {f"{folder}/{line.split()[0]}" for line in lines[1:]})
+    return tmp_path / "audio", tmp_path / "metadata", tmp_path / "out"
+
+
+def test_2019_labels_are_written_under_the_names_of_the_audio(small_2019):
+    out = small_2019[2]
+    assert run("dcase2019", small_2019) == 0
+    found = read_all(out)
+    assert {name: len(clips) for name, clips in found.items()} == {
+        "train_weak": 8,
+        "held_out_weak": 2,
+        "train_strong": 8,
+        "held_out_strong": 2,
+        "unlabelled": 6,
+        "test_strong": 2,
+        "synthetic_strong": 10,
+        "train": 26,
+        "test": 2,
+    }
+    assert all(name.startswith("train/synthetic/") for name in found["train_strong"])
+    strong = read_events(out / "labels" / "test_strong.tsv")
+    assert "validation/Y-test000002_30.000_40.000.wav" in strong.names
+    assert [(e.onset, e.offset) for e in strong.events] == [(0.0, 10.115)]
+
+
+def test_2019_soundscapes_of_other_data_sets_are_not_mistaken(small_2019):
+    audio, _, out = small_2019
+    make_audio(audio, ["eval/500ms/1.wav", "eval/500ms/2.wav"])
+    assert run("dcase2019", small_2019) == 0
+    assert not any("eval" in name for clips in read_all(out).values() for name in clips)
+    assert rows(out / "missing.tsv") == []
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_missing_and_broken_audio_is_named_and_the_rest_is_used(year, request, capsys):
+    arguments = request.getfixturevalue(f"small_{year.removeprefix('dcase')}")
+    files = sorted(path for path in arguments[0].rglob("*") if path.is_file())
+    files[0].write_bytes(b"")
+    other = files[1].with_suffix(".flac")
+    files[1].rename(other)  # what is in a file counts, not its suffix
+    files[-1].unlink()
+    assert run(year, arguments) == 0
+    missing = rows(arguments[2] / "missing.tsv")
+    assert len(missing) == 2
+    reasons = {reason.rpartition(": ")[2] for _, _, reason in missing}
+    assert reasons == {"no audio", "the file is empty"}
+    used = set.union(*read_all(arguments[2]).values())
+    assert str(other.relative_to(arguments[0])) in used
+    assert str(files[0].relative_to(arguments[0])) not in used
+    assert capsys.readouterr().err.count("; 1 cannot be used: ") == 2
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_what_was_made_is_not_overwritten_unasked(year, request, capsys):
+    arguments = request.getfixturevalue(f"small_{year.removeprefix('dcase')}")
+    assert run(year, arguments) == 0
+    before = read_all(arguments[2])
+    assert run(year, arguments, "--seed", "1") == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert read_all(arguments[2]) == before
+    (arguments[2] / "test.h5").touch()
+    assert run(year, arguments, "--seed", "1", "--overwrite") == 0
+    assert read_all(arguments[2]) != before
+    assert "test.h5 is of earlier lists; remove it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_what_is_held_out_does_not_depend_on_the_audio_that_is_there(year, request):
+    arguments = request.getfixturevalue(f"small_{year.removeprefix('dcase')}")
+    audio, metadata, out = arguments
+    assert run(year, arguments) == 0
+    before = read_all(out)
+    for path in sorted(audio.rglob("*.wav"))[::3]:
+        path.unlink()
+    assert run(year, (audio, metadata, out.with_name("other"))) == 0
+    after = read_all(out.with_name("other"))
+    for split in ("train_weak", "held_out_weak"):
+        assert after[split] == {name for name in before[split] if (audio / name).exists()}
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_an_unknown_label_or_a_missing_label_file_is_an_error(year, request, capsys):
+    arguments = request.getfixturevalue(f"small_{year.removeprefix('dcase')}")
+    path = next(p for p in arguments[1].rglob("*") if "test" in p.stem or "valid" in p.stem)
+    path = path if path.is_file() else next(path.iterdir())
+    text = path.read_text()
+    path.write_text(text.replace("Car", "Cat's").replace("Vacuum_cleaner", "Hoover"))
+    if "weak" not in path.stem:
+        assert run(year, arguments) == 2
+        assert "unknown label" in capsys.readouterr().err
+    path.unlink()
+    assert run(year, arguments) == 2
+    assert "has no files " in capsys.readouterr().err
+    assert not arguments[2].exists()
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_a_folder_without_the_audio_of_a_split_ends_with_an_error(year, request, capsys):
+    _, metadata, out = request.getfixturevalue(f"small_{year.removeprefix('dcase')}")
+    make_audio(out.with_name("elsewhere"), ["a.wav"])
+    assert run(year, (out.with_name("elsewhere"), metadata, out)) == 4
+    assert "no clip of test" in capsys.readouterr().err
+    assert not out.exists()
+
+
+# --- the recipes ----------------------------------------------------------------------------------
+
+
+def sections(year):
+    recipe = read_recipe(RECIPES / year / f"{year}.yaml")
+    return {name: {k: v for k, (v, _) in s.values.items()} for name, s in recipe.items()}
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_no_test_clip_is_in_what_is_trained_selected_or_tuned_with(year):
+    found = sections(year)
+    for stage in ("train", "tune"):
+        assert not [v for v in found[stage].values() if isinstance(v, str) and "test" in v]
+    assert all("test" in found["sweep"][key] for key in ("test", "test-reference"))
+    assert "test" not in found["sweep"]["audio"]
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_the_paper_has_a_row_for_every_pooling_of_the_recipe(year):
+    poolings = parse_poolings(sections(year)["sweep"]["pooling"])
+    published = read_paper(RECIPES / year / "paper.tsv")
+    assert list(published) == [str(PoolingConfig.parse(text)) for text in poolings]
+    assert all(len(row) == 7 for row in published.values())
+
+
+# Event, segment and clip F1 of the paper's tables 2 and 3.
+@pytest.mark.parametrize(
+    "year, pooling, expected",
+    [
+        ("dcase2017", "power:init=1,max=20,lambda=1e-4", ["0.196", "0.480", "0.545"]),
+        ("dcase2017", "linear", ["0.162", "0.471", "0.535"]),
+        ("dcase2019", "power:init=1,max=20,lambda=0", ["0.378", "0.624", "0.694"]),
+        ("dcase2019", "linear", ["0.343", "0.583", "0.655"]),
+    ],
+)
+def test_the_numbers_of_the_paper_are_its_own(year, pooling, expected):
+    with (RECIPES / year / "paper.tsv").open(newline="") as stream:
+        table = {row["pooling"]: row for row in csv.DictReader(stream, delimiter="\t")}
+    assert [table[pooling][f"{kind}_f1"] for kind in ("event", "segment", "clip")] == expected
+
+
+def test_the_recipes_have_what_the_paper_states():
+    weak, semi = sections("dcase2017"), sections("dcase2019")
+    assert PoolingConfig.parse(weak["train"]["pooling"]).options["lambda"] == 1e-4
+    assert PoolingConfig.parse(semi["train"]["pooling"]).options["lambda"] == 0
+    for found in (weak, semi):
+        assert found["train"]["pooling"] == found["sweep"]["pooling"][-1]
+        assert (found["evaluate"]["collar"], found["evaluate"]["segment"]) == ("0.2", "1.0")
+    assert (semi["train"]["epochs"], semi["train"]["time-shift"]) == ("200", "16")
+    assert parse_architecture(weak["train"]["arch"]) == parse_architecture("dcase2017")
+    assert parse_architecture(semi["train"]["arch"]) == parse_architecture("dcase2019")
+
+
+def test_the_cost_of_a_run_is_that_of_its_layers(capsys):
+    conv = 400 * 64 * 25 * 32 + 400 * 32 * 25 * 32 * 64 + 200 * 16 * 25 * 64 * 128
+    gru = 100 * 2 * 3 * 100 * (1024 + 100 + 200 + 100)
+    dense = 100 * 200 * 17
+    forward = (conv + gru + dense) / 1e9
+    recipe = str(RECIPES / "dcase2017" / "dcase2017.yaml")
+    assert cost.main([recipe, "--held-out", "10235"]) == 0
+    printed = capsys.readouterr().out
+    stated = float(printed.partition("features: ")[2].split()[0])
+    assert stated == pytest.approx(forward, abs=0.006)
+    assert "25000 steps of 100 clips: 2500000 clips, " in printed
+    trained = float(printed.partition("2500000 clips, ")[2].partition("e15")[0])
+    assert trained == pytest.approx(2.5e6 * 2e9 * 2.985 * forward / 1e15, abs=0.1)
+
+
+# --- the published label files, with made-up audio ------------------------------------------------
+
+
+def sample(names, n, seed=0):
+    return random.Random(seed).sample(sorted(names), n)
+
+
+def run_script(year, audio, metadata, out, *options):
+    environment = os.environ | {
+        "PYTHON": sys.executable,
+        "SEDTOOL": str(Path(sys.executable).with_name("sedtool")),
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.run(
+        [RECIPES / year / "run.sh", audio, metadata, out, *options],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def made_2017(tmp_path_factory):
+    """Return the folder and the output of a run of the 2017 recipe, on a few hundred clips."""
+    folder = tmp_path_factory.mktemp("dcase2017")
+    training = read_events(LABELS_2017 / "groundtruth_weak_label_training_set.csv").weak()
+    by_class = {label: [] for label in prepare["dcase2017"].CLASSES}
+    for name, labels in training.items():
+        by_class[labels[0]].append(name)
+    names = {name for found in by_class.values() for name in sample(found, 15)}
+    names |= set(sample([name for name in training if name.startswith("-")], 5))
+    test = read_events(LABELS_2017 / "groundtruth_strong_label_testing_set.csv").names
+    chosen = [f"Y{name}" for name in sample(names, len(names))]
+    make_audio(folder / "audio", chosen[::2])
+    make_audio(folder / "audio", [name.replace(".wav", ".flac") for name in chosen[1::2]], 1.5)
+    make_audio(folder / "audio" / "testing", [f"Y{name}" for name in sample(test, 60)], 2.0)
+    (folder / "audio" / f"Y{next(n for n in training if n not in names)}").touch()
+    tiny = ("epochs=1", "steps-per-epoch=2", "batch-size=4", "arch=small")
+    sets = (word for text in tiny for word in ("--set", f"train.{text}"))
+    return folder, run_script(
+        "dcase2017", folder / "audio", LABELS_2017, folder / "out", *sets, "--pooling", "linear"
+    )
+
+
+@needs_2017
+def test_2017_runs_from_the_audio_to_the_table_with_one_command(made_2017):
+    folder, done = made_2017
+    assert done.returncode == 0, done.stderr
+    assert "paper F1" in done.stdout and "0.471" in done.stdout  # segment F1 of linear pooling
+    test = folder / "out" / "runs" / "linear" / "seed-0" / "test"
+    metrics = json.loads((test / "metrics.json").read_text())
+    assert set(metrics["event"]["classes"]) == set(prepare["dcase2017"].CLASSES)
+    assert metrics["clip"]["source"] == "clip predictions"
+    weak = read_weak(
+        folder / "out/labels/test_weak.tsv", read_vocabulary(folder / "out/labels/classes.txt")
+    )
+    counts = {k: c["n_reference"] for k, c in metrics["clip"]["classes"].items()}
+    assert sum(counts.values()) == sum(map(len, weak.values()))  # not the classes of events
+
+
+@needs_2017
+def test_2017_leaks_nothing(made_2017):
+    found = read_all(made_2017[0] / "out")
+    test = {video(name) for name in found["test_strong"]}
+    held, train = ({video(n) for n in found[f"{s}_weak"]} for s in ("held_out", "train"))
+    assert test and held and train
+    assert not (test & held or test & train or held & train)
+    assert found["test_weak"] == found["test_strong"] == found["test"]
+    assert found["train"] == found["train_weak"] | found["held_out_weak"]
+    model = load_model(made_2017[0] / "out/runs/linear/seed-0/model.safetensors")
+    assert len(model.trained_on) == len(found["train_weak"])
+    assert {Path(path).name for path in model.tuned["files"]} == {"held_out_weak.tsv"}
+
+
+@needs_2017
+def test_2017_names_all_that_is_missing(made_2017):
+    folder, done = made_2017
+    missing = rows(folder / "out" / "missing.tsv")
+    found = read_all(folder / "out")
+    assert len(missing) + len(found["train"]) + len(found["test"]) == 51_172 + 488
+    assert sum(reason != "no audio" for _, _, reason in missing) == 1
+    assert "test: 60 of 488 clips; 428 cannot be used: " in done.stderr
+
+
+@needs_2017
+def test_2017_holds_out_a_fifth_of_every_class():
+    training, strong, weak = prepare["dcase2017"].read_labels(LABELS_2017)
+    assert (len(training), len(strong.names), len(strong.events)) == (51_172, 488, 688 - 36)
+    assert len(weak) == 488
+    held = prepare["dcase2017"].hold_out(training, 0.2, 0)
+    for label in prepare["dcase2017"].CLASSES:
+        clips = [name for name, labels in training.items() if label in labels]
+        share = len([name for name in clips if name in held]) / len(clips)
+        assert share == pytest.approx(0.2, abs=0.035), label
+
+
+@needs_2017
+def test_2017_classes_are_in_the_official_order():
+    lines = (LABELS_2017 / "sound_event_list_17_classes.txt").read_text().splitlines()[1:]
+    assert tuple(line.split("\t")[2] for line in lines if line) == prepare["dcase2017"].CLASSES
+
+
+@pytest.fixture(scope="module")
+def made_2019(tmp_path_factory):
+    """Return the folder and the output of a run of the 2019 recipe, on a few hundred clips."""
+    folder = tmp_path_factory.mktemp("dcase2019")
+    files = {
+        "train/weak": "train/weak.tsv",
+        "train/unlabel_in_domain": "train/unlabel_in_domain.tsv",
+        "train/synthetic": "train/synthetic.tsv",
+        "validation": "validation/validation.tsv",
+    }
+    for place, file in files.items():
+        names = sample(read_names(LABELS_2019 / file), 70)
+        make_audio(folder / "audio" / place, names)
+    heard = read_events(LABELS_2019 / files["validation"]).weak()
+    silent = [name for name, labels in heard.items() if not labels]
+    make_audio(folder / "audio" / "validation", silent, 0.4)
+    tiny = ("epochs=1", "steps-per-epoch=2", "batch-size=2,2,2", "keep-epochs=1")
+    network = "arch=dcase2019-baseline"
+    sets = (word for text in (*tiny, network) for word in ("--set", f"train.{text}"))
+    power = ("--pooling", "power:init=1,max=20,lambda=0")
+    return folder, run_script(
+        "dcase2019", folder / "audio", LABELS_2019, folder / "out", *sets, *power
+    )
+
+
+@needs_2019
+def test_2019_runs_from_the_audio_to_the_table_with_one_command(made_2019):
+    folder, done = made_2019
+    assert done.returncode == 0, done.stderr
+    assert "paper F1" in done.stdout and "0.378" in done.stdout
+    [run_folder] = (folder / "out" / "runs").glob("power*/seed-0")
+    metrics = json.loads((run_folder / "test" / "metrics.json").read_text())
+    assert set(metrics["event"]["classes"]) == set(prepare["dcase2019"].CLASSES)
+    assert (run_folder / "teacher.safetensors").exists()
+    assert (run_folder / "epochs" / "001.safetensors").exists()
+    settings = yaml.safe_load((run_folder / "config.yaml").read_text())["train"]
+    assert settings["method"] == "mean-teacher" and settings["time-shift"] == 16
+
+
+@needs_2019
+def test_2019_windows_are_a_third_of_the_durations_of_synthetic_events(made_2019):
+    [run_folder] = (made_2019[0] / "out" / "runs").glob("power*/seed-0")
+    windows = load_model(run_folder / "model.safetensors").decoding.windows
+    lengths = {label: [] for label in prepare["dcase2019"].CLASSES}
+    for _, onset, offset, label in rows(LABELS_2019 / "train" / "synthetic.tsv"):
+        lengths[label].append(float(offset) - float(onset))
+    third = [np.mean(found) / 3 for found in lengths.values()]
+    assert windows == pytest.approx(third, abs=1e-3)  # label files have milliseconds
+
+
+@needs_2019
+def test_2019_leaks_nothing(made_2019):
+    found = read_all(made_2019[0] / "out")
+    splits = ["test_strong", "held_out_weak", "held_out_strong", "train_weak", "train_strong"]
+    sources = [{video(name) for name in found[split]} for split in (*splits, "unlabelled")]
+    assert all(sources)
+    assert sum(map(len, sources)) == len(set.union(*sources))
+    assert found["train"] == set.union(*(found[s] for s in (*splits[1:], "unlabelled")))
+    [run_folder] = (made_2019[0] / "out" / "runs").glob("power*/seed-0")
+    tuned = {
+        Path(path).name for path in load_model(run_folder / "model.safetensors").tuned["files"]
+    }
+    assert tuned == {"held_out_weak.tsv", "held_out_strong.tsv", "synthetic_strong.tsv"}
+
+
+@needs_2019
+def test_2019_test_clips_without_events_are_scored(made_2019):
+    strong = read_events(made_2019[0] / "out" / "labels" / "test_strong.tsv")
+    silent = [name for name, labels in strong.weak().items() if not labels]
+    assert len(silent) == 15
+    assert set(read_names(made_2019[0] / "out" / "lists" / "test.tsv")) == set(strong.names)
+
+
+@needs_2019
+def test_2019_names_all_that_is_missing(made_2019):
+    found = read_all(made_2019[0] / "out")
+    total = 1_578 + 14_412 + 2_045 + 1_168
+    missing = rows(made_2019[0] / "out" / "missing.tsv")
+    assert len(missing) + len(found["train"]) + len(found["test"]) == total
+    assert {reason for _, _, reason in missing} == {"no audio"}
