@@ -88,12 +88,64 @@ def quick_lines(tiny, folder: Path) -> dict[str, tuple]:
         "plot clip": ("plot clip", tiny.features, scores, "tone_16.wav", "-o", folder / "c.svg"),
         "plot pooling": ("plot pooling", model, "-o", folder / "p.svg"),
         "demo": ("demo", "-o", out),
+        **_sweep_lines(tiny, folder),
         "merge": ("merge", part, "-o", out, "--partial"),
         "check": ("check", clip),
         "convert": ("convert", tiny.strong),
         "info": ("info", clip.parent),
         "doctor": ("doctor", folder),
     }
+
+
+def _sweep_lines(tiny, folder: Path) -> dict[str, tuple]:
+    """Return lines for a sweep whose only run is done, and for comparing it."""
+    runs, recipe = folder / "runs", folder / "sweep.yaml"
+    recipe.write_text(_sweep_recipe(tiny))
+    for name, content in _finished_run(tiny).items():
+        (runs / name).parent.mkdir(parents=True, exist_ok=True)
+        (runs / name).write_bytes(content)
+    given = ("--features", tiny.features, "--test", tiny.features, "--test-reference", tiny.strong)
+    line = ("sweep", recipe, "--data", folder, "-o", runs, "--pooling", "max", *given)
+    return {
+        "sweep": line,
+        "compare": ("compare", runs, "--reference", tiny.strong, "--resamples", 20),
+    }
+
+
+def _sweep_recipe(tiny) -> str:
+    small = "  arch: small\n  epochs: 1\n  steps-per-epoch: 1\n  batch-size: 2\n"
+    return f"train:\n  weak: {tiny.weak}\n  val-weak: {tiny.weak_validation}\n{small}"
+
+
+@functools.cache
+def _finished_run(tiny) -> dict[str, bytes]:
+    """Return a run as a sweep leaves it, by file name."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "max" / "seed-0"
+        recipe, model, test = (
+            Path(name) / "sweep.yaml",
+            folder / "model.safetensors",
+            folder / "test",
+        )
+        recipe.write_text(_sweep_recipe(tiny))
+        features = ("--features", tiny.features)
+        run("train", "-o", folder, "-c", recipe, "--pooling", "max", *features, "-q")
+        run("tune", model, *features, "--weak", tiny.weak_validation, "-q")
+        test.mkdir()
+        run(
+            "infer",
+            model,
+            tiny.features,
+            "-o",
+            test / "e.tsv",
+            "--scores",
+            test / "scores.h5",
+            "-q",
+        )
+        run("evaluate", tiny.strong, test / "scores.h5", "-o", test / "metrics.json", "-q")
+        recipe.unlink()
+        files = (path for path in Path(name).rglob("*") if path.is_file())
+        return {str(path.relative_to(name)): path.read_bytes() for path in files}
 
 
 @functools.cache

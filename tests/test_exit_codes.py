@@ -24,6 +24,7 @@ CALLED = {
     "plot clip": "sedtool.plots.plot_clip",
     "plot pooling": "sedtool.plots.plot_pooling",
     "demo": "sedtool.demo.run_demo",
+    "compare": "sedtool.comparison.compare_runs",
     "merge": "sedtool.merging.merge",
     "check": "sedtool.checking.check",
     "convert": "sedtool.conversion.convert",

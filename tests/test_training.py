@@ -225,7 +225,7 @@ def test_a_class_without_training_clips_is_named(tiny, tmp_path, caplog):
 
 
 def test_a_run_is_resumed_or_made_anew_but_not_both(inputs, tmp_path):
-    with pytest.raises(ConfigError, match="--resume goes on .* and --overwrite starts anew"):
+    with pytest.raises(ConfigError, match=r"--resume goes on .* and --overwrite starts anew"):
         train(tmp_path / "run", inputs, CONFIG, device="cpu", resume=True, overwrite=True)
     assert not (tmp_path / "run").exists()
 

@@ -33,6 +33,7 @@ __all__ = ["cli", "main"]
 
 COMMANDS = (  # in pipeline order, then what helps beside it
     *("extract", "train", "tune", "infer", "evaluate", "plot", "demo"),
+    *("sweep", "compare"),
     *("merge", "check", "convert", "info", "doctor", "completion"),
 )
 

@@ -1,7 +1,6 @@
 """How networks are trained."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from sedtool.config.base import MOST, require, require_finite, require_within
 from sedtool.config.network import parse_architecture
@@ -19,6 +18,7 @@ _CHOICES = {
     "noise_domain": ("linear", "normalised"),
     "final": ("student", "teacher"),
 }
+_BATCH_SIZES = {"weak": (32,), "mean-teacher": (6, 12, 6), "strong": (32,)}  # if none is given
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,6 @@ class TrainConfig:
     noise_domain: str = "linear"  # on linear mel values; or "normalised": on what the network gets
     final: str = "student"  # mean teacher: which of the two is validated, selected and kept
 
-    batch_sizes: ClassVar[dict[str, tuple[int, ...]]] = {  # where none is given
-        "weak": (32,),
-        "mean-teacher": (6, 12, 6),
-        "strong": (32,),
-    }
-
     def __post_init__(self) -> None:
         require_finite(self)
         require_within(1, MOST, self, "epochs", "plateau_patience")
@@ -89,7 +83,7 @@ class TrainConfig:
 
     def _check_batch_size(self) -> None:
         if not self.batch_size:
-            object.__setattr__(self, "batch_size", self.batch_sizes[self.method])
+            object.__setattr__(self, "batch_size", _BATCH_SIZES[self.method])
         given = ",".join(map(str, self.batch_size))
         if self.method == "mean-teacher":
             require(

@@ -12,7 +12,7 @@ from sedtool.evaluation.scores import Counts, IntArray, Scores, Undefined, score
 from sedtool.evaluation.tables import EventArrays, EventPair, tabulate
 from sedtool.labels import Event, StrongLabels
 
-__all__ = ["evaluate_events", "event_counts"]
+__all__ = ["evaluate_events", "event_counts", "matched_references"]
 
 
 def evaluate_events(
@@ -83,8 +83,15 @@ def event_counts(reference: EventArrays, estimated: EventArrays, config: Evaluat
     int
         True positives; false positives are M less these, false negatives N less these.
     """
+    return len(matched_references(reference, estimated, config))
+
+
+def matched_references(
+    reference: EventArrays, estimated: EventArrays, config: EvaluationConfig
+) -> IntArray:
+    """Return the rows of the reference that are matched; see `event_counts`."""
     if not (len(reference.clip) and len(estimated.clip)):
-        return 0
+        return np.zeros(0, np.int64)
     i, j = _candidates(reference, estimated, config.collar)
     length = reference.offset - reference.onset
     tolerance = np.maximum(config.collar, config.offset_ratio * length)  # (N,)
@@ -93,7 +100,9 @@ def event_counts(reference: EventArrays, estimated: EventArrays, config: Evaluat
     hit &= np.abs(reference.offset[i] - estimated.offset[j]) <= tolerance[i]
     i, j = i[hit], j[hit]
     graph = csr_array((np.ones(i.size, bool), (i, j)), (len(reference.clip), len(estimated.clip)))
-    return int(np.count_nonzero(maximum_bipartite_matching(graph) >= 0))
+    # The partner of each column, an estimate, is a row, a reference; -1 is none.
+    partner = maximum_bipartite_matching(graph, perm_type="row")
+    return partner[partner >= 0].astype(np.int64)
 
 
 def _candidates(

@@ -7,11 +7,11 @@ import numpy as np
 from sedtool.config import EvaluationConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation import sed_eval_engine
-from sedtool.evaluation.scores import Counts, FloatArray, Scores, Undefined, score
+from sedtool.evaluation.scores import Counts, FloatArray, IntArray, Scores, Undefined, score
 from sedtool.evaluation.tables import EventArrays, EventPair, tabulate
 from sedtool.labels import Event, StrongLabels
 
-__all__ = ["evaluate_segments"]
+__all__ = ["active_stretches", "clip_seconds", "evaluate_segments", "segment_cells"]
 
 
 def evaluate_segments(
@@ -55,12 +55,12 @@ def evaluate_segments(
     """
     pair = tabulate(reference, estimated, config, classes)
     count = sed_eval_engine.count_segments if config.engine == "sed_eval" else _count_segments
-    seconds = _durations(durations or {}, pair.clips)
+    seconds = clip_seconds(durations or {}, pair.clips)
     rule = Undefined.DROPPED if config.compat == "dcase" else Undefined.ZERO
     return score(pair.classes, count(pair, config, seconds), rule)
 
 
-def _durations(durations: Mapping[str, float], clips: Sequence[str]) -> FloatArray:
+def clip_seconds(durations: Mapping[str, float], clips: Sequence[str]) -> FloatArray:
     """Return the duration of each clip in seconds, inf where unknown, shape (clips,)."""
     for name, duration in durations.items():
         if not 0 <= duration < np.inf:
@@ -71,14 +71,16 @@ def _durations(durations: Mapping[str, float], clips: Sequence[str]) -> FloatArr
 def _count_segments(pair: EventPair, config: EvaluationConfig, seconds: FloatArray) -> Counts:
     n_segments = np.ceil(seconds / config.segment)  # (clips,), inf where unknown
     rows = [
-        _active_segments(_cells(r, config, n_segments), _cells(e, config, n_segments))
+        _active_segments(segment_cells(r, config, n_segments), segment_cells(e, config, n_segments))
         for r, e in zip(pair.reference, pair.estimated, strict=True)
     ]
     table = np.array(rows, np.int64).reshape(-1, 3)
     return Counts(table[:, 0], table[:, 1], table[:, 2])
 
 
-def _cells(events: EventArrays, config: EvaluationConfig, n_segments: FloatArray) -> EventArrays:
+def segment_cells(
+    events: EventArrays, config: EvaluationConfig, n_segments: FloatArray
+) -> EventArrays:
     """Return events with their times counted in segments, whole ones, cut at the clip's end."""
     end = n_segments[events.clip]
     first = np.minimum(np.floor(events.onset / config.segment), end)
@@ -87,10 +89,24 @@ def _cells(events: EventArrays, config: EvaluationConfig, n_segments: FloatArray
 
 
 def _active_segments(reference: EventArrays, estimated: EventArrays) -> tuple[float, float, float]:
-    """Count the segments of one class that are active in both, in reference and in estimates.
+    """Count the segments of one class that are active in both, in reference and in estimates."""
+    _, widths = active_stretches(reference, estimated)
+    both, in_reference, in_estimated = widths.sum(axis=1)
+    return both, in_reference, in_estimated
+
+
+def active_stretches(reference: EventArrays, estimated: EventArrays) -> tuple[IntArray, FloatArray]:
+    """Return the stretches of segments of one class: the clip of each, and how much is active.
 
     Only the segments where something begins or ends are visited, so the cost depends on the
     number of events and not on the segment length.
+
+    Returns
+    -------
+    array
+        Clip numbers, shape (N,).
+    array
+        Segments that are active in both, in the reference, and in the estimates, shape (3, N).
     """
     tables = (reference, reference, estimated, estimated)
     clip = np.concatenate([table.clip for table in tables])
@@ -103,5 +119,5 @@ def _active_segments(reference: EventArrays, estimated: EventArrays) -> tuple[fl
     width = np.diff(cell[order])
     in_reference = np.cumsum(np.where(is_reference, step, 0)[order])[:-1] > 0
     in_estimated = np.cumsum(np.where(is_reference, 0, step)[order])[:-1] > 0
-    both = in_reference & in_estimated
-    return width[both].sum(), width[in_reference].sum(), width[in_estimated].sum()
+    active = np.array([in_reference & in_estimated, in_reference, in_estimated])
+    return clip[order][:-1], np.where(active, width, 0.0)

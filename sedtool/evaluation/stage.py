@@ -23,7 +23,7 @@ from sedtool.labels import (
 from sedtool.shards import Shard, has_part_record, read_part
 from sedtool.store import is_hdf5, open_features, open_scores
 
-__all__ = ["EvaluateInputs", "evaluate_files"]
+__all__ = ["Estimated", "EvaluateInputs", "evaluate_files", "read_estimated"]
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class EvaluateInputs:
 
 
 @dataclass(frozen=True)
-class _Estimated:
+class Estimated:
     """What a system said."""
 
     events: StrongLabels
@@ -88,7 +88,7 @@ def evaluate_files(
 def _evaluate(inputs: EvaluateInputs, config: EvaluationConfig) -> Evaluation:
     reference = read_events(inputs.reference)
     classes = read_vocabulary(inputs.classes) if inputs.classes else None
-    estimated = _read_estimated(inputs.estimated, inputs.partial)
+    estimated = read_estimated(inputs.estimated, inputs.partial)
     known = classes or _told_apart({*reference.classes, *estimated.classes})
     weak_reference = read_weak(inputs.weak_reference, known) if inputs.weak_reference else None
     tags = read_weak(inputs.weak_estimated, known) if inputs.weak_estimated else estimated.tags
@@ -112,13 +112,13 @@ def _told_apart(classes: set[str]) -> Vocabulary | None:
     return Vocabulary(sorted(classes)) if any("," in label for label in classes) else None
 
 
-def _read_estimated(path: Path, partial: bool) -> _Estimated:
+def read_estimated(path: Path, partial: bool) -> Estimated:
     """Read an event list, or decode a scores file with the settings it carries."""
     if not is_hdf5(path):
         if not partial and has_part_record(path):
             _refuse_part(path, read_part(path).shard)
         listed = read_events(path)
-        return _Estimated(listed, listed.classes)
+        return Estimated(listed, listed.classes)
     scores = open_scores(path)
     if not partial:
         _refuse_part(path, scores.shard)
@@ -129,7 +129,7 @@ def _read_estimated(path: Path, partial: bool) -> _Estimated:
         tags[clip.name] = clip_tags(clip, scores.classes, scores.decoding)
     names = tuple(scores.names)
     durations = dict(zip(names, scores.duration.tolist(), strict=True))
-    return _Estimated(StrongLabels(events, names), scores.classes, tags, durations)
+    return Estimated(StrongLabels(events, names), scores.classes, tags, durations)
 
 
 def _refuse_part(path: Path, shard: Shard) -> None:

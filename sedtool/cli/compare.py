@@ -1,0 +1,125 @@
+"""`sedtool compare`: scored runs -> the table of a paper, with statistics."""
+
+import time
+from pathlib import Path
+
+import click
+
+from sedtool.cli.console import plain, progress, summary, write_stdout
+from sedtool.cli.options import (
+    EXISTING_FILE,
+    INPUT,
+    OUTPUT,
+    OUTPUT_FOLDER,
+    common_options,
+    overwrite_option,
+)
+from sedtool.cli.settings import SedtoolCommand
+from sedtool.config.comparison import CompareConfig
+
+_D = CompareConfig  # its fields are the defaults
+_FORMATS = ("text", "md", "tsv", "latex")
+
+
+@click.command(cls=SedtoolCommand)
+@click.argument("runs", type=INPUT, nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=OUTPUT,
+    multiple=True,
+    help="Write the table here, not to stdout; .txt, .md, .tsv or .tex; repeatable.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(_FORMATS),
+    help="Of all outputs; default: as the suffix says, text on stdout.",
+)
+@click.option(
+    "--against",
+    default=_D.against,
+    metavar="POOLING",
+    help="The reference pooling; default: linear if it is there, else the first row.",
+)
+@click.option(
+    "--reference", type=EXISTING_FILE, help="Strong labels of the test clips; default: the sweep's."
+)
+@click.option("--weak-reference", type=EXISTING_FILE, help="Their weak labels, for clip F1.")
+@click.option(
+    "--paper",
+    type=OUTPUT_FOLDER,  # in a recipe, it is relative to the recipe
+    help="TSV of published numbers: pooling, event_f1, …; default: the sweep's.",
+)
+@click.option("--resamples", default=_D.resamples, help="Of clips and seeds, for interval and p.")
+@click.option("--seed", default=_D.seed, help="Of the resampling.")
+@click.option("--confidence", default=_D.confidence, help="Of the interval, 0 to 1.")
+@overwrite_option
+@common_options
+@click.pass_context
+def compare(
+    ctx: click.Context,
+    runs: tuple[Path, ...],
+    output: tuple[Path, ...],
+    format_: str | None,
+    against: str | None,
+    reference: Path | None,
+    weak_reference: Path | None,
+    paper: Path | None,
+    resamples: int,
+    seed: int,
+    confidence: float,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Compare poolings: mean and deviation over seeds, gains, what is more than chance.
+
+    RUNS are run folders, or folders of them as `sedtool sweep` makes. Their test clips are scored
+    anew from test/scores.h5; a paired bootstrap over clips and seeds tests each pooling against the
+    reference one, with Holm's correction for how many they are.
+
+    \b
+    Example: sedtool compare esc10/runs --against linear -o table.md -o table.tex
+    """
+    from sedtool.comparison import check_outputs, compare_runs, format_comparison, write_tables
+
+    config = CompareConfig(against, resamples, seed, confidence)
+    given = [path for path in (reference, weak_reference, paper) if path is not None]
+    check_outputs(output, format_, given)
+    started = time.monotonic()
+    with progress("compare", quiet) as report:
+        comparison = compare_runs(
+            runs,
+            config,
+            reference=reference,
+            weak_reference=weak_reference,
+            paper=None if paper is None else _beside_recipe(ctx, paper),
+            progress=report,
+        )
+    if output:
+        write_tables(comparison, output, format_, overwrite)
+    else:
+        text = format_comparison(comparison, format_ or "text")
+        keep = "\t" if format_ == "tsv" else ""
+        write_stdout("".join(_line(line, keep) for line in text.splitlines()))
+    summary(
+        f"{sum(len(s.seeds) for s in comparison.systems)} runs of {len(comparison.systems)} "
+        f"poolings in {time.monotonic() - started:.1f} s -> "
+        f"{', '.join(map(str, output)) if output else 'stdout'}",
+        quiet,
+    )
+
+
+def _line(text: str, keep: str) -> str:
+    """Return a line without control characters, but for the one to keep."""
+    return (keep.join(map(plain, text.split(keep))) if keep else plain(text)) + "\n"
+
+
+def _beside_recipe(ctx: click.Context, path: Path) -> Path:
+    """Return what a path means that may come from a recipe, whose place it is then relative to."""
+    source = str(ctx.meta.get("sedtool.sources", {}).get("paper", ""))
+    is_ours = ctx.get_parameter_source("paper") is click.core.ParameterSource.DEFAULT_MAP
+    recipe, _, line = source.rpartition(":")
+    if is_ours and line.isdecimal() and not path.is_absolute():
+        return Path(recipe).parent / path
+    return path

@@ -1,0 +1,187 @@
+"""`sedtool sweep`: recipe + poolings + seeds -> a folder of trained, tuned and scored runs."""
+
+import os
+from pathlib import Path
+
+import click
+
+from sedtool.cli.console import progress, summary, write_stdout
+from sedtool.cli.options import (
+    DEVICES,
+    EXISTING_FILE,
+    OUTPUT_FOLDER,
+    common_options,
+    max_time_option,
+    names,
+    shard_option,
+)
+from sedtool.cli.settings import SedtoolCommand
+from sedtool.cli.signals import stop_signals
+from sedtool.config import POOLING_NAMES, FailurePolicy
+from sedtool.config.comparison import SweepConfig
+from sedtool.errors import ConfigError
+
+_IN_DATA = OUTPUT_FOLDER  # a path below --data, so that it cannot be looked at yet
+_OURS = ("train.pooling", "train.seed")  # what a sweep varies
+
+
+class _SweepCommand(SedtoolCommand):
+    """RECIPE is also what --config names, unless another file is."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
+        raw, _, _ = self.make_parser(ctx).parse_args(list(args))
+        recipe, config = raw.get("recipe"), raw.get("config")
+        ctx.meta["sedtool.config"] = config
+        ctx.meta["sedtool.sets"] = tuple(raw.get("sets") or ())
+        return super().parse_args(
+            ctx, ["-c", recipe, *args] if isinstance(recipe, str) and not config else args
+        )
+
+
+@click.command(cls=_SweepCommand)
+@click.argument("recipe", type=EXISTING_FILE, required=False)
+@click.option("-o", "--output", type=OUTPUT_FOLDER, required=True, help="Takes a folder a run.")
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=".",
+    help="The folder that paths in RECIPE, and those below, are relative to.",
+)
+@click.option(
+    "--pooling",
+    multiple=True,
+    required=True,
+    metavar="NAME[:key=value,...],...",
+    help="Poolings, joined by commas; repeatable.",
+    shell_complete=names(*POOLING_NAMES),
+)
+@click.option("--seeds", default=SweepConfig.seeds, help="Numbers and ranges: 0-4, or 0,2,5-7.")
+@click.option(
+    "--features", type=_IN_DATA, default=SweepConfig.features, help="Made once, of --audio."
+)
+@click.option(
+    "--audio", type=_IN_DATA, multiple=True, help="To train and validate on, as INPUT of extract."
+)
+@click.option("--root", type=_IN_DATA, help="Clip names are relative to it.")
+@click.option(
+    "--test", type=_IN_DATA, multiple=True, required=True, help="Test clips: audio, or features.h5."
+)
+@click.option("--test-reference", type=_IN_DATA, required=True, help="Strong labels of test clips.")
+@click.option("--test-weak-reference", type=_IN_DATA, help="Weak labels of test clips.")
+@click.option(
+    "--device",
+    help="Of train, tune and infer: auto, cpu, cuda, cuda:1, mps.",
+    shell_complete=names(*DEVICES),
+)
+@click.option("--overwrite", is_flag=True, help="Make runs of other settings anew.")
+@shard_option
+@click.option(
+    "--tolerate",
+    default=FailurePolicy.tolerate,
+    metavar="N|P%",
+    help="Failed runs that still make a success.",
+)
+@click.option("--fail-fast", is_flag=True, help="Stop at the first run that fails.")
+@max_time_option
+@click.option("--dry-run", is_flag=True, help="Print the commands that are left; do nothing.")
+@common_options
+@click.pass_context
+def sweep(
+    ctx: click.Context,
+    recipe: Path | None,
+    output: Path,
+    data: Path,
+    pooling: tuple[str, ...],
+    seeds: str,
+    features: Path,
+    audio: tuple[Path, ...],
+    root: Path | None,
+    test: tuple[Path, ...],
+    test_reference: Path,
+    test_weak_reference: Path | None,
+    device: str | None,
+    overwrite: bool,
+    shard: str | None,
+    tolerate: str,
+    fail_fast: bool,
+    dry_run: bool,
+    quiet: bool,
+) -> None:
+    """Train, tune and score every pooling with every seed, and compare them.
+
+    Runs that are done are left as they are, so the same line goes on after a stop or adds poolings
+    and seeds; several at a time share the work. OUTPUT/POOLING/seed-N/test has each run's
+    scores.h5, events.tsv and metrics.json; the table of `sedtool compare` goes to stdout.
+
+    \b
+    Example: sedtool sweep recipes/esc10/esc10.yaml --data esc10 -o esc10/runs \\
+                 --pooling power,linear,rap:lambda=1e-2 --seeds 0-4
+    """
+    from sedtool.shards import WHOLE, Shard
+    from sedtool.sweep import SweepInputs, grid, parse_poolings, parse_seeds, plan_sweep
+    from sedtool.sweep import sweep as sweep_runs
+
+    given = recipe or (Path(ctx.meta["sedtool.config"]) if ctx.meta["sedtool.config"] else None)
+    if given is None:
+        raise click.UsageError("Missing argument 'RECIPE'.")
+    if device == "":
+        raise ConfigError("device is empty; auto, cpu, cuda, cuda:1 or mps")
+    policy = FailurePolicy(tolerate, fail_fast)
+    inputs = SweepInputs(
+        given,
+        data,
+        tuple(map(str, test)),
+        str(test_reference),
+        None if test_weak_reference is None else str(test_weak_reference),
+        tuple(map(str, audio)),
+        None if root is None else str(root),
+        str(features),
+        sets=_sets(ctx),
+        device=device,
+        paper=_paper(given),
+    )
+    everything = grid(parse_poolings(pooling), parse_seeds(seeds))
+    part = WHOLE if shard is None else Shard.parse(shard, os.environ)
+    chosen = set(part.select([run.name for run in everything]))
+    runs = [run for run in everything if run.name in chosen]
+    if dry_run:
+        for line in plan_sweep(output, inputs, runs, overwrite):
+            summary(line, quiet=False)
+        return
+    with stop_signals() as stop, progress("sweep", quiet) as report:
+        result = sweep_runs(
+            output,
+            inputs,
+            runs,
+            everything,
+            overwrite=overwrite,
+            fail_fast=fail_fast,
+            progress=report,
+            say=lambda line: summary(line, quiet),
+            stop=stop,
+        )
+    if result.table is not None:
+        write_stdout(result.table.read_text("utf-8"))
+    summary(f"{result} -> {output}", quiet)
+    result.require_success(policy)
+
+
+def _sets(ctx: click.Context) -> tuple[str, ...]:
+    """Return what --set says, for the stages."""
+    sets: tuple[str, ...] = ctx.meta["sedtool.sets"]
+    for text in sets:
+        key = text.partition("=")[0].strip()
+        if key in _OURS:
+            raise ConfigError(f"--set {key}: a sweep varies it; give --pooling and --seeds")
+    return sets
+
+
+def _paper(recipe: Path) -> Path | None:
+    """Return the table of published numbers that the recipe's section `compare` names."""
+    from sedtool.cli.recipe import read_recipe
+
+    section = read_recipe(recipe).get("compare")
+    value, _ = section.values.get("paper", (None, 0)) if section else (None, 0)
+    return recipe.parent / value if value else None

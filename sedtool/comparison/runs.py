@@ -1,0 +1,193 @@
+"""Folders -> the runs in them that are scored, those that lack, and what they were scored against.
+
+A run is a folder with a config.yaml that `train` wrote, and in ``test`` the scores and metrics of
+the test clips. What it is, is read from its settings; the names of folders do not matter.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sedtool.config import EvaluationConfig, PoolingConfig
+from sedtool.errors import ArtifactError, ConfigError, NothingUsableError
+from sedtool.sweep.checks import train_settings
+from sedtool.sweep.record import NAME, SweepRecord, read_record
+
+__all__ = ["RunSet", "TrainedRun", "find_runs"]
+
+_DEPTH = 3  # folders below one that is given in which runs are looked for
+# Settings that do not tell one system from another.
+_FREE = {
+    *("pooling", "seed", "device", "save-every", "features", "weak", "strong", "unlabelled"),
+    *("val-weak", "val-strong", "classes", "missing", "partial"),
+}
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run whose test clips are scored."""
+
+    folder: Path
+    pooling: str  # as `str(PoolingConfig)` writes it
+    seed: int
+    settings: dict[str, Any]  # of training, by option
+    metrics: dict[str, Any]  # what metrics.json says
+
+    @property
+    def scores(self) -> Path:
+        """Return the scores of the test clips."""
+        return self.folder / "test" / "scores.h5"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the classes that were scored."""
+        return tuple(self.metrics["event"]["classes"])
+
+    @property
+    def config(self) -> EvaluationConfig:
+        """Return how it was scored."""
+        names = EvaluationConfig.__dataclass_fields__
+        return EvaluationConfig(**{name: self.metrics["parameters"][name] for name in names})
+
+
+@dataclass(frozen=True)
+class RunSet:
+    """Runs of one comparison."""
+
+    runs: tuple[TrainedRun, ...]
+    missing: tuple[str, ...]  # each with what is wrong with it
+    records: tuple[SweepRecord, ...]  # of the sweeps they are of
+    varying: tuple[str, ...]  # settings, beside pooling and seed, in which the runs differ
+
+    def label(self, run: TrainedRun) -> str:
+        """Return what tells a run's system from the others: its pooling, and what varies."""
+        extra = [f"{key}={_text(run.settings.get(key))}" for key in self.varying]
+        return " ".join([run.pooling, *extra])
+
+
+def find_runs(paths: Sequence[Path]) -> RunSet:
+    """Read the runs that are, or are in, the given folders.
+
+    Raises
+    ------
+    NothingUsableError
+        If none of them is scored.
+    ArtifactError
+        If runs do not fit each other, or what they say of themselves cannot be read.
+    """
+    runs: dict[Path, TrainedRun] = {}
+    records: dict[Path, SweepRecord] = {}
+    missing: dict[str, str] = {}
+    for path in paths:
+        folders = _run_folders(path)
+        for folder in folders:
+            run = _read_run(folder)
+            if run is None:
+                missing[str(folder)] = f"{folder}: not finished"
+            else:
+                runs[folder] = run
+        for where in (path.resolve(), *(above for f in folders for above in f.parents[:_DEPTH])):
+            if where not in records and (where / NAME).is_file():
+                records[where] = read_record(where / NAME)
+        if (own := records.get(path.resolve())) is not None:
+            for name in own.runs:
+                if (folder := path.resolve() / name) not in folders:
+                    missing[str(folder)] = f"{folder}: not begun"
+    if not runs:
+        given = ", ".join(map(str, paths))
+        raise NothingUsableError(f"{given}: no run there has test/metrics.json")
+    found = tuple(runs[folder] for folder in sorted(runs))
+    _require_equal_scoring(found)
+    varying = _varying(found)
+    run_set = RunSet(found, tuple(missing.values()), tuple(records.values()), varying)
+    _refuse_doubles(run_set)
+    return run_set
+
+
+def _run_folders(path: Path, depth: int = _DEPTH) -> list[Path]:
+    """Return the run folders at a path or below, resolved."""
+    path = path.resolve()
+    if not path.is_dir():
+        raise ConfigError(f"{path} is no folder; compare takes run folders, and folders of them")
+    if (path / "config.yaml").is_file():
+        return [path]
+    if not depth:
+        return []
+    below = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return [folder for p in below for folder in _run_folders(p, depth - 1)]
+
+
+def _read_run(folder: Path) -> TrainedRun | None:
+    """Return a run; None if it is not scored."""
+    settings = train_settings(folder / "config.yaml")
+    path = folder / "test" / "metrics.json"
+    if not path.exists():
+        return None
+    try:
+        metrics = json.loads(path.read_bytes())
+        pooling = str(PoolingConfig.parse(str(settings["pooling"])))
+        run = TrainedRun(folder, pooling, int(settings["seed"]), settings, metrics)
+        _ = run.config, run.classes
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, ConfigError) as error:
+        raise ArtifactError(f"{path}: cannot be read with its config.yaml ({error})") from None
+    return run
+
+
+def _varying(runs: Iterable[TrainedRun]) -> tuple[str, ...]:
+    """Return the settings that not all runs have in common."""
+    values: dict[str, set[str]] = {}
+    settings = [run.settings for run in runs]
+    for key in sorted(set().union(*settings) - _FREE):
+        values[key] = {_text(each[key]) for each in settings if key in each}
+    return tuple(key for key, found in values.items() if len(found) > 1)
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _refuse_doubles(run_set: RunSet) -> None:
+    """Raise an ArtifactError if a system has two runs of one seed."""
+    seen: dict[tuple[str, int], Path] = {}
+    for run in run_set.runs:
+        first = seen.setdefault((run_set.label(run), run.seed), run.folder)
+        if first != run.folder:
+            raise ArtifactError(
+                f"{first} and {run.folder} are both of {run_set.label(run)} with seed {run.seed}"
+            )
+
+
+def _require_equal_scoring(runs: Sequence[TrainedRun]) -> None:
+    """Raise an ArtifactError if runs were scored in different ways, or on different labels."""
+    first = runs[0]
+    for run in runs:
+        if run.classes != tuple(run.metrics["clip"]["classes"]):
+            raise ArtifactError(
+                f"{run.folder}: its events and its clips were scored with different class lists; "
+                "evaluate it with --classes"
+            )
+    for run in runs[1:]:
+        different = [
+            what
+            for what, mine, other in (
+                ("class lists", run.classes, first.classes),
+                ("tolerances and conventions", run.config, first.config),
+                ("reference labels", _references(run), _references(first)),
+            )
+            if mine != other
+        ]
+        if different:
+            raise ArtifactError(
+                f"{run.folder} and {first.folder} were scored with different "
+                f"{' and '.join(different)}; score them alike"
+            )
+
+
+def _references(run: TrainedRun) -> list[list[Any]]:
+    """Return how much the reference has of each class: equal labels are counted equally."""
+    return [
+        [row.get("n_reference") for row in run.metrics[name]["classes"].values()]
+        for name in ("event", "clip")
+    ]

@@ -1,0 +1,107 @@
+"""Which runs there are: lists of poolings and of seeds, and the folder of each run."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sedtool.config import POOLING_NAMES, PoolingConfig, lookup
+from sedtool.errors import ConfigError
+
+__all__ = ["Run", "grid", "parse_poolings", "parse_seeds", "run_name"]
+
+_MOST_RUNS = 100_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a pooling, as it was written, and a seed."""
+
+    pooling: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Return the folder of the run, below that of the sweep."""
+        return run_name(self.pooling, self.seed)
+
+    def folder(self, output: Path) -> Path:
+        """Return the run folder in the folder of the sweep."""
+        return output / self.name
+
+
+def run_name(pooling: str, seed: int) -> str:
+    """Return ``POOLING/seed-N``; what is unusual in a file name becomes a hyphen, as ``:`` does."""
+    return f"{re.sub('[^A-Za-z0-9=._+]', '-', pooling)}/seed-{seed}"
+
+
+def parse_poolings(texts: Iterable[str]) -> tuple[str, ...]:
+    """Read lists of poolings: ``power,rap:lambda=1e-2,init=0,max`` are three.
+
+    Commas separate poolings and the options of one pooling alike. An item with ``=`` and without
+    ``:`` is one more option of the pooling before it, for no pooling begins like that.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, one is not known, or one is given twice.
+    """
+    found: list[str] = []
+    for text in texts:
+        for place, item in enumerate(part.strip() for part in text.split(",")):
+            if not item:
+                raise ConfigError(f"pooling {text!r} has an empty item")
+            if place and "=" in item and ":" not in item:
+                if ":" not in found[-1]:
+                    raise ConfigError(
+                        f"pooling {text!r}: {item!r} belongs to no pooling; NAME:key=value,..."
+                    )
+                found[-1] += f",{item}"
+            else:
+                found.append(item)
+    if not found:
+        raise ConfigError("no pooling is given; power,linear are two")
+    known: dict[str, str] = {}
+    for text in found:
+        pooling = PoolingConfig.parse(text)
+        lookup(dict.fromkeys(POOLING_NAMES, True), pooling.name, "pooling")
+        if known.setdefault(str(pooling), text) != text or found.count(text) > 1:
+            raise ConfigError(f"pooling {text!r} is given twice")
+    return tuple(found)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read numbers and ranges: ``0-4`` or ``0,2,5-7``, each end included.
+
+    Raises
+    ------
+    ConfigError
+        If it is no such list, or a seed is in it twice.
+    """
+    seeds: list[int] = []
+    for item in text.split(","):
+        match = re.fullmatch(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", item.strip())
+        if match is None:
+            raise ConfigError(
+                f"seeds must be numbers and ranges such as 0-4 or 0,2,5-7, not {text!r}"
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not 0 <= last - first < _MOST_RUNS:
+            raise ConfigError(
+                f"seeds {item.strip()!r}: the range must go up, by {_MOST_RUNS} at most"
+            )
+        seeds += range(first, last + 1)
+    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1}) if len(seeds) < 10_000 else []
+    if twice or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds {text!r} name a seed twice")
+    return tuple(seeds)
+
+
+def grid(poolings: Sequence[str], seeds: Sequence[int]) -> list[Run]:
+    """Return the runs: every pooling with the first seed, then with the next, and so on.
+
+    A sweep that is stopped early has then as many seeds of one pooling as of another.
+    """
+    if len(poolings) * len(seeds) > _MOST_RUNS:
+        raise ConfigError(f"{len(poolings)} poolings with {len(seeds)} seeds are too many runs")
+    return [Run(pooling, seed) for seed in seeds for pooling in poolings]

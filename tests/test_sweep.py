@@ -1,0 +1,427 @@
+"""A sweep makes the runs that are not done, each as its stages would, and goes on after a stop."""
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from sedtool.atomic import lock
+from sedtool.checkpoint import load_model
+from sedtool.cli import cli
+from sedtool.errors import ConfigError, StoppedError
+from sedtool.sweep import ChildError, grid, parse_poolings, parse_seeds, run_name
+from sedtool.sweep.children import StageSettings, run_child
+
+RECIPE = """\
+train:
+  weak: weak.tsv
+  val-strong: strong.tsv
+  arch: small
+  epochs: 1
+  steps-per-epoch: 1
+  batch-size: 2
+sweep:
+  audio: [audio]
+  root: audio
+  test: audio/val
+  test-reference: strong.tsv
+"""
+
+
+# --- lists ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["power"], ["power"]),
+        (["power,linear", "max"], ["power", "linear", "max"]),
+        (["rap:lambda=1e-2,init=0,max"], ["rap:lambda=1e-2,init=0", "max"]),
+        (["rap:lambda=1e-2,rap:lambda=1e-3"], ["rap:lambda=1e-2", "rap:lambda=1e-3"]),
+        (["power:init=1, linear"], ["power:init=1", "linear"]),
+    ],
+)
+def test_commas_part_poolings_and_their_options(texts, expected):
+    assert list(parse_poolings(texts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ([], "no pooling is given"),
+        ([""], "empty item"),
+        (["power,,max"], "empty item"),
+        (["max,init=0"], "'init=0' belongs to no pooling"),
+        (["powr"], "did you mean 'power'"),
+        (["power", "power"], "given twice"),
+        (["rap:lambda=1e-2,rap:lambda=0.01"], "given twice"),
+        (["rap:lambda"], "is not key=number"),
+    ],
+)
+def test_a_list_of_poolings_that_cannot_be_meant_is_refused(texts, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_poolings(texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0", [0]), ("0-4", [0, 1, 2, 3, 4]), ("0,2,5-7", [0, 2, 5, 6, 7]), ("3-3", [3])],
+)
+def test_seeds_are_numbers_and_ranges(text, expected):
+    assert list(parse_seeds(text)) == expected
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "4-0", "0,0", "0-3,2", "1.5", "0-1000000", "0,,1"])
+def test_seeds_that_are_none_are_refused(text):
+    with pytest.raises(ConfigError, match="seed"):
+        parse_seeds(text)
+
+
+def test_every_pooling_gets_its_first_seed_before_any_gets_its_second():
+    runs = [(run.pooling, run.seed) for run in grid(["power", "max"], [3, 4])]
+    assert runs == [("power", 3), ("max", 3), ("power", 4), ("max", 4)]
+
+
+def test_the_folder_of_a_run_tells_poolings_apart_and_is_a_plain_name():
+    assert run_name("rap:lambda=1e-2,init=0", 3) == "rap-lambda=1e-2-init=0/seed-3"
+    assert run_name("hierarchical:base=../../x", 0) == "hierarchical-base=..-..-x/seed-0"
+
+
+# --- stages in this process -----------------------------------------------------------------------
+
+
+def invoke(*arguments, folder=None):
+    """Run a command line in a folder, as a process would."""
+    with contextlib.chdir(folder or "."):
+        return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    """Run stages in this process; returns the command lines that were run, `fail` to break some."""
+    calls = SimpleCalls()
+
+    def run(arguments, folder, log, stop, hear=None):
+        calls.lines.append(list(arguments))
+        calls.meanwhile(arguments)
+        if code := stop():
+            raise StoppedError("stopped; run the same command again to go on", code)
+        result = invoke(*arguments, folder=folder)
+        with log.open("a") as stream:
+            stream.write(result.stderr)
+        if result.exit_code not in (0, 3):
+            raise ChildError(f"{arguments[0]}: {result.stderr}", result.exit_code)
+        return result.exit_code
+
+    def ask(arguments, folder):
+        result = invoke(*arguments, "--print-config", folder=folder)
+        if result.exit_code:
+            raise ConfigError(result.stderr.strip().removeprefix("Error: "))
+        return StageSettings.parse(result.stdout)
+
+    monkeypatch.setattr("sedtool.sweep.making.run_child", run)
+    monkeypatch.setattr("sedtool.sweep.stage.ask_settings", ask)
+    return calls
+
+
+class SimpleCalls:
+    def __init__(self):
+        self.lines = []
+        self.meanwhile = lambda arguments: None  # called before a stage runs
+
+    def stages(self):
+        """Return the names of the stages that were run, and forget them."""
+        names = [line[0] for line in self.lines]
+        self.lines = []
+        return names
+
+    def fail(self, *words, exit_code=8):
+        """Let those stages fail whose command lines have all these words."""
+
+        def check(arguments):
+            if all(word in arguments for word in words):
+                raise ChildError(f"{arguments[0]}: the loss is not finite", exit_code)
+
+        self.meanwhile = check
+
+
+@pytest.fixture
+def data(tiny, tmp_path):
+    """A data folder with a recipe in it."""
+    folder = tmp_path / "the data"
+    folder.mkdir()
+    (folder / "audio").symlink_to(tiny.audio)
+    for path in (tiny.weak, tiny.strong):
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "features.h5").write_bytes(tiny.features.read_bytes())
+    (folder / "recipe.yaml").write_text(RECIPE)
+    return folder
+
+
+def sweep(data, *options, pooling="power,max", exit_code=0):
+    line = ("sweep", data / "recipe.yaml", "--data", data, "-o", data / "runs")
+    result = invoke(*line, "--pooling", pooling, *options)
+    assert result.exit_code == exit_code, f"{result.stderr}{result.exception!r}"
+    return result
+
+
+def test_a_sweep_leaves_a_scored_run_for_each_pooling_and_seed_and_prints_the_table(data, stages):
+    (data / "features.h5").unlink()
+    result = sweep(data, "--seeds", "0-1", pooling="power,rap:lambda=1e-2")
+    names = ["power/seed-0", "rap-lambda=1e-2/seed-0", "power/seed-1", "rap-lambda=1e-2/seed-1"]
+    once = ["train", "tune", "infer", "evaluate"]
+    assert stages.stages() == ["extract", "extract", *4 * once, "compare"]
+    for name in names:
+        folder = data / "runs" / name
+        for file in ("scores.h5", "events.tsv", "tags.tsv", "metrics.json"):
+            assert (folder / "test" / file).exists()
+        config = yaml.safe_load((folder / "config.yaml").read_text())["train"]
+        assert name == run_name(config["pooling"], config["seed"])
+        assert f"{name}: done in 0:00:" in result.stderr
+    assert json.loads((data / "runs" / "sweep.json").read_text())["runs"] == names
+    assert "4 runs made, 0 done before, of 4" in result.stderr
+    assert (data / "runs" / "comparison.txt").read_text() == result.stdout
+    assert "rap:lambda=0.01" in result.stdout
+
+
+def test_what_is_done_is_not_done_again(data, stages):
+    sweep(data)
+    stages.stages()
+    before = {path: path.stat().st_mtime_ns for path in (data / "runs").rglob("*.safetensors")}
+    result = sweep(data)
+    assert stages.stages() == ["compare"]
+    assert "0 runs made, 2 done before" in result.stderr
+    sweep(data, "--seeds", "0-1")
+    assert stages.stages().count("train") == 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_dry_run_says_the_commands_that_make_the_runs_and_writes_nothing(data, stages):
+    there = sorted(data.rglob("*"))
+    said = sweep(data, "--dry-run").stderr.splitlines()
+    assert sorted(data.rglob("*")) == there and not stages.lines
+    assert said[0] == "# 0 of 2 runs are done"
+    assert shlex.split(said[1]) == ["cd", str(data)]
+    for line in said[2:]:  # as a shell would run them
+        program, *words = shlex.split(line)
+        if program == "mkdir":
+            os.makedirs(words[1])  # noqa: PTH103
+        else:
+            assert program == "sedtool"
+            result = invoke(*words, folder=data)
+            assert result.exit_code == 0, result.stderr
+    # Runs that were made by hand are done, whatever else is not known of them.
+    assert "0 runs made, 2 done before" in sweep(data).stderr
+    assert sweep(data, "--dry-run").stderr.startswith("# 2 of 2 runs are done\n")
+
+
+def test_other_settings_are_refused_by_name_and_overwritten_if_asked_to(data, stages):
+    sweep(data)
+    stages.stages()
+    other = ("--set", "train.lr=0.5")
+    message = sweep(data, *other, exit_code=5).stderr
+    assert (
+        "power/seed-0 (and 1 more) holds a run of other settings: lr is 0.001 there and" in message
+    )
+    assert sweep(data, *other, "--dry-run", exit_code=5).stdout == ""
+    assert not stages.lines
+    result = sweep(data, *other, "--overwrite", pooling="max")
+    assert [line[0] for line in stages.lines] == ["train", "tune", "infer", "evaluate", "compare"]
+    assert "1 run made" in result.stderr
+    assert load_model(data / "runs" / "power" / "seed-0" / "model.safetensors")
+    assert "--overwrite" in stages.lines[0]
+
+
+def test_labels_that_have_changed_make_another_run(data, stages):
+    sweep(data, pooling="max")
+    moved = data.rename(data.with_name("moved"))
+    assert "1 done before" in sweep(moved, pooling="max").stderr  # files are compared by content
+    (moved / "weak.tsv").write_text((moved / "weak.tsv").read_text() + "train/none.wav\ttone\n")
+    assert "weak is" in sweep(moved, pooling="max", exit_code=5).stderr
+
+
+def test_other_settings_of_tuning_and_scoring_leave_the_training_alone(data, stages):
+    sweep(data, pooling="max")
+    stages.stages()
+    for other in ("tune.window=0.2", "evaluate.collar=0.5", "infer.median=off"):
+        assert (
+            "holds a run of other settings"
+            in sweep(data, "--set", other, pooling="max", exit_code=5).stderr
+        )
+        sweep(data, "--set", other, "--overwrite", pooling="max")
+        assert stages.stages() == ["tune", "infer", "evaluate", "compare"]
+        sweep(data, "--overwrite", pooling="max")
+        stages.stages()
+    events = (data / "strong.tsv").read_text().splitlines(keepends=True)
+    (data / "strong.tsv").write_text("".join(events[:-1]))
+    message = sweep(data, "--set", "train.val-strong=strong.tsv", pooling="max", exit_code=5).stderr
+    assert "val-strong is" in message and "evaluate reference is a file" in message
+
+
+def test_metrics_that_are_not_of_the_model_are_made_anew(data, stages):
+    sweep(data, pooling="max")
+    stages.stages()
+    run = data / "runs" / "max" / "seed-0"
+    labels = ("--features", "features.h5", "--reference", "strong.tsv")
+    for spoil in (
+        lambda: invoke("tune", run / "model.safetensors", *labels, "--window", 0.4, folder=data),
+        lambda: (run / "test" / "metrics.json").unlink(),
+        lambda: (run / "test" / "scores.h5").write_bytes(b"nothing"),
+        lambda: (run / "test" / "metrics.json").write_text("{"),
+    ):
+        spoil()
+        assert "1 run made" in sweep(data, pooling="max").stderr
+        assert stages.stages() == ["tune", "infer", "evaluate", "compare"]
+
+
+def test_a_run_that_fails_is_named_and_does_not_stop_the_others(data, stages):
+    stages.fail("train", "max")
+    result = sweep(data, pooling="max,power", exit_code=3)
+    assert "max/seed-0: failed: train: the loss is not finite" in result.stderr
+    assert "1 of 2 runs failed (max/seed-0)" in result.stderr
+    failures = (data / "runs.failures.tsv").read_text().splitlines()
+    assert failures == ["filename\tstage\terror", "max/seed-0\ttrain\tthe loss is not finite"]
+    assert (data / "runs" / "power" / "seed-0" / "test" / "metrics.json").exists()
+    assert "power" in result.stdout and "not in it: " in result.stdout
+    sweep(data, "--tolerate", "1", pooling="max,power")
+    stages.meanwhile = lambda arguments: None
+    sweep(data, pooling="max,power")
+    assert not (data / "runs.failures.tsv").exists()
+
+
+def test_runs_that_all_fail_are_exit_code_4_and_the_first_one_may_be_the_last(data, stages):
+    stages.fail("train")
+    assert "2 of 2 runs failed" in sweep(data, exit_code=4).stderr
+    assert stages.stages() == ["extract", "train", "train"]
+    sweep(data, "--fail-fast", exit_code=3)
+    assert stages.stages() == ["train"]
+
+
+def test_a_run_that_another_process_works_on_is_left_to_it(data, stages):
+    folder = data / "runs" / "power"
+    folder.mkdir(parents=True)
+    with lock(folder / ".seed-0.lock", folder / "seed-0"):
+        result = sweep(data)
+    assert "power/seed-0: left to the process that works on it" in result.stderr
+    assert "1 run made, 0 done before, 1 left to another process (power/seed-0)" in result.stderr
+    assert [line[-1] for line in stages.lines if line[0] == "train"] == ["--resume"]
+    assert result.stdout == ""  # there is no table before all runs are done
+    assert "1 run made, 1 done before" in sweep(data).stderr
+    (folder / "seed-0" / "test" / "metrics.json").unlink()
+    with lock(folder / "seed-0" / ".lock", folder / "seed-0"):  # as `sedtool train` holds it
+        assert "1 left to another process" in sweep(data).stderr
+
+
+def test_what_another_process_leaves_undone_is_done_after_all(data, stages):
+    folder = data / "runs" / "power"
+    folder.mkdir(parents=True)
+    held = lock(folder / ".seed-0.lock", folder / "seed-0")
+    stages.meanwhile = lambda arguments: held.close()
+    assert "2 runs made" in sweep(data).stderr
+
+
+def test_a_shard_does_its_part_and_the_last_one_makes_the_table(data, stages):
+    first = sweep(data, "--shard", "1/2")
+    assert (first.stdout, stages.stages().count("train")) == ("", 1)
+    assert not (data / "runs" / "max").exists()
+    assert "max" in sweep(data, "--shard", "2/2").stdout
+    assert stages.stages().count("train") == 1
+
+
+def test_features_are_made_once_and_not_for_runs_that_are_done(data, stages):
+    (data / "features.h5").unlink()
+    sweep(data, pooling="max")
+    assert stages.stages().count("extract") == 2
+    sweep(data, pooling="power")
+    assert "extract" not in stages.stages()
+    (data / "features.h5").unlink()
+    sweep(data, pooling="power")
+    assert "extract" not in stages.stages()
+
+
+def test_test_clips_may_be_given_as_features(data, stages):
+    sweep(data, "--test", "features.h5", pooling="max")
+    (infer,) = (line for line in stages.lines if line[0] == "infer")
+    assert infer[2] == "features.h5" and not (data / "test.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--set", "train.seed=3"), "a sweep varies it"),
+        (("--set", "train.lr=many"), "--set train.lr: lr: 'many' is not a valid float"),
+        (("--set", "train.lrr=1"), "train has no option 'lrr'; did you mean 'lr'"),
+        (("--test", "nowhere"), "nowhere does not exist; is --data the right folder?"),
+        (("--test-reference", "none.tsv"), "none.tsv does not exist"),
+        (("--features", "other.h5", "--audio", "nowhere"), "nowhere does not exist"),
+        (("--device", ""), "device is empty"),
+        (("--seeds", "1-0"), "must go up"),
+    ],
+)
+def test_a_line_that_cannot_be_meant_is_refused_before_anything_is_done(
+    data, stages, options, message
+):
+    assert message in sweep(data, *options, exit_code=2).stderr
+    assert not stages.lines and not (data / "runs").exists()
+
+
+def test_a_recipe_is_needed_and_features_or_audio(data, stages):
+    result = invoke(
+        "sweep", "--pooling", "max", "-o", data / "runs", "--test", "x", "--test-reference", "y"
+    )
+    assert result.exit_code == 2 and "Missing argument 'RECIPE'" in result.stderr
+    (data / "recipe.yaml").write_text(RECIPE.replace("  audio: [audio]\n", ""))
+    (data / "features.h5").unlink()
+    assert "there is no --audio to make it of" in sweep(data, exit_code=2).stderr
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+
+def going():
+    return 0
+
+
+def test_a_stage_that_fails_says_why_in_one_line(tmp_path):
+    log = tmp_path / "log"
+    with pytest.raises(ChildError, match=r"^info: nowhere does not exist") as error:
+        run_child(["info", "nowhere"], tmp_path, log, going)
+    assert error.value.exit_code == 2
+    assert log.read_text().startswith("$ sedtool info nowhere\nError: ")
+
+
+def test_a_module_of_that_name_in_the_data_folder_does_not_matter(tmp_path):
+    (tmp_path / "random.py").write_text("raise SystemExit('not me')")
+    assert run_child(["doctor", "--help"], tmp_path, tmp_path / "log", going) == 0
+
+
+def test_a_sweep_that_is_stopped_saves_and_goes_on(data):
+    (data / "test.h5").write_bytes((data / "features.h5").read_bytes())
+    command = [sys.executable, "-m", "sedtool", "sweep", data / "recipe.yaml", "--data", data]
+    command += ["-o", data / "runs", "--pooling", "max", "--set", "train.epochs=20"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    metrics = data / "runs" / "max" / "seed-0" / "metrics.tsv"
+    until = time.monotonic() + 120
+    while not metrics.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 75, said
+    assert said == "Error: stopped; run the same command again to go on\n"
+    run = metrics.parent
+    assert json.loads((run / "run.json").read_text())["status"] == "stopped"
+    assert "--resume goes on from" in (run / "sweep.log").read_text()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "1 run made" in done.stderr and "max" in done.stdout
+    record = json.loads((run / "run.json").read_text())
+    assert [record["status"], record["resumed"][0]["status"]] == ["finished", "stopped"]
+    assert len(metrics.read_text().splitlines()) == 21
