@@ -38,22 +38,30 @@ def time_shift(features: np.ndarray, frames: int, mode: str = "roll") -> np.ndar
 
 
 def shift_events(
-    events: Iterable[Event], seconds: float, duration: float, mode: str = "roll"
+    events: Iterable[Event],
+    seconds: float,
+    duration: float,
+    mode: str = "roll",
+    shortest: float = 1e-9,
 ) -> list[Event]:
     """Move events like the frames of their clip, which is `duration` seconds long.
 
     In seconds, not in output frames, so that no rounding leans to one side. With "roll", an event
-    that is moved over an end of the clip goes on at the other; with "pad" it is cut there.
+    that is moved over an end of the clip goes on at the other; with "pad" it is cut there. Of an
+    event in two parts, one under `shortest` seconds is left out: as a frame it would be too long.
     """
     moved = []
     for event in events:
         onset, offset = event.onset + seconds, min(event.offset, duration) + seconds
         turns = math.floor(onset / duration) if mode == "roll" else 0
+        parts = []
         for turn in (turns, turns + 1) if mode == "roll" else (0,):
             start = max(onset - turn * duration, 0.0)
             end = min(offset - turn * duration, duration)
             if start < end:
-                moved.append(replace(event, onset=start, offset=end))
+                parts.append(replace(event, onset=start, offset=end))
+        parts.sort(key=lambda part: part.onset - part.offset)  # the longest first
+        moved += parts[:1] + [p for p in parts[1:] if p.offset - p.onset >= shortest]
     return moved
 
 

@@ -48,10 +48,12 @@ def consistency_losses(student: Output, teacher: Output) -> tuple[Tensor, Tensor
     student alone.
     """
     with torch.autocast(device_type=student.logits.device.type, enabled=False):
-        frame = student.logits.float().sigmoid() - teacher.logits.detach().float().sigmoid()
+        padding = ~student.mask[..., None]
+        logits = [out.logits.float().masked_fill(padding, 0.0) for out in (student, teacher)]
+        frame = logits[0].sigmoid() - logits[1].detach().sigmoid()  # 0 in the padding
+        n_values = student.mask.sum() * frame.shape[2]
         clip = student.log_y.exp() - teacher.log_y.detach().exp()
-        # Selected, not multiplied by 0: what stands in the padding may be anything.
-        return frame[student.mask].square().mean(), clip.square().mean()
+        return frame.square().sum() / n_values, clip.square().mean()
 
 
 class Teacher:
@@ -71,6 +73,7 @@ class Teacher:
     def __init__(self, network: Detector, ema: float, average_buffers: bool) -> None:
         self.network, self.ema, self.average_buffers = network, ema, average_buffers
         network.requires_grad_(False)
+        network.crnn.gru.flatten_parameters()  # those of a copy lie apart: slow on a GPU
         if average_buffers:
             for module in network.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):

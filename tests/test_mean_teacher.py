@@ -296,6 +296,17 @@ def test_rolled_events_keep_what_they_last(onset, length, seconds):
     assert all(0 <= e.onset < e.offset <= 10.0 for e in moved)
 
 
+def test_of_an_event_in_two_parts_a_sliver_is_left_out():
+    moved = shift_events([Event("x", 0.4, 0.8, "a")], -2.8, 2.0)
+    assert [(e.onset, e.offset) for e in moved] == [(pytest.approx(1.6), pytest.approx(2.0))]
+    event = Event("x", 1.0, 1.5, "a")
+    assert len(shift_events([event], 0.96, 2.0, shortest=0.05)) == 1
+    assert len(shift_events([event], 0.90, 2.0, shortest=0.05)) == 2
+    tiny = Event("x", 1.0, 1.06, "a")  # both parts are slivers: the longer stays
+    (moved,) = shift_events([tiny], 0.98, 2.0, shortest=0.05)
+    assert (moved.onset, moved.offset) == (0.0, pytest.approx(0.04))
+
+
 def test_an_event_labelled_past_the_end_of_its_clip_is_cut_there_before_it_moves():
     (moved,) = shift_events([Event("x", 9.0, 11.0, "a")], -1.0, 10.0)
     assert (moved.onset, moved.offset) == (8.0, 9.0)

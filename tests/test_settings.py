@@ -214,3 +214,16 @@ def test_keys_are_the_long_options():
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 assert f"--{option_key(parameter)}" in parameter.opts
+
+
+def test_what_is_typed_takes_the_place_of_a_file_that_a_recipe_names(tmp_path):
+    recipe, there = tmp_path / "r.yaml", tmp_path / "weak.tsv"
+    recipe.write_text("train:\n  weak: gone.tsv\n")
+    there.write_text("filename\tevent_labels\n")
+    features = ("--features", str(there), "-o", str(tmp_path / "run"))
+    refused = run("train", "-c", str(recipe), *features, "--print-config")
+    assert refused.exit_code == 2
+    assert f"{recipe}:2: weak: File 'gone.tsv' does not exist" in refused.stderr
+    line = run("train", "-c", str(recipe), "--weak", str(there), *features, "--print-config")
+    assert line.exit_code == 0
+    assert f'weak: "{there}"' in line.stdout

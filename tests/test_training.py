@@ -103,7 +103,9 @@ def test_a_finished_run_can_be_given_more_epochs(inputs, finished, tmp_path):
 
 
 def test_resuming_another_run_is_refused_with_what_differs(inputs, finished):
-    with pytest.raises(ArtifactError, match="is of another run: lr differ"):
+    with pytest.raises(
+        ArtifactError, match=r"is of another run: lr \(0.003 before, 1.0 now\) differ"
+    ):
         train(finished, inputs, dataclasses.replace(CONFIG, lr=1.0), device="cpu", resume=True)
 
 
@@ -371,7 +373,7 @@ def test_a_plan_for_a_run_that_is_there_is_one_for_what_is_left(inputs, finished
     longer = dataclasses.replace(CONFIG, epochs=10)
     plan = plan_training(finished, inputs, longer, device="cpu", resume=True)
     assert plan.steps_done == 8
-    with pytest.raises(ArtifactError, match="lr differ"):
+    with pytest.raises(ArtifactError, match=r"lr \(0.003 before, 1.0 now\) differ"):
         other = dataclasses.replace(CONFIG, lr=1.0)
         plan_training(finished, inputs, other, device="cpu", resume=True)
     assert {path.name: path.stat().st_mtime_ns for path in finished.iterdir()} == before

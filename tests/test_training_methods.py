@@ -2,15 +2,24 @@
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from test_training import contents, stop_after
 
-from sedtool.checkpoint import digest, load_model, load_state, teacher_of
+from sedtool.atomic import claim
+from sedtool.checkpoint import digest, load_model, load_state, save_model, teacher_of
 from sedtool.config import ARCHITECTURES, ArchitectureConfig, TrainConfig
 from sedtool.datasets import TrainingBatches
-from sedtool.errors import ArtifactError, ConfigError, LabelError, StoppedError
+from sedtool.errors import (
+    ArtifactError,
+    ConfigError,
+    LabelError,
+    OutputExistsError,
+    ResourceError,
+    StoppedError,
+)
 from sedtool.labels import Event, StrongLabels, read_names, write_events
 from sedtool.training import TrainInputs, load_inputs, plan_training, train
 
@@ -101,6 +110,75 @@ def test_both_networks_resume_bit_for_bit(inputs, finished, settings, tmp_path, 
     assert everything(run) == everything(finished)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"final": "teacher"},
+        {"ema_buffers": False, "amp": "bf16"},
+        {"pooling": "hierarchical:base=attention-classes", "noise_domain": "linear"},
+    ],
+)
+def test_other_settings_resume_bit_for_bit_too(inputs, settings, tmp_path, changes):
+    config = dataclasses.replace(settings, **changes)
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    train(whole, inputs, config, device="cpu")
+    for steps in (5, 4):
+        with pytest.raises(StoppedError):
+            train(run, inputs, config, device="cpu", resume=True, stop=stop_after(steps))
+    train(run, inputs, config, device="cpu", resume=True)
+    assert everything(run) == everything(whole)
+
+
+@pytest.mark.parametrize("at", ["teacher.safetensors", "metrics.tsv", "last.pt"])
+def test_a_run_that_ends_between_its_first_files_is_begun_anew_by_resuming(
+    inputs, finished, settings, tmp_path, monkeypatch, at
+):
+    run = tmp_path / "run"
+    replace = Path.replace
+
+    def full(self, target):
+        if Path(target).name == at:
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(ResourceError):
+        train(run, inputs, settings, device="cpu", resume=True)
+    monkeypatch.undo()
+    assert (run / "model.safetensors").exists()
+    with pytest.raises(OutputExistsError):
+        train(run, inputs, settings, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ARCHITECTURES, "nano", NANO)
+        train(run, inputs, settings, device="cpu", resume=True)
+    assert everything(run) == everything(finished)
+    assert not list(run.rglob("*.tmp"))
+
+
+def test_no_other_process_rewrites_a_teacher_that_is_being_trained(inputs, settings, tmp_path):
+    run, tried = tmp_path / "run", []
+
+    def tune_meanwhile(at):
+        if not tried:
+            tried.append(at)
+            with pytest.raises(ResourceError), claim(run / "teacher.safetensors", overwrite=True):
+                pass
+
+    train(run, inputs, settings, device="cpu", progress=tune_meanwhile)
+    assert tried
+
+
+def test_epochs_that_are_over_are_named_where_they_were_to_be_kept(
+    inputs, finished, settings, tmp_path, caplog
+):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    more = dataclasses.replace(settings, keep_epochs=(1, 4), epochs=4, ramp_up=9)
+    train(run, inputs, more, device="cpu", resume=True)
+    assert "epochs 1 are over and cannot be kept" in caplog.text
+    assert [path.name for path in (run / "epochs").iterdir()] == ["004.safetensors"]
+
+
 def test_an_epoch_is_one_pass_over_the_unlabelled_clips(inputs, settings):
     clips, _, vocabulary = load_inputs(inputs, settings)
     batches = TrainingBatches(clips, vocabulary, settings, NANO.time_pooling)
@@ -146,10 +224,13 @@ def test_a_pooling_that_learns_nothing_is_named(inputs, settings, tmp_path, capl
     strong = dataclasses.replace(inputs, weak=None, unlabelled=None)
     config = dataclasses.replace(settings, method="strong", batch_size=(2,), epochs=1)
     plan_training(tmp_path / "run", strong, config, device="cpu")
-    assert "power pooling learns nothing from labels; --strong-clip-loss adds one" in caplog.text
+    assert "power pooling stays as it starts; --strong-clip-loss lets it learn" in caplog.text
+    train(tmp_path / "run", strong, config, device="cpu")
+    assert load_model(tmp_path / "run" / "model.safetensors").detector.pooling.n.tolist() == [1, 1]
     caplog.clear()
     for same in ({"strong_clip_loss": True}, {"pooling": "linear"}):
-        plan_training(tmp_path / "run", strong, dataclasses.replace(config, **same), device="cpu")
+        other = dataclasses.replace(config, **same)
+        plan_training(tmp_path / "other", strong, other, device="cpu")
     assert not caplog.text
 
 
@@ -243,7 +324,7 @@ def test_a_method_takes_what_it_learns_from(inputs, settings, method, given, mes
         ({"noise": -0.1}, "noise must not be negative"),
         ({"consistency": float("nan")}, "consistency must be a finite number"),
         ({"ramp_up": -1}, "ramp_up must not be negative"),
-        ({"noise_domain": "log"}, "noise_domain must be one of linear, normalised"),
+        ({"noise_domain": "log"}, "noise_domain must be one of normalised, linear"),
         ({"shift_mode": "wrap"}, "shift_mode must be one of roll, pad"),
         ({"final": "both"}, "final must be one of student, teacher"),
         ({"keep_epochs": (0,)}, "keep_epochs must be 1 to the last epoch, 3, not 0"),
@@ -275,6 +356,48 @@ def test_labelled_clips_that_are_validated_on_are_refused(inputs, settings):
         load_inputs(given, settings)
 
 
+@pytest.mark.parametrize("kind", ["weak", "strong", "unlabelled", "val_strong"])
+def test_a_list_that_names_no_clip_is_refused(inputs, settings, tmp_path, kind):
+    empty = tmp_path / "empty.tsv"
+    header = {"weak": "filename\tevent_labels\n", "unlabelled": "filename\n"}
+    empty.write_text(header.get(kind, "filename\tonset\toffset\tevent_label\n"))
+    with pytest.raises(LabelError, match=r"empty\.tsv names no clip"):
+        load_inputs(dataclasses.replace(inputs, **{kind: empty}), settings)
+
+
+def test_events_that_begin_after_their_clip_are_left_out_and_counted(
+    inputs, settings, tmp_path, caplog
+):
+    late = tmp_path / "late.tsv"
+    name = read_names(inputs.strong)[0]
+    late.write_text(inputs.strong.read_text() + f"{name}\t1.000\t2.000\tbird\n")
+    clips, _, vocabulary = load_inputs(dataclasses.replace(inputs, strong=late), settings)
+    assert "1 events begin after the end of their clip; left out" in caplog.text
+    assert clips.strong.targets[:, vocabulary.index("bird")].sum() == 0
+    assert "class 'bird' has no training clip" in caplog.text
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_share_of_each_kind_is_held_out_whatever_the_seed(inputs, settings, seed):
+    given = dataclasses.replace(inputs, val_strong=None)
+    config = dataclasses.replace(settings, validation_fraction=0.3, seed=seed)
+    clips, validation, _ = load_inputs(given, config)
+    assert (len(clips.weak), len(clips.strong)) == (4, 3)
+    assert len(validation.strong.names) == 1
+
+
+def test_noise_that_drowns_the_clips_is_named(inputs, settings, tmp_path, caplog):
+    def said(**changes):
+        caplog.clear()
+        config = dataclasses.replace(settings, **changes)
+        plan_training(tmp_path / "run", inputs, config, device="cpu")
+        return "of the mel values of the training clips; lower --noise" in caplog.text
+
+    assert said(noise=1e3, noise_domain="linear")
+    assert not said(noise=1e-6, noise_domain="linear")
+    assert not said(noise=1e3, noise_domain="normalised")
+
+
 def test_a_share_of_both_kinds_of_labels_is_held_out(inputs, settings, caplog):
     given = dataclasses.replace(inputs, val_strong=None)
     config = dataclasses.replace(settings, validation_fraction=0.4)
@@ -292,7 +415,7 @@ def test_a_run_of_another_ramp_cannot_be_resumed(inputs, finished, settings, tmp
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     longer = dataclasses.replace(settings, epochs=4)
-    with pytest.raises(ArtifactError, match="ramp_up differ"):  # half of more steps
+    with pytest.raises(ArtifactError, match=r"ramp_up \(9 before, 12 now\) differ"):
         train(run, inputs, longer, device="cpu", resume=True)
     same = dataclasses.replace(longer, ramp_up=9)
     train(run, inputs, same, device="cpu", resume=True)
@@ -301,7 +424,12 @@ def test_a_run_of_another_ramp_cannot_be_resumed(inputs, finished, settings, tmp
 
 def test_a_model_without_a_teacher_is_called_that(finished, inputs, settings, tmp_path):
     shutil.copy(finished / "model.safetensors", tmp_path / "m.safetensors")
-    with pytest.raises(ArtifactError, match=r"has no teacher: .*teacher\.safetensors is not there"):
+    with pytest.raises(ArtifactError, match=r"has no teacher: .* as teacher\.safetensors"):
+        teacher_of(tmp_path / "m.safetensors")
+    other = dataclasses.replace(load_model(finished / "teacher.safetensors"))
+    other.trained = other.trained | {"epoch": 99}
+    save_model(tmp_path / "teacher.safetensors", other)
+    with pytest.raises(ArtifactError, match=r"is not the teacher of .* but of another epoch or run"):
         teacher_of(tmp_path / "m.safetensors")
     run = tmp_path / "run"
     shutil.copytree(finished, run)

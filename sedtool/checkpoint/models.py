@@ -94,14 +94,17 @@ def teacher_of(path: Path) -> Path:
     ArtifactError
         If the model is not a mean teacher's, or its teacher is not there.
     """
-    if load_model(path).trained.get("network") == "teacher":
+    student = load_model(path).trained
+    if student.get("network") == "teacher":
         return path
     teacher = path.with_name("teacher.safetensors")
-    if not teacher.exists():
+    if student.get("network") != "student" or not teacher.exists():
         raise ArtifactError(
-            f"{path} has no teacher: {teacher} is not there; only runs of train --method "
-            "mean-teacher have one"
+            f"{path} has no teacher: train --method mean-teacher keeps it beside its model, "
+            f"as {teacher.name}"
         )
+    if {**load_model(teacher).trained, "network": "student"} != student:
+        raise ArtifactError(f"{teacher} is not the teacher of {path}, but of another epoch or run")
     return teacher
 
 

@@ -48,7 +48,7 @@ class SedtoolCommand(click.Command):
             return super().parse_args(ctx, args)  # for completion, while a line is being typed
         # Parsed twice: the recipe has to be known before its values can be defaults.
         raw, _, _ = self.make_parser(ctx).parse_args(list(args))
-        settings = _collect(ctx, raw.get("config"), raw.get("sets") or ())
+        settings = _collect(ctx, raw.get("config"), raw.get("sets") or (), set(raw))
         ctx.default_map = {name: setting.value for name, setting in settings.items()}
         ctx.meta["sedtool.sources"] = {name: s.source for name, s in settings.items()}
         if not raw.get("print_config"):
@@ -99,9 +99,16 @@ def option_key(parameter: click.Parameter) -> str:
 
 
 def _collect(
-    ctx: click.Context, recipe: str | None, sets: tuple[str, ...] | list[str]
+    ctx: click.Context,
+    recipe: str | None,
+    sets: tuple[str, ...] | list[str],
+    typed: set[str],
 ) -> dict[str, Setting]:
-    """Return the settings of the command, by parameter name, the strongest source each."""
+    """Return the settings of the command, by parameter name, the strongest source each.
+
+    What is `typed` on the command line takes the place of any, so a file that a recipe names for it
+    need not be there.
+    """
     ours = any(variable.startswith(_ENVIRONMENT) for variable in os.environ)
     if not (recipe or sets or ours):
         return {}
@@ -112,9 +119,9 @@ def _collect(
             parameter = _find(known, setting)
             if parameter is None:
                 continue
-            if setting.section == section:  # other stages' inputs need not be there yet
-                value = _checked(parameter, setting, ctx)
-                given[str(parameter.name)] = replace(setting, value=value)
+            name = str(parameter.name)
+            if setting.section == section and name not in typed:  # of others, inputs come later
+                given[name] = replace(setting, value=_checked(parameter, setting, ctx))
     return {name: setting for name, setting in given.items() if setting.value is not None}
 
 

@@ -52,8 +52,7 @@ _D = TrainConfig  # its fields are the defaults
 @click.option(
     "--pooling",
     default=_D.pooling,
-    help="NAME[:key=value,...], e.g. power:init=1,lambda=1e-4; max, average, linear, exponential, "
-    "attention, auto, cap, rap, power.",
+    help=f"NAME[:key=value,...], e.g. power:init=1,lambda=1e-4; {', '.join(POOLING_NAMES)}.",
     shell_complete=names(*POOLING_NAMES),
 )
 @click.option(
@@ -123,13 +122,16 @@ _D = TrainConfig  # its fields are the defaults
     help="Mean teacher: average batch-norm statistics, too.",
 )
 @click.option(
-    "--noise", type=float, default=_D.noise, help="Mean teacher: deviation, on its input."
+    "--noise",
+    type=float,
+    default=_D.noise,
+    help="Mean teacher: deviation on its input, in units of --noise-domain.",
 )
 @click.option(
     "--noise-domain",
     default=_D.noise_domain,
-    help="Mean teacher: noise on linear mel values, or normalised ones.",
-    shell_complete=names("linear", "normalised"),
+    help="normalised: deviations of each mel band; linear: mel values themselves.",
+    shell_complete=names("normalised", "linear"),
 )
 @click.option(
     "--final",

@@ -20,11 +20,12 @@ from sedtool.config.stages import (
     TuneConfig,
     WindowConfig,
 )
-from sedtool.config.training import METHODS, TrainConfig
+from sedtool.config.training import MEAN_TEACHER, METHODS, TrainConfig
 
 __all__ = [
     "ARCHITECTURES",
     "FEATURE_PRESETS",
+    "MEAN_TEACHER",
     "METHODS",
     "POOLING_NAMES",
     "ArchitectureConfig",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sedtool.config.base import MOST, require, require_finite, require_within
 from sedtool.config.network import parse_architecture
 
-__all__ = ["METHODS", "TrainConfig"]
+__all__ = ["MEAN_TEACHER", "METHODS", "TrainConfig"]
 
 METHODS = ("weak", "mean-teacher", "strong")
 _CHOICES = {
@@ -15,9 +15,12 @@ _CHOICES = {
     "shift_mode": ("roll", "pad"),
     "amp": ("off", "bf16", "fp16"),
     "select_by": ("clip_f1", "event_f1", "clip_f1+event_f1", "loss"),
-    "noise_domain": ("linear", "normalised"),
+    "noise_domain": ("normalised", "linear"),
     "final": ("student", "teacher"),
 }
+MEAN_TEACHER = (  # settings that no other method has
+    *("consistency", "ramp_up", "ema", "ema_buffers", "noise", "noise_domain", "final"),
+)
 _BATCH_SIZES = {"weak": (32,), "mean-teacher": (6, 12, 6), "strong": (32,)}  # if none is given
 
 
@@ -51,7 +54,7 @@ class TrainConfig:
     ema: float = 0.999  # mean teacher: share of the teacher in each new average
     ema_buffers: bool = True  # mean teacher: average the statistics of batch norms, too
     noise: float = 0.25  # mean teacher: standard deviation of the noise on the teacher's input
-    noise_domain: str = "linear"  # on linear mel values; or "normalised": on what the network gets
+    noise_domain: str = "normalised"  # on what the network gets; or "linear": on linear mel values
     final: str = "student"  # mean teacher: which of the two is validated, selected and kept
 
     def __post_init__(self) -> None:

@@ -149,6 +149,7 @@ class TrainingBatches:
     def _frame_targets(self, names: list[str], shifts: list[int], lengths: Tensor) -> Tensor:
         """Return the strong labels (clips, T', K) of the last clips of a batch, moved like them."""
         feature_rate = self.clips.features.config.frame_rate
+        frame_rate = feature_rate / self.time_pooling
         n_frames = -(-int(lengths.max()) // self.time_pooling)
         targets = np.zeros((len(names), n_frames, len(self.vocabulary)), np.float32)
         last = lengths[len(lengths) - len(names) :].tolist()
@@ -158,11 +159,10 @@ class TrainingBatches:
                 shift / feature_rate,
                 length / feature_rate,
                 self.config.shift_mode,
+                0.5 / frame_rate,
             )
             valid = -(-length // self.time_pooling)
-            targets[row, :valid] = frame_targets(
-                moved, valid, feature_rate / self.time_pooling, self.vocabulary
-            )
+            targets[row, :valid] = frame_targets(moved, valid, frame_rate, self.vocabulary)
         return torch.from_numpy(targets)
 
 

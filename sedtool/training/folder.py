@@ -76,10 +76,12 @@ class RunFolder:
                 leaving.callback(_remove_if_empty, self.path)
             leaving.enter_context(lock(self.path / ".lock", self.path))
             leaving.callback(_remove_if_there, self.path / ".lock")
-            leaving.enter_context(claim(self.model, overwrite=True))
+            others = [self.other(name) for name in ("student", "teacher")]
+            for model in (self.model, *others):  # `tune` rewrites models
+                leaving.enter_context(claim(model, overwrite=True))
             self.refuse_existing()
             with resource_errors(self.path):
-                for file in (self.last, self.metrics, self.record, self.config):
+                for file in (self.last, self.metrics, self.record, self.config, *self._kept()):
                     remove_leftovers(file)
             yield
 
@@ -87,11 +89,17 @@ class RunFolder:
         """Raise OutputExistsError if a run is there that may be neither resumed nor replaced."""
         has_state = self.last.exists() or self.previous.exists()
         there = has_state or self.model.exists()
-        if there and not (self._resume and has_state) and not self._overwrite:
+        may_go_on = self._resume and (has_state or self._stopped_early())
+        if there and not may_go_on and not self._overwrite:
             raise OutputExistsError(
                 f"{self.path} holds a run already; --resume goes on with it, "
                 "--overwrite starts anew"
             )
+
+    def _stopped_early(self) -> bool:
+        """Return whether a run was stopped before its first state; it has nothing to lose."""
+        sessions = _sessions(self.record)
+        return bool(sessions) and sessions[-1].get("status") != "finished"
 
     def begin(self, record: dict[str, Any], anew: bool) -> None:
         """Write run.json; `anew` removes the files of the run that is there.
@@ -120,11 +128,15 @@ class RunFolder:
         """Return the models of single epochs that are there."""
         return sorted(self.epochs.glob("[0-9]*.safetensors"))
 
-    def save_epoch(self, epoch: int, model: Model) -> None:
+    def epoch(self, number: int) -> Path:
+        """Return the file of the model of an epoch that is kept."""
+        return self.epochs / f"{number:03d}.safetensors"
+
+    def save_epoch(self, number: int, model: Model) -> None:
         """Keep the model of an epoch."""
         with resource_errors(self.epochs):
             self.epochs.mkdir(exist_ok=True)
-        save_model(self.epochs / f"{epoch:03d}.safetensors", model)
+        save_model(self.epoch(number), model)
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Write last.pt; the one that was there becomes previous.pt."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from sedtool.checkpoint import digest
-from sedtool.config import TrainConfig
+from sedtool.config import MEAN_TEACHER, TrainConfig
 from sedtool.datasets import TrainingClips
 from sedtool.errors import ArtifactError
 from sedtool.labels import Vocabulary, format_events
@@ -23,7 +23,8 @@ _FREE = ("epochs", "patience", "save_every", "keep_epochs", "ramp_up")
 def run_settings(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that weights after a given number of steps depend on."""
     settings = dataclasses.asdict(config)
-    return {key: value for key, value in settings.items() if key not in _FREE}
+    without = _FREE if config.method == "mean-teacher" else (*_FREE, *MEAN_TEACHER)
+    return {key: value for key, value in settings.items() if key not in without}
 
 
 def run_identity(
@@ -56,9 +57,18 @@ def require_same_run(identity: str, saved: Any, where: str) -> None:
         If `saved` is no identity.
     """
     mine, other = json.loads(identity), dict(json.loads(saved))
-    different = [key for key in mine if mine[key] != other.get(key)]
+    different = [
+        _difference(key, other.get(key), mine[key]) for key in mine if mine[key] != other.get(key)
+    ]
     if different:
         raise ArtifactError(
             f"{where} is of another run: {', '.join(different)} differ; "
             "give the same settings, or --overwrite"
         )
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    """Return a key with both of its values, where they are short enough to read."""
+    if all(isinstance(v, str | int | float) and len(str(v)) <= 40 for v in (before, now)):
+        return f"{key} ({before} before, {now} now)"
+    return key

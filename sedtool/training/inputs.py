@@ -1,6 +1,7 @@
 """Label files and features -> the clips a run trains and validates on."""
 
 import logging
+from collections.abc import Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -117,7 +118,8 @@ def load_inputs(
         raise ConfigError(
             f"--select-by {config.select_by} needs strong validation labels (--val-strong)"
         )
-    return _without(clips, validation.clips), validation, vocabulary
+    clips = _without(clips, validation.clips)
+    return clips, validation, vocabulary
 
 
 def _training_clips(features: FeatureSet, inputs: TrainInputs) -> tuple[TrainingClips, Vocabulary]:
@@ -128,6 +130,8 @@ def _training_clips(features: FeatureSet, inputs: TrainInputs) -> tuple[Training
     if vocabulary is None:
         labels = {label for found in weak.values() for label in found}
         vocabulary = Vocabulary(sorted(labels | set(strong.classes)))
+    _require_clips(inputs.weak, weak)
+    _require_clips(inputs.strong, strong.names)
     none = Clips(features, (), np.zeros((0, len(vocabulary)), np.float32))
     clips = TrainingClips(none, none, none)
     if inputs.weak:
@@ -141,10 +145,17 @@ def _training_clips(features: FeatureSet, inputs: TrainInputs) -> tuple[Training
         )
     if inputs.unlabelled:
         listed = read_names(inputs.unlabelled)
+        _require_clips(inputs.unlabelled, listed)
         names = tuple(features.match(listed, inputs.unlabelled, inputs.missing).values())
         nothing = np.zeros((len(names), len(vocabulary)), np.float32)
         clips = replace(clips, unlabelled=Clips(features, names, nothing))
     return clips, vocabulary
+
+
+def _require_clips(path: Path | None, names: Sized) -> None:
+    """Refuse a label file that names no clip: it was meant to."""
+    if path is not None and not len(names):
+        raise LabelError(f"{path} names no clip")
 
 
 def _targets(
@@ -161,6 +172,10 @@ def _strong_clips(
 ) -> Clips:
     """Return clips with their events, of which a clip may have none."""
     vocabulary.require(labels.classes, where)
+    heard = [event for event in labels.events if event.onset < features.duration(event.name)]
+    if n_beyond := len(labels.events) - len(heard):
+        log.warning("%s: %d events begin after the end of their clip; left out", where, n_beyond)
+    labels = replace(labels, events=heard)
     events: dict[str, list[Event]] = {name: [] for name in labels.names}
     for event in labels.events:
         events[event.name].append(event)
@@ -176,28 +191,22 @@ def _given_validation(
         inputs.val_weak, inputs.val_strong, vocabulary, inputs.missing
     )
     names = tuple(heard)
+    if not names:
+        raise LabelError(f"{inputs.val_weak or inputs.val_strong} names no clip to validate on")
     return Validation(Clips(features, names, weak_targets(heard, names, vocabulary)), strong)
 
 
 def _held_out(clips: TrainingClips, config: TrainConfig) -> tuple[TrainingClips, Validation]:
     """Split off a seeded share of the labelled clips; copies of one recording stay together."""
-    labelled = [kind for kind in (clips.weak, clips.strong) if len(kind)]
-    recordings = [source for kind in labelled for source in kind.sources()]
-    distinct = sorted(set(recordings))
-    n_held = round(len(distinct) * config.validation_fraction)
-    if not 0 < n_held < len(distinct):
-        raise LabelError(
-            f"{len(distinct)} recordings are too few to hold out {config.validation_fraction:.0%} "
-            "of them; give validation labels (--val-weak or --val-strong)"
-        )
-    order = generator("validation split", config.seed).permutation(len(distinct))
-    chosen = {distinct[i] for i in order[:n_held]}
+    chosen: set[str] = set()
+    for kind in (clips.weak, clips.strong):
+        chosen |= _draw_recordings(kind, chosen, config)
     weak, held_weak = _split(clips.weak, chosen)
     strong, held_strong = _split(clips.strong, chosen)
     log.warning(
         "no validation labels are given: %d of %d training clips (seed %d) are held out for it",
         len(held_weak) + len(held_strong),
-        len(recordings),
+        len(clips.weak) + len(clips.strong),
         config.seed,
     )
     events = [event for name in held_strong.names for event in held_strong.events[name]]
@@ -210,6 +219,20 @@ def _held_out(clips: TrainingClips, config: TrainConfig) -> tuple[TrainingClips,
     )
     reference = StrongLabels(events, held_strong.names) if len(held_strong) else None
     return replace(clips, weak=weak, strong=strong), Validation(held, reference)
+
+
+def _draw_recordings(clips: Clips, chosen: set[str], config: TrainConfig) -> set[str]:
+    """Return recordings to hold out of clips, so that with those chosen already they suffice."""
+    distinct = sorted(set(clips.sources()))
+    n_held = round(len(distinct) * config.validation_fraction)
+    if distinct and not 0 < n_held < len(distinct):
+        raise LabelError(
+            f"{len(distinct)} recordings are too few to hold out {config.validation_fraction:.0%} "
+            "of them; give validation labels (--val-weak or --val-strong)"
+        )
+    order = generator("validation split", config.seed).permutation(len(distinct))
+    rest = [distinct[i] for i in order if distinct[i] not in chosen]
+    return set(rest[: max(n_held - len(chosen.intersection(distinct)), 0)])
 
 
 def _split(clips: Clips, recordings: set[str]) -> tuple[Clips, Clips]:
@@ -240,4 +263,6 @@ def _without(clips: TrainingClips, validation: Clips) -> TrainingClips:
             len(clips.unlabelled),
         )
         clips = replace(clips, unlabelled=unlabelled)
+        if not len(unlabelled):
+            log.warning("no unlabelled clip is left to train on")
     return clips

@@ -33,6 +33,25 @@ _LEAST_SCALE = 1e-6  # of float16 losses; it halves whenever a gradient is not f
 _LONGEST_WINDOW = 60.0  # seconds; longer training clips are cut into windows of this at inference
 
 
+def frame_loss(logits: Tensor, mask: Tensor, target: Tensor) -> Tensor:
+    """Return the mean binary cross-entropy of the valid frames.
+
+    Parameters
+    ----------
+    logits
+        Frame logits, shape (B, T', K).
+    mask
+        True on valid frames, shape (B, T').
+    target
+        Strong labels, shape (B, T', K).
+    """
+    padding = ~mask[..., None]
+    losses = F.binary_cross_entropy_with_logits(
+        logits.float().masked_fill(padding, 0.0), target, reduction="none"
+    )
+    return losses.masked_fill(padding, 0.0).sum() / (mask.sum() * logits.shape[2])
+
+
 def new_model(clips: TrainingClips, vocabulary: Vocabulary, config: TrainConfig) -> Model:
     """Make a model with fresh weights and the statistics of the training clips."""
     features, names = clips.features, clips.names
@@ -138,19 +157,23 @@ class Learner:
             weight = self.config.consistency * ramp(number, self.ramp_up)
             weights = {"frame_consistency": weight, "clip_consistency": weight}
             terms = [weights[k] * loss if k in weights else loss for k, loss in losses.items()]
-            loss = sum(terms[1:], terms[0]) + self.detector.pooling.penalty()
+            loss = sum(terms[1:], terms[0])
+            if "clip_loss" in losses:  # without one, the penalty alone would move the pooling
+                loss = loss + self.detector.pooling.penalty()
             self.optimizer.zero_grad()
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._check_finite(loss)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.detector.pooling.project_()
-        if self.teacher is not None:
-            self.teacher.update(self.detector, number)
-            losses["consistency"] = torch.tensor(weight)
         if self.config.method == "weak":
             losses = {}  # its one part says little more than the sum
-        return {"train_loss": loss.item()} | {name: part.item() for name, part in losses.items()}
+        values = torch.stack([loss, *losses.values()]).tolist()  # one transfer from the device
+        parts = dict(zip(("train_loss", *losses), values, strict=True))
+        if self.teacher is not None:
+            self.teacher.update(self.detector, number)
+            parts["consistency"] = weight
+        return parts
 
     def _supervised_losses(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of the labelled clips of a batch."""
@@ -162,9 +185,8 @@ class Learner:
             log_y, log_not_y, targets = (torch.cat(parts) for parts in zip(*rows, strict=True))
             losses["clip_loss"] = clip_loss(log_y, log_not_y, targets)
         if len(batch.frame_targets):
-            mask = output.mask[batch.strong]
-            losses["frame_loss"] = F.binary_cross_entropy_with_logits(
-                output.logits[batch.strong].float()[mask], batch.frame_targets[mask]
+            losses["frame_loss"] = frame_loss(
+                output.logits[batch.strong], output.mask[batch.strong], batch.frame_targets
             )
         return losses
 

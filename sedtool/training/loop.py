@@ -27,7 +27,7 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], int] | None = None,
 ) -> TrainResult:
-    """Train a model from weak labels.
+    """Train a model, by the method of the settings.
 
     Parameters
     ----------

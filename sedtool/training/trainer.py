@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from sedtool.checkpoint import Model, require_finite, save_model
@@ -21,6 +23,9 @@ from sedtool.training.progress import Progress
 from sedtool.training.validation import validate
 
 __all__ = ["Trainer"]
+
+_LISTENED_TO = 100  # clips in which noise is compared with sound
+_LOUD = 0.9  # of their mel values below its standard deviation
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +61,7 @@ class Trainer:
             self.clips, self.vocabulary, config, self.model.architecture.time_pooling
         )
         self.steps = config.steps_per_epoch or _steps_of_a_pass(self.clips, self.batches.sizes)
+        self._hold_an_idle_pooling()
         n_steps = config.epochs * self.steps
         self.learner = Learner(self.model.detector, config, device, self.model.features, n_steps)
         self.other: Model | None = None  # of student and teacher the one that is not `model`
@@ -67,20 +73,40 @@ class Trainer:
         if self.other is not None:  # half of the run's steps, unless they are given
             identity["ramp_up"] = self.learner.ramp_up
         self.identity = json.dumps(identity, sort_keys=True)
-        self._warn_of_an_idle_pooling()
+        self._warn_of_loud_noise()
         self.step = 0  # of the run: the number of finished steps
         self.loss_sums: dict[str, float] = {}  # of this epoch's steps
         self.rows: list[dict[str, Any]] = []  # of finished epochs
         self.latest: list[str] = []  # clips of the latest batch
         self.saved_step, self.saved_at = 0, time.monotonic()
 
-    def _warn_of_an_idle_pooling(self) -> None:
+    def _hold_an_idle_pooling(self) -> None:
+        """Keep the pooling as it is where no label could teach it; consistency would move it."""
+        pooling = self.model.detector.pooling
         is_taught = len(self.clips.weak) or self.config.strong_clip_loss
-        if not is_taught and list(self.model.detector.pooling.parameters()):
+        if not is_taught and list(pooling.parameters()):
+            pooling.requires_grad_(False)
             log.warning(
-                "no clip has a clip loss, so %s pooling learns nothing from labels; "
-                "--strong-clip-loss adds one",
+                "no clip has a clip loss, so %s pooling stays as it starts; --strong-clip-loss "
+                "lets it learn",
                 self.model.pooling.name,
+            )
+
+    def _warn_of_loud_noise(self) -> None:
+        """Say so where the teacher would hear little else; its unit is that of the features."""
+        if self.other is None or self.config.noise_domain != "linear" or not self.config.noise:
+            return
+        names = self.clips.names[:: max(len(self.clips) // _LISTENED_TO, 1)]
+        values = np.concatenate([self.clips.features.clip(name).ravel() for name in names])
+        level = math.log(self.config.noise)
+        if self.model.features.log == "db":
+            level *= 20 / math.log(10)
+        if (share := float((values < level).mean())) > _LOUD:
+            log.warning(
+                "noise of %g is above %.0f %% of the mel values of the training clips; lower "
+                "--noise, or give --noise-domain normalised",
+                self.config.noise,
+                100 * share,
             )
 
     # One epoch
@@ -266,6 +292,9 @@ class Trainer:
             raise ArtifactError(
                 f"{self.folder.last} cannot be resumed ({' '.join(str(error).split())[:200]})"
             ) from error
+        past = [n for n in self.config.keep_epochs if n <= len(self.rows)]
+        if lost := [n for n in past if not self.folder.epoch(n).exists()]:
+            log.warning("epochs %s are over and cannot be kept", ", ".join(map(str, lost)))
         needed = [self.folder.model] + ([self.folder.other(self.other_name)] if self.other else [])
         for path in needed if self.rows else []:
             if not path.exists():
