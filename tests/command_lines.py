@@ -87,6 +87,7 @@ def quick_lines(tiny, folder: Path) -> dict[str, tuple]:
         "evaluate": ("evaluate", tiny.strong, tiny.strong),
         "plot clip": ("plot clip", tiny.features, scores, "tone_16.wav", "-o", folder / "c.svg"),
         "plot pooling": ("plot pooling", model, "-o", folder / "p.svg"),
+        **_plot_lines(tiny, folder, model),
         "demo": ("demo", "-o", out),
         **_sweep_lines(tiny, folder),
         "merge": ("merge", part, "-o", out, "--partial"),
@@ -94,6 +95,19 @@ def quick_lines(tiny, folder: Path) -> dict[str, tuple]:
         "convert": ("convert", tiny.strong),
         "info": ("info", clip.parent),
         "doctor": ("doctor", folder),
+    }
+
+
+def _plot_lines(tiny, folder: Path, model: Path) -> dict[str, tuple]:
+    """Return lines for the figures of the paper."""
+    metrics, clip = folder / "metrics.tsv", (tiny.features, "tone_16.wav", "--class", "tone")
+    metrics.write_text("epoch\tloss\n1\t0.5\n")
+    data = f"tiny={model}:{tiny.strong}"
+    return {
+        "plot frames": ("plot frames", *clip, "--model", model, "-o", folder / "f.svg"),
+        "plot durations": ("plot durations", "--data", data, "-o", folder / "d.svg"),
+        "plot gradients": ("plot gradients", "--pooling", "linear", "-o", folder / "g.svg"),
+        "plot curves": ("plot curves", metrics, "-o", folder / "curves.svg"),
     }
 
 

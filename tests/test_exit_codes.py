@@ -23,6 +23,10 @@ CALLED = {
     "evaluate": "sedtool.evaluation.stage.evaluate_files",
     "plot clip": "sedtool.plots.plot_clip",
     "plot pooling": "sedtool.plots.plot_pooling",
+    "plot frames": "sedtool.plots.plot_frames",
+    "plot durations": "sedtool.plots.plot_durations",
+    "plot gradients": "sedtool.plots.plot_gradients",
+    "plot curves": "sedtool.plots.plot_curves",
     "demo": "sedtool.demo.run_demo",
     "compare": "sedtool.comparison.compare_runs",
     "merge": "sedtool.merging.merge",
@@ -157,6 +161,7 @@ LABELS = {
     "evaluate": ["--weak-reference", "--weak-estimated", "--classes", "--durations"],
     "plot clip": ["--reference"],
     "plot pooling": ["--durations-from"],
+    "plot frames": ["--reference"],
     "check": ["--classes"],  # in other files, what is wrong is what is looked for
     "infer": ["--threshold"],
 }
@@ -223,12 +228,14 @@ def test_what_is_no_artifact_or_a_damaged_one_is_5_and_named(lines, tiny, tmp_pa
     broken = broken_artifacts(lines, tiny, tmp_path)
     model, scores = lines["tune"][1], lines["plot clip"][2]
     labels, svg = ("--weak", tiny.weak_validation), ("-o", tmp_path / "x.svg")
+    tone = ("tone_16.wav", "--class", "tone")
     uses = {
         "features": [
             lambda path: ("train", "-o", tmp_path / "r", "--features", path, "--weak", tiny.weak),
             lambda path: ("tune", model, "--features", path, *labels),
             lambda path: ("infer", model, path),
             lambda path: ("plot clip", path, scores, "tone_16.wav", *svg),
+            lambda path: ("plot frames", path, *tone, "--model", model, *svg),
             lambda path: ("merge", path, "-o", tmp_path / "merged.h5"),
             lambda path: ("info", path, "--verify"),
         ],
@@ -236,6 +243,7 @@ def test_what_is_no_artifact_or_a_damaged_one_is_5_and_named(lines, tiny, tmp_pa
             lambda path: ("infer", model, path),
             lambda path: ("evaluate", tiny.strong, path),
             lambda path: ("plot clip", tiny.features, path, "tone_16.wav", *svg),
+            lambda path: ("plot gradients", "--scores", path, "--clip", *tone, *svg),
             lambda path: ("merge", path, "-o", tmp_path / "merged.h5"),
             lambda path: ("info", path, "--verify"),
         ],
@@ -243,6 +251,8 @@ def test_what_is_no_artifact_or_a_damaged_one_is_5_and_named(lines, tiny, tmp_pa
             lambda path: ("tune", path, "--features", tiny.features, *labels),
             lambda path: ("infer", path, tiny.audio),
             lambda path: ("plot pooling", path, *svg),
+            lambda path: ("plot frames", tiny.features, *tone, "--model", path, *svg),
+            lambda path: ("plot durations", "--data", f"a={path}:{tiny.strong}", *svg),
             lambda path: ("info", path, "--verify"),
         ],
     }

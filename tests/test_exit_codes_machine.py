@@ -137,6 +137,12 @@ def test_what_the_machine_lacks_is_6(lines, error, monkeypatch):
     assert is_one_line(refused(*lines["infer"], exit_code=6))
 
 
+PICTURES = (
+    *("plot clip", "plot pooling", "plot frames", "plot durations", "plot gradients"),
+    "plot curves",
+)
+
+
 def outputs(lines, tiny):
     """Return, for each command that writes files, its line without them and what names them."""
     model, clip = lines["infer"][1:3]
@@ -150,7 +156,7 @@ def outputs(lines, tiny):
         "infer --weak": (("infer", model, clip), "--weak"),
         "evaluate": (lines["evaluate"], "-o"),
         "plot clip": (cut["plot clip"], "-o"),
-        "plot pooling": (cut["plot pooling"], "-o"),
+        **{name: (cut[name], "-o") for name in PICTURES[1:]},
         "demo": (("demo",), "-o"),
         "merge": (("merge", "--partial", lines["merge"][1]), "-o"),
         "convert": (lines["convert"], "-o"),
@@ -160,14 +166,14 @@ def outputs(lines, tiny):
 
 WRITERS = (
     *("extract", "train", "infer", "infer --scores", "infer --weak", "evaluate", "plot clip"),
-    *("plot pooling", "demo", "merge", "convert", "--log-file"),
+    *(*PICTURES[1:], "demo", "merge", "convert", "--log-file"),
 )
 
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_place_that_cannot_be_written_is_6(lines, tiny, tmp_path, writer):
     line, option = outputs(lines, tiny)[writer]
-    suffix = {"plot clip": ".svg", "plot pooling": ".svg", "convert": ".tsv"}.get(writer, "")
+    suffix = {**dict.fromkeys(PICTURES, ".svg"), "convert": ".tsv"}.get(writer, "")
     (tmp_path / "file").write_text("mine")
     for folder in ("/proc", tmp_path / "file"):
         message = refused(*line, option, f"{folder}/out{suffix}", exit_code=6)
@@ -175,7 +181,7 @@ def test_a_place_that_cannot_be_written_is_6(lines, tiny, tmp_path, writer):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-LOCKED = tuple(w for w in WRITERS if w not in ("demo", "plot clip", "plot pooling", "--log-file"))
+LOCKED = tuple(w for w in WRITERS if w not in ("demo", *PICTURES, "--log-file"))
 
 
 @pytest.mark.parametrize("writer", LOCKED)

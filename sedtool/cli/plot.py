@@ -1,12 +1,25 @@
-"""`sedtool plot`: figures of a clip and of what a pooling learned."""
+"""`sedtool plot`: figures of clips, models and trainings."""
 
 from pathlib import Path
 
 import click
 
 from sedtool.cli.console import summary
-from sedtool.cli.options import EXISTING_FILE, OUTPUT, common_options, overwrite_option
+from sedtool.cli.options import (
+    EXISTING_FILE,
+    INPUT,
+    OUTPUT,
+    common_options,
+    names,
+    overwrite_option,
+)
 from sedtool.cli.settings import SedtoolCommand
+from sedtool.config import POOLING_NAMES
+from sedtool.config.figures import CorrelationConfig
+
+_output_option = click.option(
+    "-o", "--output", type=OUTPUT, required=True, help="The picture to write."
+)
 
 
 @click.group()
@@ -18,7 +31,7 @@ def plot() -> None:
 @click.argument("features", type=EXISTING_FILE)
 @click.argument("scores", type=EXISTING_FILE)
 @click.argument("name")
-@click.option("-o", "--output", type=OUTPUT, required=True, help="The picture to write.")
+@_output_option
 @click.option("--reference", type=EXISTING_FILE, help="Strong labels.")
 @overwrite_option
 @common_options
@@ -43,8 +56,52 @@ def clip(
 
 
 @plot.command(cls=SedtoolCommand)
+@click.argument("features", type=EXISTING_FILE)
+@click.argument("name")
+@click.option("--class", "label", required=True, help="The class to draw.")
+@click.option(
+    "--model",
+    "models",
+    type=EXISTING_FILE,
+    multiple=True,
+    required=True,
+    help="A model to draw; repeatable.",
+)
+@_output_option
+@click.option("--reference", type=EXISTING_FILE, help="Strong labels: the true interval.")
+@overwrite_option
+@common_options
+def frames(
+    features: Path,
+    name: str,
+    label: str,
+    models: tuple[Path, ...],
+    output: Path,
+    reference: Path | None,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Draw which frames of clip NAME each model's pooling pushes up, and which down.
+
+    With the frame probabilities of one class, its clip probability, and the threshold between:
+    y_c n / (n + 1) for power pooling, y_c / 2 for linear pooling.
+
+    \b
+    Example: sedtool plot frames test.h5 clip.wav --class Dog --model linear/epochs/040.safetensors
+             --model power/epochs/040.safetensors --reference test.tsv -o frames.png
+    """
+    from sedtool.plots import plot_frames
+
+    said = plot_frames(
+        features, name, label, models, output, reference=reference, overwrite=overwrite
+    )
+    for line in said:
+        summary(line, quiet)
+
+
+@plot.command(cls=SedtoolCommand)
 @click.argument("models", nargs=-1, required=True, type=EXISTING_FILE, metavar="MODEL...")
-@click.option("-o", "--output", type=OUTPUT, required=True, help="The picture to write.")
+@_output_option
 @click.option("--durations-from", type=EXISTING_FILE, help="Strong labels: orders the classes.")
 @overwrite_option
 @common_options
@@ -64,3 +121,112 @@ def pooling(
 
     plot_pooling(models, output, durations_from=durations_from, overwrite=overwrite)
     summary(f"{len(models)} models -> {output}", quiet)
+
+
+@plot.command(cls=SedtoolCommand)
+@click.option(
+    "--data",
+    multiple=True,
+    required=True,
+    metavar="NAME=MODELS:STRONG",
+    help="A data set: a model, or a folder of runs, and strong labels; repeatable.",
+)
+@_output_option
+@click.option(
+    "--boundary",
+    "boundaries",
+    multiple=True,
+    metavar="NAME=SECONDS",
+    help="Where short events end; default: the median of the classes of a data set.",
+)
+@click.option("--resamples", default=CorrelationConfig.resamples, help="Of the bootstrap.")
+@click.option("--level", default=CorrelationConfig.level, help="Of the interval.")
+@click.option("--seed", default=CorrelationConfig.seed, help="Of the bootstrap.")
+@overwrite_option
+@common_options
+def durations(
+    data: tuple[str, ...],
+    output: Path,
+    boundaries: tuple[str, ...],
+    resamples: int,
+    level: float,
+    seed: int,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Draw what poolings learned against the mean duration of each class's events.
+
+    \b
+    Example: sedtool plot durations -o n.png --data 2017=runs17/power:dev17.tsv
+             --data 2019=runs19/power:synthetic.tsv --boundary 2019=1.5
+    """
+    from sedtool.plots import plot_durations
+
+    correlation = CorrelationConfig(resamples, level, seed)
+    said = plot_durations(
+        data, output, boundaries=boundaries, correlation=correlation, overwrite=overwrite
+    )
+    for line in said:
+        summary(line, quiet)
+
+
+@plot.command(cls=SedtoolCommand)
+@_output_option
+@click.option(
+    "--pooling",
+    "poolings",
+    multiple=True,
+    metavar="NAME[:key=value,...]",
+    shell_complete=names(*POOLING_NAMES),
+    help="A pooling to draw; repeatable; default: all.",
+)
+@click.option("--scores", type=EXISTING_FILE, help="Scores of real clips; default: a made-up clip.")
+@click.option("--clip", help="Which clip of the scores.")
+@click.option("--class", "label", help="Which class of the scores.")
+@click.option("--reference", type=EXISTING_FILE, help="Strong labels: the true interval.")
+@overwrite_option
+@common_options
+def gradients(
+    output: Path,
+    poolings: tuple[str, ...],
+    scores: Path | None,
+    clip: str | None,
+    label: str | None,
+    reference: Path | None,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Draw how far each frame moves the clip probability, for every pooling.
+
+    \b
+    Example: sedtool plot gradients -o gradients.svg --pooling linear --pooling power:init=0.337
+    """
+    from sedtool.plots import plot_gradients
+
+    plot_gradients(
+        output,
+        poolings=poolings,
+        scores=scores,
+        clip=clip,
+        label=label,
+        reference=reference,
+        overwrite=overwrite,
+    )
+    summary(f"gradients -> {output}", quiet)
+
+
+@plot.command(cls=SedtoolCommand)
+@click.argument("runs", nargs=-1, required=True, type=INPUT, metavar="RUN...")
+@_output_option
+@overwrite_option
+@common_options
+def curves(runs: tuple[Path, ...], output: Path, overwrite: bool, quiet: bool) -> None:
+    """Draw losses, scores and what poolings learned by epoch, of runs that may go on.
+
+    \b
+    Example: sedtool plot curves runs/linear/seed-0 runs/power/seed-0 -o curves.png
+    """
+    from sedtool.plots import plot_curves
+
+    plot_curves(runs, output, overwrite=overwrite)
+    summary(f"{len(runs)} runs -> {output}", quiet)

@@ -1,0 +1,154 @@
+"""What a detector saw and said of a clip."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sedtool.config import FeatureConfig
+from sedtool.datasets import FeatureSet
+from sedtool.decoding import ClipScores, clip_scores, clip_tags, decode_clip
+from sedtool.errors import LabelError
+from sedtool.labels import Event, NameIndex, read_events
+from sedtool.plots.canvas import GREY, check_output, colour, line, new_figure, save, shown, styled
+from sedtool.plots.spectrogram import draw_spectrogram
+from sedtool.store import Scores, open_scores
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["draw_clip", "find_clip", "plot_clip", "true_events"]
+
+
+def plot_clip(
+    features: Path,
+    scores: Path,
+    name: str,
+    output: Path,
+    *,
+    reference: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Draw one clip: spectrogram, frame probabilities, reference and detected events.
+
+    Parameters
+    ----------
+    features, scores
+        Files that hold the clip.
+    name
+        Of the clip: its path, or its basename where that is unique.
+    output
+        PNG, SVG or PDF by its suffix.
+    reference
+        Strong labels.
+    overwrite
+        Replace an existing picture.
+    """
+    check_output(output, overwrite, features, scores, *([reference] if reference else []))
+    stored = open_scores(scores)
+    clip = find_clip(NameIndex(stored.names), name, scores)
+    recording = next(c for c in clip_scores(stored) if c.name == clip)
+    feature_set = FeatureSet([features])
+    spectrogram = feature_set.clip(find_clip(NameIndex(feature_set.place), name, features))
+    true = true_events(reference, name) if reference is not None else None
+    save(draw_clip(spectrogram, feature_set.config, recording, stored, true), output)
+
+
+def find_clip(index: NameIndex, name: str, where: Path) -> str:
+    """Return the name by which a file knows a clip, or raise a LabelError."""
+    found = index.find(name)
+    if found is None:
+        raise LabelError(f"{where} has no clip {name!r}")
+    return found
+
+
+def true_events(reference: Path, name: str) -> list[Event]:
+    """Return the events of a clip from strong labels that name it."""
+    labels = read_events(reference)
+    wanted = find_clip(NameIndex(labels.names), name, reference)
+    return [event for event in labels.events if event.name == wanted]
+
+
+@styled
+def draw_clip(
+    spectrogram: np.ndarray,
+    features: FeatureConfig,
+    clip: ClipScores,
+    scores: Scores,
+    reference: list[Event] | None,
+) -> "Figure":
+    """Return the figure of `plot_clip`.
+
+    Parameters
+    ----------
+    spectrogram
+        Log-mel features, shape (T, F).
+    features
+        How they were made.
+    clip
+        Its scores.
+    scores
+        The file they are from: classes, frame rate, decoding settings.
+    reference
+        True events; None if they are not known.
+    """
+    detected = decode_clip(clip, scores.classes, scores.frame_rate, scores.decoding)
+    heard = {event.label for event in [*detected, *(reference or [])]}
+    heard.update(clip_tags(clip, scores.classes, scores.decoding))
+    shown_classes = [k for k, label in enumerate(scores.classes) if label in heard]
+    figure = new_figure(9.0, 6.0 + 0.25 * len(shown_classes))
+    top, middle, bottom = figure.subplots(
+        3, 1, sharex=True, height_ratios=(3, 3, 0.6 + 0.45 * max(len(shown_classes), 1))
+    )
+    draw_spectrogram(top, spectrogram, features)
+    top.set_title(shown(clip.name))
+    _draw_probabilities(middle, clip, scores, shown_classes)
+    _draw_events(bottom, [scores.classes[k] for k in shown_classes], detected, reference)
+    bottom.set_xlim(0, clip.duration)
+    bottom.set_xlabel("time (s)")
+    figure.align_ylabels()
+    return figure
+
+
+def _draw_probabilities(axes: "Axes", clip: ClipScores, scores: Scores, classes: list[int]) -> None:
+    times = (np.arange(len(clip.frame)) + 0.5) / scores.frame_rate
+    lines = []
+    for i, k in enumerate(classes):
+        lines += axes.plot(times, clip.frame[:, k], color=colour(i), linestyle=line(i))
+        axes.axhline(scores.decoding.thresholds[k], color=colour(i), linewidth=0.8, alpha=0.6)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_ylabel("frame probability\n(thin: threshold)")
+    if classes:
+        names = [shown(scores.classes[k]) for k in classes]
+        axes.legend(
+            lines,
+            names,
+            loc="upper left",
+            bbox_to_anchor=(1.0, 1.0),
+            fontsize="small",
+            frameon=False,
+            handlelength=3.0,
+        )
+    else:
+        axes.text(0.5, 0.5, "no class heard or detected", ha="center", transform=axes.transAxes)
+
+
+def _draw_events(
+    axes: "Axes", labels: list[str], detected: list[Event], reference: list[Event] | None
+) -> None:
+    """Draw a row a class: reference above, in grey; detected below, in the class's colour."""
+    for row, label in enumerate(labels):
+        for event in reference or []:
+            if event.label == label:
+                span = (event.onset, event.offset - event.onset)
+                axes.broken_barh([span], (row + 0.05, 0.4), facecolor=GREY, hatch="//")
+        for event in detected:
+            if event.label == label:
+                span = (event.onset, event.offset - event.onset)
+                axes.broken_barh([span], (row - 0.4, 0.4), facecolor=colour(row))
+    axes.set_yticks(range(len(labels)), [shown(label) for label in labels])
+    axes.set_ylim(-0.6, len(labels) - 0.4)
+    above = "above: reference (grey), below: " if reference is not None else ""
+    axes.set_ylabel("events")
+    axes.set_title(f"{above}detected", fontsize="small", loc="left")

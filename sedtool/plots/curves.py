@@ -1,0 +1,205 @@
+"""How trainings went: losses, scores, and what poolings learned, by epoch."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sedtool.plots.canvas import (
+    GREY,
+    check_output,
+    colour,
+    line,
+    marker,
+    new_figure,
+    save,
+    shown,
+    styled,
+)
+from sedtool.plots.history import History, read_history
+from sedtool.plots.pooling import SYMBOLS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["draw_curves", "plot_curves"]
+
+_LOSSES = {"train_loss": "training", "loss": "validation"}
+_SCORES = {"clip_f1": "clip F1", "event_f1": "event F1"}
+_WEIGHT = {"consistency": "weight of consistency"}
+_APART = ("epoch", "step", "lr")
+_FEW = 40  # epochs of which each is marked
+
+
+def plot_curves(runs: Sequence[Path], output: Path, *, overwrite: bool = False) -> None:
+    """Draw the learning curves of runs, finished or not.
+
+    Parameters
+    ----------
+    runs
+        Run folders, or their metrics.tsv.
+    output
+        PNG, SVG or PDF by its suffix.
+    overwrite
+        Replace an existing picture.
+
+    Raises
+    ------
+    ArtifactError
+        If metrics are missing, empty or damaged.
+    """
+    inputs = [run / "metrics.tsv" if run.is_dir() else run for run in runs]
+    check_output(output, overwrite, *inputs)
+    save(draw_curves(list(map(read_history, runs, _short_names(runs)))), output)
+
+
+def _short_names(runs: Sequence[Path]) -> list[str]:
+    """Return the paths of runs without what all begin with."""
+    paths = [run.absolute() for run in runs]
+    if len(set(paths)) < 2:
+        return [str(run) for run in runs]
+    common = os.path.commonpath(paths)
+    return [str(path.relative_to(common)) for path in paths]
+
+
+@styled
+def draw_curves(runs: Sequence[History]) -> "Figure":
+    """Return the figure of `plot_curves`: all runs above, then a row a run that learned exponents.
+
+    Panels of what no run has, such as the loss parts of a mean teacher, are left out.
+    """
+    panels = _panels(runs)
+    learning = [run for run in runs if run.learned]
+    n_rows = -(-len(panels) // 2)
+    heights = [3.4 * n_rows + 0.6 + 0.12 * len(runs), *(3.6,) * len(learning)]  # inches
+    figure = new_figure(10.5, sum(heights))
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    top = [*parts[0].subplots(n_rows, min(len(panels), 2), squeeze=False).flat]
+    for axes, (title, columns) in zip(top, panels.items(), strict=False):
+        _draw_columns(axes, runs, columns)
+        axes.set_ylabel(title)
+    for axes in top[len(panels) :]:
+        axes.remove()
+    _explain_runs(parts[0], runs)
+    for part, run in zip(parts[1:], learning, strict=True):
+        _draw_learned(part, run)
+    return figure
+
+
+def _panels(runs: Sequence[History]) -> dict[str, dict[str, str]]:
+    """Return the panels that have data: label of the axis -> column -> name."""
+    present = dict.fromkeys(column for run in runs for column in run.columns)
+    known = {*_LOSSES, *_SCORES, *_WEIGHT, *_APART}
+    panels = {
+        "loss (nats)": _LOSSES,
+        "F1 on validation clips": _SCORES,
+        "part of the training loss": {c: c.replace("_", " ") for c in present if c not in known},
+        "weight of consistency": _WEIGHT,
+    }
+    found = {
+        title: {column: name for column, name in columns.items() if column in present}
+        for title, columns in panels.items()
+    }
+    return {title: columns for title, columns in found.items() if columns}
+
+
+def _draw_columns(axes: "Axes", runs: Sequence[History], columns: Mapping[str, str]) -> None:
+    """Draw columns of all runs: a colour a run, a line style a column."""
+    for i, run in enumerate(runs):
+        dots = "." if len(run.epochs) <= _FEW else None
+        for j, column in enumerate(columns):
+            if column not in run.columns:
+                continue
+            values = run.columns[column]
+            axes.plot(run.epochs, values, color=colour(i), linestyle=line(j), marker=dots, lw=1.3)
+            chosen = run.epochs == run.selected
+            if column in ("loss", *_SCORES) and chosen.any():
+                axes.plot(run.epochs[chosen], values[chosen], **_selected_style(i))
+    if len(columns) > 1:
+        handles = [
+            axes.plot([], [], color="#000000", linestyle=line(j))[0] for j in range(len(columns))
+        ]
+        _legend_above(axes, handles, list(columns.values()))
+    _set_epochs(axes, np.concatenate([run.epochs for run in runs]))
+
+
+def _selected_style(i: int) -> dict[str, Any]:
+    return {
+        "color": colour(i),
+        "marker": marker(i),
+        "markersize": 9,
+        "markeredgecolor": "#000000",
+        "linestyle": "none",
+    }
+
+
+def _legend_above(axes: "Axes", handles: Sequence[Any], labels: Sequence[str]) -> None:
+    axes.legend(
+        handles,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=2,
+        fontsize="small",
+        frameon=False,
+        handlelength=3.0,
+        borderaxespad=0.2,
+    )
+
+
+def _set_epochs(axes: "Axes", epochs: np.ndarray) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
+    axes.grid(alpha=0.3)
+
+
+def _explain_runs(part: Any, runs: Sequence[History]) -> None:
+    """Name the runs, and the epoch of each model, below the first row."""
+    from matplotlib.lines import Line2D
+
+    handles, labels = [], []
+    for i, run in enumerate(runs):
+        style = _selected_style(i) if run.selected is not None else {"color": colour(i)}
+        handles.append(Line2D([], [], **(style | {"linestyle": "-"})))
+        epoch = f" (marked: its model, epoch {run.selected})" if run.selected is not None else ""
+        labels.append(f"{shown(run.name)}{epoch}")
+    columns = 1 + (len(runs) > 2)
+    place = "outside lower center"
+    part.legend(handles, labels, loc=place, ncols=columns, fontsize="small", frameon=False)
+
+
+def _draw_learned(part: Any, run: History) -> None:
+    """Draw what the pooling of one run learned: a line a class, named beside in their order."""
+    part.suptitle(shown(run.name), fontsize="medium")
+    panels = part.subplots(1, len(run.learned), squeeze=False)[0]
+    for axes, (parameter, by_class) in zip(panels, run.learned.items(), strict=True):
+        lines = {
+            label: axes.plot(
+                run.epochs,
+                values,
+                color=colour(i),
+                linestyle=line(i),
+                marker="." if len(run.epochs) <= _FEW else None,
+                linewidth=1.3,
+            )[0]
+            for i, (label, values) in enumerate(by_class.items())
+        }
+        if run.selected is not None:
+            axes.axvline(run.selected, color=GREY, linewidth=1, linestyle="--")
+        axes.set_ylabel(SYMBOLS.get(parameter, parameter))
+        _set_epochs(axes, run.epochs)
+    order = sorted(by_class, key=lambda label: -by_class[label][-1])  # as the lines end
+    part.legend(
+        [lines[label] for label in order],
+        [shown(label) for label in order],
+        loc="outside right center",
+        fontsize="small",
+        frameon=False,
+        handlelength=3.5,
+    )

@@ -1,0 +1,110 @@
+"""What the pooling of each model learned, class by class."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sedtool.checkpoint import Model, load_model
+from sedtool.errors import ConfigError
+from sedtool.labels import read_events
+from sedtool.plots.canvas import (
+    GREY,
+    check_output,
+    colour,
+    marker,
+    new_figure,
+    save,
+    shown,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["SYMBOLS", "draw_pooling", "learned_by_class", "plot_pooling"]
+
+SYMBOLS = {"n": "exponent n", "alpha": "sharpness α", "theta": "θ = n / (n + 1)"}
+
+
+def plot_pooling(
+    models: Sequence[Path],
+    output: Path,
+    *,
+    durations_from: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Draw what the pooling of each model learned, class by class.
+
+    With `durations_from`, strong labels, classes stand in the order of their mean event duration
+    (the order of Fig. 3 of the power-pooling paper).
+    """
+    check_output(output, overwrite, *models, *([durations_from] if durations_from else []))
+    loaded = [(str(path), load_model(path)) for path in models]
+    durations = read_events(durations_from).mean_durations() if durations_from else None
+    save(draw_pooling(loaded, durations), output)
+
+
+def learned_by_class(label: str, model: Model) -> tuple[str, dict[str, float]]:
+    """Return the name of what a model's pooling learns, and its value for each class.
+
+    Raises
+    ------
+    ConfigError
+        If it learns nothing of a class.
+    """
+    learned = model.detector.pooling.learned()
+    if not learned:
+        raise ConfigError(f"{label}: {model.pooling.name} pooling learns nothing of a class")
+    name, values = next(iter(learned.items()))
+    return name, dict(zip(model.classes, values, strict=True))
+
+
+@styled
+def draw_pooling(
+    models: Sequence[tuple[str, Model]], durations: dict[str, float] | None
+) -> "Figure":
+    """Return the figure of `plot_pooling`.
+
+    Parameters
+    ----------
+    models
+        Label and model, all with one class list.
+    durations
+        Mean event duration by class, seconds; None where it is not known.
+
+    Raises
+    ------
+    ConfigError
+        If the pooling of a model learns nothing, or the class lists differ.
+    """
+    classes = models[0][1].classes
+    order = sorted(classes, key=lambda c: durations.get(c, np.inf)) if durations else list(classes)
+    figure = new_figure(max(5.0, 1.5 + 0.75 * len(classes)), 4.5)
+    axes = figure.subplots()
+    names, handles = set(), []
+    for i, (label, model) in enumerate(models):
+        name, by_class = learned_by_class(label, model)
+        if model.classes != classes:
+            raise ConfigError(f"{label} has other classes than {models[0][0]}")
+        names.add(name)
+        heights = [by_class[c] for c in order]
+        handles += axes.plot(
+            range(len(order)), heights, marker(i), color=colour(i), markersize=8, alpha=0.85
+        )
+    ticks = [
+        f"{shown(c)}\n{durations[c]:.2g} s" if durations and c in durations else shown(c)
+        for c in order
+    ]
+    axes.set_xticks(range(len(order)), ticks, rotation=45, ha="right")
+    axes.set_xlabel("class, by mean event duration" if durations else "class")
+    axes.set_ylabel(" / ".join(f"learned {SYMBOLS.get(n, n)}" for n in sorted(names)))
+    axes.grid(axis="y", alpha=0.3)
+    labels = [shown(label) for label, _ in models]
+    if "n" in names:
+        handles.append(axes.axhline(1.0, color=GREY, linestyle="--", linewidth=1))
+        labels.append("linear pooling")
+    if len(handles) > 1:  # below the axes it covers no data
+        figure.legend(handles, labels, loc="outside lower center", fontsize="small", frameon=False)
+    return figure

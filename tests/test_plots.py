@@ -1,0 +1,486 @@
+"""Figures: what they compute against closed forms and scipy, what they refuse, what they show."""
+
+import dataclasses
+import math
+import warnings
+
+import matplotlib
+import numpy as np
+import pytest
+import scipy.stats
+from conftest import new_model
+
+from sedtool.checkpoint import save_model
+from sedtool.config import POOLING_NAMES, PoolingConfig
+from sedtool.config.figures import GRADIENT_EXAMPLES, CorrelationConfig
+from sedtool.errors import ArtifactError, ConfigError, LabelError, OutputExistsError
+from sedtool.plots import (
+    ClassExponents,
+    FrameCurve,
+    History,
+    clip_gradient,
+    draw_curves,
+    draw_durations,
+    draw_gradients,
+    draw_pooling,
+    frame_curve,
+    plot_curves,
+    plot_durations,
+    plot_frames,
+    plot_gradients,
+    rank_correlation,
+    read_history,
+)
+from sedtool.plots.canvas import save, shown
+from sedtool.plots.gradients import EXAMPLE, example_pooling
+from sedtool.plots.placing import NamedPoint, place_names
+from sedtool.plots.signs import sign_change
+
+STRONG = "filename\tonset\toffset\tevent_label\n"
+LONG_NAMES = (
+    *("Train horn", "Air horn, truck horn", "Car alarm", "Reversing beeps", "Ambulance (siren)"),
+    *("Police car (siren)", "Fire engine, fire truck (siren)", "Civil defense siren", "Screaming"),
+    *("Bicycle", "Skateboard", "Car", "Car passing by", "_Bus", "犬の鳴き声", "$5^$", "Train"),
+)
+Y = np.concatenate([np.linspace(0.02, 0.97, 30), np.full(10, 0.1)])
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+# The gradient of each frame, and where it changes its sign
+
+
+def weighted_gradient(y, log_w, slope):
+    """Return y_c and dy_c/dy_i of weights w(y), by the quotient rule, in numpy."""
+    w = np.exp(log_w - log_w.max())
+    y_c = (w * y).sum() / w.sum()
+    return y_c, w * (1 + slope * (y - y_c)) / w.sum()
+
+
+@pytest.mark.parametrize("n", [0.0, 0.337, 1.0, 3.0])
+def test_the_gradient_of_power_pooling_is_equation_5(n):
+    n = float(np.float32(n))  # as models hold it
+    y_c, gradient = clip_gradient(example_pooling(PoolingConfig("power", {"init": n})), Y)
+    assert y_c == pytest.approx((Y ** (n + 1)).sum() / (Y**n).sum(), rel=1e-12)
+    expected = ((n + 1) * Y**n - n * Y ** (n - 1) * y_c) / (Y**n).sum()
+    np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-14)
+
+
+def test_the_gradient_of_linear_pooling_is_equation_3():
+    y_c, gradient = clip_gradient(example_pooling(PoolingConfig("linear")), Y)
+    np.testing.assert_allclose(gradient, (2 * Y - y_c) / Y.sum(), rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("text", "log_w", "slope"),
+    [
+        ("average", 0 * Y, 0),
+        ("exponential", Y, 1),
+        ("auto:init=4", 4 * Y, 4),
+        ("cap:init=4", 4 * Y, 4),
+        ("rap:init=4", 4 * Y, 4),
+        # Attention and its softmax over classes hold their weights; see `example_pooling`.
+        ("attention", np.log(Y / (1 - Y)), 0),
+        ("attention-classes", -np.log1p(((1 - Y) / Y) ** 2), 0),
+    ],
+)
+def test_the_gradient_of_each_weighted_mean_is_that_of_its_weights(text, log_w, slope):
+    y_c, gradient = clip_gradient(example_pooling(PoolingConfig.parse(text)), Y)
+    expected_y_c, expected = weighted_gradient(Y, log_w, slope)
+    # Probabilities of class-softmax attention may be floored by a tiny constant.
+    assert y_c == pytest.approx(expected_y_c, rel=1e-5)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-9)
+
+
+def test_only_the_highest_frame_moves_max_pooling():
+    y_c, gradient = clip_gradient(example_pooling(PoolingConfig("max")), Y)
+    assert y_c == pytest.approx(0.97)
+    assert np.flatnonzero(gradient).tolist() == [29]
+    assert gradient[29] == pytest.approx(1.0)
+
+
+def test_scores_of_exactly_0_and_1_have_finite_gradients():
+    for name in POOLING_NAMES:
+        _, gradient = clip_gradient(example_pooling(PoolingConfig(name)), np.array([0.0, 1.0, 0.5]))
+        assert np.isfinite(gradient).all(), name
+
+
+@pytest.mark.parametrize("text", ["linear", "power:init=0.337", "power:init=3", "auto:init=4"])
+def test_the_gradient_changes_its_sign_at_the_threshold(text):
+    pooling = example_pooling(PoolingConfig.parse(text))
+    y_c, _ = clip_gradient(pooling, Y)
+    d = sign_change(pooling, 0, y_c)
+    gradient = clip_gradient(pooling, Y)[1]
+    assert (np.sign(gradient) == np.sign(Y - d)).all()
+    theta = {"linear": 1 / 2, "power:init=0.337": 0.337 / 1.337, "power:init=3": 3 / 4}
+    if text in theta:
+        assert d == pytest.approx(theta[text] * y_c)
+
+
+@pytest.mark.parametrize(
+    "text", ["average", "max", "exponential", "attention", "attention-classes", "auto:init=0"]
+)
+def test_a_pooling_whose_gradient_has_one_sign_has_no_threshold(text):
+    pooling = example_pooling(PoolingConfig.parse(text))
+    y_c, gradient = clip_gradient(pooling, Y)
+    assert (gradient >= 0).all()
+    assert sign_change(pooling, 0, y_c) is None
+
+
+def test_there_is_a_panel_for_every_pooling_and_one_scale_for_all(tmp_path):
+    names = [text for name in POOLING_NAMES for text in GRADIENT_EXAMPLES.get(name, (name,))]
+    figure = draw_gradients(EXAMPLE, [PoolingConfig.parse(text) for text in names])
+    titles = [axes.get_title(loc="left").split("\n")[0] for axes in figure.axes]
+    assert titles == ["the clip", *(str(PoolingConfig.parse(text)) for text in names)]
+    assert len({axes.get_ylim() for axes in figure.axes[1:]}) == 1
+    assert {axes.get_yscale() for axes in figure.axes[1:]} == {"symlog"}
+    save(figure, tmp_path / "g.png")
+
+
+def test_the_drawing_of_examples_leaves_the_global_draws_alone():
+    import torch
+
+    before = torch.get_rng_state()
+    example_pooling(PoolingConfig("attention"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_scores_clip_and_class_belong_together(tiny, tmp_path):
+    with pytest.raises(ConfigError, match="belong together"):
+        plot_gradients(tmp_path / "g.png", clip="a.wav", label="tone")
+    with pytest.raises(ConfigError, match="--reference needs them"):
+        plot_gradients(tmp_path / "g.png", reference=tiny.strong)
+    with pytest.raises(ConfigError, match=r"unknown pooling 'linaer'.*did you mean 'linear'"):
+        plot_gradients(tmp_path / "g.png", poolings=["linaer"])
+
+
+# Frames of one class
+
+
+def saved(path, pooling="power:init=2", epoch=3, window=10.0):
+    model = new_model(pooling)
+    model.classes = ("noise", "tone")
+    model.trained, model.window = {"epoch": epoch}, window
+    save_model(path, model)
+    return path
+
+
+def curve(frame, sign):
+    frame = np.array(frame, float)
+    return FrameCurve("power", 40, 3.0, frame, 10.0, 0.8, np.array(sign), 0.6)
+
+
+def test_a_frame_is_pushed_right_if_up_inside_the_event_and_down_outside():
+    right = curve([0, 0.9, 0.9, 0, 0], [-1, 1, -1, 1, 0]).right([(0.1, 0.3)])
+    assert right.tolist() == [True, True, False, False, False]
+
+
+def test_a_frame_is_inside_an_event_if_its_middle_is():
+    inside = curve([0] * 5, [0] * 5).within([(0.05, 0.15), (0.36, 0.45)])
+    assert inside.tolist() == [True, False, False, False, False]
+
+
+@pytest.mark.parametrize("pooling", ["linear", "power:init=0.337", "power:init=2", "auto:init=20"])
+def test_the_sign_of_each_frame_is_that_of_the_threshold(pooling):
+    model = new_model(pooling)
+    features = np.random.default_rng(0).normal(-5, 2, (120, 64)).astype(np.float32)
+    for label in model.classes:
+        found = frame_curve(model, features, label)
+        assert found.frame.shape == (30,)
+        if found.threshold is not None:
+            expected = np.sign(found.frame - found.threshold)
+            assert (found.sign == expected).all()
+        else:
+            assert (found.sign == 1).all()
+
+
+def test_the_clip_probability_is_the_networks(tmp_path):
+    import torch
+
+    model = new_model("power:init=2")
+    features = np.random.default_rng(0).normal(-5, 2, (120, 64)).astype(np.float32)
+    with torch.no_grad():
+        output = model.detector(torch.from_numpy(features)[None], torch.tensor([120]))
+    for k, label in enumerate(model.classes):
+        found = frame_curve(model, features, label)
+        assert found.y_c == pytest.approx(float(output.log_y[0, k].exp()), rel=1e-5)
+        assert found.n == 2
+        np.testing.assert_allclose(found.frame, output.logits[0, :, k].sigmoid(), rtol=1e-6)
+
+
+def test_frames_say_the_thresholds_of_both_models(tiny, tmp_path):
+    linear, power = saved(tmp_path / "l.safetensors", "linear"), saved(tmp_path / "p.safetensors")
+    lines = plot_frames(
+        *(tiny.features, "tone_16.wav", "tone", [linear, power], tmp_path / "f.png"),
+        reference=tiny.strong,
+    )
+    assert [line.split(":")[0] for line in lines] == [str(linear), str(power)]
+    assert "linear, epoch 3: y_c = " in lines[0]
+    assert "(0.500 y_c), " in lines[0]
+    assert "n = 2.000, d = " in lines[1]
+    assert "(0.667 y_c), " in lines[1]
+    assert all("% of gradients of the right sign" in line for line in lines)
+    (without,) = plot_frames(
+        tiny.features, "tone_16.wav", "tone", [power], tmp_path / "without.png"
+    )
+    assert "right sign" not in without
+
+
+def test_what_does_not_fit_a_figure_of_frames_is_refused(tiny, tmp_path):
+    model, output = saved(tmp_path / "p.safetensors"), tmp_path / "f.png"
+    with pytest.raises(LabelError, match=r"p\.safetensors: unknown label 'tune'.*'tone'"):
+        plot_frames(tiny.features, "tone_16.wav", "tune", [model], output)
+    with pytest.raises(LabelError, match=r"has no clip 'tone_99\.wav'"):
+        plot_frames(tiny.features, "tone_99.wav", "tone", [model], output)
+    short = saved(tmp_path / "s.safetensors", window=0.5)
+    with pytest.raises(ConfigError, match=r"1 s long, and .* pools over windows of 0\.5 s"):
+        plot_frames(tiny.features, "tone_16.wav", "tone", [short], output)
+    other = new_model()
+    other.classes, other.features = ("a", "tone"), dataclasses.replace(other.features, fmax=7000.0)
+    save_model(tmp_path / "o.safetensors", other)
+    with pytest.raises(ArtifactError, match=r"fmax 8000\.0 against 7000\.0"):
+        plot_frames(tiny.features, "tone_16.wav", "tone", [tmp_path / "o.safetensors"], output)
+    with pytest.raises(ConfigError, match="is an input"):
+        plot_frames(
+            *(tiny.features, "tone_16.wav", "tone", [saved(tmp_path / "m.png")]),
+            tmp_path / "m.png",
+            overwrite=True,
+        )
+    output.touch()
+    with pytest.raises(OutputExistsError):
+        plot_frames(tiny.features, "tone_16.wav", "tone", [model], output)
+
+
+# Exponents against durations
+
+
+def test_the_rank_correlation_is_scipys():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        durations = rng.integers(1, 6, 12).astype(float)  # with ties
+        values = rng.integers(0, 5, (3, 12)).astype(float)
+        expected = scipy.stats.spearmanr(durations, values.mean(axis=0)).statistic
+        found = rank_correlation(durations, values, CorrelationConfig(resamples=100))
+        assert found.rho == pytest.approx(expected, abs=1e-12)
+        assert found.low <= found.high
+
+
+def test_the_interval_is_that_of_resampled_classes():
+    # An independent bootstrap over classes with other draws agrees within its own noise.
+    rng = np.random.default_rng(1)
+    durations, values = np.arange(15.0), -np.arange(15.0) + rng.normal(0, 5, 15)
+    found = rank_correlation(durations, values[None], CorrelationConfig(resamples=4000))
+    drawn = []
+    for _ in range(2000):
+        chosen = rng.integers(15, size=15)
+        drawn.append(scipy.stats.spearmanr(durations[chosen], values[chosen]).statistic)
+    assert found.low == pytest.approx(np.quantile(drawn, 0.025), abs=0.03)
+    assert found.high == pytest.approx(np.quantile(drawn, 0.975), abs=0.03)
+
+
+def test_trainings_that_disagree_widen_the_interval():
+    durations = np.arange(12.0)
+    slopes = np.array([[-1.0], [-1.0], [1.2]])
+    together = rank_correlation(durations, -np.ones((3, 1)) * durations, CorrelationConfig())
+    apart = rank_correlation(durations, slopes * durations, CorrelationConfig())
+    assert (together.low, together.high) == (-1, -1)
+    assert apart.low == -1
+    assert apart.high == pytest.approx(1)
+
+
+def test_the_interval_repeats_for_a_seed_and_not_for_another():
+    rng = np.random.default_rng(2)
+    durations, values = rng.random(10), rng.random((1, 10))
+    found = [rank_correlation(durations, values, CorrelationConfig(seed=s)) for s in (0, 0, 1)]
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+
+
+def test_equal_exponents_have_no_rank_correlation():
+    found = rank_correlation(np.arange(4.0), np.ones((2, 4)), CorrelationConfig())
+    assert math.isnan(found.rho)
+    assert str(found) == "ρ not defined"
+
+
+@pytest.mark.parametrize("wrong", [{"resamples": 10}, {"level": 1.0}, {"level": 0}, {"seed": -1}])
+def test_settings_of_the_interval_are_checked(wrong):
+    with pytest.raises(ConfigError):
+        CorrelationConfig(**wrong)
+
+
+def test_classes_are_parted_at_the_median_or_where_it_is_said():
+    durations = np.array([1.0, 2.0, 4.0, 8.0])
+    entry = ClassExponents("x", "n", tuple("abcd"), durations, np.ones((1, 4)), 3.0)
+    assert entry.short.tolist() == [True, True, False, False]
+    assert {k: v.sum() for k, v in entry.groups().items()} == {"shorter": 2, "longer": 2}
+
+
+def test_durations_are_drawn_of_models_runs_and_folders_of_runs(tmp_path):
+    for seed in (0, 1):
+        (tmp_path / f"power/seed-{seed}").mkdir(parents=True)
+        saved(tmp_path / f"power/seed-{seed}/model.safetensors", f"power:init={1 + seed}")
+    labels = write(tmp_path / "s.tsv", f"{STRONG}a.wav\t0\t9\tnoise\na.wav\t0\t1\ttone\n")
+    seeds = f"two={tmp_path}/power:{labels}"
+    run = f"one={tmp_path}/power/seed-0:{labels}"
+    model = f"one={tmp_path}/power/seed-1/model.safetensors:{labels}"
+    lines = plot_durations([seeds, run, model], tmp_path / "d.png", boundaries=["two=0.5"])
+    assert lines[0].startswith("two (2 trainings): ρ not defined; longer classes 1 to 9 s, mean n")
+    assert lines[0].endswith("1.500")
+    assert "one (2 trainings)" in lines[1]
+    assert "shorter classes 1 to 1 s, mean n 1.500" in lines[1]
+    assert lines[2] == "all classes: ρ not defined"
+
+
+def test_what_does_not_fit_a_figure_of_durations_is_refused(tmp_path):
+    model = saved(tmp_path / "m.safetensors")
+    labels = write(tmp_path / "s.tsv", f"{STRONG}a.wav\t0\t9\tnoise\na.wav\t0\t1\ttone\n")
+    lacking = write(tmp_path / "l.tsv", f"{STRONG}a.wav\t0\t9\tnoise\na.wav\t1\t1\ttone\n")
+    linear = saved(tmp_path / "linear.safetensors", "linear")
+    auto = saved(tmp_path / "auto.safetensors", "auto")
+    fits, output = f"a={model}:{labels}", tmp_path / "d.png"
+    for data, boundaries, what in (
+        ([f"{model}:{labels}"], [], "expected NAME=MODELS:STRONG"),
+        ([f"a={model}"], [], "expected NAME=MODELS:STRONG"),
+        ([f"a={tmp_path}:{labels}"], [], r"holds no model\.safetensors"),
+        ([fits, f"a={model}:{lacking}"], [], "is given with both"),
+        ([fits], ["b=1"], "no data set 'b'; one of: a"),
+        ([fits], ["a=-1"], "expected NAME=SECONDS"),
+        ([fits], ["1.5"], "expected NAME=SECONDS"),
+        ([f"a={linear}:{labels}"], [], "linear pooling learns nothing"),
+        ([fits, f"a={auto}:{labels}"], [], "learned another quantity"),
+        ([fits, f"b={auto}:{labels}"], [], "alpha and n are no one quantity"),
+    ):
+        with pytest.raises(ConfigError, match=what):
+            plot_durations(data, output, boundaries=boundaries)
+    with pytest.raises(LabelError, match=r"l\.tsv: no event tells how long tone lasts"):
+        plot_durations([f"a={model}:{lacking}"], output)
+    assert not output.exists()
+
+
+def test_names_stand_apart_from_points_and_from_each_other():
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    rng = np.random.default_rng(0)
+    at = 0.1 + 0.8 * rng.random((17, 2))
+    named = [NamedPoint(x, y, (y, y), n, "k") for (x, y), n in zip(at, LONG_NAMES, strict=True)]
+    place_names(figure, axes, [p._replace(name=shown(p.name).replace("$", "")) for p in named])
+    renderer = figure.canvas.get_renderer() if hasattr(figure.canvas, "get_renderer") else None
+    boxes = [text.get_window_extent(renderer) for text in axes.texts]
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+        assert not any(box.contains(*axes.transData.transform(point)) for point in at)
+        assert axes.get_window_extent().containsx(box.x0)
+        assert axes.get_window_extent().containsx(box.x1)
+
+
+# Curves
+
+
+def test_metrics_are_read_by_column_and_class(tmp_path):
+    header, first = "epoch\tloss\tn[a]\tn[b [c], d]\ttheta[a]", "1\t0.5\t1.5\t2\t0.6"
+    (tmp_path / "metrics.tsv").write_text(f"{header}\n{first}\n2\t\t1.6\t2.5\t0.61\n")
+    for run in (tmp_path, tmp_path / "metrics.tsv"):
+        history = read_history(run, "run")
+        assert history.epochs.tolist() == [1, 2]
+        assert history.columns["loss"][0] == 0.5
+        assert math.isnan(history.columns["loss"][1])
+        assert history.learned["n"]["b [c], d"].tolist() == [2, 2.5]
+        assert history.learned["theta"]["a"].tolist() == [0.6, 0.61]
+        assert history.selected is None
+    saved(tmp_path / "model.safetensors", epoch=2)
+    assert read_history(tmp_path, "run").selected == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("", ":1: no training metrics"),
+        ("a\tb\n1\t2\n", ":1: no training metrics"),
+        ("epoch\tloss\n", "no epoch is finished yet"),
+        ("epoch\tloss\n1\n", ":2: 1 columns where 2 are expected"),
+        ("epoch\tloss\n1\t0\n2\tx\n", ":3: could not convert string to float: 'x'"),
+        ("epoch\tloss\n1\t0\n1\t0\n", ":3: epoch 1 after epoch 1"),
+        ("epoch\tloss\nnan\t0\n", ":2: epoch nan after epoch 0"),
+        ("epoch\tepoch\n1\t1\n", ":1: a column is named twice"),
+    ],
+)
+def test_metrics_that_cannot_be_drawn_are_refused_with_their_line(tmp_path, content, what):
+    path = write(tmp_path / "metrics.tsv", content)
+    with pytest.raises(ArtifactError) as error:
+        plot_curves([tmp_path], tmp_path / "c.png")
+    assert f"{path}" in str(error.value)
+    assert what in str(error.value)
+
+
+def test_a_run_that_has_not_begun_is_refused(tmp_path):
+    with pytest.raises(ArtifactError, match=r"is not there: is .* a run that has begun"):
+        plot_curves([tmp_path], tmp_path / "c.png")
+    (tmp_path / "metrics.tsv").write_bytes(b"epoch\xff\n")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        plot_curves([tmp_path], tmp_path / "c.png")
+
+
+def history(name, n_epochs=50, classes=LONG_NAMES, **columns):
+    epochs = np.arange(1.0, n_epochs + 1)
+    base = {"epoch": epochs, "train_loss": 1 / epochs, "loss": 2 / epochs, "clip_f1": epochs / 99}
+    learned = {p: {c: epochs / (k + 9) for k, c in enumerate(classes)} for p in ("n", "theta")}
+    return History(name, base | columns, learned if classes else {}, 7)
+
+
+def test_what_runs_have_is_drawn_and_nothing_empty(tmp_path):
+    plain, taught = history("plain", 1, ()), history("taught", consistency=np.ones(50))
+    taught.columns["frame_consistency"] = np.ones(50)
+    labels = [axes.get_ylabel() for axes in draw_curves([plain]).axes]
+    assert labels == ["loss (nats)", "F1 on validation clips"]
+    figure = draw_curves([plain, taught])
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "loss (nats)",
+        "F1 on validation clips",
+        "part of the training loss",
+        "weight of consistency",
+        "exponent n",
+        "θ = n / (n + 1)",
+    ]
+    assert {axes.get_xlabel() for axes in figure.axes} == {"epoch"}
+    lines = figure.axes[-1].get_lines()[: len(LONG_NAMES)]
+    looks = {(line.get_color(), str(line._unscaled_dash_pattern)) for line in lines}
+    assert len(looks) == len(LONG_NAMES)
+    save(figure, tmp_path / "c.svg")
+
+
+# What all figures share
+
+
+def test_names_that_fonts_and_formulas_choke_on_are_drawn_without_a_warning(tmp_path):
+    durations = np.linspace(0.5, 9, len(LONG_NAMES))
+    values = np.linspace(2, 0.3, 2 * len(LONG_NAMES)).reshape(2, -1)
+    entry = ClassExponents("データ $x", "n", LONG_NAMES, durations, values, 4.0)
+    found = {entry.name: rank_correlation(durations, values, CorrelationConfig())}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save(draw_durations([entry], found), tmp_path / "d.png")
+        save(draw_curves([history("データ $x^")]), tmp_path / "c.png")
+    assert shown("犬_") == "\\u72ac_"
+    assert shown("_Bus").lstrip("\u200b") == "_Bus"
+
+
+def test_a_class_whose_name_begins_with_an_underscore_stands_in_the_legend():
+    figure = draw_curves([history("run", classes=("_a", "b"))])
+    texts = [t.get_text() for part in figure.subfigs for g in part.legends for t in g.get_texts()]
+    assert shown("_a") in texts
+
+
+def test_equal_figures_are_equal_files_and_styles_of_the_caller_do_not_matter(tmp_path):
+    model = new_model()
+    for suffix in ("svg", "pdf", "png"):
+        first, second = tmp_path / f"1.{suffix}", tmp_path / f"2.{suffix}"
+        save(draw_pooling([("m", model)], None), first)
+        with matplotlib.rc_context({"font.family": "monospace", "svg.hashsalt": "other"}):
+            save(draw_pooling([("m", model)], None), second)
+        assert first.read_bytes() == second.read_bytes()
