@@ -429,7 +429,9 @@ def test_a_model_without_a_teacher_is_called_that(finished, inputs, settings, tm
     other = dataclasses.replace(load_model(finished / "teacher.safetensors"))
     other.trained = other.trained | {"epoch": 99}
     save_model(tmp_path / "teacher.safetensors", other)
-    with pytest.raises(ArtifactError, match=r"is not the teacher of .* but of another epoch or run"):
+    with pytest.raises(
+        ArtifactError, match=r"is not the teacher of .* but of another epoch or run"
+    ):
         teacher_of(tmp_path / "m.safetensors")
     run = tmp_path / "run"
     shutil.copytree(finished, run)
