@@ -175,7 +175,7 @@ def _strong_clips(
     heard = [event for event in labels.events if event.onset < features.duration(event.name)]
     if n_beyond := len(labels.events) - len(heard):
         log.warning("%s: %d events begin after the end of their clip; left out", where, n_beyond)
-    labels = replace(labels, events=heard)
+    labels = StrongLabels(heard, labels.names)
     events: dict[str, list[Event]] = {name: [] for name in labels.names}
     for event in labels.events:
         events[event.name].append(event)
