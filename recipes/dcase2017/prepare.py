@@ -20,7 +20,6 @@ Clips are named as in AUDIO. What is held out depends on the label files and the
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from sedtool.atomic import refuse_existing, resource_errors, write_text
@@ -119,7 +118,7 @@ def read_labels(metadata: Path) -> tuple[dict[str, tuple[str, ...]], StrongLabel
     _say(f"test: {len(strong.events) - len(heard)} of {len(strong.events)} events have no length")
     weak = files["weak_label_testing"].weak()
     weak = {name: weak.get(name, ()) for name in strong.names}
-    return files["weak_label_training"].weak(), replace(strong, events=heard), weak
+    return files["weak_label_training"].weak(), StrongLabels(heard, strong.names), weak
 
 
 def _show_progress(done: int, total: int) -> None:
