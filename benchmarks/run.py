@@ -21,13 +21,11 @@ import torch
 from scipy import ndimage
 
 from sedtool.audio import AudioReader, write_wav
-from sedtool.config import ARCHITECTURES, FEATURE_PRESETS, EvaluationConfig, PoolingConfig
+from sedtool.config import ARCHITECTURES, FEATURE_PRESETS, PoolingConfig
 from sedtool.crnn import Detector
 from sedtool.decoding import median_filter
-from sedtool.evaluation import evaluate
 from sedtool.extraction import extract
 from sedtool.features import log_mel_blocks
-from sedtool.labels import Event, StrongLabels
 from sedtool.pooling import clip_loss
 from sedtool.store import open_features
 
@@ -138,27 +136,6 @@ class ReferenceOrder(torch.nn.Module):
         return pooled
 
 
-@contextmanager
-def evaluation() -> Iterator[tuple[Job, Job]]:
-    """Compare all three metrics on 300 clips with sed_eval, whose rows are grouped once."""
-    reference, estimated = random_events(0), random_events(1)
-    yield (
-        lambda: evaluate(reference, estimated, EvaluationConfig()),
-        lambda: evaluate(reference, estimated, EvaluationConfig(engine="sed_eval")),
-    )
-
-
-def random_events(seed: int) -> StrongLabels:
-    """Return about four events in each of 300 clips."""
-    rng = np.random.default_rng(seed)
-    events = []
-    for _ in range(1200):
-        onset = rng.uniform(0, 9)
-        end = min(onset + rng.exponential(2) + 0.1, 10)
-        events.append(Event(f"{rng.integers(300)}.wav", onset, end, f"class {rng.integers(10)}"))
-    return StrongLabels(events, tuple(f"{i}.wav" for i in range(300)))
-
-
 BENCHMARKS: dict[str, tuple[Callable[[], "contextmanager[tuple[Job, Job]]"], str]] = {
     "extract-wav-16k": (lambda: features_of(16_000, ".wav"), "librosa"),
     "extract-wav-44k": (lambda: features_of(44_100, ".wav"), "librosa"),
@@ -167,7 +144,6 @@ BENCHMARKS: dict[str, tuple[Callable[[], "contextmanager[tuple[Job, Job]]"], str
     "read-clips": (batches, "h5py"),
     "median": (median, "scipy"),
     "training-step": (training_step, "torch"),
-    "evaluate": (evaluation, "sed_eval"),
 }
 
 

@@ -11,6 +11,7 @@
     ├── NothingUsableError     4   no input matched, or every input failed
     ├── ArtifactError          5   a file sedtool wrote is damaged, foreign, or does not fit another
     ├── ResourceError          6   the disk is full, a device is missing
+    ├── ScoreError             7   a score is lower than it was asked to be
     ├── DivergedError          8   the training loss is not finite
     └── StoppedError     75 or 130  a signal stopped the run; what resumes it is written
 
@@ -71,6 +72,12 @@ class ResourceError(SedtoolError):
     """The machine ran out of something: disk, memory, a device that is not there."""
 
     exit_code = 6
+
+
+class ScoreError(SedtoolError):
+    """A score is below the limit that was set for it; all outputs are complete."""
+
+    exit_code = 7
 
 
 class DivergedError(SedtoolError):

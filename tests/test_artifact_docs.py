@@ -17,6 +17,7 @@ from sedtool import shards
 from sedtool.audio import write_wav
 from sedtool.checkpoint import load_model, models, save_model
 from sedtool.config import FEATURE_PRESETS, EvaluationConfig, TrainConfig
+from sedtool.config.evaluation import METRICS, ReportConfig
 from sedtool.decoding import clip_scores, decode_clip
 from sedtool.errors import ArtifactError, StoppedError
 from sedtool.evaluation.stage import EvaluateInputs, evaluate_files
@@ -25,6 +26,7 @@ from sedtool.inference import InferOutputs, InferRun, InferSettings, infer
 from sedtool.labels import EVENT_FORMATS, Event, format_events, format_weak, read_events
 from sedtool.shards import Shard
 from sedtool.store import layout, open_features, open_scores
+from sedtool.sweep import record
 from sedtool.training import TrainInputs, train
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "artifacts.md"
@@ -188,6 +190,30 @@ def test_metrics_have_the_keys_of_the_tables(artifacts):
     assert set(metrics["clip"]) - set(metrics["event"]) == {"source"}
 
 
+def test_metrics_have_more_keys_if_asked_to(artifacts, tmp_path):
+    scores, every = artifacts / "scores.h5", tmp_path / "metrics.json"
+    inputs = EvaluateInputs(artifacts / "events.tsv", scores, against=scores)
+    report = ReportConfig(metrics=METRICS, bootstrap=3)
+    evaluate_files(inputs, EvaluationConfig(), every, report=report)
+    metrics = json.loads(every.read_text())
+    assert set(keys("further keys of metrics.json")) == set(metrics) - set(
+        keys("keys of metrics.json")
+    )
+    rows = table("further keys of metrics.json")
+    inside = {key: row["value"] for row in rows for key in names(row["key"])}
+    for key, found in {
+        "error_rate": metrics["error_rate"]["event"],
+        "errors": metrics["errors"],
+        "psds": metrics["psds"]["psds1"],
+        "bootstrap": metrics["bootstrap"],
+        "against": metrics["against"],
+    }.items():
+        assert set(found) <= set(names(inside[key]))
+    assert set(metrics["error_rate"]["segment"]["overall"]) <= set(names(inside["error_rate"]))
+    assert set(metrics["errors"]["total"]) <= set(names(inside["errors"]))
+    assert set(metrics["against"]["differences"]["event_f1"]) <= set(names(inside["against"]))
+
+
 def test_the_run_folder_is_as_described(tiny, tmp_path):
     inputs = TrainInputs((tiny.features,), tiny.weak, val_strong=tiny.strong)
     config = TrainConfig(arch="small", epochs=1, steps_per_epoch=1, batch_size=(2,))
@@ -221,6 +247,7 @@ def test_the_versions_are_those_that_are_written():
         "features.h5": str(layout.FORMAT_VERSION),
         "scores.h5": str(layout.FORMAT_VERSION),
         "model.safetensors": str(models.FORMAT_VERSION),
+        "sweep.json": str(record._FORMAT["format_version"]),
         "NAME.part.json": str(shards._FORMAT["format_version"]),
     }
 

@@ -198,7 +198,8 @@ def test_a_class_only_in_the_estimates_counts_in_micro_and_not_in_macro():
         assert counts(scores.micro)[1] == 1
         assert "Doog" not in scores.classes
     assert result.warnings == (
-        "estimated labels not in the reference, counted in micro only (1): Doog",
+        "estimated labels not in the reference, counted in micro only (1): Doog "
+        "(did you mean 'Dog'?)",
     )
     by_dcase = evaluate(REFERENCE, estimated, DCASE)
     assert by_dcase.event.macro.f1 == by_dcase.segment.macro.f1 == 1

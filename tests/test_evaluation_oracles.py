@@ -19,9 +19,11 @@ from sedtool.evaluation import (
     evaluate,
     evaluate_clips,
     evaluate_events,
+    evaluate_onsets,
     evaluate_segments,
     event_counts,
 )
+from sedtool.evaluation.by_clip import count_by_clip
 from sedtool.labels import Event, StrongLabels, read_durations, read_events
 
 with warnings.catch_warnings():
@@ -69,6 +71,46 @@ def test_event_counts_equal_those_of_sed_eval(reference, estimated, config):
     native = evaluate_events(reference, estimated, config)
     oracle = evaluate_events(reference, estimated, replace(config, engine="sed_eval"))
     assert counts(native) == counts(oracle)
+
+
+@FEW
+@given(LABEL_LISTS, LABEL_LISTS, CONFIGS)
+def test_onset_counts_equal_those_of_sed_eval(reference, estimated, config):
+    native = evaluate_onsets(reference, estimated, config)
+    oracle = evaluate_onsets(reference, estimated, replace(config, engine="sed_eval"))
+    assert counts(native) == counts(oracle)
+
+
+@FEW
+@given(LABEL_LISTS, LABEL_LISTS, CONFIGS, st.none() | st.just(["Dog", "Bird"]))
+def test_counts_by_clip_add_up_to_those_of_the_metrics(reference, estimated, config, classes):
+    config = replace(config, compat="")
+    result = evaluate(
+        reference, estimated, config, classes=classes, metrics=("event", "segment", "clip", "onset")
+    )
+    listed = tuple(result.event.classes)
+    if not listed:
+        return
+    by_clip = count_by_clip(reference, estimated, config, listed)
+    for name, scores in result.metrics.items():
+        rows = [(r.tp, r.n_reference, r.n_estimated) for r in scores.classes.values()]
+        assert by_clip.metric(name).sum(axis=0).tolist() == [list(row) for row in rows]
+
+
+@FEW
+@given(LABEL_LISTS, LABEL_LISTS, CONFIGS)
+def test_the_labels_of_clips_are_those_of_their_events(reference, estimated, config):
+    listed = [side.weak() for side in (reference, estimated)]
+    config = replace(config, compat="")
+    both = (
+        evaluate(reference, estimated, config),
+        evaluate(reference, estimated, config, weak_reference=listed[0], weak_estimated=listed[1]),
+    )
+    assert len({str(result.clip.micro) for result in both}) == 1
+    shared = both[1].clip.classes  # a class heard for no time is in no list of labels
+    assert {k: str(both[0].clip.classes[k]) for k in shared} == {
+        k: str(row) for k, row in shared.items()
+    }
 
 
 @FEW

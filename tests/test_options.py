@@ -113,7 +113,7 @@ FINE = {
     "0": {
         *("--fmin", "--steps-per-epoch", "--pooling-lr", "--time-shift", "--seed", "--patience"),
         *("--window", "--min-duration", "--merge-gap", "--overlap", "--collar", "--offset-ratio"),
-        *("--consistency", "--ramp-up", "--ema", "--noise"),
+        *("--consistency", "--ramp-up", "--ema", "--noise", "--dtc", "--gtc"),
     },
     str(2**64): {"--lr"},  # which ends in exit code 8
 }

@@ -17,6 +17,7 @@ from sedtool.errors import ArtifactError
 __all__ = [
     "DEVICES",
     "EXISTING_FILE",
+    "EXISTING_PATH",
     "INPUT",
     "INTEGERS",
     "OUTPUT",
@@ -36,8 +37,8 @@ __all__ = [
 class _ExistingFile(click.Path):
     """A file that is there; one that is still being made, or was interrupted, is called that."""
 
-    def __init__(self) -> None:
-        super().__init__(exists=True, dir_okay=False, path_type=Path)
+    def __init__(self, dir_okay: bool = False) -> None:
+        super().__init__(exists=True, dir_okay=dir_okay, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
@@ -98,6 +99,7 @@ class _Integers(click.ParamType):  # type: ignore[type-arg]  # older Clicks have
 
 
 EXISTING_FILE = _ExistingFile()
+EXISTING_PATH = _ExistingFile(dir_okay=True)  # a file of one kind, or a folder of many
 INTEGERS = _Integers()
 INPUT = click.Path(exists=True, path_type=Path)  # a file or a folder
 OUTPUT = _Output()

@@ -21,16 +21,23 @@ Metrics
 - `evaluate_segments`: counted in cells of 1 s, by class. An event is active in every cell it
   touches; overlapping events of one class are active once, zero-length ones on a border never.
 - `evaluate_clips`: counted in clips, by class: is the class heard anywhere in the clip?
+- `evaluate_onsets`: as the first, but offsets are not looked at.
+- `event_errors`, `segment_errors`: error rates with substitutions, deletions and insertions.
+- `analyse_errors`: each event is correct or of one kind of error; see `analysis`.
+- `evaluate_intersection`, and PSDS: see `intersection` and `psds`.
 
 `evaluate` matches the clip names of the two sides, by path, else by unique basename, and computes
-all three. `event_counts` is the core of the first, for arrays of one class, and fast enough to
-sit inside a search over thresholds.
+those that it is asked for. Each function takes events as label files give them, as a sequence of
+`Event`, or as `EventColumns` of arrays, and loads nothing. `event_counts`, `segment_counts` and
+`clip_counts` are their cores, for arrays of numbers, and fast enough to sit inside a search over
+thresholds.
 
 Differences from sed_eval
 -------------------------
 Given equal clips and classes, every count equals that of sed_eval 0.2.1 with optimal matching
-(``engine="sed_eval"`` asks sed_eval for it). What is done with the counts, and which clips and
-classes are counted, differs from sed_eval as the DCASE 2019 task 4 baseline calls it, as follows.
+(``engine="sed_eval"`` asks sed_eval for it; with its ``greedy`` matching TP is smaller or equal,
+and depends on the order of rows). What is done with the counts, and which clips and classes are
+counted, differs from sed_eval as the DCASE 2019 task 4 baseline calls it, as follows.
 ``compat="dcase"`` undoes the differences marked *.
 
 1. * Clips that only the estimates name are scored: their events are false positives. There, only
@@ -59,6 +66,12 @@ classes are counted, differs from sed_eval as the DCASE 2019 task 4 baseline cal
 10. `collar` 0 and `offset_ratio` above 1 are allowed. There, they are refused.
 11. FP and FN of micro are the sums over classes. There, those of events leave substitutions out;
     precision, recall and F1 do not depend on it.
+12. * Error rates of a class without references are undefined, and left out of their mean. There,
+    they are 0, or some 10^15 for each insertion. Mean error rates fall where there are any.
+
+Differences from psds_eval and sed_scores_eval are listed in `intersection` and `psds`. Of the
+metrics here, collar-based F1 of sed_scores_eval rounds differences of times to six decimals, so
+that all decimal ties count as hits; its scores are higher, or equal.
 
 The clip metric of that baseline is its own: `compat` then counts undefined classes 0, as it does.
 
@@ -69,52 +82,74 @@ Sciences 6(6), 2016. N. Turpault, R. Serizel, A. Parag Shah, J. Salamon, "Sound 
 domestic environments with weakly labeled data and soundscape synthesis", DCASE workshop 2019.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 
 from sedtool.config import EvaluationConfig
-from sedtool.evaluation.clips import evaluate_clips
-from sedtool.evaluation.events import evaluate_events, event_counts
+from sedtool.config.intersection import IntersectionConfig
+from sedtool.evaluation.analysis import ErrorAnalysis, ErrorCounts, analyse_errors
+from sedtool.evaluation.clips import clip_counts, evaluate_clips, score_heard
+from sedtool.evaluation.errors import ErrorRate, ErrorRates, event_errors, segment_errors
+from sedtool.evaluation.events import evaluate_events, evaluate_onsets, event_counts, score_events
+from sedtool.evaluation.intersection import evaluate_intersection
 from sedtool.evaluation.pairing import (
     durations_by_clip,
     match_names,
     matched_by_basename,
+    warn_of_basenames,
     warn_of_durations,
     warn_of_labels,
     warn_of_names,
+    warn_of_overlaps,
     weak_form,
 )
 from sedtool.evaluation.report import Evaluation
 from sedtool.evaluation.scores import ClassScores, Rates, Scores
-from sedtool.evaluation.segments import evaluate_segments
-from sedtool.evaluation.tables import EventArrays, as_labels
-from sedtool.labels import Event, StrongLabels
+from sedtool.evaluation.segments import evaluate_segments, score_segments, segment_counts
+from sedtool.evaluation.tables import EventArrays, LabelInput, as_labels, pair_up
+from sedtool.labels import EventColumns, StrongLabels
 
 __all__ = [
     "ClassScores",
+    "ErrorAnalysis",
+    "ErrorCounts",
+    "ErrorRate",
+    "ErrorRates",
     "Evaluation",
     "EventArrays",
+    "EventColumns",
     "Rates",
     "Scores",
+    "analyse_errors",
+    "clip_counts",
     "evaluate",
     "evaluate_clips",
     "evaluate_events",
+    "evaluate_intersection",
+    "evaluate_onsets",
     "evaluate_segments",
     "event_counts",
+    "event_errors",
+    "segment_counts",
+    "segment_errors",
 ]
+
+_SHARES = IntersectionConfig()
 
 
 def evaluate(
-    reference: StrongLabels | Sequence[Event],
-    estimated: StrongLabels | Sequence[Event],
+    reference: LabelInput,
+    estimated: LabelInput,
     config: EvaluationConfig,
     *,
     classes: Iterable[str] | None = None,
     durations: Mapping[str, float] | None = None,
     weak_reference: Mapping[str, Iterable[str]] | None = None,
     weak_estimated: Mapping[str, Iterable[str]] | None = None,
+    metrics: Iterable[str] = ("event", "segment", "clip"),
+    intersection: IntersectionConfig = _SHARES,
 ) -> Evaluation:
-    """Match clip names and compute all three metrics.
+    """Match clip names and compute metrics: by default event, segment and clip.
 
     Parameters
     ----------
@@ -129,6 +164,11 @@ def evaluate(
     weak_reference, weak_estimated
         Labels by clip name, for the clip metric. Without them it uses the labels of the events,
         which measures the events' thresholds more than the system's judgement of clips.
+    metrics
+        Of ``event``, ``segment``, ``clip``, ``onset`` and ``intersection``, in the order of the
+        result; and ``error-rate``, ``errors``.
+    intersection
+        The shares of ``intersection``.
 
     Returns
     -------
@@ -141,35 +181,75 @@ def evaluate(
         If an event or a duration has impossible times, or a clip name is ambiguous.
     """
     classes = None if classes is None else tuple(classes)
+    metrics = tuple(metrics)
     reference, estimated = as_labels(reference), as_labels(estimated)
-    heard = weak_form(reference, config.compat) if weak_reference is None else weak_reference
-    tagged = weak_form(estimated, config.compat) if weak_estimated is None else weak_estimated
-
+    heard, tagged, clip_names = _clip_labels(
+        reference, estimated, weak_reference, weak_estimated, config
+    )
+    from_events = not (heard or tagged)
     event_names = match_names(estimated.names, reference.names, "estimated events")
-    clip_names = match_names(tagged, heard, "estimated clip labels")
     estimated = estimated.renamed(event_names)
-    tagged = {clip_names[name]: labels for name, labels in tagged.items()}
-    by_basename = matched_by_basename(event_names) | matched_by_basename(clip_names)
-    clips = dict.fromkeys((*reference.names, *estimated.names))
-    seconds = durations_by_clip(durations, clips)
+    pair = pair_up(reference, estimated, classes, config.compat)
+    scored = pair.within_reference() if config.compat == "dcase" else pair
+    seconds = durations_by_clip(durations, pair.clips)
 
-    warnings = warn_of_names("events", reference.names, estimated.names)
+    warnings = warn_of_basenames(event_names | clip_names)
+    warnings += warn_of_names("events", reference.names, estimated.names)
+    labels = [(reference.classes, estimated.classes)]
     if weak_reference is not None or weak_estimated is not None:
         warnings += warn_of_names("clip labels", heard, tagged)
-    event_labels = (reference.classes, estimated.classes)
-    clip_labels = (chain(*heard.values()), chain(*tagged.values()))
-    warnings += warn_of_labels([event_labels, clip_labels], classes, config.compat)
+        labels.append((tuple(chain(*heard.values())), tuple(chain(*tagged.values()))))
+    warnings += warn_of_labels(labels, classes, config.compat)
+    warnings += warn_of_overlaps(pair)
     if durations is not None:
         warnings += warn_of_durations(reference, estimated, seconds)
+    measure: dict[str, Callable[[], Scores]] = {
+        "event": lambda: score_events(scored, config),
+        "segment": lambda: score_segments(scored, config, seconds),
+        "clip": lambda: (
+            score_heard(pair, config.compat)
+            if from_events
+            else evaluate_clips(heard, tagged, classes, config)
+        ),
+        "onset": lambda: score_events(scored, config, onset_only=True),
+        "intersection": lambda: evaluate_intersection(reference, estimated, intersection, classes),
+    }
     return Evaluation(
-        event=evaluate_events(reference, estimated, config, classes),
-        segment=evaluate_segments(reference, estimated, config, classes, seconds),
-        clip=evaluate_clips(heard, tagged, classes, config),
+        {name: measure[name]() for name in metrics if name in measure},
         clip_source="event lists" if weak_estimated is None else "clip predictions",
         config=config,
-        n_clips=len(clips),
+        n_clips=len(pair.clips),
         n_durations=len(seconds),
-        n_matched_by_basename=len(by_basename),
+        n_matched_by_basename=len(matched_by_basename(event_names | clip_names)),
         classes_given=classes is not None,
         warnings=tuple(warnings),
+        intersection=intersection,
+        error_rates={
+            "event": event_errors(reference, estimated, config, classes),
+            "segment": segment_errors(reference, estimated, config, classes, seconds),
+        }
+        if "error-rate" in metrics
+        else {},
+        errors=analyse_errors(reference, estimated, config, classes)
+        if "errors" in metrics
+        else None,
     )
+
+
+def _clip_labels(
+    reference: StrongLabels,
+    estimated: StrongLabels,
+    weak_reference: Mapping[str, Iterable[str]] | None,
+    weak_estimated: Mapping[str, Iterable[str]] | None,
+    config: EvaluationConfig,
+) -> tuple[Mapping[str, Iterable[str]], Mapping[str, Iterable[str]], dict[str, str]]:
+    """Return the labels of clips under the names of the reference, and what each name means.
+
+    All are empty where the events say it, which need no such detour.
+    """
+    if weak_reference is None and weak_estimated is None and config.engine == "native":
+        return {}, {}, {}
+    heard = weak_form(reference, config.compat) if weak_reference is None else weak_reference
+    tagged = weak_form(estimated, config.compat) if weak_estimated is None else weak_estimated
+    names = match_names(tagged, heard, "estimated clip labels")
+    return heard, {names[name]: labels for name, labels in tagged.items()}, names

@@ -5,17 +5,17 @@ estimates, as in `sedtool.evaluation.bootstrap`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation.events import matched_references
 from sedtool.evaluation.pairing import durations_by_clip, match_names, weak_form
-from sedtool.evaluation.scores import IntArray
-from sedtool.evaluation.segments import active_stretches, clip_seconds, segment_cells
-from sedtool.evaluation.tables import EventPair, as_labels, tabulate
-from sedtool.labels import Event, StrongLabels
+from sedtool.evaluation.scores import FloatArray, IntArray
+from sedtool.evaluation.segments import clip_seconds, segment_stretches
+from sedtool.evaluation.tables import EventPair, LabelInput, as_labels, pair_up
+from sedtool.labels import StrongLabels
 
 __all__ = ["ClipCounts", "count_by_clip"]
 
@@ -27,18 +27,19 @@ class ClipCounts:
     clips: tuple[str, ...]  # sorted
     classes: tuple[str, ...]
     event: IntArray
+    onset: IntArray
     segment: IntArray
     clip: IntArray
 
     def metric(self, name: str) -> IntArray:
-        """Return the counts of ``event``, ``segment`` or ``clip``."""
+        """Return the counts of ``event``, ``onset``, ``segment`` or ``clip``."""
         counts: IntArray = getattr(self, name)
         return counts
 
 
 def count_by_clip(
-    reference: StrongLabels | Sequence[Event],
-    estimated: StrongLabels | Sequence[Event],
+    reference: LabelInput,
+    estimated: LabelInput,
     config: EvaluationConfig,
     classes: Iterable[str],
     *,
@@ -62,42 +63,42 @@ def count_by_clip(
     LabelError
         If an event or a duration has impossible times, or a clip name is ambiguous.
     """
-    classes = tuple(classes)
     reference, estimated = as_labels(reference), as_labels(estimated)
+    estimated = estimated.renamed(match_names(estimated.names, reference.names, "estimated events"))
     heard = weak_form(reference, "") if weak_reference is None else weak_reference
     tagged = weak_form(estimated, "") if weak_estimated is None else weak_estimated
-    estimated = estimated.renamed(match_names(estimated.names, reference.names, "estimated events"))
-    names = match_names(tagged, heard, "estimated clip labels")
-    tagged = {names[name]: labels for name, labels in tagged.items()}
+    if weak_estimated is not None or weak_reference is not None:
+        names = match_names(tagged, heard, "estimated clip labels")
+        tagged = {names[name]: labels for name, labels in tagged.items()}
 
     clips = tuple(sorted({*reference.names, *estimated.names, *heard, *tagged}))
-    everywhere = StrongLabels(list(reference.events), clips)  # so that clips are numbered as here
-    pair = tabulate(everywhere, estimated, replace(config, compat="", engine="native"), classes)
+    numbered = StrongLabels.from_columns(reference.columns, clips)  # so that clips are as here
+    pair = pair_up(numbered, estimated, classes, "")
     seconds = clip_seconds(durations_by_clip(durations, clips), clips)
-    shape = (len(clips), len(classes), 3)
-    event, segment = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    for k in range(len(classes)):
-        event[:, k] = _events_by_clip(pair, k, config)
-        segment[:, k] = _segments_by_clip(pair, k, config, np.ceil(seconds / config.segment))
-    return ClipCounts(clips, classes, event, segment, _tags_by_clip(clips, classes, heard, tagged))
+    tags = _tags_by_clip(clips, pair.classes, heard, tagged)
+    segments = _segments_by_clip(pair, config, seconds)
+    events, onsets = (_events_by_clip(pair, config, onset_only) for onset_only in (False, True))
+    return ClipCounts(clips, pair.classes, events, onsets, segments, tags)
 
 
-def _events_by_clip(pair: EventPair, k: int, config: EvaluationConfig) -> IntArray:
-    """Return the counts of a class, shape (C, 3)."""
-    reference, estimated = pair.reference[k], pair.estimated[k]
-    matched = reference.clip[matched_references(reference, estimated, config)]
-    columns = (matched, reference.clip, estimated.clip)
-    return np.stack([np.bincount(c, minlength=len(pair.clips)) for c in columns], axis=1)
+def _events_by_clip(pair: EventPair, config: EvaluationConfig, onset_only: bool) -> IntArray:
+    """Return the counts of events, shape (C, K, 3)."""
+    reference, estimated = pair.lanes
+    matched = reference.clip[matched_references(reference, estimated, config, onset_only)]
+    return _table(pair, [(lane, None) for lane in (matched, reference.clip, estimated.clip)])
 
 
-def _segments_by_clip(
-    pair: EventPair, k: int, config: EvaluationConfig, n_segments: np.ndarray
-) -> IntArray:
-    """Return the counts of a class, shape (C, 3); `n_segments` (C,) is inf where unknown."""
-    sides = (pair.reference[k], pair.estimated[k])
-    clip, widths = active_stretches(*(segment_cells(s, config, n_segments) for s in sides))
-    sums = [np.bincount(clip, weights=w, minlength=len(pair.clips)) for w in widths]
-    return np.stack(sums, axis=1).astype(np.int64)
+def _segments_by_clip(pair: EventPair, config: EvaluationConfig, seconds: FloatArray) -> IntArray:
+    """Return the counts of segments, shape (C, K, 3); `seconds` (C,) is inf where unknown."""
+    found = segment_stretches(pair, config, seconds)
+    return _table(pair, [(found.lane, row * found.width) for row in found.active])
+
+
+def _table(pair: EventPair, columns: list[tuple[IntArray, FloatArray | None]]) -> IntArray:
+    """Sum lanes, or their weights, into shape (C, K, columns)."""
+    shape = (len(pair.classes), len(pair.clips))
+    sums = [np.bincount(lane, w, shape[0] * shape[1]).reshape(shape).T for lane, w in columns]
+    return np.stack(sums, axis=2).astype(np.int64)
 
 
 def _tags_by_clip(

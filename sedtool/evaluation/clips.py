@@ -5,13 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation import sed_eval_engine
-from sedtool.evaluation.scores import Counts, Scores, Undefined, score
-from sedtool.evaluation.tables import scored_classes
+from sedtool.evaluation.scores import Counts, IntArray, Scores, Undefined, score
+from sedtool.evaluation.tables import EventPair, scored_classes
 
-__all__ = ["evaluate_clips"]
+__all__ = ["clip_counts", "evaluate_clips", "score_heard"]
 
 _DEFAULT = EvaluationConfig()
 
@@ -68,3 +69,36 @@ def _count_clips(
             for counter in (in_both, in_reference, in_estimated)
         )
     )
+
+
+def score_heard(pair: EventPair, compat: str) -> Scores:
+    """Score the labels that events give their clips; the same as `evaluate_clips` of them.
+
+    Zero-length events say nothing was heard, but with compat ``"dcase"``.
+    """
+    reference, estimated = (
+        np.unique(side.clip[(side.offset > side.onset) | (compat == "dcase")])
+        for side in pair.lanes
+    )
+    where = np.minimum(np.searchsorted(reference, estimated), max(reference.size - 1, 0))
+    both = estimated[reference[where] == estimated] if reference.size else reference
+    columns = (pair.label_of(lanes) for lanes in (both, reference, estimated))
+    counts = Counts(*(np.bincount(column, minlength=pair.n_labels) for column in columns))
+    return score(pair.classes, counts, Undefined.ZERO)
+
+
+def clip_counts(reference: ArrayLike, estimated: ArrayLike) -> tuple[IntArray, IntArray, IntArray]:
+    """Count clips by class.
+
+    Parameters
+    ----------
+    reference, estimated
+        Whether each class is heard in each clip, bool (clips, K).
+
+    Returns
+    -------
+    tuple of array
+        Clips in which it is heard on both sides, in the reference, and in the estimates, (K,).
+    """
+    known, found = np.asarray(reference, bool), np.asarray(estimated, bool)
+    return (known & found).sum(axis=0), known.sum(axis=0), found.sum(axis=0)

@@ -3,35 +3,31 @@
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sedtool.config import EvaluationConfig
+from sedtool.config.intersection import IntersectionConfig
+from sedtool.evaluation.analysis import ErrorAnalysis
+from sedtool.evaluation.error_report import analysis_tables, as_json, rate_table
+from sedtool.evaluation.errors import ErrorRates
+from sedtool.evaluation.intervals import Statistics
+from sedtool.evaluation.psds import Psds
 from sedtool.evaluation.scores import ClassScores, Rates, Scores
 
 __all__ = ["Evaluation"]
 
-_HEADER = (
-    "metric",
-    "class",
-    "F1",
-    "precision",
-    "recall",
-    "tp",
-    "fp",
-    "fn",
-    "reference",
-    "estimated",
-)
+RATES = ("f1", "precision", "recall")
+_COUNTS = ("tp", "fp", "fn", "reference", "estimated")
+_HEADER = ("metric", "class", "F1", "precision", "recall", *_COUNTS)
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """Every score of one comparison, how it was made, and what the reader should know."""
 
-    event: Scores
-    segment: Scores
-    clip: Scores
+    scores: Mapping[str, Scores]  # by metric
     clip_source: Literal["clip predictions", "event lists"]
     config: EvaluationConfig
     n_clips: int  # of both sides together
@@ -39,21 +35,78 @@ class Evaluation:
     n_matched_by_basename: int  # estimated names whose folder is not that of the reference
     classes_given: bool  # whether the class list was given; else it comes from the labels
     warnings: tuple[str, ...]
+    intersection: IntersectionConfig = field(default_factory=IntersectionConfig)
+    error_rates: Mapping[str, ErrorRates] = field(default_factory=dict)  # of event and segment
+    errors: ErrorAnalysis | None = None
+    psds: Mapping[str, Psds] = field(default_factory=dict)  # by scenario
+    statistics: Statistics | None = None
+
+    @property
+    def event(self) -> Scores:
+        """Return the event-based scores."""
+        return self.scores["event"]
+
+    @property
+    def segment(self) -> Scores:
+        """Return the segment-based scores."""
+        return self.scores["segment"]
+
+    @property
+    def clip(self) -> Scores:
+        """Return the clip-level scores."""
+        return self.scores["clip"]
 
     @property
     def metrics(self) -> dict[str, Scores]:
-        """Return the three metrics by name."""
-        return {"event": self.event, "segment": self.segment, "clip": self.clip}
+        """Return the metrics that have F1, precision and recall, by name."""
+        return dict(self.scores)
+
+    @property
+    def n_classes(self) -> int:
+        """Return the length of the class list."""
+        return max(
+            [
+                *(len(scores.classes) for scores in self.scores.values()),
+                *(len(rates.classes) for rates in self.error_rates.values()),
+                *(len(psds.classes) for psds in self.psds.values()),
+                len(self.errors.classes) if self.errors else 0,
+            ],
+            default=0,
+        )
+
+    @property
+    def macro_scores(self) -> dict[str, float]:
+        """Return every macro score by name, such as ``event_f1``; NaN where undefined."""
+        found = {
+            f"{metric}_{rate}": float(getattr(scores.macro, rate))
+            for metric, scores in self.scores.items()
+            for rate in RATES
+        }
+        found |= {f"{name}_error_rate": rates.macro for name, rates in self.error_rates.items()}
+        return found | {name: psds.value for name, psds in self.psds.items()}
+
+    @property
+    def named_scores(self) -> dict[str, float]:
+        """Return every macro and micro score by name; micro ones such as ``event_micro_f1``."""
+        micro = {
+            f"{metric}_micro_{rate}": float(getattr(scores.micro, rate))
+            for metric, scores in self.scores.items()
+            for rate in RATES
+        }
+        return self.macro_scores | micro
 
     @property
     def parameters(self) -> dict[str, Any]:
         """Return the settings, and the facts that decide what was compared."""
-        return dataclasses.asdict(self.config) | {
+        found = dataclasses.asdict(self.config) | {
             "class_list": self._class_list,
             "n_clips": self.n_clips,
             "n_durations": self.n_durations,
             "n_matched_by_basename": self.n_matched_by_basename,
         }
+        if "intersection" in self.scores:
+            found |= {"dtc": self.intersection.dtc, "gtc": self.intersection.gtc}
+        return found
 
     @property
     def _class_list(self) -> str:
@@ -64,8 +117,17 @@ class Evaluation:
     def to_json(self) -> str:
         """Return everything as JSON; an undefined value is null."""
         report: dict[str, Any] = {"parameters": self.parameters}
-        report |= {name: _metric_json(scores) for name, scores in self.metrics.items()}
-        report["clip"]["source"] = self.clip_source
+        report |= {name: _metric_json(scores) for name, scores in self.scores.items()}
+        if "clip" in self.scores:
+            report["clip"]["source"] = self.clip_source
+        if self.error_rates:
+            report["error_rate"] = {name: as_json(r) for name, r in self.error_rates.items()}
+        if self.errors:
+            report["errors"] = as_json(self.errors)
+        if self.psds:
+            report["psds"] = {name: _psds_json(psds) for name, psds in self.psds.items()}
+        if self.statistics:
+            report |= self.statistics.to_json()
         report["warnings"] = list(self.warnings)
         return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -74,38 +136,101 @@ class Evaluation:
 
         Rates are fractions; ``-`` is an undefined one. The last lines say how it was measured.
         """
+        lines = [line for blocks in self.blocks() for line in (*align(blocks), "")]
+        return "\n".join([*lines, *self.footer()]) + "\n"
+
+    def blocks(self) -> list[list[list[tuple[str, ...]]]]:
+        """Return the tables: each a list of blocks of rows, whose first row is the header."""
+        tables = [self._score_blocks(), rate_table(self.error_rates)]
+        tables += [*analysis_tables(self.errors), self._psds_blocks()]
+        if self.statistics:
+            tables.append([self.statistics.rows(self.macro_scores)])
+        return [blocks for blocks in tables if blocks]
+
+    def _score_blocks(self) -> list[list[tuple[str, ...]]]:
+        if not self.scores:
+            return []
         averages = [
             row
-            for name, scores in self.metrics.items()
+            for name, scores in self.scores.items()
             for row in (
                 (name, "macro", *_rates(scores.macro), "", "", "", "", ""),
                 (name, "micro", *_rates(scores.micro), *_counts(scores.micro)),
             )
         ]
         blocks = [[_HEADER, *averages]]
-        for name, scores in self.metrics.items():
+        for name, scores in self.scores.items():
             rows = scores.classes.items()
             blocks.append([(name, label, *_rates(row), *_counts(row)) for label, row in rows])
-        return "\n".join([*_align(blocks), "", *self._footer()]) + "\n"
+        return blocks
 
-    def _footer(self) -> list[str]:
-        c = self.config
-        left_out = "is left out, in clip counts 0" if c.compat == "dcase" else "counts 0"
-        lines = [
-            f"event: onset within {c.collar:g} s, offset within {c.collar:g} s or "
-            f"{c.offset_ratio:.0%} of the reference event's length",
-            f"segment: {c.segment:g} s; {self.n_durations} of {self.n_clips} clips end with their "
-            "known duration, the others with their last event",
-            f"clip: from {self.clip_source}",
-            f"macro: class list {self._class_list}; an undefined rate {left_out}",
-        ]
-        for name, scores in self.metrics.items():
-            if scores.undefined:
+    def _psds_blocks(self) -> list[list[tuple[str, ...]]]:
+        if not self.psds:
+            return []
+        blocks: list[list[tuple[str, ...]]] = [[("metric", "class", "PSDS")]]
+        blocks[0] += [(name, "all", show(psds.value)) for name, psds in self.psds.items()]
+        for name, psds in self.psds.items():
+            blocks.append([(name, label, show(value)) for label, value in psds.classes.items()])
+        return blocks
+
+    def footer(self) -> list[str]:
+        """Return the lines that say how it was measured."""
+        left_out = "is left out, in clip counts 0" if self.config.compat == "dcase" else "counts 0"
+        lines = [text for name, text in self._tolerances().items() if name in self.scores]
+        if self.scores:
+            lines.append(f"macro: class list {self._class_list}; an undefined rate {left_out}")
+        if self.error_rates:
+            lines.append("ER: errors per reference; macro leaves out classes without references")
+        if self.errors:
+            lines.append(
+                "errors: displaced ones overlap one event of their class and no other that is left"
+            )
+        lines += [_psds_line(name, psds) for name, psds in self.psds.items()]
+        undefined = {name: (scores.undefined, "F1") for name, scores in self.scores.items()}
+        undefined |= {name: (psds.undefined, "PSDS") for name, psds in self.psds.items()}
+        sizes = {name: len(scores.classes) for name, scores in self.scores.items()}
+        sizes |= {name: len(psds.classes) for name, psds in self.psds.items()}
+        for name, (classes, what) in undefined.items():
+            if classes:
                 lines.append(
-                    f"{name}: F1 of {len(scores.undefined)} of {len(scores.classes)} classes is "
-                    f"undefined: {', '.join(scores.undefined)}"
+                    f"{name}: {what} of {len(classes)} of {sizes[name]} classes is "
+                    f"undefined: {', '.join(classes)}"
                 )
-        return lines
+        return [*lines, *(self.statistics.footer() if self.statistics else [])]
+
+    def _tolerances(self) -> dict[str, str]:
+        c, shares = self.config, self.intersection
+        return {
+            "event": f"event: onset within {c.collar:g} s, offset within {c.collar:g} s or "
+            f"{c.offset_ratio:.0%} of the reference event's length",
+            "segment": f"segment: {c.segment:g} s; {self.n_durations} of {self.n_clips} clips end "
+            "with their known duration, the others with their last event",
+            "clip": f"clip: from {self.clip_source}",
+            "onset": f"onset: within {c.collar:g} s, whatever the offset",
+            "intersection": f"intersection: references cover {shares.dtc:.0%} of an estimate that "
+            f"is accepted, such estimates {shares.gtc:.0%} of a reference that is found",
+        }
+
+
+def _psds_line(name: str, psds: Psds) -> str:
+    c = psds.config
+    return (
+        f"{name}: dtc {c.dtc:g}, gtc {c.gtc:g}, cttc {c.cttc:g}, alpha_ct {c.alpha_ct:g}, alpha_st "
+        f"{c.alpha_st:g}, up to {c.max_efpr:g} false positives an hour; {psds.n_clips} clips, "
+        f"{psds.seconds:g} s"
+    )
+
+
+def _psds_json(psds: Psds) -> dict[str, Any]:
+    return {
+        "value": psds.value,
+        "classes": psds.classes,
+        "parameters": dataclasses.asdict(psds.config),
+        "n_clips": psds.n_clips,
+        "seconds": psds.seconds,
+        "undefined_classes": list(psds.undefined),
+        "unscored_classes": list(psds.unscored),
+    }
 
 
 def _metric_json(scores: Scores) -> dict[str, Any]:
@@ -129,16 +254,19 @@ def _class_json(row: ClassScores) -> dict[str, float | int | None]:
 
 
 def _rates(rates: Rates) -> tuple[str, str, str]:
-    values = (rates.f1, rates.precision, rates.recall)
-    f1, precision, recall = ("-" if math.isnan(value) else f"{value:.4f}" for value in values)
-    return f1, precision, recall
+    return show(rates.f1), show(rates.precision), show(rates.recall)
+
+
+def show(value: float) -> str:
+    """Return a rate as tables have it; an undefined one is a dash."""
+    return "-" if math.isnan(value) else f"{value:.4f}"
 
 
 def _counts(row: ClassScores) -> tuple[str, ...]:
     return tuple(map(str, (row.tp, row.fp, row.fn, row.n_reference, row.n_estimated)))
 
 
-def _align(blocks: list[list[tuple[str, ...]]]) -> list[str]:
+def align(blocks: Iterable[list[tuple[str, ...]]]) -> list[str]:
     """Lay rows out in columns of one width, text left and numbers right; blank lines between."""
     blocks = [block for block in blocks if block]
     columns = zip(*(row for block in blocks for row in block), strict=True)

@@ -101,26 +101,29 @@ def score(classes: Sequence[str], counts: Counts, undefined: Undefined) -> Score
     undefined
         The rule for classes without references, without estimates, or without both.
     """
-    rows = _class_scores(counts, undefined)
-    scored = dict(zip(classes, rows, strict=False))
-    macro = Rates(
-        *(
-            _mean([getattr(row, name) for row in scored.values()], undefined)
-            for name in ("f1", "precision", "recall")
-        )
-    )
-    return Scores(macro, _class_scores(counts.total(), undefined)[0], scored)
+    rates = _rates(counts, undefined)
+    macro = Rates(*(_mean(column[: len(classes)], undefined) for column in rates))
+    total = counts.total()
+    (micro,) = _class_scores(total, _rates(total, undefined))
+    return Scores(macro, micro, dict(zip(classes, _class_scores(counts, rates), strict=False)))
 
 
-def _class_scores(counts: Counts, undefined: Undefined) -> list[ClassScores]:
+def _rates(counts: Counts, undefined: Undefined) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return F1, precision and recall, each of shape (K,)."""
     precision = _ratio(counts.tp, counts.n_estimated)
     recall = _ratio(counts.tp, counts.n_reference)
     f1 = _ratio(2 * counts.tp, counts.n_reference + counts.n_estimated)
     if undefined is Undefined.DROPPED_ZERO_PRECISION:
-        precision = np.nan_to_num(precision)
+        precision = np.where(np.isnan(precision), 0.0, precision)
     if undefined is not Undefined.ZERO:
         f1 = np.where(np.isnan(precision) | np.isnan(recall), np.nan, f1)
-    columns = (f1, precision, recall, counts.tp, counts.n_reference, counts.n_estimated)
+    return f1, precision, recall
+
+
+def _class_scores(
+    counts: Counts, rates: tuple[FloatArray, FloatArray, FloatArray]
+) -> list[ClassScores]:
+    columns = (*rates, counts.tp, counts.n_reference, counts.n_estimated)
     return [ClassScores(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
 
 
@@ -130,10 +133,8 @@ def _ratio(part: IntArray, whole: IntArray) -> FloatArray:
     return ratio
 
 
-def _mean(values: Sequence[float], undefined: Undefined) -> float:
+def _mean(values: FloatArray, undefined: Undefined) -> float:
     """Average over classes; NaN if there is none to average over."""
-    numbers = np.array(values, dtype=float)
-    if undefined is Undefined.ZERO:
-        numbers = np.nan_to_num(numbers)
-    numbers = numbers[~np.isnan(numbers)]
-    return float(numbers.mean()) if numbers.size else float("nan")
+    known = values[~np.isnan(values)]
+    n = len(values) if undefined is Undefined.ZERO else len(known)
+    return float(known.sum()) / n if n else float("nan")

@@ -15,12 +15,12 @@ import numpy as np
 from sedtool.config import EvaluationConfig
 from sedtool.errors import ConfigError
 from sedtool.evaluation.scores import Counts, FloatArray
-from sedtool.evaluation.tables import EventArrays, EventPair
+from sedtool.evaluation.tables import EventPair
 
 __all__ = ["count_clips", "count_events", "count_segments"]
 
 
-def count_events(pair: EventPair, config: EvaluationConfig) -> Counts:
+def count_events(pair: EventPair, config: EvaluationConfig, onset_only: bool = False) -> Counts:
     """Count events with sed_eval's EventBasedMetrics, optimal matching.
 
     Raises
@@ -34,25 +34,26 @@ def count_events(pair: EventPair, config: EvaluationConfig) -> Counts:
             f"and {config.offset_ratio:g}; use the native engine"
         )
     metric = _import("sed_eval.sound_event").EventBasedMetrics(
-        event_label_list=_names(len(pair.reference)),
+        event_label_list=_names(pair.n_labels),
+        evaluate_offset=not onset_only,
         t_collar=float(config.collar),
         percentage_of_length=float(config.offset_ratio),
         event_matching_type="optimal",
     )
     for reference, estimated in _clips(pair):
         metric.evaluate(reference, estimated)
-    return _counts(metric.class_wise, len(pair.reference))
+    return _counts(metric.class_wise, pair.n_labels)
 
 
 def count_segments(pair: EventPair, config: EvaluationConfig, seconds: FloatArray) -> Counts:
     """Count segments with sed_eval's SegmentBasedMetrics; `seconds` is inf where unknown."""
     metric = _import("sed_eval.sound_event").SegmentBasedMetrics(
-        event_label_list=_names(len(pair.reference)), time_resolution=float(config.segment)
+        event_label_list=_names(pair.n_labels), time_resolution=float(config.segment)
     )
     for (reference, estimated), duration in zip(_clips(pair), seconds.tolist(), strict=True):
         known = None if duration == np.inf else duration
         metric.evaluate(reference, estimated, evaluated_length_seconds=known)
-    return _counts(metric.class_wise, len(pair.reference))
+    return _counts(metric.class_wise, pair.n_labels)
 
 
 def count_clips(
@@ -88,21 +89,18 @@ def _names(n_classes: int) -> list[str]:
 def _clips(pair: EventPair) -> list[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
     """Return the events of each clip as sed_eval takes them, reference and estimated."""
     clips: list[tuple[list[dict[str, Any]], list[dict[str, Any]]]] = [([], []) for _ in pair.clips]
-    for side, tables in enumerate((pair.reference, pair.estimated)):
-        for label, table in zip(_names(len(tables)), tables, strict=True):
-            for clip, onset, offset in _rows(table):
-                row = {"event_label": label, "event_onset": onset, "event_offset": offset}
-                clips[clip][side].append(row)
+    names = _names(pair.n_labels)
+    for side, table in enumerate((pair.truth, pair.guess)):
+        rows = zip(*(column.tolist() for column in table), strict=True)
+        for label, clip, onset, offset in rows:
+            row = {"event_label": names[label], "event_onset": onset, "event_offset": offset}
+            clips[clip][side].append(row)
     return clips
 
 
 def _tags(labels: Iterable[str], tag: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return one clip as sed_eval takes it; labels that are not scored are left out."""
     return [{"filename": "clip", "tags": [tag[label] for label in labels if label in tag]}]
-
-
-def _rows(table: EventArrays) -> Iterable[tuple[int, float, float]]:
-    return zip(table.clip.tolist(), table.onset.tolist(), table.offset.tolist(), strict=True)
 
 
 def _counts(rows: Mapping[str, Mapping[str, float]], n_classes: int) -> Counts:

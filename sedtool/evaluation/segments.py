@@ -1,6 +1,7 @@
 """Segment-based scores: both sides are laid on a grid of cells and compared cell by cell."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,15 +9,25 @@ from sedtool.config import EvaluationConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation import sed_eval_engine
 from sedtool.evaluation.scores import Counts, FloatArray, IntArray, Scores, Undefined, score
-from sedtool.evaluation.tables import EventArrays, EventPair, tabulate
-from sedtool.labels import Event, StrongLabels
+from sedtool.evaluation.tables import EventArrays, EventPair, LabelInput, tabulate
 
-__all__ = ["active_stretches", "clip_seconds", "evaluate_segments", "segment_cells"]
+__all__ = [
+    "Stretches",
+    "active_stretches",
+    "clip_seconds",
+    "evaluate_segments",
+    "score_segments",
+    "segment_counts",
+    "segment_stretches",
+]
+
+
+_HALF = 2**32
 
 
 def evaluate_segments(
-    reference: StrongLabels | Sequence[Event],
-    estimated: StrongLabels | Sequence[Event],
+    reference: LabelInput,
+    estimated: LabelInput,
     config: EvaluationConfig,
     classes: Iterable[str] | None = None,
     durations: Mapping[str, float] | None = None,
@@ -54,8 +65,15 @@ def evaluate_segments(
     Applied Sciences 6(6), 2016, section 3.1.
     """
     pair = tabulate(reference, estimated, config, classes)
+    return score_segments(pair, config, durations or {})
+
+
+def score_segments(
+    pair: EventPair, config: EvaluationConfig, durations: Mapping[str, float]
+) -> Scores:
+    """Score events that are numbered already; see `evaluate_segments`."""
     count = sed_eval_engine.count_segments if config.engine == "sed_eval" else _count_segments
-    seconds = clip_seconds(durations or {}, pair.clips)
+    seconds = clip_seconds(durations, pair.clips)
     rule = Undefined.DROPPED if config.compat == "dcase" else Undefined.ZERO
     return score(pair.classes, count(pair, config, seconds), rule)
 
@@ -69,55 +87,92 @@ def clip_seconds(durations: Mapping[str, float], clips: Sequence[str]) -> FloatA
 
 
 def _count_segments(pair: EventPair, config: EvaluationConfig, seconds: FloatArray) -> Counts:
-    n_segments = np.ceil(seconds / config.segment)  # (clips,), inf where unknown
-    rows = [
-        _active_segments(segment_cells(r, config, n_segments), segment_cells(e, config, n_segments))
-        for r, e in zip(pair.reference, pair.estimated, strict=True)
-    ]
-    table = np.array(rows, np.int64).reshape(-1, 3)
-    return Counts(table[:, 0], table[:, 1], table[:, 2])
+    found = segment_stretches(pair, config, seconds)
+    label = pair.label_of(found.lane)
+    sums = (np.bincount(label, row * found.width, pair.n_labels) for row in found.active)
+    return Counts(*(column.astype(np.int64) for column in sums))
 
 
-def segment_cells(
-    events: EventArrays, config: EvaluationConfig, n_segments: FloatArray
-) -> EventArrays:
-    """Return events with their times counted in segments, whole ones, cut at the clip's end."""
-    end = n_segments[events.clip]
-    first = np.minimum(np.floor(events.onset / config.segment), end)
-    last = np.minimum(np.ceil(events.offset / config.segment), end)
-    return EventArrays(events.clip, first, last)
+class Stretches(NamedTuple):
+    """Runs of segments between the borders of events; N rows, of which many have no length."""
+
+    lane: IntArray  # the clip, or the class and clip, each run is in
+    first: FloatArray  # number of its first segment
+    width: FloatArray  # segments
+    active: np.ndarray  # bool (3, N): in both, in the reference, in the estimates
 
 
-def _active_segments(reference: EventArrays, estimated: EventArrays) -> tuple[float, float, float]:
-    """Count the segments of one class that are active in both, in reference and in estimates."""
-    _, widths = active_stretches(reference, estimated)
-    both, in_reference, in_estimated = widths.sum(axis=1)
-    return both, in_reference, in_estimated
+def segment_stretches(pair: EventPair, config: EvaluationConfig, seconds: FloatArray) -> Stretches:
+    """Return the runs of all classes and clips; `seconds` (clips,) is inf where unknown."""
+    n_segments = np.ceil(seconds / config.segment)
+    reference, estimated = pair.lanes
+    return active_stretches(
+        _cells(reference, n_segments[pair.truth.clip], config.segment),
+        _cells(estimated, n_segments[pair.guess.clip], config.segment),
+    )
 
 
-def active_stretches(reference: EventArrays, estimated: EventArrays) -> tuple[IntArray, FloatArray]:
-    """Return the stretches of segments of one class: the clip of each, and how much is active.
+def segment_counts(
+    reference: EventArrays, estimated: EventArrays, segment: float, seconds: float = np.inf
+) -> tuple[int, int, int]:
+    """Count the segments of one class that are active.
 
-    Only the segments where something begins or ends are visited, so the cost depends on the
-    number of events and not on the segment length.
+    Parameters
+    ----------
+    reference, estimated
+        Events of one class in any number of clips.
+    segment
+        Length in seconds.
+    seconds
+        Length of the clips, if it is known.
 
     Returns
     -------
-    array
-        Clip numbers, shape (N,).
-    array
-        Segments that are active in both, in the reference, and in the estimates, shape (3, N).
+    tuple of int
+        Segments active in both, in the reference, and in the estimates.
     """
-    tables = (reference, reference, estimated, estimated)
-    clip = np.concatenate([table.clip for table in tables])
+    end = np.ceil(seconds / segment)
+    sides = (_cells(side, np.full(len(side.clip), end), segment) for side in (reference, estimated))
+    found = active_stretches(*sides)
+    both, in_reference, in_estimated = (found.active * found.width).sum(axis=1)
+    return int(both), int(in_reference), int(in_estimated)
+
+
+def _cells(events: EventArrays, end: FloatArray, segment: float) -> EventArrays:
+    """Return events with their times counted in segments, whole ones, cut at the clip's end."""
+    first = np.minimum(np.floor(events.onset / segment), end)
+    last = np.minimum(np.ceil(events.offset / segment), end)
+    return EventArrays(events.clip, first, last)
+
+
+def active_stretches(reference: EventArrays, estimated: EventArrays) -> Stretches:
+    """Return the runs of segments of one class, or of classes and clips that are told apart.
+
+    Only the segments where something begins or ends are visited, so the cost depends on the
+    number of events and not on the segment length.
+    """
+    lane = np.concatenate([reference.clip, reference.clip, estimated.clip, estimated.clip])
     cell = np.concatenate([reference.onset, reference.offset, estimated.onset, estimated.offset])
-    step = np.repeat([1, -1, 1, -1], [len(table.clip) for table in tables])
-    is_reference = np.arange(len(step)) < 2 * len(reference.clip)
-    order = np.lexsort((cell, clip))
-    # Width of the stretch from each border to the next. Between clips nothing is active, since
-    # every event that began has ended, so the meaningless widths there are never summed.
-    width = np.diff(cell[order])
-    in_reference = np.cumsum(np.where(is_reference, step, 0)[order])[:-1] > 0
-    in_estimated = np.cumsum(np.where(is_reference, 0, step)[order])[:-1] > 0
-    active = np.array([in_reference & in_estimated, in_reference, in_estimated])
-    return clip[order][:-1], np.where(active, width, 0.0)
+    # How many events of each side are active, in the two halves of one number.
+    n, m = len(reference.clip), len(estimated.clip)
+    step = np.repeat(np.array([_HALF, -_HALF, 1, -1]), [n, n, m, m])
+    order = _order(lane, cell)
+    n_active = np.cumsum(step[order])[:-1]
+    in_reference, in_estimated = n_active >= _HALF, n_active % _HALF > 0
+    cell = cell[order]
+    # From each border to the next. Between lanes nothing is active, since every event that began
+    # has ended, so the meaningless widths there are never counted.
+    return Stretches(
+        lane[order][:-1],
+        cell[:-1],
+        np.diff(cell),
+        np.array([in_reference & in_estimated, in_reference, in_estimated]),
+    )
+
+
+def _order(lane: IntArray, cell: FloatArray) -> IntArray:
+    """Return what sorts by lane, then cell: by one number for both where doubles can hold it."""
+    span = cell.max(initial=0.0) + 1
+    if (lane.max(initial=0) + 1.0) * span < 2**53:
+        return np.argsort(lane * span + cell)
+    return np.lexsort((cell, lane))

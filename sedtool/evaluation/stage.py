@@ -1,15 +1,24 @@
 """`evaluate_files`: label files, score files and audio in, an evaluation out."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sedtool.atomic import claim, refuse_input, write_text
 from sedtool.audio import find_audio, read_duration
 from sedtool.config import EvaluationConfig
+from sedtool.config.evaluation import ReportConfig
+from sedtool.config.intersection import PSDS_SCENARIOS
 from sedtool.decoding import clip_scores, clip_tags, decode_clip
-from sedtool.errors import ArtifactError
+from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation import evaluate
+from sedtool.evaluation.count_tables import count_table
+from sedtool.evaluation.intervals import System, statistics
+from sedtool.evaluation.limits import require_names, score_names
+from sedtool.evaluation.psds import Psds
+from sedtool.evaluation.psds_files import score_psds
 from sedtool.evaluation.report import Evaluation
 from sedtool.labels import (
     Event,
@@ -17,6 +26,7 @@ from sedtool.labels import (
     Vocabulary,
     read_durations,
     read_events,
+    read_groups,
     read_vocabulary,
     read_weak,
 )
@@ -26,6 +36,7 @@ from sedtool.store import is_hdf5, open_features, open_scores
 __all__ = ["Estimated", "EvaluateInputs", "evaluate_files", "read_estimated"]
 
 log = logging.getLogger(__name__)
+_REPORT = ReportConfig()
 
 
 @dataclass(frozen=True)
@@ -33,18 +44,30 @@ class EvaluateInputs:
     """The files to compare."""
 
     reference: Path  # strong labels
-    estimated: Path  # an event list, or a scores file
+    estimated: Path  # an event list, a scores file, or a folder of score tables or event lists
     classes: Path | None = None
     durations: Path | None = None  # a TSV, a features file, or a folder of audio
     weak_reference: Path | None = None
     weak_estimated: Path | None = None
     partial: bool = False  # whether the estimates may be one shard of several
+    against: Path | None = None  # what another system said, as `estimated`
+    groups: Path | None = None  # which clips are drawn together
 
     @property
     def files(self) -> list[Path]:
         """Return all that is given."""
-        optional = (self.classes, self.durations, self.weak_reference, self.weak_estimated)
+        weak = (self.weak_reference, self.weak_estimated)
+        optional = (self.classes, self.durations, *weak, self.against, self.groups)
         return [self.reference, self.estimated, *(path for path in optional if path is not None)]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What estimates are compared with, read once for two systems."""
+
+    reference: StrongLabels
+    classes: Vocabulary | None
+    durations: dict[str, float] | None  # those that were given
 
 
 @dataclass(frozen=True)
@@ -62,46 +85,169 @@ def evaluate_files(
     config: EvaluationConfig,
     output: Path | None = None,
     overwrite: bool = False,
+    report: ReportConfig = _REPORT,
 ) -> Evaluation:
-    """Read what is to be compared, compute all metrics, and write them as JSON to `output`.
+    """Read what is to be compared, compute metrics, and write them as JSON to `output`.
 
     A scores file brings its own clip predictions, made with the thresholds of its model, and the
-    durations of its clips.
+    durations of its clips. Limits are checked by name only: see `sedtool.evaluation.limits`.
 
     Raises
     ------
     ConfigError
-        If the output is one of the inputs.
+        If the output is one of the inputs, a metric needs what the estimates do not have, or a
+        limit is of a score that is not computed.
     ArtifactError
-        If the estimates are one shard of several: every clip of the others would count as missed.
+        If the estimates are one shard of several: every clip of the others would count as missed;
+        or if `report` is strict and there is a warning.
     """
     refuse_input(output, inputs.files)
     with claim(output, overwrite=overwrite):
-        evaluation = _evaluate(inputs, config)
-        for warning in evaluation.warnings:
+        evaluation = _evaluate(inputs, config, report)
+        for warning in evaluation.warnings[report.strict :]:
             log.warning("%s", warning)
+        if report.strict and evaluation.warnings:
+            others = len(evaluation.warnings) - 1
+            raise ArtifactError(
+                f"{inputs.reference} and {inputs.estimated} do not fit (--strict): "
+                f"{evaluation.warnings[0]}{f'; and {others} more, see above' * bool(others)}"
+            )
         if output:
             write_text(output, evaluation.to_json())
     return evaluation
 
 
-def _evaluate(inputs: EvaluateInputs, config: EvaluationConfig) -> Evaluation:
-    reference = read_events(inputs.reference)
-    classes = read_vocabulary(inputs.classes) if inputs.classes else None
-    estimated = read_estimated(inputs.estimated, inputs.partial)
-    known = classes or _told_apart({*reference.classes, *estimated.classes})
-    weak_reference = read_weak(inputs.weak_reference, known) if inputs.weak_reference else None
-    tags = read_weak(inputs.weak_estimated, known) if inputs.weak_estimated else estimated.tags
-    durations = _read_durations(inputs.durations) if inputs.durations else estimated.durations
-    return evaluate(
-        reference,
-        estimated.events,
-        config,
-        classes=classes.classes if classes else None,
-        durations=durations,
-        weak_reference=weak_reference,
-        weak_estimated=tags,
+def _evaluate(inputs: EvaluateInputs, config: EvaluationConfig, report: ReportConfig) -> Evaluation:
+    has_list = not inputs.estimated.is_dir()
+    require_names(report.limits, score_names(report, has_list))
+    wants_counts = report.bootstrap is not None or inputs.against is not None
+    if inputs.groups is not None and not wants_counts:
+        raise ConfigError("groups needs --bootstrap or --against: they are what is resampled")
+    if wants_counts and not {*report.chosen(has_list)} - {"errors", *PSDS_SCENARIOS}:
+        raise ConfigError("metrics must name one with counts for intervals: PSDS has none")
+    truth = Truth(
+        read_events(inputs.reference),
+        read_vocabulary(inputs.classes) if inputs.classes else None,
+        _read_durations(inputs.durations) if inputs.durations else None,
     )
+    found = _score(inputs, inputs.estimated, truth, config, report)
+    if not wants_counts:
+        return found.evaluation
+    other = None
+    if inputs.against is not None:
+        alike = replace(inputs, weak_estimated=None)  # which are the first system's
+        other = _score(alike, inputs.against, truth, config, report)
+    groups = read_groups(inputs.groups) if inputs.groups else None
+    return _with_statistics(found, other, report, groups)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """One system: its evaluation, and what it was made of."""
+
+    path: Path
+    evaluation: Evaluation
+    labels: dict[str, Any]  # reference, estimated, and keywords of `evaluate`
+
+    def system(self) -> System:
+        """Return its scores with the counts of each clip."""
+        table = count_table(evaluation=self.evaluation, **self.labels)
+        return System(str(self.path), self.evaluation.macro_scores, table)
+
+
+def _score(
+    inputs: EvaluateInputs,
+    path: Path,
+    truth: Truth,
+    config: EvaluationConfig,
+    report: ReportConfig,
+) -> _Scored:
+    """Score what one system said, read from `path`."""
+    has_list = not path.is_dir()
+    metrics = tuple(name for name in report.chosen(has_list) if name not in PSDS_SCENARIOS)
+    scenarios = report.scenarios(has_list)
+    if metrics and not has_list:
+        raise ConfigError(
+            f"metrics {metrics[0]} needs an event list or a scores.h5; {path} is a folder, of "
+            "which PSDS can be computed"
+        )
+    classes = truth.classes.classes if truth.classes else None
+    psds, doubts = score_psds(path, truth.reference, scenarios, classes, truth.durations)
+    if not has_list:
+        return _Scored(path, _of_folder(truth, config, psds, doubts), {})
+    estimated = read_estimated(path, inputs.partial)
+    known = truth.classes or _told_apart({*truth.reference.classes, *estimated.classes})
+    weak = read_weak(inputs.weak_reference, known) if inputs.weak_reference else None
+    tags = read_weak(inputs.weak_estimated, known) if inputs.weak_estimated else estimated.tags
+    labels: dict[str, Any] = {
+        "reference": truth.reference,
+        "estimated": estimated.events,
+        "durations": estimated.durations if truth.durations is None else truth.durations,
+        "weak_reference": weak,
+        "weak_estimated": tags,
+    }
+    evaluation = evaluate(
+        config=config,
+        classes=classes,
+        metrics=metrics,
+        intersection=report.intersection,
+        **labels,
+    )
+    warnings = (*evaluation.warnings, *doubts)
+    return _Scored(path, replace(evaluation, psds=psds, warnings=warnings), labels)
+
+
+def _of_folder(
+    truth: Truth,
+    config: EvaluationConfig,
+    psds: Mapping[str, Psds],
+    warnings: Sequence[str],
+) -> Evaluation:
+    """Return the evaluation of a folder, which has no single event list."""
+    n_clips = max((each.n_clips for each in psds.values()), default=0)
+    return Evaluation(
+        {},
+        clip_source="event lists",
+        config=config,
+        n_clips=n_clips,
+        n_durations=len(truth.durations or ()),
+        n_matched_by_basename=0,
+        classes_given=truth.classes is not None,
+        warnings=tuple(warnings),
+        psds=psds,
+    )
+
+
+def _with_statistics(
+    found: _Scored, other: _Scored | None, report: ReportConfig, groups: dict[str, str] | None
+) -> Evaluation:
+    """Add intervals, and the difference to another system."""
+    warnings = found.evaluation.warnings
+    if other is not None:
+        new = (text for text in other.evaluation.warnings if text not in warnings)
+        warnings = (*warnings, *(f"{other.path}: {text}" for text in new))
+        warnings = (*warnings, *_unequal(found, other))
+    drawn = statistics(found.system(), other.system() if other else None, report, groups)
+    return replace(found.evaluation, statistics=drawn, warnings=warnings)
+
+
+def _unequal(found: _Scored, other: _Scored) -> list[str]:
+    """Say in what two systems were not scored alike."""
+    mine, theirs = found.evaluation, other.evaluation
+    doubts = []
+    if "clip" in mine.scores and mine.clip_source != theirs.clip_source:
+        doubts.append(
+            f"clip scores are from {mine.clip_source} in {found.path} and from "
+            f"{theirs.clip_source} in {other.path}, and so not comparable"
+        )
+    is_known = [each.labels["durations"] is not None for each in (found, other)]
+    if "segment" in {*mine.scores, *mine.error_rates} and len(set(is_known)) > 1:
+        known, unknown = (found, other) if is_known[0] else (other, found)
+        doubts.append(
+            f"clips of {known.path} end with their known duration, those of {unknown.path} with "
+            "their last event, so that segments are not comparable; give --durations"
+        )
+    return doubts
 
 
 def _told_apart(classes: set[str]) -> Vocabulary | None:

@@ -1,8 +1,15 @@
-"""Label lists -> one table of columns a class: what the counting functions work on."""
+"""Label lists -> columns of numbers over one list of classes and clips: what counting works on.
+
+A lane is a class in a clip, the place where events can be compared: number ``class * C + clip``
+of C clips.
+"""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import le
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +17,20 @@ import numpy as np
 from sedtool.config import EvaluationConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation.scores import FloatArray, IntArray
-from sedtool.labels import Event, StrongLabels, Vocabulary
+from sedtool.labels import Event, EventColumns, StrongLabels, Vocabulary
 
-__all__ = ["EventArrays", "EventPair", "as_labels", "scored_classes", "tabulate"]
+__all__ = [
+    "EventArrays",
+    "EventPair",
+    "EventTable",
+    "LabelInput",
+    "as_labels",
+    "pair_up",
+    "scored_classes",
+    "tabulate",
+]
+
+LabelInput = StrongLabels | EventColumns | Sequence[Event]
 
 
 class EventArrays(NamedTuple):
@@ -23,35 +41,126 @@ class EventArrays(NamedTuple):
     offset: FloatArray  # seconds, never before the onset
 
 
+class EventTable(NamedTuple):
+    """The events of all classes as columns of equal length, in the order they were given."""
+
+    label: IntArray  # number of the class, from 0
+    clip: IntArray  # number of the clip, from 0
+    onset: FloatArray  # seconds
+    offset: FloatArray  # seconds, never before the onset
+
+    def take(self, rows: np.ndarray) -> "EventTable":
+        """Return the chosen rows."""
+        return EventTable(*(column[rows] for column in self))
+
+
 @dataclass(frozen=True)
 class EventPair:
-    """Both sides of an evaluation, class by class over the same classes and clips."""
+    """Both sides of an evaluation over the same classes and clips."""
 
-    reference: list[EventArrays]  # one table a class: those of `classes`, then other labels
-    estimated: list[EventArrays]
+    truth: EventTable
+    guess: EventTable
     classes: tuple[str, ...]  # the class list; labels beyond it count in micro only
-    clips: tuple[str, ...]  # clip names, by clip number
+    labels: tuple[str, ...]  # the class list and the labels beyond it, by class number
+    clips: tuple[str, ...]  # clip names, by clip number: those of the reference first
+    n_reference_clips: int
+
+    @property
+    def n_labels(self) -> int:
+        """Return the length of the class list and of the labels beyond it."""
+        return len(self.labels)
+
+    @property
+    def reference(self) -> list[EventArrays]:
+        """Return the events of the reference, one table a label."""
+        return self._by_label(self.truth)
+
+    @property
+    def estimated(self) -> list[EventArrays]:
+        """Return the estimated events, one table a label."""
+        return self._by_label(self.guess)
+
+    @cached_property
+    def lanes(self) -> tuple[EventArrays, EventArrays]:
+        """Return both sides with the lane of each event for its clip."""
+        first, second = (
+            EventArrays(t.label * len(self.clips) + t.clip, t.onset, t.offset)
+            for t in (self.truth, self.guess)
+        )
+        return first, second
+
+    def label_of(self, lane: IntArray) -> IntArray:
+        """Return the class numbers of lanes."""
+        return lane // max(len(self.clips), 1)
+
+    @property
+    def n_lanes(self) -> int:
+        """Return how many lanes there are."""
+        return self.n_labels * len(self.clips)
+
+    def within_reference(self) -> "EventPair":
+        """Return the pair without the clips that only the estimates name."""
+        if self.n_reference_clips == len(self.clips):
+            return self
+        return EventPair(
+            self.truth,
+            self.guess.take(self.guess.clip < self.n_reference_clips),
+            self.classes,
+            self.labels,
+            self.clips[: self.n_reference_clips],
+            self.n_reference_clips,
+        )
+
+    def _by_label(self, table: EventTable) -> list[EventArrays]:
+        order = np.argsort(table.label, kind="stable")
+        ends = np.cumsum(np.bincount(table.label, minlength=self.n_labels))[:-1]
+        columns = (table.clip, table.onset, table.offset)
+        split = [np.split(column[order], ends) for column in columns]
+        return [EventArrays(*part) for part in zip(*split, strict=True)][: self.n_labels]
 
 
-def as_labels(labels: StrongLabels | Sequence[Event]) -> StrongLabels:
+def as_labels(labels: LabelInput) -> StrongLabels:
     """Return valid strong labels that name every clip of their events.
 
     Raises
     ------
     LabelError
-        If a time is negative or not finite, or an offset is before its onset.
+        If a time is negative or not finite, an offset is before its onset, or columns differ in
+        length.
     """
-    events, names = (
-        (labels.events, labels.names) if isinstance(labels, StrongLabels) else (labels, ())
-    )
-    for event in events:
-        if not 0 <= event.onset <= event.offset < math.inf:
+    if isinstance(labels, EventColumns):
+        labels = StrongLabels.from_columns(_plain_columns(labels), ())
+    elif not isinstance(labels, StrongLabels):
+        labels = StrongLabels(list(labels), ())
+    columns = labels.columns
+    _check_times(columns)
+    if set(labels.names).issuperset(columns.name):
+        return labels
+    return StrongLabels.from_columns(columns, tuple(dict.fromkeys((*labels.names, *columns.name))))
+
+
+def _plain_columns(columns: EventColumns) -> EventColumns:
+    """Return columns of anything, arrays too, as lists."""
+    name, onset, offset, label = (np.asarray(column).tolist() for column in columns[:4])
+    if len({len(name), len(onset), len(offset), len(label)}) > 1:
+        lengths = f"{len(name)}, {len(onset)}, {len(offset)} and {len(label)}"
+        raise LabelError(f"columns of events must be of one length, not {lengths}")
+    onset, offset = (list(map(float, column)) for column in (onset, offset))
+    return EventColumns(list(map(str, name)), onset, offset, list(map(str, label)))
+
+
+def _check_times(columns: EventColumns) -> None:
+    onset, offset = columns.onset, columns.offset
+    # Sums are finite only if every time is: most lists are checked without a look at each.
+    finite = math.isfinite(sum(onset) + sum(offset))
+    if finite and min(onset, default=0.0) >= 0 and all(map(le, onset, offset)):
+        return
+    for name, start, end, label in zip(*columns[:4], strict=True):
+        if not 0 <= start <= end < math.inf:
             raise LabelError(
-                f"{event.name}: a {event.label!r} event from {event.onset:g} s to "
-                f"{event.offset:g} s; times must be finite, 0 or more, onset before offset"
+                f"{name}: a {label!r} event from {start:g} s to {end:g} s; times must be finite, "
+                "0 or more, onset before offset"
             )
-    every_name = dict.fromkeys(names) | dict.fromkeys(event.name for event in events)
-    return StrongLabels(list(events), tuple(every_name))
 
 
 def scored_classes(
@@ -87,42 +196,49 @@ def scored_classes(
 
 
 def tabulate(
-    reference: StrongLabels | Sequence[Event],
-    estimated: StrongLabels | Sequence[Event],
+    reference: LabelInput,
+    estimated: LabelInput,
     config: EvaluationConfig,
     classes: Iterable[str] | None,
 ) -> EventPair:
-    """Sort both sides into one table a class, over the same class and clip numbers."""
-    reference, estimated = as_labels(reference), as_labels(estimated)
-    clips = dict.fromkeys(reference.names)
-    if config.compat != "dcase":
-        clips |= dict.fromkeys(estimated.names)
-    listed, others = scored_classes(reference.classes, estimated.classes, classes, config.compat)
-    class_number = {label: k for k, label in enumerate((*listed, *others))}
+    """Give numbers to the events of both sides; with compat ``"dcase"`` in reference clips only."""
+    pair = pair_up(as_labels(reference), as_labels(estimated), classes, config.compat)
+    return pair.within_reference() if config.compat == "dcase" else pair
+
+
+def pair_up(
+    reference: StrongLabels, estimated: StrongLabels, classes: Iterable[str] | None, compat: str
+) -> EventPair:
+    """Give numbers to the classes and clips of both sides, and to the events by them.
+
+    Both sides must have passed `as_labels`. Labels that are not scored are left out.
+    """
+    clips = dict.fromkeys(reference.names) | dict.fromkeys(estimated.names)
+    listed, others = scored_classes(
+        reference.columns.label, estimated.columns.label, classes, compat
+    )
+    labels = (*listed, *others)
+    label_number = defaultdict(lambda: -1, {label: k for k, label in enumerate(labels)})
     clip_number = {name: i for i, name in enumerate(clips)}
     return EventPair(
-        _tables(reference.events, class_number, clip_number),
-        _tables(estimated.events, class_number, clip_number),
+        _table(reference.columns, label_number, clip_number),
+        _table(estimated.columns, label_number, clip_number),
         listed,
+        labels,
         tuple(clips),
+        len(dict.fromkeys(reference.names)),
     )
 
 
-def _tables(
-    events: Iterable[Event], class_number: Mapping[str, int], clip_number: Mapping[str, int]
-) -> list[EventArrays]:
-    """Return the events of the numbered classes and clips; others are left out."""
-    rows: list[list[tuple[int, float, float]]] = [[] for _ in class_number]
-    for event in events:
-        k, clip = class_number.get(event.label), clip_number.get(event.name)
-        if k is not None and clip is not None:
-            rows[k].append((clip, event.onset, event.offset))
-    tables = []
-    for row in rows:
-        clip_column, onset, offset = zip(*row, strict=True) if row else ((), (), ())
-        tables.append(
-            EventArrays(
-                np.array(clip_column, np.int64), np.array(onset, float), np.array(offset, float)
-            )
-        )
-    return tables
+def _table(
+    columns: EventColumns, label_number: Mapping[str, int], clip_number: Mapping[str, int]
+) -> EventTable:
+    """Return the events of the numbered labels; others are left out."""
+    table = EventTable(
+        np.fromiter(map(label_number.__getitem__, columns.label), np.int64, len(columns.label)),
+        np.fromiter(map(clip_number.__getitem__, columns.name), np.int64, len(columns.name)),
+        np.array(columns.onset, float),
+        np.array(columns.offset, float),
+    )
+    known = table.label >= 0
+    return table if known.all() else table.take(known)

@@ -4,7 +4,7 @@ A row is read as it stands or refused with its line number. Text stays text: ``N
 quotes mean themselves. Times are seconds.
 """
 
-from sedtool.labels.events import Event, StrongLabels
+from sedtool.labels.events import Event, EventColumns, StrongLabels
 from sedtool.labels.formats import EVENT_FORMATS, EventFormat, event_format, guess_format
 from sedtool.labels.matching import NameIndex
 from sedtool.labels.tables import (
@@ -12,6 +12,7 @@ from sedtool.labels.tables import (
     format_weak,
     read_durations,
     read_events,
+    read_groups,
     read_names,
     read_thresholds,
     read_vocabulary,
@@ -24,6 +25,7 @@ from sedtool.labels.vocabulary import Vocabulary
 __all__ = [
     "EVENT_FORMATS",
     "Event",
+    "EventColumns",
     "EventFormat",
     "NameIndex",
     "StrongLabels",
@@ -34,6 +36,7 @@ __all__ = [
     "guess_format",
     "read_durations",
     "read_events",
+    "read_groups",
     "read_names",
     "read_thresholds",
     "read_vocabulary",

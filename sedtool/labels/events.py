@@ -1,10 +1,12 @@
 """What is heard when: events, and the strong labels of a set of clips."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
-__all__ = ["Event", "StrongLabels"]
+__all__ = ["Event", "EventColumns", "StrongLabels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,35 +20,105 @@ class Event:
     confidence: float | None = None
 
 
-@dataclass(frozen=True)
-class StrongLabels:
-    """A strong label file: its events, and every clip it names, those without events included."""
+class EventColumns(NamedTuple):
+    """Events as columns of equal length, a fraction of the cost of an object each."""
 
-    events: list[Event]
-    names: tuple[str, ...]  # in order of first appearance
+    name: Sequence[str]
+    onset: Sequence[float]  # seconds
+    offset: Sequence[float]  # seconds
+    label: Sequence[str]
+    confidence: Sequence[float | None] | None = None  # None: no event has one
+
+    def events(self) -> list[Event]:
+        """Return the events, one object each."""
+        columns = self[:4] if self.confidence is None else self
+        return [Event(*row) for row in zip(*columns, strict=True)]
+
+
+class StrongLabels:
+    """A strong label file: its events, and every clip it names, those without events included.
+
+    Events are kept as they were given, as objects or as columns, and made into the other form
+    when first asked for. Neither may be changed in place.
+    """
+
+    def __init__(self, events: list[Event], names: tuple[str, ...]) -> None:
+        self.events = events
+        self.names = names  # in order of first appearance
+
+    @classmethod
+    def from_columns(cls, columns: EventColumns, names: tuple[str, ...]) -> "StrongLabels":
+        """Return labels that make objects of their events only when asked for them."""
+        labels = cls.__new__(cls)
+        labels.columns = columns
+        labels.names = names
+        return labels
+
+    @cached_property
+    def events(self) -> list[Event]:
+        """Return the events in the order of the file."""
+        return self.columns.events()
+
+    @cached_property
+    def columns(self) -> EventColumns:
+        """Return the events as columns, in the same order."""
+        confidence = [event.confidence for event in self.events]
+        return EventColumns(
+            [event.name for event in self.events],
+            [event.onset for event in self.events],
+            [event.offset for event in self.events],
+            [event.label for event in self.events],
+            None if confidence.count(None) == len(confidence) else confidence,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both have equal events in equal order, and name the same clips."""
+        if not isinstance(other, StrongLabels):
+            return NotImplemented
+        return self.names == other.names and self.events == other.events
+
+    __hash__ = None  # type: ignore[assignment]  # its lists may not be changed, but could be
+
+    def __repr__(self) -> str:
+        """Return an expression for the labels."""
+        return f"StrongLabels({self.events!r}, {self.names!r})"
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Return the labels that occur, sorted."""
-        return tuple(sorted({event.label for event in self.events}))
+        return tuple(sorted(set(self.columns.label)))
 
     def mean_durations(self) -> dict[str, float]:
         """Return the mean length in seconds of each class's events, zero-length ones left out."""
         lengths: dict[str, list[float]] = {}
-        for event in self.events:
-            if event.offset > event.onset:
-                lengths.setdefault(event.label, []).append(event.offset - event.onset)
+        _, onsets, offsets, labels, _ = self.columns
+        for onset, offset, label in zip(onsets, offsets, labels, strict=True):
+            if offset > onset:
+                lengths.setdefault(label, []).append(offset - onset)
         return {label: math.fsum(found) / len(found) for label, found in lengths.items()}
 
     def weak(self) -> dict[str, tuple[str, ...]]:
         """Return the labels of each clip, sorted; zero-length events say nothing was heard."""
         heard: dict[str, set[str]] = {name: set() for name in self.names}
-        for event in self.events:
-            if event.offset > event.onset:
-                heard[event.name].add(event.label)
+        for name, onset, offset, label in zip(*self.columns[:4], strict=True):
+            if offset > onset:
+                heard[name].add(label)
         return {name: tuple(sorted(labels)) for name, labels in heard.items()}
 
     def renamed(self, names: Mapping[str, str]) -> "StrongLabels":
         """Return the labels under other clip names; clips that `names` lacks are left out."""
-        events = [replace(e, name=names[e.name]) for e in self.events if e.name in names]
-        return StrongLabels(events, tuple(names[n] for n in self.names if n in names))
+        kept = tuple(names[name] for name in self.names if name in names)
+        if kept == self.names:  # and none is left out
+            return self
+        columns = self.columns
+        known = [name in names for name in columns.name]
+        if not all(known):
+            columns = _compressed(columns, known)
+        renamed = columns._replace(name=[names[name] for name in columns.name])
+        return StrongLabels.from_columns(renamed, kept)
+
+
+def _compressed(columns: EventColumns, keep: list[bool]) -> EventColumns:
+    """Return the rows to keep."""
+    kept = [column and [v for v, k in zip(column, keep, strict=True) if k] for column in columns]
+    return EventColumns(*kept)  # type: ignore[arg-type]

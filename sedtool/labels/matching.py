@@ -1,6 +1,7 @@
 """Clip names of one file matched to those of another."""
 
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from sedtool.errors import LabelError
@@ -13,10 +14,15 @@ class NameIndex:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = set(names)
-        self._by_basename: dict[str, list[str]] = {}
-        for name in sorted(self._names):
-            self._by_basename.setdefault(PurePosixPath(name).name, []).append(name)
         self.by_basename = 0  # names that `find` matched by their basename only
+
+    @cached_property
+    def _by_basename(self) -> dict[str, list[str]]:
+        """Return the indexed names of each basename; not needed where all paths agree."""
+        found: dict[str, list[str]] = {}
+        for name in sorted(self._names):
+            found.setdefault(PurePosixPath(name).name, []).append(name)
+        return found
 
     def find(self, name: str) -> str | None:
         """Return the indexed name that `name` means, or None.

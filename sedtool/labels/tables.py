@@ -16,6 +16,7 @@ from pathlib import Path
 from sedtool.atomic import write_text
 from sedtool.errors import LabelError
 from sedtool.labels.events import Event, StrongLabels
+from sedtool.labels.plain import plain_events
 from sedtool.labels.text import (
     check_cell,
     format_times,
@@ -24,6 +25,7 @@ from sedtool.labels.text import (
     parse_interval,
     parse_number,
     parse_seconds,
+    read_text,
     table_rows,
 )
 from sedtool.labels.vocabulary import Vocabulary
@@ -35,6 +37,7 @@ __all__ = [
     "format_weak",
     "read_durations",
     "read_events",
+    "read_groups",
     "read_names",
     "read_thresholds",
     "read_vocabulary",
@@ -58,9 +61,16 @@ def read_events(path: Path) -> StrongLabels:
         With file and line: a time that is no finite number from 0 up, an offset before its onset,
         a label without times, a column too few or too many.
     """
+    text = read_text(path)
+    plain = plain_events(text, STRONG_COLUMNS, "confidence")
+    return _read_events(path, text) if plain is None else plain
+
+
+def _read_events(path: Path, text: str) -> StrongLabels:
+    """Read row by row, which any file can be, and say where one is wrong."""
     events: list[Event] = []
     names: dict[str, None] = {}
-    for where, row in _rows(path, STRONG_COLUMNS, optional=("confidence",)):
+    for where, row in _rows(path, STRONG_COLUMNS, ("confidence",), text):
         names[row["filename"]] = None
         cells = [row[column] for column in STRONG_COLUMNS[1:]]
         if not any(cells):
@@ -144,6 +154,21 @@ def read_durations(path: Path) -> dict[str, float]:
     return durations
 
 
+def read_groups(path: Path) -> dict[str, str]:
+    """Read ``filename group``; identical duplicate rows are accepted."""
+    groups: dict[str, str] = {}
+    for where, row in _rows(path, ("filename", "group")):
+        name, group = row["filename"], row["group"]
+        if not group:
+            raise LabelError(f"{where}: the group is empty")
+        if groups.setdefault(name, group) != group:
+            raise LabelError(
+                f"{where}: {name!r} is of group {group!r} here and of {groups[name]!r} in an "
+                "earlier row"
+            )
+    return groups
+
+
 def read_thresholds(path: Path) -> dict[str, float]:
     """Read ``event_label threshold``; a class named twice is an error."""
     thresholds: dict[str, float] = {}
@@ -204,11 +229,11 @@ def write_weak(path: Path, labels: Mapping[str, Sequence[str]]) -> None:
 
 
 def _rows(
-    path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()
+    path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = (), text: str | None = None
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield (``file:line``, cell by column); by header where there is one, else by position."""
     header: list[str] | None = None
-    for where, cells in table_rows(path):
+    for where, cells in table_rows(path, text):
         if header is None:
             header = _header(cells, columns, optional, where)
             if columns[0] in cells:
@@ -230,8 +255,21 @@ def _header(
         if len(set(cells)) < len(cells):
             raise LabelError(f"{where}: a column name stands twice in {cells}")
         return cells
+    _refuse_odd_header(cells, columns, where)
     if columns != ("filename",) and not len(columns) <= len(cells) <= len(columns + optional):
         raise LabelError(
             f"{where}: {len(cells)} columns and no header line; expected {', '.join(columns)}"
         )
     return [*columns, *optional] if columns != ("filename",) else ["filename", *cells[1:]]
+
+
+def _refuse_odd_header(cells: list[str], columns: tuple[str, ...], where: str) -> None:
+    """Raise a LabelError if a row is a header that was meant, and not one of a table as here."""
+    if columns == ("filename",):
+        return
+    if any(cell.strip("'\"") == columns[0] for cell in cells):
+        raise LabelError(f"{where}: the columns stand in quotes: {cells}; write them without")
+    if len(cells) == 1 and columns[0] in cells[0]:
+        raise LabelError(f"{where}: columns must be separated by tabs, not as in {cells[0][:80]!r}")
+    if len(set(cells) & set(columns[1:])) > (len(columns) > 2):  # one may be a label
+        raise LabelError(f"{where}: no column {columns[0]!r}; the columns are {cells}")

@@ -15,18 +15,24 @@ __all__ = [
     "parse_interval",
     "parse_number",
     "parse_seconds",
+    "read_text",
     "table_rows",
 ]
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (``file:line``, text without its line end) of a UTF-8 file."""
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file, without a byte-order mark; line ends are as they are."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise LabelError(f"{path}: not UTF-8 text (byte {error.start})") from None
     except OSError as error:
         raise LabelError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def numbered_lines(path: Path, text: str | None = None) -> Iterator[tuple[str, str]]:
+    """Yield (``file:line``, text without its line end) of a UTF-8 file, or of its `text`."""
+    text = read_text(path) if text is None else text
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r")
         if not is_writable(line.replace("\t", " ")):
@@ -34,9 +40,9 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
         yield f"{path}:{number}", line
 
 
-def table_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+def table_rows(path: Path, text: str | None = None) -> Iterator[tuple[str, list[str]]]:
     """Yield (``file:line``, cells) of a tab-separated file, empty lines left out."""
-    for where, line in numbered_lines(path):
+    for where, line in numbered_lines(path, text):
         if line.strip():
             yield where, [cell.strip(" ") for cell in line.split("\t")]
 

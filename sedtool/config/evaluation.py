@@ -1,0 +1,110 @@
+"""What an evaluation reports beside its scores: which metrics, intervals, limits."""
+
+import math
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import NamedTuple, Self
+
+from sedtool.config.base import MOST, require, require_within
+from sedtool.config.intersection import PSDS_SCENARIOS, IntersectionConfig, PsdsConfig
+from sedtool.errors import ConfigError
+
+__all__ = ["METRICS", "REPORT_FORMATS", "Limit", "ReportConfig", "parse_metrics", "parse_psds"]
+
+METRICS = (
+    *("event", "segment", "clip", "onset", "intersection"),
+    *("error-rate", "errors", "psds1", "psds2"),
+)
+_USUAL = ("event", "segment", "clip")
+_OF_SCORES = tuple(PSDS_SCENARIOS)  # what is left where no single event list is given
+REPORT_FORMATS = ("table", "tsv", "json", "md", "latex")
+
+
+class Limit(NamedTuple):
+    """A score, by name, and the least that it may be."""
+
+    name: str
+    value: float
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``event_f1=0.30``."""
+        name, equals, number = text.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        require(
+            bool(equals) and 0 <= value <= 1,
+            f"fail_under must be a score and a value in [0, 1], as in event_f1=0.30, not {text!r}",
+        )
+        return cls(name.strip(), value)
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Which metrics are computed, and what is asked of them."""
+
+    metrics: tuple[str, ...] = ()  # none: event, segment and clip; of a folder PSDS
+    intersection: IntersectionConfig = field(default_factory=IntersectionConfig)
+    psds: PsdsConfig | None = None  # a scenario beside psds1 and psds2, named psds
+    bootstrap: int | None = None  # resamples; None: none, or with a second list 10 000
+    seed: int = 0  # of the resampling
+    confidence: float = 0.95  # of intervals
+    limits: tuple[Limit, ...] = ()  # scores that must be reached
+    strict: bool = False  # whether a warning is an error
+
+    def __post_init__(self) -> None:
+        for name in self.metrics:
+            require(name in METRICS, f"metrics has an {_unknown(name, METRICS)}")
+        require(
+            len(set(self.metrics)) == len(self.metrics), "metrics must name each metric only once"
+        )
+        if self.bootstrap is not None:
+            require_within(1, MOST, self, "bootstrap")
+        require_within(0, 2**63 - 1, self, "seed")
+        require(0 < self.confidence < 1, f"confidence must be in (0, 1), not {self.confidence}")
+
+    def chosen(self, has_list: bool) -> tuple[str, ...]:
+        """Return the metrics to compute, in the order of reports; those of --psds aside."""
+        usual = () if self.psds else _OF_SCORES
+        chosen = self.metrics or (_USUAL if has_list else usual)
+        return tuple(name for name in METRICS if name in chosen)
+
+    def scenarios(self, has_list: bool) -> dict[str, PsdsConfig]:
+        """Return the scenarios of PSDS to compute."""
+        chosen = self.chosen(has_list)
+        found = {name: psds for name, psds in PSDS_SCENARIOS.items() if name in chosen}
+        return found | ({"psds": self.psds} if self.psds else {})
+
+
+def parse_metrics(text: str) -> tuple[str, ...]:
+    """Read ``event,segment,psds1``."""
+    names = tuple(name.strip() for name in text.split(","))
+    require(all(names), f"metrics must be names with commas between them, not {text!r}")
+    return names
+
+
+def parse_psds(text: str) -> PsdsConfig:
+    """Read ``dtc=0.5,gtc=0.5,alpha_ct=0.5``; what is not named is as in the first scenario."""
+    known = tuple(entry.name for entry in fields(PsdsConfig))
+    values: dict[str, float] = {}
+    for item in text.split(","):
+        name, _, number = (part.strip() for part in item.partition("="))
+        require(name in known, f"psds has an {_unknown(name, known)}")
+        require(name not in values, f"psds gives {name} twice")
+        try:
+            values[name] = float(number)
+        except ValueError:
+            values[name] = math.nan
+        require(math.isfinite(values[name]), f"psds {name} must be a number, not {number!r}")
+    try:
+        return PsdsConfig(**values)
+    except ConfigError as error:
+        raise ConfigError(f"psds {error}") from None
+
+
+def _unknown(name: str, valid: tuple[str, ...]) -> str:
+    close = get_close_matches(name, valid, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"unknown name {name!r}; one of: {', '.join(valid)}{hint}"

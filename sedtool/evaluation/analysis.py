@@ -1,0 +1,213 @@
+"""What went wrong, event by event: each reference and each estimate is of exactly one kind.
+
+First, events are matched as in `sedtool.evaluation.evaluate_events`: those are *correct*. Then it
+is asked which of the others overlap in time, in the same clip and class::
+
+    reference                              estimate
+    correct     matched                    correct     matched
+    displaced   overlaps one estimate,     displaced   overlaps one reference,
+                which overlaps no other                which overlaps no other
+    fragmented  overlaps several           fragment    one of several over a reference
+    joined      shares its estimate        merged      overlaps several
+    substituted overlaps none of its       mislabelled the same, the other way round
+                class, but one of another
+                that overlaps none of its
+    missed      any other                  spurious    any other
+
+The kinds of each column add up to the number of references, and of estimates. What is displaced
+has its onset too early or too late by more than the collar, or its offset by more than the
+tolerance, or both: the four counts of these add up to no less than `displaced`. An estimate that
+only overlaps references that others have found, such as a duplicate, is spurious. Events that only
+touch do not overlap; one without length overlaps what it lies within.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedtool.config import EvaluationConfig
+from sedtool.evaluation.coverage import expand
+from sedtool.evaluation.matching import largest_matching
+from sedtool.evaluation.scores import FloatArray, IntArray
+from sedtool.evaluation.tables import EventArrays, LabelInput, tabulate
+
+__all__ = ["ErrorAnalysis", "ErrorCounts", "analyse_errors"]
+
+Chosen = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ErrorCounts:
+    """How many events are of each kind; see the module."""
+
+    reference: int
+    estimated: int
+    correct: int
+    displaced: int
+    early_onset: int
+    late_onset: int
+    early_offset: int
+    late_offset: int
+    fragmented: int  # references
+    joined: int  # references
+    substituted: int  # references
+    missed: int  # references
+    fragments: int  # estimates
+    merged: int  # estimates
+    mislabelled: int  # estimates
+    spurious: int  # estimates
+
+
+@dataclass(frozen=True)
+class ErrorAnalysis:
+    """The kinds of events of each class of the class list, and of all labels that are scored."""
+
+    total: ErrorCounts
+    classes: dict[str, ErrorCounts]
+
+
+def analyse_errors(
+    reference: LabelInput,
+    estimated: LabelInput,
+    config: EvaluationConfig,
+    classes: Iterable[str] | None = None,
+) -> ErrorAnalysis:
+    """Say of every event what is right or wrong with it.
+
+    Parameters
+    ----------
+    reference, estimated
+        Events in any order. Clip names of the two sides are compared as they are.
+    config
+        `collar`, `offset_ratio` and `compat` are used.
+    classes
+        The only classes to look at; by default those of the reference.
+
+    Raises
+    ------
+    LabelError
+        If an event has impossible times.
+    """
+    pair = tabulate(reference, estimated, config, classes)
+    truth, guess = pair.lanes
+    matched, partner = largest_matching(truth, guess, config)
+    left, extra = ~_rows(len(truth.clip), matched), ~_rows(len(guess.clip), partner)
+    n_over = _degrees(truth, left, guess, extra)  # of references: estimates that overlap
+    n_under = _degrees(guess, extra, truth, left)
+    i, j = _couples(truth, left & (n_over == 1), guess, extra & (n_under == 1))
+    paired, pairing = _rows(len(left), i), _rows(len(extra), j)
+    alone, stray = left & (n_over == 0), extra & (n_under == 0)
+    known, said = (EventArrays(t.clip, t.onset, t.offset) for t in (pair.truth, pair.guess))
+    swapped = _degrees(known, alone, said, stray) > 0  # in any class
+    swapping = _degrees(said, stray, known, alone) > 0
+    of_truth = {
+        "reference": np.ones_like(left),
+        "correct": ~left,
+        "displaced": paired,
+        "fragmented": n_over > 1,
+        "joined": (n_over == 1) & ~paired,
+        "substituted": swapped,
+        "missed": alone & ~swapped,
+        **_shifts(truth, guess, i, j, config),
+    }
+    of_guess = {
+        "estimated": np.ones_like(extra),
+        "fragments": (n_under == 1) & ~pairing,
+        "merged": n_under > 1,
+        "mislabelled": swapping,
+        "spurious": stray & ~swapping,
+    }
+    counted = {
+        name: np.bincount(side[rows], minlength=pair.n_labels)
+        for side, kinds in ((pair.truth.label, of_truth), (pair.guess.label, of_guess))
+        for name, rows in kinds.items()
+    }
+    classes = {
+        label: ErrorCounts(**{name: int(column[k]) for name, column in counted.items()})
+        for k, label in enumerate(pair.classes)
+    }
+    return ErrorAnalysis(
+        ErrorCounts(**{name: int(column.sum()) for name, column in counted.items()}), classes
+    )
+
+
+def _shifts(
+    reference: EventArrays,
+    estimated: EventArrays,
+    i: IntArray,
+    j: IntArray,
+    config: EvaluationConfig,
+) -> dict[str, IntArray]:
+    """Return the references whose estimate begins or ends too early or too late."""
+    late = estimated.onset[j] - reference.onset[i]
+    long = estimated.offset[j] - reference.offset[i]
+    length = (reference.offset - reference.onset)[i]
+    tolerance = np.maximum(config.collar, config.offset_ratio * length)
+    return {
+        "early_onset": i[late < -config.collar],
+        "late_onset": i[late > config.collar],
+        "early_offset": i[long < -tolerance],
+        "late_offset": i[long > tolerance],
+    }
+
+
+def _rows(length: int, rows: IntArray) -> Chosen:
+    """Return true at the given rows, bool (length,)."""
+    chosen = np.zeros(length, bool)
+    chosen[rows] = True
+    return chosen
+
+
+def _key(lane: IntArray, time: FloatArray) -> NDArray[np.complex128]:
+    """Return numbers that sort by lane, then time, exactly."""
+    return lane + 1j * time
+
+
+def _degrees(events: EventArrays, chosen: Chosen, others: EventArrays, taking: Chosen) -> IntArray:
+    """Return how many of the others that take part overlap each chosen event; 0 for the rest.
+
+    Two events overlap if each begins before the other ends.
+    """
+    first, last = _key(events.clip, events.onset), _key(events.clip, events.offset)
+    lasting = events.offset > events.onset
+    long = others.offset > others.onset
+    total = np.zeros(len(first), np.int64)
+    for part, can in ((taking & long, chosen), (taking & ~long, chosen & lasting)):
+        begin = np.sort(_key(others.clip, others.onset)[part])
+        end = np.sort(_key(others.clip, others.offset)[part])
+        begun = np.searchsorted(begin, last, side="left")
+        ended = np.searchsorted(end, first, side="right")
+        total += np.where(can, begun - ended, 0)
+    return total
+
+
+def _couples(
+    reference: EventArrays, known: Chosen, estimated: EventArrays, said: Chosen
+) -> tuple[IntArray, IntArray]:
+    """Return references and estimates that overlap each other, of those that overlap one only."""
+    i, j = _beginning_within(reference, known, estimated, said, "left")
+    y, x = _beginning_within(estimated, said, reference, known, "right")
+    i, j = np.concatenate([i, x]), np.concatenate([j, y])
+    meet = reference.onset[i] < estimated.offset[j]
+    meet &= estimated.onset[j] < reference.offset[i]
+    return i[meet], j[meet]
+
+
+def _beginning_within(
+    events: EventArrays,
+    chosen: Chosen,
+    others: EventArrays,
+    taking: Chosen,
+    side: Literal["left", "right"],
+) -> tuple[IntArray, IntArray]:
+    """Return chosen events, and the others that begin within them; "left": or with them."""
+    i, j = np.flatnonzero(chosen), np.flatnonzero(taking)
+    begin = _key(others.clip, others.onset)[j]
+    order = np.argsort(begin)
+    first = np.searchsorted(begin[order], _key(events.clip, events.onset)[i], side=side)
+    stop = np.searchsorted(begin[order], _key(events.clip, events.offset)[i], side="left")
+    rows, found = expand(first, np.maximum(first, stop))
+    return i[rows], j[order[found]]

@@ -1,0 +1,365 @@
+"""What `sedtool evaluate` takes for a table, and what it refuses, with file and line."""
+
+import json
+
+import pytest
+from command_lines import refused, run
+
+HEADER = "filename\tonset\toffset\tevent_label\n"
+CATS = f"{HEADER}a.wav\t1\t2\tCat\n"
+ONE = {"tp": 1, "n_reference": 1, "n_estimated": 1}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, content):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def evaluated(*arguments):
+    """Return the metrics, and what was said about them."""
+    result = json.loads(run("evaluate", *arguments, "--format", "json", "-q").stdout)
+    return result, result["warnings"]
+
+
+# Odd, and right
+
+
+TAKEN = {
+    "columns in another order": "event_label\toffset\tonset\tfilename\nCat\t2\t1\ta.wav\n",
+    "foreign columns": "id\tfilename\tonset\toffset\tevent_label\tby\n7\ta.wav\t1\t2\tCat\tme\n",
+    "no header": "a.wav\t1\t2\tCat\n",
+    "no header, and confidence": "a.wav\t1\t2\tCat\t0.5\n",
+    "no line end": f"{HEADER}a.wav\t1\t2\tCat",
+    "CRLF": CATS.replace("\n", "\r\n"),
+    "a byte-order mark": "\ufeff" + CATS,
+    "a byte-order mark and no header": "\ufeffa.wav\t1\t2\tCat\n",
+    "empty lines": f"\n{HEADER}\n\na.wav\t1\t2\tCat\n\n",
+    "spaces around cells": f"{HEADER}a.wav \t 1\t2 \t Cat\n",
+    "times in other forms": f"{HEADER}a.wav\t+1.0e0\t02.00\tCat\n",
+    "a clip without events": f"{CATS}b.wav\t\t\t\n",
+    "a clip without events or tabs": f"{CATS}b.wav\n",
+    "a confidence column": f"{HEADER[:-1]}\tconfidence\na.wav\t1\t2\tCat\t\n",
+    "a number with many digits": f"{HEADER}a.wav\t1.00000000000000000000\t2\tCat\n",
+}
+
+
+@pytest.mark.parametrize("text", TAKEN.values(), ids=TAKEN)
+def test_a_table_that_is_odd_but_clear_is_read(text, write):
+    result, _ = evaluated(write("r.tsv", CATS), write("e.tsv", text))
+    cat = result["event"]["classes"]["Cat"]
+    assert {key: cat[key] for key in ONE} == ONE
+    assert result["event"]["micro"]["n_estimated"] == 1
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "NA",
+        "None",
+        "nan",
+        "null",
+        "007",
+        "7",
+        "1e3",
+        "True",
+        '"Dog"',
+        "Hund & Söhne",
+        "犬",
+        "-",
+        "#",
+    ],
+)
+def test_text_stays_text_in_labels(label, write):
+    lists = write("r.tsv", f"{HEADER}a.wav\t1\t2\t{label}\n")
+    result, warnings = evaluated(lists, lists)
+    assert list(result["event"]["classes"]) == [label]
+    assert result["clip"]["macro"]["f1"] == 1
+    assert warnings == []
+
+
+def test_text_stays_text_in_names(write):
+    names = ["1", "01", "1.0", "NA", "nan", '"a"', "犬.wav", "a b.wav", "-x", "a,b"]
+    rows = "".join(f"{name}\t1\t2\tCat\n" for name in names)
+    lists = write("r.tsv", HEADER + rows)
+    result, warnings = evaluated(lists, lists)
+    assert result["parameters"]["n_clips"] == len(names)
+    assert result["event"]["classes"]["Cat"]["tp"] == len(names)
+    assert warnings == []
+    other = write("e.tsv", f"{HEADER}01\t1\t2\tCat\n")
+    assert (
+        evaluated(write("s.tsv", f"{HEADER}1\t1\t2\tCat\n"), other)[0]["event"]["micro"]["tp"] == 0
+    )
+
+
+@pytest.mark.parametrize("text", ["", "\n", HEADER, "\ufeff", f"{HEADER}a.wav\n"])
+def test_no_estimates_are_a_score_of_zero_and_never_nan(text, write):
+    result, _ = evaluated(write("r.tsv", CATS), write("e.tsv", text))
+    assert [result[name]["macro"]["f1"] for name in ("event", "segment", "clip")] == [0, 0, 0]
+    table = run("evaluate", write("r.tsv", CATS), write("e.tsv", text), "-q").stdout
+    assert "nan" not in table.lower()
+
+
+def test_nothing_at_all_has_undefined_scores_and_no_nan(write):
+    empty = write("r.tsv", HEADER)
+    for name in ("table", "tsv", "json", "md", "latex"):
+        assert "nan" not in run("evaluate", empty, empty, "--format", name).stdout.lower()
+    assert evaluated(empty, empty)[0]["event"]["macro"]["f1"] is None
+
+
+# Wrong
+
+
+NAMES = "['filename', 'onset', 'offset', 'event_label', 'onset']"
+REFUSED = {
+    "a comma-separated table": (
+        "filename,onset,offset,event_label\na.wav,1,2,Cat\n",
+        "1: columns must be separated by tabs, not as in 'filename,onset,offset,event_label'",
+    ),
+    "spaces for tabs": (
+        "filename onset offset event_label\na.wav 1 2 Cat\n",
+        "1: columns must be separated by tabs, not as in 'filename onset offset event_label'",
+    ),
+    "commas and no header": (
+        "a.wav,1,2,Cat\n",
+        "1: 1 columns and no header line; expected filename, onset, offset, event_label",
+    ),
+    "another name for filename": (
+        "file\tonset\toffset\tevent_label\na.wav\t1\t2\tCat\n",
+        "1: no column 'filename'; the columns are ['file', 'onset', 'offset', 'event_label']",
+    ),
+    "no filename": (
+        "onset\toffset\tevent_label\n1\t2\tCat\n",
+        "1: no column 'filename'; the columns are ['onset', 'offset', 'event_label']",
+    ),
+    "a quoted header": (
+        '"filename"\t"onset"\t"offset"\t"event_label"\n"a.wav"\t1\t2\t"Cat"\n',
+        "1: the columns stand in quotes: ['\"filename\"', '\"onset\"', '\"offset\"', "
+        "'\"event_label\"']; write them without",
+    ),
+    "no onset": (
+        "filename\tstart\toffset\tevent_label\n",
+        "1: no column 'onset'; the columns are ['filename', 'start', 'offset', 'event_label']",
+    ),
+    "no label": (
+        "filename\tonset\toffset\tlabel\n",
+        "1: no column 'event_label'; the columns are ['filename', 'onset', 'offset', 'label']",
+    ),
+    "weak labels": (
+        "filename\tevent_labels\na.wav\tCat\n",
+        "1: no column 'onset'; the columns are ['filename', 'event_labels']",
+    ),
+    "names alone": ("filename\na.wav\n", "1: no column 'onset'; the columns are ['filename']"),
+    "a column twice": (
+        f"{HEADER[:-1]}\tonset\na.wav\t1\t2\tCat\t3\n",
+        f"1: a column name stands twice in {NAMES}",
+    ),
+    "three columns": (
+        "a.wav\t1\t2\n",
+        "1: 3 columns and no header line; expected filename, onset, offset, event_label",
+    ),
+    "six columns": (
+        "a.wav\t1\t2\tCat\t0.5\tx\n",
+        "1: 6 columns and no header line; expected filename, onset, offset, event_label",
+    ),
+    "another order and no header": ("Cat\ta.wav\t1\t2\n", "1: 'a.wav' is not a number"),
+    "a header twice": (HEADER + HEADER, "2: 'onset' is not a number"),
+    "a negative onset": (f"{HEADER}a.wav\t-1\t2\tCat\n", "2: time -1 is negative"),
+    "a negative offset": (f"{HEADER}a.wav\t0\t-2\tCat\n", "2: time -2 is negative"),
+    "an offset before the onset": (
+        f"{HEADER}a.wav\t2\t1.5\tCat\n",
+        "2: offset 1.5 is before onset 2",
+    ),
+    "an onset that is nan": (f"{HEADER}a.wav\tnan\t1\tCat\n", "2: 'nan' is not a number"),
+    "an endless event": (f"{HEADER}a.wav\t1\tinf\tCat\n", "2: 'inf' is not a number"),
+    "a word for a time": (f"{HEADER}a.wav\tone\t2\tCat\n", "2: 'one' is not a number"),
+    "a decimal comma": (f"{HEADER}a.wav\t1,5\t2\tCat\n", "2: '1,5' is not a number"),
+    "a hexadecimal number": (f"{HEADER}a.wav\t0x1\t2\tCat\n", "2: '0x1' is not a number"),
+    "an underscore": (f"{HEADER}a.wav\t1_0\t20\tCat\n", "2: '1_0' is not a number"),
+    "other digits": (f"{HEADER}a.wav\t٣\t4\tCat\n", "2: '٣' is not a number"),
+    "a clock": (f"{HEADER}a.wav\t0:01\t2\tCat\n", "2: '0:01' is not a number"),
+    "a unit": (f"{HEADER}a.wav\t1s\t2\tCat\n", "2: '1s' is not a number"),
+    "too large a number": (f"{HEADER}a.wav\t1\t1e400\tCat\n", "2: '1e400' is not a number"),
+    "no label given": (
+        f"{HEADER}a.wav\t1\t2\t\n",
+        "2: onset, offset and event_label must be all given or all empty",
+    ),
+    "no times given": (
+        f"{HEADER}a.wav\t\t\tCat\n",
+        "2: onset, offset and event_label must be all given or all empty",
+    ),
+    "no offset given": (
+        f"{CATS}a.wav\t1\t\tCat\n",
+        "3: onset, offset and event_label must be all given or all empty",
+    ),
+    "a row that ends early": (
+        f"{CATS}\n\na.wav\t1\t2\n",
+        "5: onset, offset and event_label must be all given or all empty",
+    ),
+    "no name given": (f"{HEADER}\t1\t2\tCat\n", "2: the filename is empty"),
+    "a cell too many": (f"{HEADER}a.wav\t1\t2\tCat\tx\n", "2: 5 columns where 4 are expected"),
+    "no confidence": (
+        f"{HEADER[:-1]}\tconfidence\na.wav\t1\t2\tCat\thigh\n",
+        "2: 'high' is not a number",
+    ),
+    "a NUL": (f"{HEADER}a.wav\t1\t2\tCat\x00\n", "2: a control character stands in the line"),
+    "an escape": (f"{HEADER}a\x1b.wav\t1\t2\tCat\n", "2: a control character stands in the line"),
+    "carriage returns alone": (
+        CATS.replace("\n", "\r"),
+        "1: a control character stands in the line",
+    ),
+}
+BYTES = {
+    "UTF-16": (CATS.encode("utf-16"), ": not UTF-8 text (byte 0)"),
+    "Latin-1": (f"{HEADER}ä.wav\t1\t2\tCat\n".encode("latin-1"), ": not UTF-8 text (byte 34)"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_bad_row_is_refused_with_file_and_line(text, message, write):
+    good, bad = write("r.tsv", CATS), write("e.tsv", text)
+    for line in ((good, bad), (bad, good)):
+        assert refused("evaluate", *line) == f"Error: {bad}:{message}\n"
+
+
+@pytest.mark.parametrize(("content", "message"), BYTES.values(), ids=BYTES)
+def test_what_is_no_utf8_text_is_refused(content, message, write):
+    bad = write("e.tsv", content)
+    assert refused("evaluate", write("r.tsv", CATS), bad) == f"Error: {bad}{message}\n"
+
+
+# Durations and groups
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "filename\tduration\na.wav\t10\na.wav\t10.0\na.wav\t1e1\n",
+        "duration\tfilename\r\n10\ta.wav\r\n10\ta.wav\r\n",
+        "a.wav\t10\n",
+        "filename\tduration\nelse/a.wav\t10\n",
+    ],
+)
+def test_durations_may_stand_more_than_once_if_they_are_equal(text, write):
+    lists = write("r.tsv", CATS)
+    result, warnings = evaluated(lists, lists, "--durations", write("d.tsv", text))
+    assert result["parameters"]["n_durations"] == 1
+    assert warnings == []
+
+
+TABLES = {
+    "--durations": {
+        "a.wav\t10\na.wav\t9\n": "2: 'a.wav' lasts 9 s here and 10 s in an earlier row",
+        "filename\tduration\na.wav\t\n": "2: '' is not a number",
+        "filename\tduration\na.wav\t-1\n": "2: time -1 is negative",
+        "filename\tseconds\na.wav\t1\n": "1: no column 'duration'; the columns are "
+        "['filename', 'seconds']",
+        "file\tduration\na.wav\t1\n": "1: no column 'filename'; the columns are "
+        "['file', 'duration']",
+    },
+    "--groups": {
+        "a.wav\tx\na.wav\tx\na.wav\ty\n": "3: 'a.wav' is of group 'y' here and of 'x' in an "
+        "earlier row",
+        "filename\tgroup\na.wav\n": "2: the group is empty",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "message"),
+    [(option, *case) for option, cases in TABLES.items() for case in cases.items()],
+)
+def test_other_tables_are_refused_with_file_and_line_too(option, text, message, write):
+    lists, bad = write("r.tsv", CATS), write("d.tsv", text)
+    line = ("evaluate", lists, lists, option, bad, "--bootstrap", 10)
+    assert refused(*line) == f"Error: {bad}:{message}\n"
+
+
+# What fits not
+
+
+ESTIMATED = f"{HEADER}a.wav\t1\t2\tCat\n"
+DOUBTS = {
+    "a clip of the reference alone": (
+        f"{CATS}b.wav\t\t\t\n",
+        ESTIMATED,
+        "clips of the reference events that are not in the estimates (1): b.wav",
+    ),
+    "a clip of the estimates alone": (
+        CATS,
+        f"{ESTIMATED}b.wav\t1\t2\tCat\n",
+        "clips of the estimated events that are not in the reference (1): b.wav",
+    ),
+    "another folder": (
+        CATS,
+        ESTIMATED.replace("a.wav", "/data/a.wav"),
+        "estimated clips matched by their basename, as folders differ (1): /data/a.wav is a.wav",
+    ),
+    "a misspelt label": (
+        CATS,
+        f"{ESTIMATED}a.wav\t3\t4\tcat\n",
+        "estimated labels not in the reference, counted in micro only (1): cat (did you mean "
+        "'Cat'?)",
+    ),
+    "a foreign label": (
+        CATS,
+        f"{ESTIMATED}a.wav\t3\t4\tTrombone\n",
+        "estimated labels not in the reference, counted in micro only (1): Trombone",
+    ),
+    "references that overlap": (
+        f"{CATS}a.wav\t1.5\t3\tCat\n",
+        ESTIMATED,
+        "reference events that overlap with another of their class (1), such as 'Cat' in a.wav; "
+        "where time is counted they are one, in event counts several",
+    ),
+    "estimates that overlap": (
+        CATS,
+        f"{ESTIMATED}a.wav\t1\t2\tCat\n",
+        "estimated events that overlap with another of their class (1), such as 'Cat' in a.wav; "
+        "where time is counted they are one, in event counts several",
+    ),
+}
+
+
+@pytest.mark.parametrize(("reference", "estimated", "warning"), DOUBTS.values(), ids=DOUBTS)
+def test_what_does_not_fit_is_a_warning_and_with_strict_an_error(
+    reference, estimated, warning, write, tmp_path
+):
+    lists = write("r.tsv", reference), write("e.tsv", estimated)
+    assert evaluated(*lists)[1] == [warning]
+    output = tmp_path / "m.json"
+    line = ("evaluate", *lists, "--strict", "-o", output)
+    expected = f"Error: {lists[0]} and {lists[1]} do not fit (--strict): {warning}\n"
+    assert refused(*line, exit_code=5) == expected
+    assert not output.exists()
+
+
+def test_strict_says_that_there_are_more_and_names_them(write):
+    lists = write("r.tsv", CATS), write("e.tsv", f"{HEADER}b.wav\t1\t2\tcat\n")
+    result = run("evaluate", *lists, "--strict", exit_code=5)
+    *warnings, error = result.stderr.splitlines()
+    assert [line.split(":")[0] for line in warnings] == ["warning", "warning"]
+    assert error.endswith("; and 2 more, see above")
+    assert result.stdout == ""
+
+
+def test_what_ends_past_its_clip_is_an_error_with_strict(write):
+    lists = write("r.tsv", CATS), write("e.tsv", CATS.replace("2", "1.4"))
+    durations = write("d.tsv", "a.wav\t1.5\n")
+    message = refused("evaluate", *lists, "--durations", durations, "--strict", exit_code=5)
+    assert "reference events that end after their clip (1), by up to 0.500 s" in message
+
+
+def test_lists_that_fit_are_fine_with_strict(write):
+    lists = write("r.tsv", CATS)
+    assert "warning" not in run("evaluate", lists, lists, "--strict").stderr
+
+
+def test_a_name_that_may_mean_two_clips_is_refused(write):
+    reference = write("r.tsv", f"{HEADER}x/a.wav\t1\t2\tCat\ny/a.wav\t1\t2\tCat\n")
+    message = refused("evaluate", reference, write("e.tsv", CATS))
+    assert "estimated events: 'a.wav' could be any of 2 clips: x/a.wav, y/a.wav" in message

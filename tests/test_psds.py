@@ -1,0 +1,490 @@
+"""PSDS over all thresholds equals the reference tools, brute force and closed forms."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sedtool.config import DecodingConfig, EvaluationConfig
+from sedtool.config.intersection import PSDS_SCENARIOS, PsdsConfig
+from sedtool.decoding import ClipScores, median_filter
+from sedtool.errors import ConfigError, LabelError
+from sedtool.evaluation.intersection import evaluate_intersection, merge_classes
+from sedtool.evaluation.psds import psds_from_lists, psds_from_scores
+from sedtool.evaluation.psds.counting import ClipFrames, Tally
+from sedtool.evaluation.psds.sources import (
+    filter_scores,
+    frame_scores,
+    match_clips,
+    open_frame_scores,
+)
+from sedtool.evaluation.psds.stretches import find_stretches
+from sedtool.evaluation.tables import tabulate
+from sedtool.labels import Event, StrongLabels, read_durations, read_events
+from sedtool.score_tables import FrameScores, write_score_tables
+from sedtool.store import Scores, ScoresHeader, ScoresWriter, open_scores
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "psds" / "golden.json").read_text())
+CASES = GOLDEN["cases"]
+LISTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "dcase2019"
+PAIRS = [(case, i) for case in CASES for i in range(3)]
+
+
+def labels_of(case):
+    events = [
+        Event(name, *event) for name, clip in case["clips"].items() for event in clip["events"]
+    ]
+    return StrongLabels(events, tuple(case["clips"]))
+
+
+def scores_of(case):
+    return [
+        FrameScores(name, np.array(clip["times"]), np.array(clip["scores"]))
+        for name, clip in case["clips"].items()
+    ]
+
+
+def lists_of(case, thresholds):
+    return [
+        StrongLabels(
+            events_above(scores_of(case), case["classes"], threshold), tuple(case["clips"])
+        )
+        for threshold in thresholds
+    ]
+
+
+def events_above(clips, classes, threshold):
+    """Threshold frame by frame, as slowly as can be."""
+    events = []
+    for clip in clips:
+        for k, label in enumerate(classes):
+            onset = None
+            for t, score in enumerate([*clip.scores[:, k], -math.inf]):
+                if score > threshold and onset is None:
+                    onset = clip.times[t]
+                if not score > threshold and onset is not None:
+                    events.append(Event(clip.name, float(onset), float(clip.times[t]), label))
+                    onset = None
+    return events
+
+
+def scenario_of(expected):
+    names = ("dtc", "gtc", "cttc", "alpha_ct", "alpha_st", "max_efpr")
+    return PsdsConfig(**{name: expected[name] for name in names})
+
+
+@pytest.mark.parametrize(("name", "i"), PAIRS)
+def test_psds_of_scores_is_that_of_sed_scores_eval(name, i):
+    case, expected = CASES[name], CASES[name]["expected"][i]
+    (result,) = psds_from_scores(
+        labels_of(case),
+        scores_of(case),
+        case["classes"],
+        [scenario_of(expected)],
+        durations=case["durations"],
+    )
+    assert result.value == pytest.approx(expected["from_scores"]["psds"], abs=1e-12)
+    assert result.classes == pytest.approx(expected["from_scores"]["classes"], abs=1e-12)
+    for curve in result.class_rocs.values():
+        assert (np.diff(curve.rate) > 0).all()
+        assert (np.diff(curve.ratio) > 0).all()
+    assert result.n_clips == len(case["clips"])
+    assert result.seconds == pytest.approx(sum(case["durations"].values()))
+
+
+@pytest.mark.parametrize(("name", "i"), PAIRS)
+def test_psds_of_lists_is_that_of_psds_eval(name, i):
+    case, expected = CASES[name], CASES[name]["expected"][i]
+    lists = lists_of(case, GOLDEN["thresholds"])
+    (result,) = psds_from_lists(
+        labels_of(case), lists, [scenario_of(expected)], durations=case["durations"]
+    )
+    assert result.value == pytest.approx(expected["from_lists"]["psds"], abs=1e-12)
+
+
+@pytest.mark.parametrize(("name", "i"), PAIRS)
+def test_counts_at_every_threshold_are_those_of_sed_scores_eval(name, i):
+    case, expected = CASES[name], CASES[name]["expected"][i]
+    thresholds = GOLDEN["thresholds"]
+    config = replace(scenario_of(expected), alpha_ct=1.0)
+    tally, length = tally_of(labels_of(case), scores_of(case), case["classes"], config)
+    for k, label in enumerate(case["classes"]):
+        points, counts = tally.points(k), expected["from_scores"]["points"][label]
+        assert at(points, points.tp, thresholds) == counts["tp"]
+        assert at(points, points.fp, thresholds) == counts["fp"]
+        crossed = sum(np.array(counts["cross"][c]) / length[c] for c in counts["cross"])
+        assert at(points, points.cross, thresholds) == pytest.approx(crossed, abs=1e-12)
+
+
+def tally_of(reference, clips, classes, config):
+    """Count scores; also return how long the references of each class are."""
+    names = tuple(clip.name for clip in clips)
+    pair = tabulate(StrongLabels(reference.events, names), [], EvaluationConfig(), classes)
+    truth = merge_classes(pair.reference)
+    tally = Tally(truth, len(classes), [config])
+    tally.count(ClipFrames(i, clip.times, clip.scores) for i, clip in enumerate(clips))
+    seconds = np.bincount(truth.lane % len(classes), truth.offset - truth.onset, len(classes))
+    return tally, dict(zip(classes, seconds, strict=True))
+
+
+def at(points, counts, thresholds):
+    """Return the counts where a score must be above each threshold."""
+    row = [np.count_nonzero(points.threshold > threshold) for threshold in thresholds]
+    return [([0, *counts.tolist()])[i] for i in row]
+
+
+# Few values of few decimals: equal scores, plateaus and ties with the criteria are common.
+@st.composite
+def small_sets(draw):
+    classes = ["a", "b", "c"][: draw(st.integers(1, 3))]
+    clips, events = [], []
+    for i in range(draw(st.integers(1, 3))):
+        n_frames = draw(st.integers(1, 9))
+        levels = st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.5, 0.9, 1.0])
+        values = draw(
+            st.lists(levels, min_size=n_frames * len(classes), max_size=n_frames * len(classes))
+        )
+        scores = np.array(values).reshape(n_frames, len(classes))
+        clips.append(FrameScores(f"{i}", np.arange(n_frames + 1) / 10, scores))
+        for label in classes:
+            borders = draw(st.sets(st.integers(0, 2 * n_frames), max_size=6))
+            times = [b / 20 for b in sorted(borders)]
+            events += [
+                Event(f"{i}", onset, offset, label)
+                for onset, offset in zip(times[::2], times[1::2], strict=False)
+            ]
+    shares = st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 1.0])
+    config = PsdsConfig(
+        dtc=draw(shares),
+        gtc=draw(shares),
+        cttc=draw(shares),
+        alpha_ct=draw(st.sampled_from([0.0, 0.5, 1.0])),
+        alpha_st=draw(st.sampled_from([0.0, 1.0])),
+        max_efpr=draw(st.sampled_from([100.0, 20_000.0])),
+    )
+    return classes, clips, events, config
+
+
+@settings(max_examples=200, deadline=None)
+@given(small_sets())
+def test_psds_is_that_of_every_threshold_tried_and_every_event_compared(case):
+    classes, clips, events, config = case
+    seconds = sum(float(clip.times[-1]) for clip in clips)
+    curves = []
+    for label in classes:
+        own = [e for e in events if e.label == label]
+        points = [(0.0, 0.0)]
+        for threshold in sorted({-1.0, *(s for c in clips for s in c.scores.flat)}):
+            found = [e for e in events_above(clips, classes, threshold) if e.label == label]
+            points.append(slow_point(label, found, events, classes, seconds, config))
+        curves.append((label, points, len(own)))
+    (result,) = psds_from_scores(events, clips, classes, [config], classes=classes)
+    assert result.value == pytest.approx(slow_psds(curves, config), abs=1e-9)
+    assert result.undefined == tuple(label for label, _, n in curves if n == 0)
+
+
+def slow_overlap(event, others):
+    pieces = [
+        min(event.offset, o.offset) - max(event.onset, o.onset)
+        for o in others
+        if o.name == event.name
+    ]
+    return sum(max(piece, 0.0) for piece in pieces)
+
+
+def slow_point(label, found, events, classes, seconds, config):
+    """Return (effective false positive rate, true positive ratio), from the definitions."""
+
+    def enough(event, others, share):
+        part, length = slow_overlap(event, others), event.offset - event.onset
+        return part > 1e-9 and round(part, 6) >= round(share * length, 6)
+
+    own = [e for e in events if e.label == label]
+    accepted = [e for e in found if enough(e, own, config.dtc)]
+    false = [e for e in found if e not in accepted]
+    tp = sum(enough(e, accepted, config.gtc) for e in own)
+    rates = []
+    for other in classes:
+        theirs = [e for e in events if e.label == other]
+        if other != label:
+            length = sum(e.offset - e.onset for e in theirs)
+            crossing = sum(enough(e, theirs, config.cttc) for e in false)
+            rates.append(crossing / length if length else 0.0)
+    cross = float(np.mean(rates)) if rates else 0.0
+    return 3600 * (len(false) / seconds + config.alpha_ct * cross), tp / max(len(own), 1)
+
+
+def slow_psds(curves, config):
+    xs = sorted({round(x, 9) for _, points, _ in curves for x, _ in points if x <= config.max_efpr})
+    total = 0.0
+    for x, following in zip(xs, [*xs[1:], config.max_efpr], strict=True):
+        heights = [max(y for px, y in points if px <= x + 1e-9) for _, points, _ in curves]
+        total += max(np.mean(heights) - config.alpha_st * np.std(heights), 0) * (following - x)
+    return total / config.max_efpr
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(st.sampled_from([-math.inf, 0, 1, 2, 3]), max_size=12), max_size=4))
+def test_stretches_are_those_of_all_thresholds(signals):
+    flat = np.array([v for signal in signals for v in (-math.inf, *signal)] + [-math.inf])
+    found = find_stretches(flat)
+    expected = set()
+    for threshold in sorted({v for v in flat if v > -math.inf}):
+        active = np.append(flat >= threshold, False)
+        first = None
+        for t, on in enumerate(active):
+            if on and first is None:
+                first = t
+            if not on and first is not None:
+                expected.add((first, t, flat[first:t].min()))
+                first = None
+    rows = list(zip(found.first.tolist(), found.stop.tolist(), found.score.tolist(), strict=True))
+    assert len(rows) == len(set(rows))
+    assert set(rows) == expected
+    for (first, stop, score), parent in zip(rows, found.parent.tolist(), strict=True):
+        around = [r for r in rows if r[0] <= first and r[1] >= stop and r[2] < score]
+        shortest = min(around, key=lambda r: r[1] - r[0], default=None)
+        assert (rows[parent] if parent >= 0 else None) == shortest
+
+
+def whole(name, n_frames, values):
+    return FrameScores(name, np.arange(n_frames + 1.0), np.array(values, float))
+
+
+REFERENCE = [Event("1", 2, 4, "a"), Event("1", 5, 8, "b"), Event("2", 0, 3, "b")]
+PERFECT = [
+    whole("1", 10, [[2 <= t < 4, 5 <= t < 8] for t in range(10)]),
+    whole("2", 10, [[False, t < 3] for t in range(10)]),
+]
+
+
+def test_perfect_detection_has_psds_1():
+    for result in psds_from_scores(REFERENCE, PERFECT, "ab", list(PSDS_SCENARIOS.values())):
+        assert result.value == 1.0
+        assert result.classes == {"a": 1.0, "b": 1.0}
+
+
+def test_scores_that_are_equal_everywhere_have_psds_0():
+    flat = [whole(name, 10, np.full((10, 2), 0.5)) for name in "12"]
+    for result in psds_from_scores(REFERENCE, flat, "ab", list(PSDS_SCENARIOS.values())):
+        # One event a clip: accepted for b where DTC is 0.1, but the other class costs a deviation.
+        assert result.value == pytest.approx(0.0)
+
+
+def test_no_lists_and_empty_lists_have_psds_0():
+    durations = {"1": 10.0, "2": 10.0}
+    for lists in ([], [[]]):
+        (result,) = psds_from_lists(REFERENCE, lists, [PsdsConfig()], durations=durations)
+        assert result.value == 0.0
+
+
+def test_deviation_between_classes_is_subtracted():
+    found = [[event for event in REFERENCE if event.label == "a"]]
+    durations = {"1": 10.0, "2": 10.0}
+    (result,) = psds_from_lists(REFERENCE, found, [PsdsConfig(alpha_st=0.5)], durations=durations)
+    assert result.value == pytest.approx(0.5 - 0.5 * 0.5)
+    assert result.classes == {"a": 1.0, "b": 0.0}
+
+
+def test_one_false_positive_before_the_true_one_starts_the_curve_at_its_rate():
+    scores = whole("1", 100, [[0.9 if t == 50 else 0.8 * (2 <= t < 4)] for t in range(100)])
+    (result,) = psds_from_scores(
+        REFERENCE[:1], [scores], "a", [PsdsConfig(max_efpr=100)], durations={"1": 3600.0}
+    )
+    assert result.value == pytest.approx(0.99)
+    assert result.roc.rate.tolist() == [0.0, 1.0]
+    assert result.roc.ratio.tolist() == [0.0, 1.0]
+
+
+def test_clips_without_events_count_by_their_false_positives_and_their_duration():
+    silent = whole("3", 10, [[0.0, float(t == 5)] for t in range(10)])
+    config = PsdsConfig(max_efpr=100, alpha_st=0.0)
+    durations = {"1": 600.0, "2": 600.0, "3": 600.0}
+    (without,) = psds_from_scores(REFERENCE, PERFECT, "ab", [config], durations=durations)
+    (with_it,) = psds_from_scores(
+        REFERENCE, [*PERFECT, silent], "ab", [config], durations=durations
+    )
+    assert (without.n_clips, without.seconds) == (3, 1800.0)
+    assert without.value == 1.0
+    # One false positive in half an hour is 2 an hour, for one of two classes.
+    assert with_it.value == pytest.approx(1 - 0.5 * 2 / 100)
+
+
+def test_clips_without_scores_are_missed():
+    durations = {"1": 10.0, "2": 10.0}
+    config = PsdsConfig(alpha_st=0.0)
+    (result,) = psds_from_scores(REFERENCE, PERFECT[:1], "ab", [config], durations=durations)
+    assert result.classes == {"a": 1.0, "b": 0.5}
+    with pytest.raises(LabelError, match="1 clips have no duration, 2 first"):
+        psds_from_scores(REFERENCE, PERFECT[:1], "ab", [config])
+
+
+def test_order_of_clips_size_of_blocks_and_batching_change_nothing(monkeypatch):
+    case = CASES["noisy"]
+    configs = [scenario_of(expected) for expected in case["expected"]]
+    arguments = (case["classes"], configs)
+    clips, labels = scores_of(case), labels_of(case)
+    once = psds_from_scores(labels, clips, *arguments)
+    monkeypatch.setattr("sedtool.evaluation.psds.counting._BLOCK", 1)
+    again = psds_from_scores(labels, clips[::-1], *arguments)
+    assert [r.value for r in again] == pytest.approx([r.value for r in once], abs=1e-12)
+    alone = [psds_from_scores(labels, clips, case["classes"], [c])[0].value for c in configs]
+    assert alone == pytest.approx([r.value for r in once], abs=1e-12)
+
+
+def test_order_of_classes_changes_nothing_and_other_columns_are_left_out():
+    case = CASES["smooth"]
+    configs = [scenario_of(expected) for expected in case["expected"]]
+    clips, labels = scores_of(case), labels_of(case)
+    once = psds_from_scores(labels, clips, case["classes"], configs)
+    turned = [
+        FrameScores(c.name, c.times, np.c_[c.scores[:, ::-1], np.ones(len(c.scores))])
+        for c in clips
+    ]
+    again = psds_from_scores(labels, turned, [*case["classes"][::-1], "Other"], configs)
+    assert [r.value for r in again] == pytest.approx([r.value for r in once], abs=1e-12)
+    assert again[0].classes == pytest.approx(once[0].classes)
+
+
+def test_a_class_without_scores_or_references_counts_0_and_is_named():
+    (result,) = psds_from_scores(
+        REFERENCE, PERFECT, "ax", [PsdsConfig(alpha_st=0.0)], classes=["a", "b", "c"]
+    )
+    assert result.classes == {"a": 1.0, "b": 0.0, "c": 0.0}
+    assert result.value == pytest.approx(1 / 3)
+    assert (result.undefined, result.unscored) == (("c",), ("b", "c"))
+
+
+def test_overlapping_references_are_joined():
+    twice = [*REFERENCE, Event("1", 3, 4, "a"), Event("2", 0, 3, "b"), Event("2", 1, 1, "b")]
+    assert psds_from_scores(twice, PERFECT, "ab", [PsdsConfig()])[0].value == 1.0
+
+
+def test_an_infinitely_low_score_is_never_detected():
+    scores = whole("1", 4, [[-math.inf], [0.5], [-math.inf], [-math.inf]])
+    (result,) = psds_from_scores([Event("1", 1, 2, "a")], [scores], "a", [PsdsConfig(dtc=1)])
+    assert result.value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("clips", "match"),
+    [
+        ([whole("1", 1, [[0.5, math.nan]])], "1: a score is not a number"),
+        ([*PERFECT, PERFECT[0]], "1 has scores twice"),
+    ],
+)
+def test_scores_that_say_nothing_are_refused(clips, match):
+    with pytest.raises(LabelError, match=match):
+        psds_from_scores(REFERENCE, clips, "ab", [PsdsConfig()], durations={"1": 9, "2": 9})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"dtc": 1.1}, {"alpha_ct": -1}, {"alpha_st": -1}, {"max_efpr": 0}, {"gtc": math.nan}]
+)
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        PsdsConfig(**wrong)
+
+
+def test_filtered_scores_above_a_threshold_are_filtered_decisions():
+    rng = np.random.default_rng(0)
+    for n_frames in (1, 2, 5, 40):
+        scores = rng.random((n_frames, 4)).astype(np.float32)
+        sizes = np.array([1, 3, 9, 3])
+        filtered = filter_scores(scores, sizes)
+        assert filtered.dtype == np.float32
+        for threshold in (0.2, 0.5, 0.8):
+            decided = median_filter(scores > threshold, sizes)
+            assert ((filtered > threshold) == decided).all()
+
+
+@pytest.fixture
+def scores_file(tmp_path):
+    decoding = DecodingConfig((0.5, 0.5), (0.5, 0.5), (0.0, 0.3))
+    path = tmp_path / "scores.h5"
+    with ScoresWriter(path, ScoresHeader(("a", "b"), 10.0, decoding, "0" * 64)) as writer:
+        for i, clip in enumerate(PERFECT):
+            frame = np.repeat(clip.scores.astype(np.float32), 10, axis=0)
+            frame[20 + i, 1] = 1  # a single frame, which the filter takes away
+            writer.append(ClipScores.of_one_window(f"x/{clip.name}.wav", 9.95, frame, frame[0]))
+    return path
+
+
+def test_a_scores_file_is_filtered_with_its_own_windows_unless_told_otherwise(scores_file):
+    scores = open_scores(scores_file)
+    assert isinstance(scores, Scores)
+    first = next(frame_scores(scores))
+    assert first.scores.shape == (100, 2)
+    assert first.times[[0, 1, 99, 100]].tolist() == [0.0, 0.1, 9.9, 9.95]
+    found = {}
+    for median in (True, False):
+        source = open_frame_scores(scores_file, median)
+        names = match_clips(source.names, ["1", "2"], "scores")
+        assert names == {"x/1.wav": "x/1.wav", "x/2.wav": "x/2.wav"}
+        reference = [Event(f"x/{e.name}.wav", e.onset, e.offset, e.label) for e in REFERENCE]
+        found[median] = psds_from_scores(
+            reference, source.clips(), source.classes, [PsdsConfig()], durations=source.durations
+        )[0]
+    assert found[True].value == 1.0
+    assert found[False].classes["b"] < 1.0
+
+
+def test_a_folder_of_score_tables_scores_as_the_arrays_it_was_made_of(tmp_path):
+    write_score_tables(tmp_path, ("a", "b"), PERFECT)
+    source = open_frame_scores(tmp_path)
+    reference = [Event(f"x/{e.name}.wav", e.onset, e.offset, e.label) for e in REFERENCE]
+    names = match_clips(source.names, ["x/1.wav", "x/2.wav"], "scores")
+    (result,) = psds_from_scores(reference, source.clips(names), source.classes, [PsdsConfig()])
+    assert result.value == 1.0
+
+
+def test_a_name_that_could_be_two_clips_is_refused():
+    with pytest.raises(LabelError, match=r"'1' could be any of 1\.wav, x/1\.flac"):
+        match_clips(["1"], ["1.wav", "x/1.flac"], "scores")
+    with pytest.raises(LabelError, match="both mean clip"):
+        match_clips(["1", "1.wav"], ["1.wav"], "scores")
+
+
+def test_lists_at_all_thresholds_and_scores_agree():
+    case = CASES["two-classes"]
+    thresholds = sorted({-1.0, *(v for c in scores_of(case) for v in c.scores.flat)})
+    configs = [scenario_of(expected) for expected in case["expected"]]
+    lists = lists_of(case, thresholds)
+    durations = {clip.name: float(clip.times[-1]) for clip in scores_of(case)}
+    by_lists = psds_from_lists(labels_of(case), lists, configs, durations=durations)
+    by_scores = psds_from_scores(labels_of(case), scores_of(case), case["classes"], configs)
+    for one, other in zip(by_lists, by_scores, strict=True):
+        assert one.value == pytest.approx(other.value, abs=1e-12)
+        assert one.classes == pytest.approx(other.classes, abs=1e-12)
+
+
+def test_counts_of_a_threshold_are_those_of_intersection_f1():
+    case = CASES["plateaus"]
+    config = scenario_of(case["expected"][1])
+    tally, _ = tally_of(labels_of(case), scores_of(case), case["classes"], config)
+    (estimated,) = lists_of(case, [0.45])
+    rows = evaluate_intersection(labels_of(case), estimated, config.criteria).classes
+    for k, label in enumerate(case["classes"]):
+        points = tally.points(k)
+        assert at(points, points.tp, [0.45]) == [rows[label].tp]
+        assert at(points, points.fp, [0.45]) == [rows[label].fp]
+
+
+@pytest.mark.skipif(not LISTS.is_dir(), reason="the lists are not there")
+def test_psds_of_the_dcase_baseline_at_two_thresholds_is_that_of_psds_eval():
+    """With the 12 overlapping references joined, which psds_eval refuses."""
+    folder = LISTS / "baseline_predictions"
+    results = psds_from_lists(
+        read_events(LISTS / "metadata" / "validation" / "validation.tsv"),
+        [read_events(folder / f"threshold_{threshold}.tsv") for threshold in (0.2, 0.5)],
+        list(PSDS_SCENARIOS.values()),
+        durations=read_durations(LISTS / "validation_durations.tsv"),
+    )
+    expected = [0.0715733963245874, 0.09841839997915786]
+    assert [result.value for result in results] == pytest.approx(expected, abs=1e-12)
+    assert {result.n_clips for result in results} == {1168}
