@@ -192,6 +192,31 @@ def test_a_sweep_leaves_a_scored_run_for_each_pooling_and_seed_and_prints_the_ta
     assert "rap:lambda=0.01" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("extract.n-mels=40", "n-mels is 64 there and 40 here"),
+        ("extract.preset=dcase2019", "sample-rate is 16000 there and 44100 here"),
+    ],
+)
+def test_features_of_other_settings_are_not_used_unseen(data, stages, given, message):
+    said = sweep(data, "--set", given, exit_code=5).stderr
+    assert f"{data / 'features.h5'} has features of other settings: " in said
+    assert message in said
+    assert not stages.lines and not (data / "runs").exists()
+    sweep(data, "--set", "extract.workers=2", "--dry-run")  # makes no other features
+
+
+def test_test_clips_in_a_list_that_is_learned_from_or_tuned_on_are_named(data, stages):
+    said = sweep(data).stderr
+    assert (
+        f"8 clips of {data / 'strong.tsv'} are in {data / 'strong.tsv'} (train.val-strong)" in said
+    )
+    (data / "test.tsv").write_text("filename\tonset\toffset\tevent_label\nx.wav\t0\t1\ttone\n")
+    said = sweep(data, "--test-reference", "test.tsv", "-o", data / "others").stderr
+    assert "scores of what was learned from" not in said
+
+
 def test_what_is_done_is_not_done_again(data, stages):
     sweep(data)
     stages.stages()
@@ -415,7 +440,7 @@ def test_a_sweep_that_is_stopped_saves_and_goes_on(data):
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 75, said
-    assert said == "Error: stopped; run the same command again to go on\n"
+    assert said.splitlines()[-1] == "Error: stopped; run the same command again to go on"
     run = metrics.parent
     assert json.loads((run / "run.json").read_text())["status"] == "stopped"
     assert "--resume goes on from" in (run / "sweep.log").read_text()

@@ -27,6 +27,8 @@ from sedtool.inference import Prediction, feature_recordings, score_recordings
 from sedtool.inference.scoring import join_windows
 from sedtool.labels import read_events
 from sedtool.training import TrainInputs, learner, load_inputs, plan_training, train
+from sedtool.training.folder import RunFolder
+from sedtool.training.trainer import Trainer
 from sedtool.training.validation import _predict, _Window, validate
 
 CONFIG = TrainConfig(arch="small", epochs=2, batch_size=(4,), time_shift=2.0, seed=1, lr=3e-3)
@@ -224,6 +226,22 @@ def test_a_class_without_training_clips_is_named(tiny, tmp_path, caplog):
     inputs = TrainInputs((tiny.features,), tiny.weak, val_strong=tiny.strong, classes=classes)
     assert load_inputs(inputs, CONFIG)[0].weak.targets.shape == (16, 3)
     assert "'zebra' has no training clip" in caplog.text
+
+
+def test_of_epochs_with_equal_scores_the_one_with_the_lowest_loss_is_kept(inputs, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    trainer = Trainer(folder, inputs, CONFIG, torch.device("cpu"), lambda: 0)
+    rows = [(1, 0.9, 0.5), (2, 0.95, 0.4), (3, 0.95, 0.3), (4, 0.95, 0.3), (5, 0.9, 0.1)]
+    trainer.rows = [{"epoch": e, "clip_f1": f1, "loss": loss} for e, f1, loss in rows]
+    assert trainer.best_row()["epoch"] == 3
+
+
+def test_settings_that_a_method_does_not_use_are_named(inputs, caplog):
+    load_inputs(inputs, dataclasses.replace(CONFIG, ema=0.5, final="teacher"))
+    assert "method weak does not use ema, final" in caplog.text
+    caplog.clear()
+    load_inputs(inputs, CONFIG)
+    assert "does not use" not in caplog.text
 
 
 def test_a_run_is_resumed_or_made_anew_but_not_both(inputs, tmp_path):

@@ -1,6 +1,6 @@
 """How networks are trained."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from sedtool.config.base import MOST, require, require_finite, require_within
 from sedtool.config.network import parse_architecture
@@ -104,6 +104,13 @@ class TrainConfig:
             require(size >= least, f"batch_size must be at least {least}, but is {size}")
             require(size <= MOST, f"batch_size must be at most {MOST}, not {size}")
         require(sum(self.batch_size) > 0, f"batch_size must not be {given}")
+
+    def idle_settings(self) -> list[str]:
+        """Return the settings that are not at their defaults, and that the method does not use."""
+        if self.method == "mean-teacher":
+            return []
+        defaults = {entry.name: entry.default for entry in fields(self)}
+        return [name for name in MEAN_TEACHER if getattr(self, name) != defaults[name]]
 
     @property
     def total_batch_size(self) -> int:

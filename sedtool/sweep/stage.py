@@ -16,13 +16,14 @@ from sedtool.sweep.commands import (
     features_option,
     stages,
 )
+from sedtool.sweep.data import refuse_other_features, warn_of_leaks
 from sedtool.sweep.grid import Run
 from sedtool.sweep.making import Report, Say, Sweep, SweepResult
 from sedtool.sweep.record import comparison_line, write_record
 
 __all__ = ["plan_sweep", "sweep"]
 
-_STAGES = ("train", "tune", "infer", "evaluate")
+_STAGES = ("extract", "train", "tune", "infer", "evaluate")
 
 
 def sweep(
@@ -77,6 +78,8 @@ def sweep(
     output = output.resolve()
     settings = _settings(inputs)
     _refuse_others(output, inputs, runs, settings, overwrite)
+    refuse_other_features(inputs, settings)
+    warn_of_leaks(inputs, settings)
     with resource_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     at_work = Sweep(output, inputs, overwrite, progress, say, stop)
@@ -116,6 +119,7 @@ def plan_sweep(
     """
     settings = _settings(inputs)
     _refuse_others(output, inputs, runs, settings, overwrite)
+    refuse_other_features(inputs, settings)
     undone = _undone(output, inputs, runs, settings)
     lines = [quoted(line) for _, line in extractions(inputs) if undone]
     for run in undone:

@@ -62,6 +62,8 @@ class TrainInputs:
     def require_sources(self, config: TrainConfig) -> None:
         """Raise a ConfigError unless the files are those that the method learns from."""
         sources = {"weak": self.weak, "unlabelled": self.unlabelled, "strong": self.strong}
+        if idle := config.idle_settings():
+            log.warning("method %s does not use %s", config.method, ", ".join(idle))
         given = [name for name, path in sources.items() if path is not None]
         used = _SOURCES[config.method]
         for name in given:

@@ -189,9 +189,13 @@ class Trainer:
         return len(self.rows) - int(self.best_row()["epoch"]) >= self.config.patience
 
     def best_row(self) -> dict[str, Any]:
-        """Return the row of the first epoch with the best validation score."""
+        """Return the row of the epoch with the best validation score, of equals the lowest loss.
+
+        On few clips scores are often equal, and the first of them is that of a network that has
+        learned least.
+        """
         sign = -1 if self.config.select_by == "loss" else 1
-        return max(self.rows, key=lambda row: sign * self.score(row))
+        return max(self.rows, key=lambda row: (sign * self.score(row), -float(row["loss"])))
 
     def score(self, row: dict[str, Any]) -> float:
         """Return the validation score of an epoch that models are selected by."""

@@ -1,0 +1,65 @@
+"""What a sweep finds in its data folder: features of other settings, test clips in other lists."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sedtool.config import FEATURE_PRESETS
+from sedtool.errors import ArtifactError
+from sedtool.labels import read_names
+from sedtool.store import open_features
+from sedtool.sweep.commands import Settings, SweepInputs
+
+__all__ = ["refuse_other_features", "warn_of_leaks"]
+
+_LEARNED_FROM = {
+    "train": ("weak", "strong", "unlabelled", "val-weak", "val-strong"),
+    "tune": ("reference", "weak"),
+}
+
+log = logging.getLogger(__name__)
+
+
+def refuse_other_features(inputs: SweepInputs, settings: Settings) -> None:
+    """Raise an ArtifactError if features are there that `extract` would make otherwise now.
+
+    Features without audio to make them of are taken as they are.
+    """
+    made = [inputs.path(inputs.features)] if inputs.audio else []
+    made += [] if inputs.test_is_features else [inputs.path(inputs.test_features)]
+    for path in filter(Path.exists, made):
+        if different := _differences(path, settings["extract"]):
+            raise ArtifactError(
+                f"{path} has features of other settings: {'; '.join(different)}; move it away, or "
+                "name another with --features and --test-features"
+            )
+
+
+def _differences(path: Path, wanted: Mapping[str, Any]) -> list[str]:
+    """Return the settings of features that are not what they would be, as text."""
+    preset = vars(FEATURE_PRESETS[str(wanted["preset"])])
+    different = []
+    for name, value in vars(open_features(path, verify=False).config).items():
+        given = wanted.get(name.replace("_", "-"))
+        expected = preset[name] if given is None else type(value)(given)
+        if value != expected:
+            different.append(f"{name.replace('_', '-')} is {value} there and {expected} here")
+    return different
+
+
+def warn_of_leaks(inputs: SweepInputs, settings: Settings) -> None:
+    """Say so where clips of the test are in a list that is learned from or tuned on."""
+    reference = inputs.path(inputs.reference)
+    test = set(read_names(reference))
+    for stage, keys in _LEARNED_FROM.items():
+        for key in keys:
+            if not (text := settings[stage].get(key)):
+                continue
+            path = inputs.path(str(text))
+            if both := sorted(test.intersection(read_names(path))):
+                log.warning(
+                    "%d clips of %s are in %s (%s), too, e.g. %r: scores of what was learned from "
+                    "or tuned on say nothing about other clips",
+                    *(len(both), reference, path, f"{stage}.{key}", both[0]),
+                )
