@@ -79,11 +79,11 @@ def sweep(
     settings = _settings(inputs)
     _refuse_others(output, inputs, runs, settings, overwrite)
     refuse_other_features(inputs, settings)
-    warn_of_leaks(inputs, settings)
     with resource_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     at_work = Sweep(output, inputs, overwrite, progress, say, stop)
     if _undone(output, inputs, runs, settings):
+        warn_of_leaks(inputs, settings)
         at_work.make_features()
         _refuse_others(output, inputs, runs, settings, overwrite)  # now with the features
     write_record(output, inputs, everything or runs)
