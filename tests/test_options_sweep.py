@@ -58,7 +58,7 @@ def test_the_device_is_that_of_train_tune_and_infer(data, stages):  # noqa: F811
 def test_an_overwriting_dry_run_says_what_would_be_overwritten(data, stages):  # noqa: F811
     sweep(data, pooling="max")
     other = ("--set", "train.lr=0.5", "--overwrite", "--dry-run")
-    said = sweep(data, *other, pooling="max").stderr
+    said = sweep(data, *other, pooling="max").stdout
     (train,) = (line for line in said.splitlines() if line.startswith("sedtool train"))
     assert "--set train.lr=0.5" in train and train.endswith("--overwrite")
 

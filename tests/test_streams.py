@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 from conftest import MP3, new_model
+from terminals import shown_on_a_terminal
 
 from sedtool.checkpoint import save_model
 from sedtool.config import DecodingConfig
@@ -227,24 +228,8 @@ def test_no_colour_and_no_bar_off_a_terminal(folder):
 
 def on_a_terminal(command, folder, **variables):
     """Return what a terminal shows as stderr."""
-    master, slave = os.openpty()
-    run = subprocess.Popen(
-        ["bash", "-c", command.replace("sedtool ", f"{SEDTOOL} ", 1)],
-        cwd=folder,
-        env=os.environ | variables,
-        stdout=subprocess.DEVNULL,
-        stderr=slave,
-    )
-    os.close(slave)
-    shown = b""
-    try:
-        while chunk := os.read(master, 65536):
-            shown += chunk
-    except OSError:  # the end of a terminal
-        pass
-    os.close(master)
-    assert run.wait() == 0
-    return shown
+    line = ["bash", "-c", command.replace("sedtool ", f"{SEDTOOL} ", 1)]
+    return shown_on_a_terminal(line, subprocess.DEVNULL, cwd=folder, env=os.environ | variables)
 
 
 def test_a_terminal_gets_a_bar_in_colour_and_without_if_asked(folder):

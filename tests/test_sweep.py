@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -207,6 +208,23 @@ def test_features_of_other_settings_are_not_used_unseen(data, stages, given, mes
     sweep(data, "--set", "extract.workers=2", "--dry-run")  # makes no other features
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("train.arch=smal", "unknown architecture 'smal'"),
+        ("train.keep-epochs=2", "keep_epochs must be 1 to the last epoch, 1, not 2"),
+        (
+            "tune.weak=weak.tsv",
+            "16 clips of .*weak.tsv \\(tune.weak\\) are trained on, e.g. 'train/",
+        ),
+    ],
+)
+def test_what_every_run_would_stumble_over_is_said_before_the_first(data, stages, given, message):
+    said = sweep(data, "--set", given, exit_code=2).stderr
+    assert re.search(message, said) and said.count("\n") == 1
+    assert not stages.lines and not (data / "runs").exists()
+
+
 def test_test_clips_in_a_list_that_is_learned_from_or_tuned_on_are_named(data, stages):
     said = sweep(data).stderr
     assert (
@@ -231,7 +249,7 @@ def test_what_is_done_is_not_done_again(data, stages):
 
 def test_a_dry_run_says_the_commands_that_make_the_runs_and_writes_nothing(data, stages):
     there = sorted(data.rglob("*"))
-    said = sweep(data, "--dry-run").stderr.splitlines()
+    said = sweep(data, "--dry-run").stdout.splitlines()
     assert sorted(data.rglob("*")) == there and not stages.lines
     assert said[0] == "# 0 of 2 runs are done"
     assert shlex.split(said[1]) == ["cd", str(data)]
@@ -245,7 +263,7 @@ def test_a_dry_run_says_the_commands_that_make_the_runs_and_writes_nothing(data,
             assert result.exit_code == 0, result.stderr
     # Runs that were made by hand are done, whatever else is not known of them.
     assert "0 runs made, 2 done before" in sweep(data).stderr
-    assert sweep(data, "--dry-run").stderr.startswith("# 2 of 2 runs are done\n")
+    assert sweep(data, "--dry-run").stdout.startswith("# 2 of 2 runs are done\n")
 
 
 def test_other_settings_are_refused_by_name_and_overwritten_if_asked_to(data, stages):

@@ -11,6 +11,7 @@ import time
 import pytest
 from click.testing import CliRunner
 from conftest import new_model
+from terminals import shown_on_a_terminal
 
 from sedtool.checkpoint import save_model
 from sedtool.cli import cli
@@ -30,24 +31,7 @@ def model(tmp_path):
 
 
 def on_a_terminal(arguments, stdout):
-    """Run with stderr, and stdout if it is None, on a terminal; return what that shows."""
-    master, slave = os.openpty()
-    run = subprocess.Popen(
-        [*SEDTOOL, *map(str, arguments)],
-        stdout=slave if stdout is None else stdout,
-        stderr=slave,
-        env=ENVIRONMENT,
-    )
-    os.close(slave)
-    shown = b""
-    try:
-        while chunk := os.read(master, 65536):
-            shown += chunk
-    except OSError:  # the end of a terminal
-        pass
-    os.close(master)
-    assert run.wait() == 0
-    return shown
+    return shown_on_a_terminal([*SEDTOOL, *map(str, arguments)], stdout, env=ENVIRONMENT)
 
 
 def test_data_goes_where_the_shell_sends_it_while_the_terminal_has_a_bar(model, tiny, tmp_path):

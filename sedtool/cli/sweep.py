@@ -119,13 +119,10 @@ def sweep(
     Example: sedtool sweep recipes/esc10/esc10.yaml --data esc10 -o esc10/runs \\
                  --pooling power,linear,rap:lambda=1e-2 --seeds 0-4
     """
-    from sedtool.shards import WHOLE, Shard
-    from sedtool.sweep import SweepInputs, grid, parse_poolings, parse_seeds, plan_sweep
+    from sedtool.sweep import SweepInputs, grid, parse_poolings, parse_seeds, part_of, plan_sweep
     from sedtool.sweep import sweep as sweep_runs
 
-    given = recipe or (Path(ctx.meta["sedtool.config"]) if ctx.meta["sedtool.config"] else None)
-    if given is None:
-        raise click.UsageError("Missing argument 'RECIPE'.")
+    given = _recipe(ctx, recipe)
     if device == "":
         raise ConfigError("device is empty; auto, cpu, cuda, cuda:1 or mps")
     policy = FailurePolicy(tolerate, fail_fast)
@@ -143,12 +140,9 @@ def sweep(
         paper=_paper(given),
     )
     everything = grid(parse_poolings(pooling), parse_seeds(seeds))
-    part = WHOLE if shard is None else Shard.parse(shard, os.environ)
-    chosen = set(part.select([run.name for run in everything]))
-    runs = [run for run in everything if run.name in chosen]
+    runs = part_of(everything, shard, os.environ)
     if dry_run:
-        for line in plan_sweep(output, inputs, runs, overwrite):
-            summary(line, quiet=False)
+        write_stdout("".join(f"{line}\n" for line in plan_sweep(output, inputs, runs, overwrite)))
         return
     with stop_signals() as stop, progress("sweep", quiet) as report:
         result = sweep_runs(
@@ -166,6 +160,14 @@ def sweep(
         write_stdout(result.table.read_text("utf-8"))
     summary(f"{result} -> {output}", quiet)
     result.require_success(policy)
+
+
+def _recipe(ctx: click.Context, recipe: Path | None) -> Path:
+    """Return the recipe: RECIPE, else what --config names."""
+    given = recipe or ctx.meta["sedtool.config"]
+    if not given:
+        raise click.UsageError("Missing argument 'RECIPE'.")
+    return Path(given)
 
 
 def _sets(ctx: click.Context) -> tuple[str, ...]:

@@ -193,13 +193,9 @@ def evaluate(
     scored = pair.within_reference() if config.compat == "dcase" else pair
     seconds = durations_by_clip(durations, pair.clips)
 
+    tags = None if weak_reference is None and weak_estimated is None else (heard, tagged)
     warnings = warn_of_basenames(event_names | clip_names)
-    warnings += warn_of_names("events", reference.names, estimated.names)
-    labels = [(reference.classes, estimated.classes)]
-    if weak_reference is not None or weak_estimated is not None:
-        warnings += warn_of_names("clip labels", heard, tagged)
-        labels.append((tuple(chain(*heard.values())), tuple(chain(*tagged.values()))))
-    warnings += warn_of_labels(labels, classes, config.compat)
+    warnings += _warn_of_sides(reference, estimated, tags, classes, config)
     warnings += warn_of_overlaps(pair)
     if durations is not None:
         warnings += warn_of_durations(reference, estimated, seconds)
@@ -234,6 +230,23 @@ def evaluate(
         if "errors" in metrics
         else None,
     )
+
+
+def _warn_of_sides(
+    reference: StrongLabels,
+    estimated: StrongLabels,
+    tags: tuple[Mapping[str, Iterable[str]], Mapping[str, Iterable[str]]] | None,
+    classes: tuple[str, ...] | None,
+    config: EvaluationConfig,
+) -> list[str]:
+    """Return what is to be said of names and labels that one side alone has."""
+    warnings = warn_of_names("events", reference.names, estimated.names)
+    labels = [(reference.classes, estimated.classes)]
+    if tags is not None:
+        heard, tagged = tags
+        warnings += warn_of_names("clip labels", heard, tagged)
+        labels.append((tuple(chain(*heard.values())), tuple(chain(*tagged.values()))))
+    return warnings + warn_of_labels(labels, classes, config.compat)
 
 
 def _clip_labels(

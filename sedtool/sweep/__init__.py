@@ -15,7 +15,7 @@ Stages run as processes of their own, as the command lines a user could type, in
 
 from sedtool.sweep.children import ChildError
 from sedtool.sweep.commands import SweepInputs
-from sedtool.sweep.grid import Run, grid, parse_poolings, parse_seeds, run_name
+from sedtool.sweep.grid import Run, grid, parse_poolings, parse_seeds, part_of, run_name
 from sedtool.sweep.making import SweepResult
 from sedtool.sweep.record import SweepRecord, read_record
 from sedtool.sweep.stage import plan_sweep, sweep
@@ -29,6 +29,7 @@ __all__ = [
     "grid",
     "parse_poolings",
     "parse_seeds",
+    "part_of",
     "plan_sweep",
     "read_record",
     "run_name",

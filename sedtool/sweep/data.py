@@ -1,17 +1,18 @@
-"""What a sweep finds in its data folder: features of other settings, test clips in other lists."""
+"""What a sweep looks at before it begins: settings, features that are there, clips in two lists."""
 
 import logging
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from sedtool.config import FEATURE_PRESETS
-from sedtool.errors import ArtifactError
+from sedtool.config import FEATURE_PRESETS, TrainConfig
+from sedtool.errors import ArtifactError, ConfigError
 from sedtool.labels import read_names
 from sedtool.store import open_features
 from sedtool.sweep.commands import Settings, SweepInputs
 
-__all__ = ["refuse_other_features", "warn_of_leaks"]
+__all__ = ["check_training", "refuse_other_features", "warn_of_leaks"]
 
 _LEARNED_FROM = {
     "train": ("weak", "strong", "unlabelled", "val-weak", "val-strong"),
@@ -19,6 +20,41 @@ _LEARNED_FROM = {
 }
 
 log = logging.getLogger(__name__)
+
+
+def check_training(inputs: SweepInputs, settings: Settings) -> None:
+    """Refuse what every run would stumble over, before hours are spent.
+
+    Raises
+    ------
+    ConfigError
+        If `train` would refuse its settings, or `tune` labels of clips that are trained on.
+    """
+    given = settings["train"]
+    values: dict[str, Any] = {}
+    for entry in fields(TrainConfig):
+        value = given.get(entry.name.replace("_", "-"))
+        if value is not None:
+            is_list = isinstance(entry.default, tuple)
+            values[entry.name] = tuple(map(int, str(value).split(","))) if is_list else value
+    TrainConfig(**values)
+    if not (given.get("val-weak") or given.get("val-strong")):
+        return  # which clips are trained on is then for `train` to say
+    trained = {
+        name
+        for key in ("weak", "strong")
+        if given.get(key)
+        for name in read_names(inputs.path(str(given[key])))
+    }
+    for key in _LEARNED_FROM["tune"]:
+        if not (text := settings["tune"].get(key)):
+            continue
+        path = inputs.path(str(text))
+        if both := sorted(trained.intersection(read_names(path))):
+            raise ConfigError(
+                f"{len(both)} clips of {path} (tune.{key}) are trained on, e.g. {both[0]!r}; tune "
+                "on others"
+            )
 
 
 def refuse_other_features(inputs: SweepInputs, settings: Settings) -> None:

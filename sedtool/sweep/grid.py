@@ -1,14 +1,15 @@
 """Which runs there are: lists of poolings and of seeds, and the folder of each run."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sedtool.config import POOLING_NAMES, PoolingConfig, lookup
 from sedtool.errors import ConfigError
+from sedtool.shards import Shard
 
-__all__ = ["Run", "grid", "parse_poolings", "parse_seeds", "run_name"]
+__all__ = ["Run", "grid", "parse_poolings", "parse_seeds", "part_of", "run_name"]
 
 _MOST_RUNS = 100_000
 
@@ -105,3 +106,17 @@ def grid(poolings: Sequence[str], seeds: Sequence[int]) -> list[Run]:
     if len(poolings) * len(seeds) > _MOST_RUNS:
         raise ConfigError(f"{len(poolings)} poolings with {len(seeds)} seeds are too many runs")
     return [Run(pooling, seed) for seed in seeds for pooling in poolings]
+
+
+def part_of(runs: Sequence[Run], shard: str | None, environment: Mapping[str, str]) -> list[Run]:
+    """Return the runs of a part: I/N, or what a job array says with auto; all where none is given.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such part.
+    """
+    if shard is None:
+        return list(runs)
+    chosen = set(Shard.parse(shard, environment).select([run.name for run in runs]))
+    return [run for run in runs if run.name in chosen]

@@ -16,7 +16,7 @@ from sedtool.sweep.commands import (
     features_option,
     stages,
 )
-from sedtool.sweep.data import refuse_other_features, warn_of_leaks
+from sedtool.sweep.data import check_training, refuse_other_features, warn_of_leaks
 from sedtool.sweep.grid import Run
 from sedtool.sweep.making import Report, Say, Sweep, SweepResult
 from sedtool.sweep.record import comparison_line, write_record
@@ -77,6 +77,7 @@ def sweep(
     """
     output = output.resolve()
     settings = _settings(inputs)
+    check_training(inputs, settings)
     _refuse_others(output, inputs, runs, settings, overwrite)
     refuse_other_features(inputs, settings)
     with resource_errors(output):
@@ -118,6 +119,7 @@ def plan_sweep(
         As `sweep` would, before it begins.
     """
     settings = _settings(inputs)
+    check_training(inputs, settings)
     _refuse_others(output, inputs, runs, settings, overwrite)
     refuse_other_features(inputs, settings)
     undone = _undone(output, inputs, runs, settings)
