@@ -151,28 +151,38 @@ def active_stretches(reference: EventArrays, estimated: EventArrays) -> Stretche
     Only the segments where something begins or ends are visited, so the cost depends on the
     number of events and not on the segment length.
     """
+    n, m = len(reference.clip), len(estimated.clip)
+    kind = np.repeat(np.arange(4), [n, n, m, m])
     lane = np.concatenate([reference.clip, reference.clip, estimated.clip, estimated.clip])
     cell = np.concatenate([reference.onset, reference.offset, estimated.onset, estimated.offset])
+    lane, cell, kind = _sorted(lane, cell, kind)
     # How many events of each side are active, in the two halves of one number.
-    n, m = len(reference.clip), len(estimated.clip)
-    step = np.repeat(np.array([_HALF, -_HALF, 1, -1]), [n, n, m, m])
-    order = _order(lane, cell)
-    n_active = np.cumsum(step[order])[:-1]
+    n_active = np.cumsum(np.array([_HALF, -_HALF, 1, -1])[kind])[:-1]
     in_reference, in_estimated = n_active >= _HALF, n_active % _HALF > 0
-    cell = cell[order]
     # From each border to the next. Between lanes nothing is active, since every event that began
     # has ended, so the meaningless widths there are never counted.
     return Stretches(
-        lane[order][:-1],
+        lane[:-1],
         cell[:-1],
         np.diff(cell),
         np.array([in_reference & in_estimated, in_reference, in_estimated]),
     )
 
 
-def _order(lane: IntArray, cell: FloatArray) -> IntArray:
-    """Return what sorts by lane, then cell: by one number for both where doubles can hold it."""
-    span = cell.max(initial=0.0) + 1
-    if (lane.max(initial=0) + 1.0) * span < 2**53:
-        return np.argsort(lane * span + cell)
-    return np.lexsort((cell, lane))
+def _sorted(
+    lane: IntArray, cell: FloatArray, kind: IntArray
+) -> tuple[IntArray, FloatArray, IntArray]:
+    """Return the columns sorted by lane, then cell; `kind` is 0 to 3.
+
+    Where 63 bits hold a row, it is sorted as one number, which is some times faster than finding
+    the order of rows.
+    """
+    span = float(cell.max(initial=0.0)) + 1
+    if (float(lane.max(initial=0)) + 1) * span >= 2**60:
+        order = np.lexsort((cell, lane))
+        return lane[order], cell[order], kind[order]
+    n_cells = int(span)
+    rows = np.sort(4 * (lane * n_cells + cell.astype(np.int64)) + kind)
+    place = rows >> 2
+    lane = place // n_cells
+    return lane, (place - lane * n_cells).astype(float), rows & 3

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from operator import le
 from typing import NamedTuple
 
 import numpy as np
@@ -132,8 +131,8 @@ def as_labels(labels: LabelInput) -> StrongLabels:
         labels = StrongLabels.from_columns(_plain_columns(labels), ())
     elif not isinstance(labels, StrongLabels):
         labels = StrongLabels(list(labels), ())
+    _check_times(labels)
     columns = labels.columns
-    _check_times(columns)
     if set(labels.names).issuperset(columns.name):
         return labels
     return StrongLabels.from_columns(columns, tuple(dict.fromkeys((*labels.names, *columns.name))))
@@ -149,13 +148,11 @@ def _plain_columns(columns: EventColumns) -> EventColumns:
     return EventColumns(list(map(str, name)), onset, offset, list(map(str, label)))
 
 
-def _check_times(columns: EventColumns) -> None:
-    onset, offset = columns.onset, columns.offset
-    # Sums are finite only if every time is: most lists are checked without a look at each.
-    finite = math.isfinite(sum(onset) + sum(offset))
-    if finite and min(onset, default=0.0) >= 0 and all(map(le, onset, offset)):
+def _check_times(labels: StrongLabels) -> None:
+    onset, offset = labels.times
+    if ((onset >= 0) & (onset <= offset) & (offset < math.inf)).all():
         return
-    for name, start, end, label in zip(*columns[:4], strict=True):
+    for name, start, end, label in zip(*labels.columns[:4], strict=True):
         if not 0 <= start <= end < math.inf:
             raise LabelError(
                 f"{name}: a {label!r} event from {start:g} s to {end:g} s; times must be finite, "
@@ -221,8 +218,8 @@ def pair_up(
     label_number = defaultdict(lambda: -1, {label: k for k, label in enumerate(labels)})
     clip_number = {name: i for i, name in enumerate(clips)}
     return EventPair(
-        _table(reference.columns, label_number, clip_number),
-        _table(estimated.columns, label_number, clip_number),
+        _table(reference, label_number, clip_number),
+        _table(estimated, label_number, clip_number),
         listed,
         labels,
         tuple(clips),
@@ -231,14 +228,14 @@ def pair_up(
 
 
 def _table(
-    columns: EventColumns, label_number: Mapping[str, int], clip_number: Mapping[str, int]
+    events: StrongLabels, label_number: Mapping[str, int], clip_number: Mapping[str, int]
 ) -> EventTable:
     """Return the events of the numbered labels; others are left out."""
+    name, label = events.columns.name, events.columns.label
     table = EventTable(
-        np.fromiter(map(label_number.__getitem__, columns.label), np.int64, len(columns.label)),
-        np.fromiter(map(clip_number.__getitem__, columns.name), np.int64, len(columns.name)),
-        np.array(columns.onset, float),
-        np.array(columns.offset, float),
+        np.fromiter(map(label_number.__getitem__, label), np.int64, len(label)),
+        np.fromiter(map(clip_number.__getitem__, name), np.int64, len(name)),
+        *events.times,
     )
     known = table.label >= 0
     return table if known.all() else table.take(known)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 __all__ = ["Event", "EventColumns", "StrongLabels"]
 
 
@@ -70,6 +73,11 @@ class StrongLabels:
             [event.label for event in self.events],
             None if confidence.count(None) == len(confidence) else confidence,
         )
+
+    @cached_property
+    def times(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return onsets and offsets in seconds, in the same order."""
+        return np.array(self.columns.onset, float), np.array(self.columns.offset, float)
 
     def __eq__(self, other: object) -> bool:
         """Return whether both have equal events in equal order, and name the same clips."""

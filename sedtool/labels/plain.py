@@ -6,14 +6,17 @@ the reader that goes row by row and knows what to say about it.
 
 import math
 from collections.abc import Sequence
-from operator import itemgetter, lt
+from itertools import compress
+from operator import lt
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sedtool.labels.events import EventColumns, StrongLabels
 
 __all__ = ["plain_events"]
 
-_AT_CELL_ENDS = (" \t", "\t ", " \n", "\n ")  # spaces that reading takes away
-_PLAIN = bytes(range(32, 127)) + b"\t\n"
+_TAB, _LINE_END, _SPACE, _DELETE = b"\t\n \x7f"
 
 
 def plain_events(text: str, columns: tuple[str, ...], confidence: str) -> StrongLabels | None:
@@ -48,75 +51,80 @@ def plain_events(text: str, columns: tuple[str, ...], confidence: str) -> Strong
 
 def _columns(text: str) -> list[list[str]]:
     """Return the cells of each column; none if lines differ in length, or a cell needs a look."""
-    text = text.replace("\r\n", "\n").rstrip("\n")
-    if not _is_printable(text):
+    if "\r" in text:
+        text = text.replace("\r\n", "\n")
+    if not text.endswith("\n"):
+        text += "\n"
+    if not text.isascii() and not text.replace("\n", "").replace("\t", "").isprintable():
         return []
-    if " " in text:
-        framed = f"\n{text}\n"
-        if any(space in framed for space in _AT_CELL_ENDS):
-            return []
-    # Line ends become cells, which must stand in a column of their own: no line is looked at alone.
-    cells = text.replace("\n", "\t\n\t").split("\t")
-    width = text.partition("\n")[0].count("\t") + 1
-    if len(cells) % (width + 1) != width:
+    width = text.count("\t", 0, text.index("\n")) + 1
+    if not _is_regular(np.frombuffer(text.encode(), np.uint8), width):
         return []
-    ends = cells[width :: width + 1]
-    if ends.count("\n") != len(ends) or text.count("\n") != len(ends):
-        return []
-    return [cells[k :: width + 1] for k in range(width)]
+    cells = text.replace("\n", "\t").split("\t")
+    cells.pop()  # what is left behind the last line
+    return [cells[k::width] for k in range(width)]
 
 
-def _is_printable(text: str) -> bool:
-    """Return whether a text has nothing but tabs, line feeds and characters that print."""
-    if text.isascii():
-        return not text.encode().translate(None, _PLAIN)
-    return text.replace("\n", "").replace("\t", "").isprintable()
+def _is_regular(codes: NDArray[np.uint8], width: int) -> bool:
+    """Return whether all lines have `width` cells of characters that print, unpadded."""
+    ends = np.flatnonzero(codes < _SPACE)
+    if len(ends) % width:
+        return False
+    kinds = codes[ends].reshape(-1, width)
+    padded = (codes[ends[:-1] + 1] == _SPACE) | (codes[ends[1:] - 1] == _SPACE)
+    return bool(
+        (kinds[:, -1] == _LINE_END).all()
+        and (kinds[:, :-1] == _TAB).all()
+        and not padded.any()
+        and _SPACE not in (codes[0], codes[ends[0] - 1])
+        and not (codes == _DELETE).any()
+    )
 
 
 def _events(cells: tuple[Sequence[str], ...], given: Sequence[str] | None) -> EventColumns | None:
     """Return the events of columns of text; rows of clips without events are left out."""
     names, starts, ends, labels = cells
-    if "" in starts:
-        heard = [i for i, start in enumerate(starts) if start]
-        if any(ends[i] or labels[i] for i, start in enumerate(starts) if not start):
+    if n_silent := starts.count(""):
+        if ends.count("") != n_silent or labels.count("") != n_silent:
             return None
-        names, starts, ends, labels = (_take(column, heard) for column in cells)
-        given = given and _take(given, heard)
+        given = given and list(compress(given, starts))
+        # An end or a label that lacks elsewhere is still empty then.
+        names, starts, ends, labels = (list(compress(column, starts)) for column in cells)
+    if "" in ends or "" in labels:
+        return None
     onset, offset = _seconds(starts), _seconds(ends)
-    if onset is None or offset is None or "" in labels or any(map(lt, offset, onset)):
+    if onset is None or offset is None or any(map(lt, offset, onset)):
         return None
     confidence = None
     if given is not None and any(given):
-        found = _numbers([cell for cell in given if cell])
-        if found is None:
+        number = _numbers([cell for cell in given if cell])
+        if number is None:
             return None
-        values = iter(found)
-        confidence = [next(values) if cell else None for cell in given]
+        confidence = [number[cell] if cell else None for cell in given]
     return EventColumns(list(names), onset, offset, list(labels), confidence)
-
-
-def _take(column: Sequence[str], rows: list[int]) -> Sequence[str]:
-    return itemgetter(*rows)(column) if len(rows) > 1 else [column[i] for i in rows]
 
 
 def _seconds(column: Sequence[str]) -> list[float] | None:
     """Return times from 0 up, -0 as 0, or None if one is no such thing."""
-    values = _numbers(column)
-    if values is None or min(values, default=0.0) < 0:
+    number = _numbers(column)
+    if number is None or min(number.values(), default=0.0) < 0:
         return None
-    return [abs(value) for value in values] if "-" in "".join(column) else values
+    if "-" in "".join(number):
+        number = {cell: abs(value) for cell, value in number.items()}
+    return list(map(number.__getitem__, column))
 
 
-def _numbers(column: Sequence[str]) -> list[float] | None:
-    """Return finite numbers, or None if one is no number."""
+def _numbers(column: Sequence[str]) -> dict[str, float] | None:
+    """Return the finite number that each cell is, or None if one is none.
+
+    Times stand on the grid of a system's frames, so that many cells are equal: each is read once.
+    """
     different = set(column)
     text = "".join(different)
     if "_" in text or not text.isascii():  # Python reads 1_0 as 10
         return None
     try:
-        # Times stand on the grid of a system's frames: each is read once.
-        number = {cell: float(cell) for cell in different}
+        number = dict(zip(different, map(float, different), strict=True))
     except ValueError:
         return None
-    values = [number[cell] for cell in column]
-    return values if math.isfinite(sum(values)) else None
+    return number if math.isfinite(sum(number.values())) else None
