@@ -1,6 +1,7 @@
 """Intervals and differences of scores, by resampling what each clip counts."""
 
 import json
+import re
 import time
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from sedtool.evaluation.count_tables import count_table
 from sedtool.evaluation.intervals import CountTable, System, macro_error_rate, statistics
 from sedtool.evaluation.scores import Undefined
 from sedtool.labels import Event, StrongLabels, write_events
+from sedtool.score_tables import FrameScores, write_score_tables
 
 CLASSES = ("Cat", "Dog", "Speech")
 METRICS = ("event", "segment", "clip", "onset", "intersection", "error-rate")
@@ -247,6 +249,60 @@ def test_systems_that_are_not_scored_alike_are_warned_of(files, tiny, tmp_path):
     assert "not comparable" not in run(*line, *alike).stderr
 
 
-def test_psds_alone_has_no_interval(files):
-    line = ("evaluate", *files[:2], "--metrics", "psds1", "--bootstrap", 10)
-    assert "--metrics must name one with counts" in refused(*line)
+@pytest.fixture(scope="module")
+def score_folders(lists, tmp_path_factory):
+    """Two systems' scores of 30 clips, the second's of noise alone, as folders of tables."""
+    folder = tmp_path_factory.mktemp("scores")
+    rng = np.random.default_rng(0)
+    times = np.arange(51) / 5
+    paths = []
+    for gain in (2.0, 0.0):
+        clips = []
+        for name in lists[0].names:
+            scores = rng.uniform(0, 0.5, size=(50, len(CLASSES)))
+            for e in (e for e in lists[0].events if e.name == name):
+                inside = (times[:-1] >= e.onset) & (times[:-1] < e.offset)
+                scores[inside, CLASSES.index(e.label)] *= 1 + gain
+            clips.append(FrameScores(name, times, scores))
+        paths.append(folder / str(gain))
+        write_score_tables(paths[-1], CLASSES, clips)
+    return paths
+
+
+def test_psds_has_an_interval_and_a_difference_on_the_same_draws(files, score_folders):
+    good, bad = score_folders
+    line = (
+        "evaluate",
+        files[0],
+        good,
+        *("--psds", "dtc=0.3,gtc=0.3,max_efpr=1000"),
+        *("--bootstrap", 60),
+    )
+    alone = json.loads(run(*line, "--format", "json", "-q").stdout)
+    low, high = alone["bootstrap"]["intervals"]["psds"]
+    assert 0 < low < alone["psds"]["psds"]["value"] < high < 1
+    found = json.loads(run(*line, "--against", bad, "--format", "json", "-q").stdout)
+    assert found["bootstrap"] == alone["bootstrap"]
+    difference = found["against"]["differences"]["psds"]
+    assert 0 < difference["low"] < difference["difference"] < difference["high"]
+    same = json.loads(run(*line, "--against", good, "--format", "json", "-q").stdout)
+    assert same["against"]["differences"]["psds"] == {"difference": 0, "low": 0, "high": 0, "p": 1}
+    shown = run(*line, "-q").stdout
+    assert re.search(rf"psds +[0-9.]+ +{low:.4f} +{high:.4f}", shown)
+
+
+def test_psds_is_resampled_with_the_groups_of_its_clips(files, score_folders, tmp_path):
+    groups = tmp_path / "groups.tsv"
+    rows = [f"{i}.wav\tg{i % 2}\n" for i in range(30)]
+    groups.write_text("".join(["filename\tgroup\n", *rows]))
+    line = ("evaluate", files[0], score_folders[0], "--metrics", "psds1", "--bootstrap", 40)
+    found = json.loads(run(*line, "--groups", groups, "--format", "json", "-q").stdout)
+    assert (found["bootstrap"]["unit"], found["bootstrap"]["n_units"]) == ("groups", 2)
+    # Both groups, or one of them twice: three values are all there can be.
+    every = [found["bootstrap"]["intervals"]["psds1"], [found["psds"]["psds1"]["value"]] * 2]
+    assert every[0][0] <= every[1][0] <= every[0][1]
+
+
+def test_errors_alone_have_no_interval(files):
+    line = ("evaluate", *files[:2], "--metrics", "errors", "--bootstrap", 10)
+    assert "metrics must name one that has intervals; errors has none" in refused(*line)

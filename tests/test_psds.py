@@ -188,6 +188,39 @@ def test_psds_is_that_of_every_threshold_tried_and_every_event_compared(case):
     assert result.undefined == tuple(label for label, _, n in curves if n == 0)
 
 
+def copies(names, drawn, rename):
+    """Return (new name, name) of each clip as often as it was drawn."""
+    return [(rename(name, i), name) for name, n in zip(names, drawn, strict=True) for i in range(n)]
+
+
+def of_clips(events, drawn):
+    return [replace(e, name=new) for new, name in drawn for e in events if e.name == name]
+
+
+@settings(max_examples=150, deadline=None)
+@given(small_sets(), st.lists(st.integers(0, 3), min_size=3, max_size=3).filter(any))
+def test_psds_of_resampled_clips_is_that_of_clips_copied_and_left_out(case, drawn):
+    classes, clips, events, config = case
+    durations = {clip.name: float(clip.times[-1]) for clip in clips}
+    drawn = [1] * len(clips) if not any(drawn[: len(clips)]) else drawn[: len(clips)]
+    by_name = {clip.name: clip for clip in clips}
+    pairs = copies(by_name, drawn, "{0}-{1}".format)
+    lasting = {new: durations[name] for new, name in pairs}
+    heard = StrongLabels(of_clips(events, pairs), tuple(lasting))
+    twice = [replace(by_name[name], name=new) for new, name in pairs]
+
+    def both(psds, found, copied):
+        scored = {"classes": classes, "by_clip": True}
+        (once,) = psds(events, *found, [config], durations=durations, **scored)
+        (other,) = psds(heard, *copied, [config], durations=lasting, classes=classes)
+        rows = [[1.0] * len(clips), [float(drawn[int(name)]) for name in once.steps.clips]]
+        assert once.steps.psds(np.array(rows)) == pytest.approx([once.value, other.value], abs=1e-9)
+
+    both(psds_from_scores, (clips, classes), (twice, classes))
+    lists = [events_above(clips, classes, threshold) for threshold in (0.05, 0.4, 0.95)]
+    both(psds_from_lists, (lists,), ([of_clips(found, pairs) for found in lists],))
+
+
 def slow_overlap(event, others):
     pieces = [
         min(event.offset, o.offset) - max(event.onset, o.onset)

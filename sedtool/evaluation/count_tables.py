@@ -41,6 +41,10 @@ def count_table(
     evaluation
         What it returned.
     """
+    lists = {name: tuple(rates.classes) for name, rates in evaluation.error_rates.items()}
+    lists |= {name: tuple(scores.classes) for name, scores in evaluation.scores.items()}
+    if not lists:
+        return CountTable()
     config = evaluation.config
     reference, estimated = as_labels(reference), as_labels(estimated)
     if config.compat == "dcase":  # zero-length events are heard there
@@ -50,8 +54,6 @@ def count_table(
         weak_estimated = (
             weak_form(estimated, config.compat) if weak_estimated is None else weak_estimated
         )
-    lists = {name: tuple(rates.classes) for name, rates in evaluation.error_rates.items()}
-    lists |= {name: tuple(scores.classes) for name, scores in evaluation.scores.items()}
     by_list = {
         classes: count_by_clip(
             reference,

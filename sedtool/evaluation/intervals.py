@@ -1,12 +1,12 @@
 """How sure macro scores are, and their difference to another system's: resampled clips.
 
 Counts of each clip are made once; a resample weights them, as `sedtool.evaluation.bootstrap` says.
-With groups, such as the recordings that clips were cut from, whole groups are drawn. The two
-systems of a difference see the same clips in each resample.
+So it is with PSDS, at every threshold: see `sedtool.evaluation.psds.resampling`. With groups, such
+as the recordings that clips were cut from, whole groups are drawn. The two systems of a difference
+see the same clips in each resample.
 
 Intervals are percentiles. They say how the score moves with the choice of test clips; chance in
-training is not in them: `sedtool compare` has that, too. PSDS is not a function of counts at one
-threshold, and has no interval here.
+training is not in them: `sedtool compare` has that, too.
 
 Axis letters: B resamples, C clips or groups, K classes. The last axis of counts is true positives,
 reference, estimates.
@@ -14,7 +14,7 @@ reference, estimates.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ import numpy as np
 from sedtool.config.evaluation import ReportConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation.bootstrap import Difference, clip_weights, difference, macro_rates
+from sedtool.evaluation.psds.resampling import ClipSteps
 from sedtool.evaluation.scores import FloatArray, IntArray, Undefined
 from sedtool.labels import NameIndex
 
@@ -36,10 +37,16 @@ _RATES = ("f1", "precision", "recall")
 class CountTable:
     """What the metrics of one system count in each clip."""
 
-    clips: tuple[str, ...]
-    counts: Mapping[str, IntArray]  # by metric, (C, K, 3); K may differ
-    rules: Mapping[str, Undefined]  # by metric
+    clips: tuple[str, ...] = ()  # of the counts
+    counts: Mapping[str, IntArray] = field(default_factory=dict)  # by metric, (C, K, 3); K may vary
+    rules: Mapping[str, Undefined] = field(default_factory=dict)  # by metric
     error_rates: tuple[str, ...] = ()  # metrics whose error rate is asked for, too
+    psds: Mapping[str, ClipSteps] = field(default_factory=dict)  # by scenario
+
+    @property
+    def every_clip(self) -> set[str]:
+        """Return the clips of all metrics."""
+        return set(self.clips).union(*(steps.clips for steps in self.psds.values()))
 
     def by_unit(self, number: Mapping[str, int], n_units: int) -> dict[str, FloatArray]:
         """Return the counts of each metric summed over the clips of each unit, (C, 3 K)."""
@@ -50,6 +57,13 @@ class CountTable:
             np.add.at(sums, rows, counts.reshape(len(counts), -1))
             found[metric] = sums
         return found
+
+    def psds_scores(self, weights: FloatArray, number: Mapping[str, int]) -> dict[str, FloatArray]:
+        """Return PSDS by scenario, (B,), of how often each unit was drawn, (B, C)."""
+        return {
+            name: steps.psds(weights[:, [number[clip] for clip in steps.clips]])
+            for name, steps in self.psds.items()
+        }
 
     def scores(self, sums: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         """Return the macro scores by name, shape (B,), of summed counts, (B, 3 K)."""
@@ -192,7 +206,7 @@ def statistics(
         If there is no clip, or one has no group.
     """
     systems = [system] if other is None else [system, other]
-    clips = sorted({clip for each in systems for clip in each.table.clips})
+    clips = sorted({clip for each in systems for clip in each.table.every_clip})
     number, n_units = _units(clips, groups)
     resamples = report.bootstrap or _RESAMPLES
     drawn = _draw([each.table for each in systems], number, n_units, resamples, report.seed)
@@ -250,7 +264,8 @@ def _draw(
     blocks: list[list[dict[str, FloatArray]]] = [[] for _ in tables]
     for weights in clip_weights(n_units, resamples, np.random.default_rng((seed, 0))):
         for table, counts, found in zip(tables, sums, blocks, strict=True):
-            found.append(table.scores({m: weights @ flat for m, flat in counts.items()}))
+            scores = table.scores({m: weights @ flat for m, flat in counts.items()})
+            found.append(scores | table.psds_scores(weights, number))
     return [
         {name: np.concatenate([block[name] for block in found]) for name in found[0]}
         for found in blocks

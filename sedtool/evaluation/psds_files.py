@@ -22,6 +22,7 @@ def score_psds(
     scenarios: Mapping[str, PsdsConfig],
     classes: Iterable[str] | None = None,
     durations: Mapping[str, float] | None = None,
+    by_clip: bool = False,
 ) -> tuple[dict[str, Psds], list[str]]:
     """Compute PSDS from files.
 
@@ -38,6 +39,8 @@ def score_psds(
         The only classes to score; by default those of the reference.
     durations
         Seconds, by clip name; every clip of it counts. Event lists need them.
+    by_clip
+        Whether to keep what each clip counts, for resampling.
 
     Returns
     -------
@@ -56,9 +59,9 @@ def score_psds(
     configs = list(scenarios.values())
     classes = None if classes is None else tuple(classes)
     if path.is_dir() and not _has_score_tables(path):
-        found = _from_lists(path, reference, configs, classes, durations)
+        found = _from_lists(path, reference, configs, classes, durations, by_clip)
     elif path.is_dir() or is_hdf5(path):
-        found = _from_scores(path, reference, configs, classes, durations)
+        found = _from_scores(path, reference, configs, classes, durations, by_clip)
     else:
         raise ConfigError(
             f"metrics {next(iter(scenarios))} needs scores, not one event list such as {path}: "
@@ -81,6 +84,7 @@ def _from_scores(
     configs: Sequence[PsdsConfig],
     classes: tuple[str, ...] | None,
     durations: Mapping[str, float] | None,
+    by_clip: bool,
 ) -> list[Psds]:
     source = open_frame_scores(path)
     names = match_clips(source.names, reference.names, str(path))
@@ -93,6 +97,7 @@ def _from_scores(
         configs,
         classes=classes,
         durations=None if durations is None else _under_clip_names(durations, clips),
+        by_clip=by_clip,
     )
 
 
@@ -102,13 +107,16 @@ def _from_lists(
     configs: Sequence[PsdsConfig],
     classes: tuple[str, ...] | None,
     durations: Mapping[str, float] | None,
+    by_clip: bool,
 ) -> list[Psds]:
     if durations is None:
         raise ConfigError(f"durations are needed with event lists such as those in {path}")
     seconds = _under_clip_names(durations, reference.names)
     clips = (*reference.names, *seconds)
     lists = (_renamed(read_events(file), clips) for file in score_files(path))
-    return psds_from_lists(reference, lists, configs, classes=classes, durations=seconds)
+    return psds_from_lists(
+        reference, lists, configs, classes=classes, durations=seconds, by_clip=by_clip
+    )
 
 
 def _renamed(estimated: StrongLabels, clips: Iterable[str]) -> StrongLabels:

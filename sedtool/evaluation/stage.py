@@ -15,7 +15,7 @@ from sedtool.decoding import clip_scores, clip_tags, decode_clip
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation import evaluate
 from sedtool.evaluation.count_tables import count_table
-from sedtool.evaluation.intervals import System, statistics
+from sedtool.evaluation.intervals import CountTable, System, statistics
 from sedtool.evaluation.limits import require_names, score_names
 from sedtool.evaluation.psds import Psds
 from sedtool.evaluation.psds_files import score_psds
@@ -120,18 +120,18 @@ def evaluate_files(
 def _evaluate(inputs: EvaluateInputs, config: EvaluationConfig, report: ReportConfig) -> Evaluation:
     has_list = not inputs.estimated.is_dir()
     require_names(report.limits, score_names(report, has_list))
-    wants_counts = report.bootstrap is not None or inputs.against is not None
-    if inputs.groups is not None and not wants_counts:
+    resampled = _is_resampled(inputs, report)
+    if inputs.groups is not None and not resampled:
         raise ConfigError("groups needs --bootstrap or --against: they are what is resampled")
-    if wants_counts and not {*report.chosen(has_list)} - {"errors", *PSDS_SCENARIOS}:
-        raise ConfigError("metrics must name one with counts for intervals: PSDS has none")
+    if resampled and not {*report.chosen(has_list), *report.scenarios(has_list)} - {"errors"}:
+        raise ConfigError("metrics must name one that has intervals; errors has none")
     truth = Truth(
         read_events(inputs.reference),
         read_vocabulary(inputs.classes) if inputs.classes else None,
         _read_durations(inputs.durations) if inputs.durations else None,
     )
     found = _score(inputs, inputs.estimated, truth, config, report)
-    if not wants_counts:
+    if not resampled:
         return found.evaluation
     other = None
     if inputs.against is not None:
@@ -139,6 +139,10 @@ def _evaluate(inputs: EvaluateInputs, config: EvaluationConfig, report: ReportCo
         other = _score(alike, inputs.against, truth, config, report)
     groups = read_groups(inputs.groups) if inputs.groups else None
     return _with_statistics(found, other, report, groups)
+
+
+def _is_resampled(inputs: EvaluateInputs, report: ReportConfig) -> bool:
+    return report.bootstrap is not None or inputs.against is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,8 +155,10 @@ class _Scored:
 
     def system(self) -> System:
         """Return its scores with the counts of each clip."""
-        table = count_table(evaluation=self.evaluation, **self.labels)
-        return System(str(self.path), self.evaluation.macro_scores, table)
+        found = self.evaluation
+        table = count_table(evaluation=found, **self.labels) if self.labels else CountTable()
+        steps = {name: psds.steps for name, psds in found.psds.items() if psds.steps is not None}
+        return System(str(self.path), found.macro_scores, replace(table, psds=steps))
 
 
 def _score(
@@ -172,7 +178,14 @@ def _score(
             "which PSDS can be computed"
         )
     classes = truth.classes.classes if truth.classes else None
-    psds, doubts = score_psds(path, truth.reference, scenarios, classes, truth.durations)
+    psds, doubts = score_psds(
+        path,
+        truth.reference,
+        scenarios,
+        classes,
+        truth.durations,
+        by_clip=_is_resampled(inputs, report),
+    )
     if not has_list:
         return _Scored(path, _of_folder(truth, config, psds, doubts), {})
     estimated = read_estimated(path, inputs.partial)
@@ -240,7 +253,7 @@ def _unequal(found: _Scored, other: _Scored) -> list[str]:
             f"clip scores are from {mine.clip_source} in {found.path} and from "
             f"{theirs.clip_source} in {other.path}, and so not comparable"
         )
-    is_known = [each.labels["durations"] is not None for each in (found, other)]
+    is_known = [each.labels.get("durations") is not None for each in (found, other)]
     if "segment" in {*mine.scores, *mine.error_rates} and len(set(is_known)) > 1:
         known, unknown = (found, other) if is_known[0] else (other, found)
         doubts.append(

@@ -63,6 +63,7 @@ from sedtool.evaluation.coverage import Lanes
 from sedtool.evaluation.intersection import intersect, merge_classes
 from sedtool.evaluation.psds.counting import ClipFrames, Tally
 from sedtool.evaluation.psds.curves import Curve, OperatingPoints, area, class_curve, psd_roc
+from sedtool.evaluation.psds.resampling import ClassSteps, ClipSteps, ListSteps
 from sedtool.evaluation.scores import IntArray
 from sedtool.evaluation.tables import as_labels, scored_classes, tabulate
 from sedtool.labels import Event, StrongLabels
@@ -91,6 +92,7 @@ class Psds:
     seconds: float  # duration of all clips
     undefined: tuple[str, ...]  # classes without references, whose curve is 0
     unscored: tuple[str, ...] = ()  # classes of the list that the scores lack
+    steps: ClipSteps | None = None  # what resampling needs, if it was asked for
 
 
 def psds_from_scores(
@@ -101,6 +103,7 @@ def psds_from_scores(
     *,
     classes: Iterable[str] | None = None,
     durations: Mapping[str, float] | None = None,
+    by_clip: bool = False,
 ) -> list[Psds]:
     """Return the PSDS of frame scores, over all thresholds.
 
@@ -118,6 +121,8 @@ def psds_from_scores(
         The only classes to score; by default those of the reference.
     durations
         Seconds, by clip name. A clip that is not named here is as long as its scores.
+    by_clip
+        Whether to keep what each clip counts, for resampling.
 
     Returns
     -------
@@ -139,20 +144,35 @@ def psds_from_scores(
     pair = tabulate(StrongLabels(reference.events, tuple(clips)), [], EvaluationConfig(), listed)
     truth = merge_classes(pair.reference)
     seconds = dict(durations or {})
-    tally = Tally(truth, len(listed), configs)
+    tally = Tally(truth, len(listed), configs, by_clip)
     tally.count(_numbered(scores, columns, number, seconds))
-    total = _total(clips | dict.fromkeys(seconds), seconds)
+    total = _total(number, seconds)
+    every = range(len(listed))
     return [
         _psds(
-            [tally.points(k, i) for k in range(len(listed))],
+            [tally.points(k, i) for k in every],
             config,
             listed,
             truth,
             (len(number), total),
             unscored=tuple(label for label in listed if label not in column),
+            steps=_clip_steps([tally.steps(k, i) for k in every], number, seconds, truth, config)
+            if by_clip
+            else None,
         )
         for i, config in enumerate(configs)
     ]
+
+
+def _clip_steps(
+    steps: Sequence[ClassSteps],
+    clips: Iterable[str],
+    seconds: Mapping[str, float],
+    truth: Lanes,
+    config: PsdsConfig,
+) -> ClipSteps:
+    names = tuple(clips)
+    return ClipSteps(names, np.array([seconds[name] for name in names]), truth, steps, config)
 
 
 def _numbered(
@@ -186,12 +206,13 @@ def psds_from_lists(
     *,
     classes: Iterable[str] | None = None,
     durations: Mapping[str, float],
+    by_clip: bool = False,
 ) -> list[Psds]:
     """Return the PSDS of lists of events, each made with another threshold.
 
     Parameters
     ----------
-    reference, configs, classes
+    reference, configs, classes, by_clip
         As in `psds_from_scores`.
     lists
         In any order; they are read once, and may be made on the fly.
@@ -209,11 +230,14 @@ def psds_from_lists(
     reference = StrongLabels(reference.events, tuple(clips))
     truth = merge_classes(tabulate(reference, [], EvaluationConfig(), listed).reference)
     rows: list[list[tuple[IntArray, ...]]] = [[] for _ in configs]
+    steps = [ListSteps(len(listed)) for _ in configs if by_clip]
     for estimated in lists:
         pair = tabulate(reference, estimated, EvaluationConfig(), listed)
         clips |= dict.fromkeys(pair.clips)
-        for found, config in zip(rows, configs, strict=True):
+        for i, (found, config) in enumerate(zip(rows, configs, strict=True)):
             every = intersect(pair.reference, pair.estimated, config.criteria)
+            if by_clip:
+                steps[i].add(every)
             counts = every.counts
             false = counts.n_estimated - counts.tp
             found.append((counts.tp, false, every.cross_triggers))
@@ -221,9 +245,10 @@ def psds_from_lists(
     weight = np.divide(1.0, length, out=np.zeros(len(listed)), where=length > 0)
     total = _total(clips, durations)
     results = []
-    for found, config in zip(rows, configs, strict=True):
+    for i, (found, config) in enumerate(zip(rows, configs, strict=True)):
         points = [_points(found, k, weight) for k in range(len(listed))]
-        results.append(_psds(points, config, listed, truth, (len(clips), total)))
+        kept = _clip_steps(steps[i].classes(), clips, durations, truth, config) if by_clip else None
+        results.append(_psds(points, config, listed, truth, (len(clips), total), steps=kept))
     return results
 
 
@@ -258,6 +283,7 @@ def _psds(
     truth: Lanes,
     clips: tuple[int, float],
     unscored: tuple[str, ...] = (),
+    steps: ClipSteps | None = None,
 ) -> Psds:
     n_reference = np.bincount(truth.lane % len(classes), minlength=len(classes)).tolist()
     n_clips, seconds = clips
@@ -276,4 +302,5 @@ def _psds(
         seconds,
         tuple(label for label, n in zip(classes, n_reference, strict=True) if n == 0),
         unscored,
+        steps,
     )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sedtool.config.intersection import PsdsConfig
 from sedtool.evaluation.coverage import Lanes, covered, expand, meets, ticks
 from sedtool.evaluation.psds.curves import OperatingPoints
+from sedtool.evaluation.psds.resampling import ClassSteps, Steps
 from sedtool.evaluation.psds.stretches import (
     Stretches,
     change,
@@ -40,30 +41,48 @@ class ClipFrames:
 class _Changes:
     """What changes when the threshold falls to a score, by class."""
 
-    def __init__(self, n_classes: int) -> None:
+    def __init__(self, n_classes: int, n_marks: int = 0) -> None:
         self.n_classes = n_classes
-        self._rows: list[list[tuple[FloatArray, FloatArray]]] = [[] for _ in range(n_classes)]
+        self._none = (np.zeros(0), np.zeros(0), *[np.zeros(0, np.int64)] * n_marks)
+        self._rows: list[list[tuple[np.ndarray, ...]]] = [[] for _ in range(n_classes)]
 
-    def add(self, label: IntArray, score: FloatArray, step: FloatArray) -> None:
-        """Add changes of any class; those of 0 are left out."""
+    def add(self, label: IntArray, score: FloatArray, step: FloatArray, *marks: IntArray) -> None:
+        """Add changes of any class; those of 0 are left out. `marks` say of what they are."""
         rows = np.flatnonzero(step)
         rows = rows[np.argsort(label[rows], kind="stable")]
         borders = np.searchsorted(label[rows], np.arange(self.n_classes + 1))
         for k in np.flatnonzero(np.diff(borders)):
             mine = rows[borders[k] : borders[k + 1]]
-            self._rows[k].append((score[mine], step[mine]))
+            self._rows[k].append(tuple(column[mine] for column in (score, step, *marks)))
 
-    def of(self, label: int) -> tuple[FloatArray, FloatArray]:
-        """Return the scores and changes of a class, in any order."""
-        none = (np.zeros(0), np.zeros(0))
-        score, step = zip(none, *self._rows[label], strict=True)
-        return np.concatenate(score), np.concatenate(step)
+    def of(self, label: int) -> tuple[np.ndarray, ...]:
+        """Return the scores, changes and marks of a class, in any order."""
+        columns = zip(self._none, *self._rows[label], strict=True)
+        return tuple(np.concatenate(column) for column in columns)
 
 
 class Tally:
-    """Counts the clips that are given to it, for several scenarios at once."""
+    """Counts the clips that are given to it, for several scenarios at once.
 
-    def __init__(self, reference: Lanes, n_classes: int, configs: Sequence[PsdsConfig]) -> None:
+    Parameters
+    ----------
+    reference
+        The references of all clips.
+    n_classes
+        K.
+    configs
+        The scenarios.
+    by_clip
+        Whether to remember which clip each change is of; `changes` needs it.
+    """
+
+    def __init__(
+        self,
+        reference: Lanes,
+        n_classes: int,
+        configs: Sequence[PsdsConfig],
+        by_clip: bool = False,
+    ) -> None:
         self.reference = reference
         self.n_classes = n_classes
         self.configs = configs
@@ -71,9 +90,11 @@ class Tally:
         seconds = np.bincount(label, reference.offset - reference.onset, n_classes)
         # Cross-triggers count by how rare the class is that they are taken for.
         self.weight = np.divide(1.0, seconds, out=np.zeros(n_classes), where=seconds > 0)
-        self._stretches = _Changes(n_classes)  # how many there are
+        self.by_clip = by_clip
+        self._stretches = _Changes(n_classes, by_clip)  # how many there are
         # True positives, accepted stretches, cross-triggers of each scenario.
-        self._changes = [tuple(_Changes(n_classes) for _ in range(3)) for _ in configs]
+        kinds = (int(by_clip), int(by_clip), by_clip + 1)
+        self._changes = [tuple(_Changes(n_classes, n) for n in kinds) for _ in configs]
 
     def count(self, clips: Iterable[ClipFrames]) -> None:
         """Add clips; each may come once."""
@@ -82,35 +103,70 @@ class Tally:
         for clips_of_block in _blocks(clips):
             block = _Block(clips_of_block, self.reference, self.n_classes)
             for position, step in zip(peaks_and_valleys(block.flat), (1.0, -1.0), strict=True):
-                label = _signal_of(position, block.base) % self.n_classes
-                self._stretches.add(label, block.flat[position], np.full(len(position), step))
+                signal = _signal_of(position, block.base)
+                steps = np.full(len(position), step)
+                clip = self._marks(block.numbers, signal // self.n_classes)
+                self._stretches.add(signal % self.n_classes, block.flat[position], steps, *clip)
             for part in block.parts(others):
                 for config, changes in zip(self.configs, self._changes, strict=True):
                     self._count_part(part, config, *changes)
 
     def points(self, label: int, scenario: int = 0) -> OperatingPoints:
         """Return the counts of a class at every threshold where one of them changes."""
-        kinds = (*self._changes[scenario], self._stretches)
-        found = [changes.of(label) for changes in kinds]
-        scores = np.concatenate([score for score, _ in found])
-        kind = np.repeat(np.arange(len(kinds)), [len(score) for score, _ in found])
-        step = np.concatenate([step for _, step in found])
-        thresholds, place = np.unique(-scores, return_inverse=True)
+        thresholds, found = self._at_thresholds(label, scenario)
         tp, accepted, cross, every = (
-            np.cumsum(np.bincount(place[kind == k], step[kind == k], len(thresholds)))
-            for k in range(len(kinds))
+            np.cumsum(np.bincount(place, step, len(thresholds))) for place, step, *_ in found
         )
         fp = (every - accepted).astype(np.int64)
-        return OperatingPoints(-thresholds, tp.astype(np.int64), fp, cross.astype(float))
+        return OperatingPoints(thresholds, tp.astype(np.int64), fp, cross.astype(float))
+
+    def steps(self, label: int, scenario: int = 0) -> ClassSteps:
+        """Return the same as steps of single clips, for resampling them."""
+        thresholds, found = self._at_thresholds(label, scenario, weighted=False)
+        (tp, accepted, cross, every), n = found, len(thresholds)
+        # False positives are all stretches but the accepted ones.
+        at, change, clip = map(np.concatenate, zip(every, accepted, strict=True))
+        change[len(every[1]) :] *= -1
+        false = Steps.of(at, change, clip, n)
+        at, change, crossed, clip = cross
+        return ClassSteps(
+            Steps.of(tp[0], tp[1], tp[2], n), false, Steps.of(at, change, clip, n, crossed)
+        )
+
+    def _at_thresholds(
+        self, label: int, scenario: int, weighted: bool = True
+    ) -> tuple[FloatArray, list[tuple[np.ndarray, ...]]]:
+        """Return the thresholds of a class, falling, and its changes with their places in them.
+
+        Changes are those of true positives, accepted stretches, cross-triggers, all stretches;
+        columns are place, step and marks. Cross-triggers are weighted if asked for.
+        """
+        found = [changes.of(label) for changes in (*self._changes[scenario], self._stretches)]
+        if weighted:
+            score, step, other, *clip = found[2]
+            found[2] = (score, step * self.weight[other], other, *clip)
+        scores = np.concatenate([columns[0] for columns in found])
+        thresholds, place = np.unique(-scores, return_inverse=True)
+        places = np.split(place, np.cumsum([len(columns[0]) for columns in found[:-1]]))
+        return -thresholds, [(at, *columns[1:]) for at, columns in zip(places, found, strict=True)]
 
     def _count_part(
         self, part: "_Part", config: PsdsConfig, tp: _Changes, good: _Changes, cross: _Changes
     ) -> None:
         accepted = meets(part.own_overlap(), config.dtc, part.seconds)
-        good.add(part.label, part.tree.score, change(accepted.astype(float), part.tree.parent))
-        tp.add(*_found(part, accepted, config.gtc))
+        step = change(accepted.astype(float), part.tree.parent)
+        good.add(part.label, part.tree.score, step, *self._marks(part.numbers, part.clip))
+        lane, score, step = _found(part, accepted, config.gtc)
+        clip = self._marks(part.numbers, lane // self.n_classes)
+        tp.add(lane % self.n_classes, score, step, *clip)
         if config.alpha_ct:
-            cross.add(*_crossing(part, accepted, config.cttc, self.weight))
+            row, other, step = _crossing(part, accepted, config.cttc)
+            clip = self._marks(part.numbers, part.clip.take(row))
+            cross.add(part.label.take(row), part.tree.score.take(row), step, other, *clip)
+
+    def _marks(self, numbers: IntArray, place: IntArray) -> list[IntArray]:
+        """Return the clips of changes, from their places in the block, if they are remembered."""
+        return [numbers[place]] if self.by_clip else []
 
 
 def _blocks(clips: Iterable[ClipFrames]) -> Iterator[list[ClipFrames]]:
@@ -134,11 +190,11 @@ class _Block:
         self.n_classes = n_classes
         every = np.ones((len(clips), n_classes), bool)
         self.flat, self.base = _lay_out(clips, every)
-        numbers = np.array([clip.number for clip in clips])
-        place = np.argsort(numbers)
+        self.numbers = np.array([clip.number for clip in clips])
+        place = np.argsort(self.numbers)
         clip = reference.lane // n_classes
-        at = np.minimum(np.searchsorted(numbers[place], clip), len(numbers) - 1)
-        here = numbers[place][at] == clip
+        at = np.minimum(np.searchsorted(self.numbers[place], clip), len(clips) - 1)
+        here = self.numbers[place][at] == clip
         lane = place[at[here]] * n_classes + reference.lane[here] % n_classes
         order = np.argsort(lane, kind="stable")
         mine = reference.take(here)
@@ -166,6 +222,7 @@ class _Part:
 
     def __init__(self, clips: Sequence[ClipFrames], reference: Lanes, wanted: BoolArray) -> None:
         self.reference = reference
+        self.numbers = np.array([clip.number for clip in clips])
         n_classes, self.n_signals = wanted.shape[1], wanted.size
         flat, base = _lay_out(clips, wanted)
         signals = np.flatnonzero(wanted)
@@ -234,7 +291,7 @@ def _signal_of(position: IntArray, base: IntArray) -> IntArray:
 def _found(
     part: _Part, accepted: BoolArray, share: float
 ) -> tuple[IntArray, FloatArray, FloatArray]:
-    """Return where references become found (1) or lost (-1): class, score, change.
+    """Return where references become found (1) or lost (-1): lane, score, change.
 
     Each accepted stretch is laid beside the references that it overlaps. How much of a reference is
     covered changes by what the stretch covers, less what those covered that it is made of; where
@@ -261,11 +318,11 @@ def _found(
     i = np.concatenate([i, i[lost]])
     score = np.concatenate([tree.score[row], tree.score[outer[lost]]])
     rows = np.flatnonzero(step)
-    return _hits(truth, i[rows], score[rows], step[rows], share, part.n_classes)
+    return _hits(truth, i[rows], score[rows], step[rows], share)
 
 
 def _hits(
-    truth: Lanes, i: IntArray, score: FloatArray, step: IntArray, share: float, n_classes: int
+    truth: Lanes, i: IntArray, score: FloatArray, step: IntArray, share: float
 ) -> tuple[IntArray, FloatArray, FloatArray]:
     """Return where reference `i` is found or lost, if its cover changes by `step` at `score`."""
     order = np.lexsort((-score, i))
@@ -276,13 +333,13 @@ def _hits(
     hit = meets(cover, share, (truth.offset - truth.onset)[i]).astype(float)
     moves = np.diff(hit, prepend=0.0)  # several at one score add up to one
     moves[new] = hit[new]
-    return truth.lane[i] % n_classes, score, moves
+    return truth.lane[i], score, moves
 
 
 def _crossing(
-    part: _Part, accepted: BoolArray, share: float, weight: FloatArray
-) -> tuple[IntArray, FloatArray, FloatArray]:
-    """Return where cross-triggers begin and end: class, score, weighted change.
+    part: _Part, accepted: BoolArray, share: float
+) -> tuple[IntArray, IntArray, FloatArray]:
+    """Return where cross-triggers begin and end: row of the tree, class crossed, change.
 
     Each stretch is laid beside every class that its clip has references of.
     """
@@ -303,5 +360,5 @@ def _crossing(
     step = -np.bincount(parent[outer >= 0], minlength=len(row))
     step[crosses] += 1
     moves = np.flatnonzero(step)
-    row, other = row.take(moves), part.lanes.take(lane.take(moves)) % part.n_classes
-    return part.label.take(row), tree.score.take(row), step.take(moves) * weight.take(other)
+    other = part.lanes.take(lane.take(moves)) % part.n_classes
+    return row.take(moves), other, step.take(moves).astype(float)
