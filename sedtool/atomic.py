@@ -236,6 +236,24 @@ def claim(*outputs: Path | None, overwrite: bool = False) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def claim_folder(folder: Path) -> Iterator[None]:
+    """Make a folder, and keep other runs off it while the block lasts.
+
+    Raises
+    ------
+    ResourceError
+        If another process writes into it, or it cannot be made.
+    """
+    with resource_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".convert.lock"
+    with contextlib.ExitStack() as held:
+        held.enter_context(lock(path, folder))
+        held.callback(_discard, path)
+        yield
+
+
 def _discard(path: Path) -> None:
     """Remove a lock file; one that cannot be removed does no harm."""
     with contextlib.suppress(OSError):

@@ -4,14 +4,13 @@ Many recordings are one file, or a folder with a file for each: ``a/b.wav`` is `
 Audacity label track, ``a/b.wav.selections.txt`` as a Raven table.
 """
 
-import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sedtool.atomic import claim, lock, refuse_existing, resource_errors, write_text
+from sedtool.atomic import claim, claim_folder, refuse_existing, resource_errors, write_text
 from sedtool.audio import AUDIO_SUFFIXES
 from sedtool.config import lookup
 from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
@@ -25,14 +24,15 @@ from sedtool.labels import (
     guess_format,
 )
 from sedtool.shards import has_part_record, read_part_record
-from sedtool.store import unfinished
+from sedtool.store import is_hdf5, unfinished
 
 __all__ = ["ConvertResult", "ConvertSettings", "convert", "format_labels", "read_labels"]
 
 log = logging.getLogger(__name__)
 
 WEAK = "weak"  # a target, but no event list
-TARGETS = (*EVENT_FORMATS, WEAK)
+SCORES = "scores"  # a target that sedtool.score_conversion has
+TARGETS = (*EVENT_FORMATS, WEAK, SCORES)
 DEFAULT_TARGET = "dcase"  # of what goes to stdout
 
 
@@ -92,6 +92,12 @@ def convert(
     ArtifactError
         If a label file is one part of several, or a folder was not completed.
     """
+    for path in inputs:
+        if is_hdf5(path):
+            raise ConfigError(
+                f"{path} has no event list; sedtool infer MODEL {path} makes one of scores, "
+                "and --to scores a table of each clip"
+            )
     output = None if output == "-" else output
     target = settings.target or _target_of(output)
     into_folder = output is not None and (output.endswith("/") or Path(output).is_dir())
@@ -232,12 +238,7 @@ def _write_folder(folder: Path, labels: StrongLabels, form: EventFormat, overwri
     for name, events in _by_recording(labels).items():
         rows = form.rows(events, 1, confidence) if events else form.silent(name)
         texts[folder / form.file_of(name)] = form.header(confidence) + rows
-    with contextlib.ExitStack() as held:
-        with resource_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        lock_path = folder / ".convert.lock"
-        held.enter_context(lock(lock_path, folder))
-        held.callback(lock_path.unlink, missing_ok=True)
+    with claim_folder(folder):
         for path in texts:
             refuse_existing(path, overwrite)
         for parent in {path.parent for path in texts}:

@@ -29,6 +29,7 @@ __all__ = [
     "read_score_table",
     "read_score_tables",
     "score_files",
+    "score_table_paths",
     "write_score_tables",
 ]
 
@@ -168,17 +169,32 @@ def write_score_tables(folder: Path, classes: Sequence[str], clips: Iterable[Fra
     header = "\t".join((*TIMES, *map(check_cell, classes))) + "\n"
     with resource_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    owner: dict[str, str] = {}
+    owner: dict[Path, str] = {}
     for clip in clips:
-        stem = _without_suffix(PurePosixPath(check_cell(clip.name)))
-        if owner.setdefault(stem, clip.name) != clip.name:
-            raise LabelError(f"{owner[stem]!r} and {clip.name!r} are both {stem}{SUFFIX}")
+        path = _path_of(clip.name, folder, owner)
         table = np.column_stack([clip.times[:-1], clip.times[1:], clip.scores.astype(float)])
         rows = ["\t".join(map(repr, row)) + "\n" for row in table.tolist()]
-        write_text(folder / f"{stem}{SUFFIX}", header + "".join(rows))
+        write_text(path, header + "".join(rows))
     return len(owner)
 
 
-def _without_suffix(path: PurePosixPath) -> str:
-    """Return the file name less the suffix of an audio file; other dots belong to the name."""
-    return path.stem if path.suffix.lower() in AUDIO_SUFFIXES else path.name
+def score_table_paths(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Return the file of each clip.
+
+    Raises
+    ------
+    LabelError
+        If two clips would be one file.
+    """
+    owner: dict[Path, str] = {}
+    return [_path_of(name, folder, owner) for name in names]
+
+
+def _path_of(name: str, folder: Path, owner: dict[Path, str]) -> Path:
+    """Return the file of a clip: only the suffix of audio is left out, other dots belong to it."""
+    clip = PurePosixPath(check_cell(name))
+    stem = clip.stem if clip.suffix.lower() in AUDIO_SUFFIXES else clip.name
+    path = folder / f"{stem}{SUFFIX}"
+    if owner.setdefault(path, name) != name:
+        raise LabelError(f"{owner[path]!r} and {name!r} are both {path.name}")
+    return path
