@@ -303,6 +303,15 @@ def test_psds_is_resampled_with_the_groups_of_its_clips(files, score_folders, tm
     assert every[0][0] <= every[1][0] <= every[0][1]
 
 
+def test_resampling_says_how_far_it_is(lists):
+    reference, (estimated, _) = lists
+    evaluation, table = scored(reference, estimated)
+    seen = []
+    system = System("x", evaluation.macro_scores, table)
+    statistics(system, None, ReportConfig(bootstrap=250), None, lambda *now: seen.append(now))
+    assert seen == [(done, 250, "resamples") for done in (100, 200, 250)]
+
+
 def test_errors_alone_have_no_interval(files):
     line = ("evaluate", *files[:2], "--metrics", "errors", "--bootstrap", 10)
     assert "metrics must name one that has intervals; errors has none" in refused(*line)

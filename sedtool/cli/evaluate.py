@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sedtool.cli.console import plain, summary, write_stdout
+from sedtool.cli.console import plain, progress, summary, write_stdout
 from sedtool.cli.options import (
     EXISTING_FILE,
     EXISTING_PATH,
@@ -119,7 +119,8 @@ def evaluate(
     inputs = EvaluateInputs(reference, estimated, **{name: options[name] for name in _FILES})
     config = EvaluationConfig(**{name: options[name] for name in _SCORING})
     report = _report(**{name: options[name] for name in options.keys() - {*_FILES, *_SCORING}})
-    evaluation = evaluate_files(inputs, config, output, overwrite, report)
+    with progress("evaluate", quiet) as show:
+        evaluation = evaluate_files(inputs, config, output, overwrite, report, show)
     text = format_evaluation(evaluation, format_)
     keep = "\t" if format_ == "tsv" else ""
     write_stdout("".join(_line(line, keep) for line in text.splitlines()))

@@ -13,7 +13,7 @@ reference, estimates.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,10 +26,12 @@ from sedtool.evaluation.psds.resampling import ClipSteps
 from sedtool.evaluation.scores import FloatArray, IntArray, Undefined
 from sedtool.labels import NameIndex
 
-__all__ = ["CountTable", "Statistics", "System", "macro_error_rate", "statistics"]
+__all__ = ["CountTable", "Progress", "Statistics", "System", "macro_error_rate", "statistics"]
 
+Progress = Callable[[int, int, str], None]
 _SMALLEST = float(np.spacing(1.0))  # what sed_eval adds to every denominator
 _RESAMPLES = 10_000  # for a difference, where no number is given
+_AT_A_TIME = 100  # resamples between two reports
 _RATES = ("f1", "precision", "recall")
 
 
@@ -188,6 +190,7 @@ def statistics(
     other: System | None,
     report: ReportConfig,
     groups: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
 ) -> Statistics:
     """Resample clips and return the interval of every macro score.
 
@@ -199,6 +202,8 @@ def statistics(
         `bootstrap`, `seed` and `confidence` are used.
     groups
         The group of each clip, by clip name; by default each clip is drawn by itself.
+    progress
+        Called with (resamples done, resamples, what) now and then.
 
     Raises
     ------
@@ -209,7 +214,8 @@ def statistics(
     clips = sorted({clip for each in systems for clip in each.table.every_clip})
     number, n_units = _units(clips, groups)
     resamples = report.bootstrap or _RESAMPLES
-    drawn = _draw([each.table for each in systems], number, n_units, resamples, report.seed)
+    tables = [each.table for each in systems]
+    drawn = _draw(tables, number, n_units, resamples, report.seed, progress)
     tail = (1 - report.confidence) / 2
     found = Statistics(
         resamples,
@@ -258,18 +264,30 @@ def _draw(
     n_units: int,
     resamples: int,
     seed: int,
+    progress: Progress | None,
 ) -> list[dict[str, FloatArray]]:
     """Return the macro scores of each system in each resample, by name, shape (B,)."""
     sums = [table.by_unit(number, n_units) for table in tables]
     blocks: list[list[dict[str, FloatArray]]] = [[] for _ in tables]
-    for weights in clip_weights(n_units, resamples, np.random.default_rng((seed, 0))):
+    done = 0
+    for weights in _few(clip_weights(n_units, resamples, np.random.default_rng((seed, 0)))):
         for table, counts, found in zip(tables, sums, blocks, strict=True):
             scores = table.scores({m: weights @ flat for m, flat in counts.items()})
             found.append(scores | table.psds_scores(weights, number))
+        done += len(weights)
+        if progress:
+            progress(done, resamples, "resamples")
     return [
         {name: np.concatenate([block[name] for block in found]) for name in found[0]}
         for found in blocks
     ]
+
+
+def _few(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
+    """Yield the rows of blocks, `_AT_A_TIME` or fewer at a time."""
+    for block in blocks:
+        for first in range(0, len(block), _AT_A_TIME):
+            yield block[first : first + _AT_A_TIME]
 
 
 def _quantiles(values: FloatArray, tail: float) -> tuple[float, float]:

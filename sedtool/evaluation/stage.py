@@ -15,7 +15,7 @@ from sedtool.decoding import clip_scores, clip_tags, decode_clip
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation import evaluate
 from sedtool.evaluation.count_tables import count_table
-from sedtool.evaluation.intervals import CountTable, System, statistics
+from sedtool.evaluation.intervals import CountTable, Progress, System, statistics
 from sedtool.evaluation.limits import require_names, score_names
 from sedtool.evaluation.psds import Psds
 from sedtool.evaluation.psds_files import score_psds
@@ -86,6 +86,7 @@ def evaluate_files(
     output: Path | None = None,
     overwrite: bool = False,
     report: ReportConfig = _REPORT,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Read what is to be compared, compute metrics, and write them as JSON to `output`.
 
@@ -103,7 +104,7 @@ def evaluate_files(
     """
     refuse_input(output, inputs.files)
     with claim(output, overwrite=overwrite):
-        evaluation = _evaluate(inputs, config, report)
+        evaluation = _evaluate(inputs, config, report, progress)
         for warning in evaluation.warnings[report.strict :]:
             log.warning("%s", warning)
         if report.strict and evaluation.warnings:
@@ -117,7 +118,12 @@ def evaluate_files(
     return evaluation
 
 
-def _evaluate(inputs: EvaluateInputs, config: EvaluationConfig, report: ReportConfig) -> Evaluation:
+def _evaluate(
+    inputs: EvaluateInputs,
+    config: EvaluationConfig,
+    report: ReportConfig,
+    progress: Progress | None,
+) -> Evaluation:
     has_list = not inputs.estimated.is_dir()
     require_names(report.limits, score_names(report, has_list))
     resampled = _is_resampled(inputs, report)
@@ -138,7 +144,7 @@ def _evaluate(inputs: EvaluateInputs, config: EvaluationConfig, report: ReportCo
         alike = replace(inputs, weak_estimated=None)  # which are the first system's
         other = _score(alike, inputs.against, truth, config, report)
     groups = read_groups(inputs.groups) if inputs.groups else None
-    return _with_statistics(found, other, report, groups)
+    return _with_statistics(found, other, report, groups, progress)
 
 
 def _is_resampled(inputs: EvaluateInputs, report: ReportConfig) -> bool:
@@ -232,7 +238,11 @@ def _of_folder(
 
 
 def _with_statistics(
-    found: _Scored, other: _Scored | None, report: ReportConfig, groups: dict[str, str] | None
+    found: _Scored,
+    other: _Scored | None,
+    report: ReportConfig,
+    groups: dict[str, str] | None,
+    progress: Progress | None,
 ) -> Evaluation:
     """Add intervals, and the difference to another system."""
     warnings = found.evaluation.warnings
@@ -240,7 +250,8 @@ def _with_statistics(
         new = (text for text in other.evaluation.warnings if text not in warnings)
         warnings = (*warnings, *(f"{other.path}: {text}" for text in new))
         warnings = (*warnings, *_unequal(found, other))
-    drawn = statistics(found.system(), other.system() if other else None, report, groups)
+    systems = found.system(), other.system() if other else None
+    drawn = statistics(*systems, report, groups, progress)
     return replace(found.evaluation, statistics=drawn, warnings=warnings)
 
 
