@@ -119,7 +119,8 @@ def evaluate(
     inputs = EvaluateInputs(reference, estimated, **{name: options[name] for name in _FILES})
     config = EvaluationConfig(**{name: options[name] for name in _SCORING})
     report = _report(**{name: options[name] for name in options.keys() - {*_FILES, *_SCORING}})
-    with progress("evaluate", quiet) as show:
+    is_short = report.bootstrap is None and inputs.against is None
+    with progress("evaluate", quiet or is_short) as show:
         evaluation = evaluate_files(inputs, config, output, overwrite, report, show)
     text = format_evaluation(evaluation, format_)
     keep = "\t" if format_ == "tsv" else ""
