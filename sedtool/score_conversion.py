@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sedtool.atomic import claim_folder, refuse_existing
+from sedtool.atomic import claim_folder, refuse_existing, resource_errors
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation.psds.sources import open_frame_scores
-from sedtool.score_tables import score_table_paths, write_score_tables
+from sedtool.score_tables import SUFFIX, score_table_paths, write_score_tables
 from sedtool.store import is_hdf5, open_scores
 
 __all__ = ["convert_scores"]
@@ -29,7 +29,8 @@ def convert_scores(inputs: Sequence[Path], output: str | None, overwrite: bool =
     Raises
     ------
     ConfigError
-        If there is no folder to write to, or the inputs are not one scores file.
+        If there is no folder to write to, or one with other tables in it, or the inputs are not one
+        scores file.
     ArtifactError
         If the file is one shard of several.
     LabelError
@@ -47,6 +48,13 @@ def convert_scores(inputs: Sequence[Path], output: str | None, overwrite: bool =
     source, folder = open_frame_scores(inputs[0]), Path(output)
     paths = score_table_paths(folder, source.names)
     with claim_folder(folder):
-        for path in paths:
-            refuse_existing(path, overwrite)
+        with resource_errors(folder):
+            for path in paths:
+                refuse_existing(path, overwrite)
+            others = {*folder.glob(f"*{SUFFIX}")} - {*paths}
+        if others:
+            raise ConfigError(
+                f"{folder} has other files that would be read as scores, such as {min(others)}; "
+                "name a folder of its own"
+            )
         return write_score_tables(folder, source.classes, source.clips())

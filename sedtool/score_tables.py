@@ -24,6 +24,7 @@ from sedtool.errors import LabelError, NothingUsableError
 from sedtool.labels.text import check_cell, numbered_lines, parse_number, parse_seconds
 
 __all__ = [
+    "SUFFIX",
     "FrameScores",
     "read_score_classes",
     "read_score_table",
@@ -123,7 +124,7 @@ def _classes(where: str, line: str) -> tuple[str, ...]:
 
 def _numbers(lines: Sequence[tuple[str, str]], width: int) -> FloatArray:
     """Return the cells of rows as numbers, shape (rows, width)."""
-    if lines:
+    if lines and all(line.isascii() for _, line in lines):  # loadtxt takes other kinds of spaces away
         try:
             text = (line for _, line in lines)
             table = np.loadtxt(text, float, delimiter="\t", comments=None, ndmin=2)

@@ -13,7 +13,7 @@ from sedtool.config import EvaluationConfig
 from sedtool.config.evaluation import ReportConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation import evaluate
-from sedtool.evaluation.bootstrap import clip_weights
+from sedtool.evaluation.bootstrap import clip_weights, difference
 from sedtool.evaluation.count_tables import count_table
 from sedtool.evaluation.intervals import CountTable, System, macro_error_rate, statistics
 from sedtool.evaluation.scores import Undefined
@@ -315,3 +315,17 @@ def test_resampling_says_how_far_it_is(lists):
 def test_errors_alone_have_no_interval(files):
     line = ("evaluate", *files[:2], "--metrics", "errors", "--bootstrap", 10)
     assert "metrics must name one that has intervals; errors has none" in refused(*line)
+
+
+def test_a_reference_without_events_has_no_intervals_and_no_error(tmp_path):
+    (tmp_path / "r.tsv").write_text("filename\tonset\toffset\tevent_label\na.wav\t\t\t\n")
+    line = ("evaluate", tmp_path / "r.tsv", tmp_path / "r.tsv", "--bootstrap", 10, "-q")
+    found = json.loads(run(*line, "--format", "json").stdout)
+    assert found["bootstrap"]["intervals"] == {}
+    assert "NaN" not in run(*line).stdout
+
+
+def test_differences_of_rounding_are_none():
+    noise = np.array([1e-16, -3e-15, 0.0] * 50)
+    found = difference(0.0, noise, np.zeros(150))
+    assert (found.low, found.high, found.p) == (0, 0, 1)

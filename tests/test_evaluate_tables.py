@@ -183,6 +183,10 @@ REFUSED = {
     "other digits": (f"{HEADER}a.wav\t٣\t4\tCat\n", "2: '٣' is not a number"),
     "a clock": (f"{HEADER}a.wav\t0:01\t2\tCat\n", "2: '0:01' is not a number"),
     "a unit": (f"{HEADER}a.wav\t1s\t2\tCat\n", "2: '1s' is not a number"),
+    "a time past all recordings": (
+        f"{HEADER}a.wav\t1\t1e15\tCat\n",
+        "2: time 1e15 is beyond 1e+09 s; times are in seconds",
+    ),
     "too large a number": (f"{HEADER}a.wav\t1\t1e400\tCat\n", "2: '1e400' is not a number"),
     "no label given": (
         f"{HEADER}a.wav\t1\t2\t\n",
@@ -363,3 +367,47 @@ def test_a_name_that_may_mean_two_clips_is_refused(write):
     reference = write("r.tsv", f"{HEADER}x/a.wav\t1\t2\tCat\ny/a.wav\t1\t2\tCat\n")
     message = refused("evaluate", reference, write("e.tsv", CATS))
     assert "estimated events: 'a.wav' could be any of 2 clips: x/a.wav, y/a.wav" in message
+
+
+# What odd labels look like
+
+ODD = "Dog\u00a0bark", "س\u06af\u200cها", "soft\u00adhyphen", "\U0001f3f4\U000e0067"
+
+
+def test_odd_labels_are_the_same_on_stdout_as_in_the_file(write, tmp_path):
+    path = write("odd.tsv", HEADER + "".join(f"a.wav\t0\t1\t{label}\n" for label in ODD))
+    line = ("evaluate", path, path, "--metrics", "event", "-q")
+    shown = run(*line, "--format", "json", "-o", tmp_path / "m.json").stdout
+    assert shown == (tmp_path / "m.json").read_text()
+    assert json.loads(shown)["event"]["classes"].keys() == set(ODD)
+    rows = [row.split("\t") for row in run(*line, "--format", "tsv").stdout.splitlines()]
+    assert {row[2] for row in rows if row[1] == "class"} == set(ODD)
+    for name in ("table", "md", "latex"):
+        assert all(label in run(*line, "--format", name).stdout for label in ODD)
+
+
+def test_names_of_files_cannot_act_on_a_terminal(write):
+    path = write("a.tsv", f"{HEADER}a.wav\t0\t1\tDog\n")
+    other = write("b\x1b[31m\u2028.tsv", path.read_text())
+    line = ("evaluate", path, path, "--against", other, "--bootstrap", 5, "-q")
+    shown = run(*line).stdout
+    assert "b\\x1b[31m\\u2028.tsv" in shown and "\x1b" not in shown
+    shown = run(*line, "--format", "json").stdout
+    assert "\u2028" not in shown
+    assert json.loads(shown)["against"]["estimated"] == str(other)
+
+
+def test_segments_that_cannot_be_counted_are_refused(write):
+    path = write("a.tsv", f"{HEADER}a.wav\t0\t10\tDog\n")
+    said = refused("evaluate", path, path, "--segment", "1e-15")
+    assert "an event ends at 10 s, too far on for segments of 1e-15 s" in said
+    found, _ = evaluated(path, path, "--segment", "1e-14")
+    assert found["segment"]["macro"]["f1"] == 1
+
+
+def test_a_missed_limit_is_told_from_its_score(write):
+    path = write("a.tsv", f"{HEADER}a.wav\t0\t1\tDog\n")
+    more = write("b.tsv", HEADER + "".join(f"a.wav\t{i}\t{i + 1}\tDog\n" for i in range(3)))
+    line = ("evaluate", path, more, "--fail-under", "event_precision=0.3333333334", "-q")
+    said = run(*line, exit_code=7).stderr
+    assert "event_precision is 0.333333333333, less than 0.3333333334" in said

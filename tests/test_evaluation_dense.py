@@ -9,6 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation import EventArrays, event_counts, matching
 from sedtool.evaluation.layered import layered_matching
+from sedtool.evaluation.segments import _sorted
 
 CONFIG = EvaluationConfig()
 
@@ -74,3 +75,19 @@ def test_a_clip_of_ten_thousand_overlapping_events_is_matched_to_the_last(monkey
 def test_identical_events_are_matched_one_to_one():
     many, few = (EventArrays(np.zeros(n, np.int64), np.ones(n), np.ones(n)) for n in (500, 300))
     assert event_counts(many, few, CONFIG) == event_counts(few, many, CONFIG) == 300
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9), st.integers(0, 3)), max_size=20),
+    st.sampled_from([0, 2**52 - 10, 2**53 - 10]),
+    st.sampled_from([1, 2**50]),
+)
+def test_borders_are_sorted_by_lane_then_cell_at_any_size(rows, first, lanes):
+    lane, cell, kind = (np.array([row[i] for row in rows], np.int64) for i in range(3))
+    found = _sorted(lane * lanes, (cell + first).astype(float), kind)
+    expected = sorted(zip((lane * lanes).tolist(), (cell + first).tolist(), strict=True))
+    assert list(zip(*(column.tolist() for column in found[:2]), strict=True)) == expected
+    triples = zip(*(column.tolist() for column in found), strict=True)
+    given = zip((lane * lanes).tolist(), (cell + first).tolist(), kind.tolist(), strict=True)
+    assert sorted(triples) == sorted(given)

@@ -59,6 +59,8 @@ def test_plain_lists_are_read_by_columns(text):
         f"{HEADER}\na\t2\t1\tDog\n",
         f"{HEADER}\na\t\t\tDog\n",
         f"{HEADER}\n\t0\t1\tDog\n",
+        f"{HEADER}\na\t0\t2e9\tDog\n",
+        '"filename"\t\t\t\n',
         f"{HEADER}\na\t0\t1\tDo\x07g\n",
         f"{HEADER}\na\t0\t1\tDog\n\nb\t0\t1\tDog",
         "filename\tonset\toffset\nb\t0\t1",

@@ -83,3 +83,12 @@ def test_scores_are_made_of_one_whole_scores_file(scores, model, tiny, tmp_path)
     said = refused("convert", part, "-o", tmp_path / "x", exit_code=5)
     assert "is shard 1/2; join all with sedtool merge first" in said
     assert not (tmp_path / "x").exists()
+
+
+def test_a_folder_with_other_tables_is_refused(scores, tmp_path):
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    (folder / "other.tsv").write_text("mine")
+    said = refused("convert", scores, "-o", folder, "--overwrite")
+    assert f"has other files that would be read as scores, such as {folder / 'other.tsv'}" in said
+    assert [path.name for path in folder.iterdir()] == ["other.tsv"]

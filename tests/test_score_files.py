@@ -78,6 +78,7 @@ def test_a_file_without_frames_is_a_clip_without_frames(tmp_path):
         (HEADER + "0\t1\t.5\n", r":2: 3 columns where 4 are expected"),
         (HEADER + "0\t1\t.5\t.2\n\n1\t2\t.5\t.2\t3\n", r":4: 5 columns where 4"),
         (HEADER + "0\t1\t.5\tx\n", r":2: 'x' is not a number"),
+        (HEADER + "0\t1\t.5\t\u00a01\n", r":2: '\\xa01' is not a number"),
         (HEADER + "0\t1\t.5\tnan\n", r":2: 'nan' is not a number"),
         (HEADER + "0\t1\t.5\tinf\n", r":2: 'inf' is not a number"),
         (HEADER + "0\t1\t.5\t1_0\n", r":2: '1_0' is not a number"),

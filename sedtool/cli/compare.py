@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from sedtool.cli.console import plain, progress, summary, write_stdout
+from sedtool.cli.console import harmless, progress, summary, write_stdout
 from sedtool.cli.options import (
     EXISTING_FILE,
     INPUT,
@@ -100,19 +100,13 @@ def compare(
         write_tables(comparison, output, format_, overwrite)
     else:
         text = format_comparison(comparison, format_ or "text")
-        keep = "\t" if format_ == "tsv" else ""
-        write_stdout("".join(_line(line, keep) for line in text.splitlines()))
+        write_stdout(harmless(text))
     summary(
         f"{sum(len(s.seeds) for s in comparison.systems)} runs of {len(comparison.systems)} "
         f"poolings in {time.monotonic() - started:.1f} s -> "
         f"{', '.join(map(str, output)) if output else 'stdout'}",
         quiet,
     )
-
-
-def _line(text: str, keep: str) -> str:
-    """Return a line without control characters, but for the one to keep."""
-    return (keep.join(map(plain, text.split(keep))) if keep else plain(text)) + "\n"
 
 
 def _beside_recipe(ctx: click.Context, path: Path) -> Path:

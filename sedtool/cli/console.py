@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import json
 import logging
 import os
 import sys
@@ -13,11 +14,13 @@ from typing import TextIO
 import click
 
 from sedtool.atomic import resource_errors
+from sedtool.characters import is_writable
 from sedtool.errors import ResourceError
 
 __all__ = [
     "Report",
     "close_log",
+    "harmless",
     "hear_libraries",
     "open_log",
     "plain",
@@ -38,6 +41,17 @@ _real_stderr: int | None = None  # the descriptor that stderr had before silence
 def plain(text: str) -> str:
     """Return `text` on one line without control characters: names come from strangers."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def harmless(text: str, is_json: bool = False) -> str:
+    """Return lines of data in which nothing acts on a terminal: names come from strangers.
+
+    What only looks odd is left as it is, as it is data.
+    """
+    if all(map(is_writable, text.replace("\t", " ").split("\n"))):
+        return text
+    escape = json.dumps if is_json else repr
+    return "".join(c if c in "\t\n" or is_writable(c) else escape(c)[1:-1] for c in text)
 
 
 def write_stdout(text: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sedtool.cli.console import plain, progress, summary, write_stdout
+from sedtool.cli.console import harmless, progress, summary, write_stdout
 from sedtool.cli.options import (
     EXISTING_FILE,
     EXISTING_PATH,
@@ -123,8 +123,7 @@ def evaluate(
     with progress("evaluate", quiet or is_short) as show:
         evaluation = evaluate_files(inputs, config, output, overwrite, report, show)
     text = format_evaluation(evaluation, format_)
-    keep = "\t" if format_ == "tsv" else ""
-    write_stdout("".join(_line(line, keep) for line in text.splitlines()))
+    write_stdout(harmless(text, format_ == "json"))
     summary(
         f"{evaluation.n_clips} clips, {evaluation.n_classes} classes in "
         f"{time.monotonic() - started:.1f} s -> {f'stdout, {output}' if output else 'stdout'}",
@@ -148,8 +147,3 @@ def _report(
         limits=tuple(map(Limit.parse, fail_under)),
         **settings,
     )
-
-
-def _line(text: str, keep: str) -> str:
-    """Return a line without control characters, but for the one to keep."""
-    return (keep.join(map(plain, text.split(keep))) if keep else plain(text)) + "\n"

@@ -85,8 +85,9 @@ domestic environments with weakly labeled data and soundscape synthesis", DCASE 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 
-from sedtool.config import EvaluationConfig
-from sedtool.config.intersection import IntersectionConfig
+from sedtool.config import EvaluationConfig, lookup
+from sedtool.config.evaluation import METRICS
+from sedtool.config.intersection import PSDS_SCENARIOS, IntersectionConfig
 from sedtool.evaluation.analysis import ErrorAnalysis, ErrorCounts, analyse_errors
 from sedtool.evaluation.clips import clip_counts, evaluate_clips, score_heard
 from sedtool.evaluation.errors import ErrorRate, ErrorRates, event_errors, segment_errors
@@ -179,9 +180,13 @@ def evaluate(
     ------
     LabelError
         If an event or a duration has impossible times, or a clip name is ambiguous.
+    ConfigError
+        If there is no such metric.
     """
     classes = None if classes is None else tuple(classes)
     metrics = tuple(metrics)
+    for name in metrics:
+        lookup(dict.fromkeys(n for n in METRICS if n not in PSDS_SCENARIOS), name, "metric")
     reference, estimated = as_labels(reference), as_labels(estimated)
     heard, tagged, clip_names = _clip_labels(
         reference, estimated, weak_reference, weak_estimated, config

@@ -43,6 +43,7 @@ from sedtool.evaluation.scores import FloatArray, IntArray, Undefined
 __all__ = ["Difference", "clip_weights", "difference", "holm", "macro_rates", "resample"]
 
 _BLOCK = 2**24  # bytes of weights made at a time
+_ROUNDING = 1e-12  # sums in another order differ by less, and are equal
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,7 @@ def difference(
         Of the interval, in (0, 1).
     """
     differences = np.asarray(resampled, float) - np.asarray(other, float)
+    differences[np.abs(differences) < _ROUNDING] = 0.0
     tail = (1 - confidence) / 2
     low, high = np.quantile(differences, [tail, 1 - tail])
     fewer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))

@@ -43,10 +43,11 @@ def count_table(
     """
     lists = {name: tuple(rates.classes) for name, rates in evaluation.error_rates.items()}
     lists |= {name: tuple(scores.classes) for name, scores in evaluation.scores.items()}
-    if not lists:
-        return CountTable()
     config = evaluation.config
     reference, estimated = as_labels(reference), as_labels(estimated)
+    lists = {name: classes for name, classes in lists.items() if classes}
+    if not lists:  # nothing that a resample could change
+        return CountTable(tuple(sorted({*reference.names, *estimated.names})))
     if config.compat == "dcase":  # zero-length events are heard there
         weak_reference = (
             weak_form(reference, config.compat) if weak_reference is None else weak_reference

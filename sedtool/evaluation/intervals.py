@@ -22,9 +22,9 @@ import numpy as np
 from sedtool.config.evaluation import ReportConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation.bootstrap import Difference, clip_weights, difference, macro_rates
+from sedtool.evaluation.pairing import match_clips
 from sedtool.evaluation.psds.resampling import ClipSteps
 from sedtool.evaluation.scores import FloatArray, IntArray, Undefined
-from sedtool.labels import NameIndex
 
 __all__ = ["CountTable", "Progress", "Statistics", "System", "macro_error_rate", "statistics"]
 
@@ -248,7 +248,8 @@ def _units(clips: Sequence[str], groups: Mapping[str, str] | None) -> tuple[dict
         raise LabelError("there is no clip to draw from: --bootstrap needs labels")
     if groups is None:
         return {clip: i for i, clip in enumerate(clips)}, len(clips)
-    found, missing = NameIndex(groups).resolve(clips, "groups")
+    found = match_clips(clips, groups, "groups")
+    missing = [clip for clip, name in found.items() if name not in groups]
     if missing:
         raise LabelError(
             f"{len(missing)} clips have no group, {missing[0]} first; name the group of every clip"

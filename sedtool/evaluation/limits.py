@@ -50,6 +50,6 @@ def check_limits(limits: Iterable[Limit], scores: Mapping[str, float]) -> None:
         if math.isnan(value):
             low.append(f"{name} is undefined, not {least:g} or more")
         elif value < least:
-            low.append(f"{name} is {value:.6g}, less than {least:g}")
+            low.append(f"{name} is {value:.12g}, less than {least:.12g}")
     if low:
         raise ScoreError(f"{'; '.join(low)} (--fail-under)")

@@ -2,17 +2,21 @@
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import PurePosixPath
 
 import numpy as np
 
+from sedtool.errors import LabelError
 from sedtool.evaluation.scores import IntArray
 from sedtool.evaluation.tables import EventArrays, EventPair
 from sedtool.labels import NameIndex, StrongLabels
 
 __all__ = [
     "durations_by_clip",
+    "match_clips",
     "match_names",
     "matched_by_basename",
+    "suggested",
     "warn_of_basenames",
     "warn_of_durations",
     "warn_of_labels",
@@ -35,6 +39,33 @@ def match_names(names: Iterable[str], targets: Iterable[str], where: str) -> dic
         return dict(zip(names, names, strict=True))
     found, _ = NameIndex(targets).resolve(names, where)
     return {name: found.get(name, name) for name in names}
+
+
+def match_clips(names: Iterable[str], targets: Iterable[str], where: str) -> dict[str, str]:
+    """Map names of score files to clips: by path, by unique basename, or without the suffix.
+
+    A name that means no clip is mapped to itself.
+
+    Raises
+    ------
+    LabelError
+        If a name is ambiguous, or two names mean the same clip.
+    """
+    targets = list(targets)
+    found, missing = NameIndex(targets).resolve(names, where)
+    by_stem: dict[str, list[str]] = {}
+    for target in targets:
+        by_stem.setdefault(PurePosixPath(target).stem, []).append(target)
+    taken = {target: name for name, target in found.items()}
+    for name in missing:
+        candidates = by_stem.get(PurePosixPath(name).name, [])
+        if len(candidates) > 1:
+            raise LabelError(f"{where}: {name!r} could be any of {', '.join(candidates[:5])}")
+        target = candidates[0] if candidates else name
+        if taken.setdefault(target, name) != name:
+            raise LabelError(f"{where}: {taken[target]!r} and {name!r} both mean clip {target!r}")
+        found[name] = target
+    return found
 
 
 def matched_by_basename(match: Mapping[str, str]) -> set[str]:
@@ -93,19 +124,19 @@ def warn_of_labels(
     if classes is not None:
         every_label = set[str]().union(*(known | found for known, found in pairs))
         listed = list(classes)
-        strangers = _suggested(every_label - set(listed), listed)
+        strangers = suggested(every_label - set(listed), listed)
         return _warning(strangers, "labels not in the class list, not scored")
     if compat == "dcase":
         return []  # the class list has them all
     unknown = set[str]().union(*(found - known for known, found in pairs))
     every_known = set[str]().union(*(known for known, _ in pairs))
     return _warning(
-        _suggested(unknown, every_known - unknown),
+        suggested(unknown, every_known - unknown),
         "estimated labels not in the reference, counted in micro only",
     )
 
 
-def _suggested(labels: Iterable[str], known: Iterable[str]) -> list[str]:
+def suggested(labels: Iterable[str], known: Iterable[str]) -> list[str]:
     """Return unknown labels, each with the known one that was probably meant."""
     by_shape = {_shape(label): label for label in sorted(known)}
     found = []

@@ -1,13 +1,20 @@
 """PSDS of a scores file, of a folder of score tables, or of a folder of event lists."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sedtool.config.intersection import PsdsConfig
 from sedtool.errors import ConfigError
-from sedtool.evaluation.pairing import match_names
+from sedtool.evaluation.pairing import (
+    match_clips,
+    match_names,
+    suggested,
+    warn_of_labels,
+    warn_of_names,
+)
 from sedtool.evaluation.psds import Psds, psds_from_lists, psds_from_scores
-from sedtool.evaluation.psds.sources import match_clips, open_frame_scores
+from sedtool.evaluation.psds.sources import open_frame_scores
 from sedtool.labels import StrongLabels, read_events
 from sedtool.labels.text import table_rows
 from sedtool.score_tables import TIMES, score_files
@@ -22,7 +29,9 @@ def score_psds(
     scenarios: Mapping[str, PsdsConfig],
     classes: Iterable[str] | None = None,
     durations: Mapping[str, float] | None = None,
+    *,
     by_clip: bool = False,
+    known: Iterable[str] = (),
 ) -> tuple[dict[str, Psds], list[str]]:
     """Compute PSDS from files.
 
@@ -41,6 +50,8 @@ def score_psds(
         Seconds, by clip name; every clip of it counts. Event lists need them.
     by_clip
         Whether to keep what each clip counts, for resampling.
+    known
+        Names of clips beside those of the reference, for clips that it lacks.
 
     Returns
     -------
@@ -58,18 +69,21 @@ def score_psds(
         return {}, []
     configs = list(scenarios.values())
     classes = None if classes is None else tuple(classes)
+    targets = tuple(dict.fromkeys((*reference.names, *known)))
+    if durations is not None:
+        durations = _under_clip_names(durations, targets)
+        targets = tuple(dict.fromkeys((*targets, *durations)))
+    options: dict[str, Any] = {"classes": classes, "durations": durations, "by_clip": by_clip}
     if path.is_dir() and not _has_score_tables(path):
-        found = _from_lists(path, reference, configs, classes, durations, by_clip)
+        found, doubts = _from_lists(path, reference, configs, targets, options)
     elif path.is_dir() or is_hdf5(path):
-        found = _from_scores(path, reference, configs, classes, durations, by_clip)
+        found, doubts = _from_scores(path, reference, configs, targets, options)
     else:
         raise ConfigError(
             f"metrics {next(iter(scenarios))} needs scores, not one event list such as {path}: "
             "give a scores.h5, a folder of score files, or one of event lists at many thresholds"
         )
-    lacking = found[0].unscored
-    doubts = f"classes without scores ({len(lacking)}), whose PSDS is 0: {', '.join(lacking[:5])}"
-    return dict(zip(scenarios, found, strict=True)), [doubts] if lacking else []
+    return dict(zip(scenarios, found, strict=True)), doubts
 
 
 def _has_score_tables(folder: Path) -> bool:
@@ -82,48 +96,61 @@ def _from_scores(
     path: Path,
     reference: StrongLabels,
     configs: Sequence[PsdsConfig],
-    classes: tuple[str, ...] | None,
-    durations: Mapping[str, float] | None,
-    by_clip: bool,
-) -> list[Psds]:
+    targets: tuple[str, ...],
+    options: dict[str, Any],
+) -> tuple[list[Psds], list[str]]:
     source = open_frame_scores(path)
-    names = match_clips(source.names, reference.names, str(path))
-    clips = (*reference.names, *names.values())
-    durations = source.durations if durations is None else durations
-    return psds_from_scores(
-        reference,
-        source.clips(names),
-        source.classes,
-        configs,
-        classes=classes,
-        durations=None if durations is None else _under_clip_names(durations, clips),
-        by_clip=by_clip,
-    )
+    names = match_clips(source.names, targets, str(path))
+    if options["durations"] is None and source.durations is not None:
+        seconds = {names[name]: duration for name, duration in source.durations.items()}
+        options = options | {"durations": seconds}
+    clips = source.clips(names)
+    found = psds_from_scores(reference, clips, source.classes, configs, **options)
+    doubts = warn_of_names("scores", reference.names, names.values()) if path.is_dir() else []
+    if lacking := found[0].unscored:
+        labels = ", ".join(suggested(lacking[:5], source.classes))
+        doubts.append(f"classes without scores ({len(lacking)}), whose PSDS is 0: {labels}")
+    return found, doubts
 
 
 def _from_lists(
     path: Path,
     reference: StrongLabels,
     configs: Sequence[PsdsConfig],
-    classes: tuple[str, ...] | None,
-    durations: Mapping[str, float] | None,
-    by_clip: bool,
-) -> list[Psds]:
-    if durations is None:
+    targets: tuple[str, ...],
+    options: dict[str, Any],
+) -> tuple[list[Psds], list[str]]:
+    seconds: dict[str, float] | None = options["durations"]
+    if seconds is None:
         raise ConfigError(f"durations are needed with event lists such as those in {path}")
-    seconds = _under_clip_names(durations, reference.names)
-    clips = (*reference.names, *seconds)
-    lists = (_renamed(read_events(file), clips) for file in score_files(path))
-    return psds_from_lists(
-        reference, lists, configs, classes=classes, durations=seconds, by_clip=by_clip
-    )
+    names: set[str] = set()
+    labels: set[str] = set()
+    late: dict[str, float] = {}  # how far events reach past the ends of their clips
 
+    def lists() -> Iterator[StrongLabels]:
+        for file in score_files(path):
+            listed = read_events(file)
+            listed = listed.renamed(match_names(listed.names, targets, str(file)))
+            names.update(listed.names)
+            labels.update(listed.classes)
+            for name, end in zip(listed.columns.name, listed.columns.offset, strict=True):
+                if end > seconds.get(name, end):
+                    late[name] = max(late.get(name, 0.0), end - seconds[name])
+            yield listed
 
-def _renamed(estimated: StrongLabels, clips: Iterable[str]) -> StrongLabels:
-    return estimated.renamed(match_names(estimated.names, clips, "estimated events"))
+    found = psds_from_lists(reference, lists(), configs, **options)
+    doubts = warn_of_names("lists", reference.names, names)
+    listed = reference.classes if options["classes"] is None else options["classes"]
+    doubts += warn_of_labels([(reference.classes, labels)], listed, "")
+    if late:
+        doubts.append(
+            f"clips in which estimated events end after the clip ({len(late)}), by up to "
+            f"{max(late.values()):.3f} s, such as {min(late)}"
+        )
+    return found, doubts
 
 
 def _under_clip_names(durations: Mapping[str, float], clips: Iterable[str]) -> dict[str, float]:
     """Return all durations, those of clips under the names that the clips have."""
-    names = match_clips(durations, dict.fromkeys(clips), "durations")
+    names = match_clips(durations, clips, "durations")
     return {names[name]: seconds for name, seconds in durations.items()}

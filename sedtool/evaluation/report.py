@@ -180,7 +180,8 @@ class Evaluation:
         if self.scores:
             lines.append(f"macro: class list {self._class_list}; an undefined rate {left_out}")
         if self.error_rates:
-            lines.append("ER: errors per reference; macro leaves out classes without references")
+            without = "has" if self.config.compat == "dcase" else "leaves out"
+            lines.append(f"ER: errors per reference; macro {without} classes without references")
         if self.errors:
             lines.append(
                 "errors: displaced ones overlap one event of their class and no other that is left"
@@ -217,7 +218,7 @@ def _psds_line(name: str, psds: Psds) -> str:
     return (
         f"{name}: dtc {c.dtc:g}, gtc {c.gtc:g}, cttc {c.cttc:g}, alpha_ct {c.alpha_ct:g}, alpha_st "
         f"{c.alpha_st:g}, up to {c.max_efpr:g} false positives an hour; {psds.n_clips} clips, "
-        f"{psds.seconds:g} s"
+        f"{psds.seconds:g} s{'' if psds.n_lists is None else f', {psds.n_lists} lists'}"
     )
 
 
@@ -230,6 +231,7 @@ def _psds_json(psds: Psds) -> dict[str, Any]:
         "seconds": psds.seconds,
         "undefined_classes": list(psds.undefined),
         "unscored_classes": list(psds.unscored),
+        "n_lists": psds.n_lists,
     }
 
 

@@ -23,6 +23,7 @@ __all__ = [
 
 
 _HALF = 2**32
+_MOST_CELLS = 2**53  # doubles count no further
 
 
 def evaluate_segments(
@@ -142,6 +143,10 @@ def _cells(events: EventArrays, end: FloatArray, segment: float) -> EventArrays:
     """Return events with their times counted in segments, whole ones, cut at the clip's end."""
     first = np.minimum(np.floor(events.onset / segment), end)
     last = np.minimum(np.ceil(events.offset / segment), end)
+    if last.max(initial=0.0) > _MOST_CELLS:
+        raise LabelError(
+            f"an event ends at {events.offset.max():g} s, too far on for segments of {segment:g} s"
+        )
     return EventArrays(events.clip, first, last)
 
 
@@ -177,11 +182,10 @@ def _sorted(
     Where 63 bits hold a row, it is sorted as one number, which is some times faster than finding
     the order of rows.
     """
-    span = float(cell.max(initial=0.0)) + 1
-    if (float(lane.max(initial=0)) + 1) * span >= 2**60:
+    n_cells = int(cell.max(initial=0.0)) + 1
+    if (int(lane.max(initial=0)) + 1) * n_cells >= 2**61:
         order = np.lexsort((cell, lane))
         return lane[order], cell[order], kind[order]
-    n_cells = int(span)
     rows = np.sort(4 * (lane * n_cells + cell.astype(np.int64)) + kind)
     place = rows >> 2
     lane = place // n_cells

@@ -1,7 +1,7 @@
 """`evaluate_files`: label files, score files and audio in, an evaluation out."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from sedtool.evaluation import evaluate
 from sedtool.evaluation.count_tables import count_table
 from sedtool.evaluation.intervals import CountTable, Progress, System, statistics
 from sedtool.evaluation.limits import require_names, score_names
+from sedtool.evaluation.pairing import match_names
 from sedtool.evaluation.psds import Psds
 from sedtool.evaluation.psds_files import score_psds
 from sedtool.evaluation.report import Evaluation
@@ -79,6 +80,17 @@ class Estimated:
     tags: dict[str, tuple[str, ...]] | None = None
     durations: dict[str, float] | None = None
 
+    def under(self, targets: Collection[str], where: str) -> "Estimated":
+        """Return the same with those names of clips that `targets` have for them."""
+        every = (*self.events.names, *(self.tags or ()), *(self.durations or ()))
+        names = match_names(dict.fromkeys(every), targets, where)
+        return Estimated(
+            self.events.renamed(names),
+            self.classes,
+            None if self.tags is None else {names[k]: v for k, v in self.tags.items()},
+            None if self.durations is None else {names[k]: v for k, v in self.durations.items()},
+        )
+
 
 def evaluate_files(
     inputs: EvaluateInputs,
@@ -124,7 +136,7 @@ def _evaluate(
     report: ReportConfig,
     progress: Progress | None,
 ) -> Evaluation:
-    has_list = not inputs.estimated.is_dir()
+    has_list = not any(path and path.is_dir() for path in (inputs.estimated, inputs.against))
     require_names(report.limits, score_names(report, has_list))
     resampled = _is_resampled(inputs, report)
     if inputs.groups is not None and not resampled:
@@ -136,13 +148,13 @@ def _evaluate(
         read_vocabulary(inputs.classes) if inputs.classes else None,
         _read_durations(inputs.durations) if inputs.durations else None,
     )
-    found = _score(inputs, inputs.estimated, truth, config, report)
+    found = _score(inputs, inputs.estimated, truth, config, report, has_list)
     if not resampled:
         return found.evaluation
     other = None
     if inputs.against is not None:
         alike = replace(inputs, weak_estimated=None)  # which are the first system's
-        other = _score(alike, inputs.against, truth, config, report)
+        other = _score(alike, inputs.against, truth, config, report, has_list, found.clips)
     groups = read_groups(inputs.groups) if inputs.groups else None
     return _with_statistics(found, other, report, groups, progress)
 
@@ -159,6 +171,13 @@ class _Scored:
     evaluation: Evaluation
     labels: dict[str, Any]  # reference, estimated, and keywords of `evaluate`
 
+    @property
+    def clips(self) -> set[str]:
+        """Return the names of its clips."""
+        listed: StrongLabels | None = self.labels.get("estimated")
+        steps = (psds.steps for psds in self.evaluation.psds.values())
+        return set(listed.names if listed else ()).union(*(s.clips for s in steps if s))
+
     def system(self) -> System:
         """Return its scores with the counts of each clip."""
         found = self.evaluation
@@ -173,12 +192,17 @@ def _score(
     truth: Truth,
     config: EvaluationConfig,
     report: ReportConfig,
+    has_list: bool,
+    known: Collection[str] = (),
 ) -> _Scored:
-    """Score what one system said, read from `path`."""
-    has_list = not path.is_dir()
+    """Score what one system said, read from `path`.
+
+    `has_list` tells whether all systems have an event list; clips that the reference lacks have
+    their names in `known`, which are those of another system.
+    """
     metrics = tuple(name for name in report.chosen(has_list) if name not in PSDS_SCENARIOS)
     scenarios = report.scenarios(has_list)
-    if metrics and not has_list:
+    if metrics and path.is_dir():
         raise ConfigError(
             f"metrics {metrics[0]} needs an event list or a scores.h5; {path} is a folder, of "
             "which PSDS can be computed"
@@ -191,13 +215,16 @@ def _score(
         classes,
         truth.durations,
         by_clip=_is_resampled(inputs, report),
+        known=known,
     )
-    if not has_list:
+    if path.is_dir():
         return _Scored(path, _of_folder(truth, config, psds, doubts), {})
     estimated = read_estimated(path, inputs.partial)
-    known = truth.classes or _told_apart({*truth.reference.classes, *estimated.classes})
-    weak = read_weak(inputs.weak_reference, known) if inputs.weak_reference else None
-    tags = read_weak(inputs.weak_estimated, known) if inputs.weak_estimated else estimated.tags
+    if known:
+        estimated = estimated.under({*truth.reference.names, *known}, str(path))
+    vocabulary = truth.classes or _told_apart({*truth.reference.classes, *estimated.classes})
+    weak = read_weak(inputs.weak_reference, vocabulary) if inputs.weak_reference else None
+    tags = read_weak(inputs.weak_estimated, vocabulary) if inputs.weak_estimated else estimated.tags
     labels: dict[str, Any] = {
         "reference": truth.reference,
         "estimated": estimated.events,

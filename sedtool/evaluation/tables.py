@@ -4,7 +4,6 @@ A lane is a class in a clip, the place where events can be compared: number ``cl
 of C clips.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from sedtool.config import EvaluationConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation.scores import FloatArray, IntArray
 from sedtool.labels import Event, EventColumns, StrongLabels, Vocabulary
+from sedtool.labels.text import LATEST
 
 __all__ = [
     "EventArrays",
@@ -150,13 +150,13 @@ def _plain_columns(columns: EventColumns) -> EventColumns:
 
 def _check_times(labels: StrongLabels) -> None:
     onset, offset = labels.times
-    if ((onset >= 0) & (onset <= offset) & (offset < math.inf)).all():
+    if ((onset >= 0) & (onset <= offset) & (offset <= LATEST)).all():
         return
     for name, start, end, label in zip(*labels.columns[:4], strict=True):
-        if not 0 <= start <= end < math.inf:
+        if not 0 <= start <= end <= LATEST:
             raise LabelError(
                 f"{name}: a {label!r} event from {start:g} s to {end:g} s; times must be finite, "
-                "0 or more, onset before offset"
+                f"0 or more, at most {LATEST:g} s, onset before offset"
             )
 
 

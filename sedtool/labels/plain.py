@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedtool.labels.events import EventColumns, StrongLabels
+from sedtool.labels.text import LATEST
 
 __all__ = ["plain_events"]
 
@@ -38,6 +39,8 @@ def plain_events(text: str, columns: tuple[str, ...], confidence: str) -> Strong
             return None
         cells = [column[1:] for column in cells]
     elif len(columns) <= len(header) <= len(columns) + 1:
+        if any(cell.strip("'\"") == columns[0] for cell in header):
+            return None  # a header in quotes
         header = [*columns, confidence][: len(header)]
     else:
         return None
@@ -108,6 +111,8 @@ def _seconds(column: Sequence[str]) -> list[float] | None:
     """Return times from 0 up, -0 as 0, or None if one is no such thing."""
     number = _numbers(column)
     if number is None or min(number.values(), default=0.0) < 0:
+        return None
+    if max(number.values(), default=0.0) > LATEST:
         return None
     if "-" in "".join(number):
         number = {cell: abs(value) for cell, value in number.items()}

@@ -8,6 +8,7 @@ from sedtool.characters import is_writable
 from sedtool.errors import LabelError
 
 __all__ = [
+    "LATEST",
     "check_cell",
     "format_times",
     "named_cells",
@@ -18,6 +19,8 @@ __all__ = [
     "read_text",
     "table_rows",
 ]
+
+LATEST = 1e9  # seconds, some 30 years: no recording has later times
 
 
 def read_text(path: Path) -> str:
@@ -77,6 +80,8 @@ def parse_seconds(text: str, where: str) -> float:
     value = parse_number(text, where)
     if value < 0:
         raise LabelError(f"{where}: time {text} is negative")
+    if value > LATEST:
+        raise LabelError(f"{where}: time {text} is beyond {LATEST:g} s; times are in seconds")
     return abs(value)  # -0 is 0
 
 

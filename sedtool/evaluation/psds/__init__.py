@@ -55,7 +55,7 @@ evaluation of sound event detection", ICASSP 2020. J. Ebbers, R. Haeb-Umbach, R.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -96,6 +96,7 @@ class Psds:
     undefined: tuple[str, ...]  # classes without references, whose curve is 0
     unscored: tuple[str, ...] = ()  # classes of the list that the scores lack
     steps: ClipSteps | None = None  # what resampling needs, if it was asked for
+    n_lists: int | None = None  # of event lists: how many thresholds there are
 
 
 def psds_from_scores(
@@ -136,11 +137,13 @@ def psds_from_scores(
     ------
     LabelError
         If an event has impossible times, a clip of the reference has neither scores nor a duration,
-        or a clip stands twice in the scores.
+        a clip or class stands twice in the scores, or there is no class.
     """
     reference = as_labels(reference)
-    listed, _ = scored_classes(reference.classes, (), classes, "")
+    listed = _class_list(reference, classes)
     column = {label: k for k, label in enumerate(score_classes)}
+    if len(column) < len(score_classes):
+        raise LabelError("a class stands twice in the scores")
     columns = np.array([column.get(label, -1) for label in listed])
     clips = dict.fromkeys((*reference.names, *(durations or {})))
     number = {name: i for i, name in enumerate(clips)}
@@ -148,7 +151,7 @@ def psds_from_scores(
     truth = merge_classes(pair.reference)
     seconds = dict(durations or {})
     tally = Tally(truth, len(listed), configs, by_clip)
-    tally.count(_numbered(scores, columns, number, seconds))
+    tally.count(_numbered(scores, len(score_classes), columns, number, seconds))
     total = _total(number, seconds)
     every = range(len(listed))
     return [
@@ -178,8 +181,16 @@ def _clip_steps(
     return ClipSteps(names, np.array([seconds[name] for name in names]), truth, steps, config)
 
 
+def _class_list(reference: StrongLabels, classes: Iterable[str] | None) -> tuple[str, ...]:
+    listed, _ = scored_classes(reference.classes, (), classes, "")
+    if not listed:
+        raise LabelError("PSDS needs a class: the reference has no events, so give a class list")
+    return listed
+
+
 def _numbered(
     scores: Iterable[FrameScores],
+    n_columns: int,
     columns: IntArray,
     number: dict[str, int],
     seconds: dict[str, float],
@@ -193,6 +204,8 @@ def _numbered(
             raise LabelError(f"{clip.name} has scores twice")
         seen.add(clip.name)
         chosen = clip.scores
+        if chosen.shape[1] != n_columns:
+            raise LabelError(f"{clip.name}: {chosen.shape[1]} scores for {n_columns} classes")
         if not (as_it_is and chosen.shape[1] == len(columns)):
             chosen = np.full((len(clip.scores), len(columns)), -np.inf)
             chosen[:, known] = clip.scores[:, columns[known]]
@@ -225,10 +238,10 @@ def psds_from_lists(
     Raises
     ------
     LabelError
-        If an event has impossible times, or a clip has no duration.
+        If an event has impossible times, a clip has no duration, or there is no class.
     """
     reference = as_labels(reference)
-    listed, _ = scored_classes(reference.classes, (), classes, "")
+    listed = _class_list(reference, classes)
     clips = dict.fromkeys((*reference.names, *durations))
     reference = StrongLabels(reference.events, tuple(clips))
     truth = merge_classes(tabulate(reference, [], EvaluationConfig(), listed).reference)
@@ -251,7 +264,8 @@ def psds_from_lists(
     for i, (found, config) in enumerate(zip(rows, configs, strict=True)):
         points = [_points(found, k, weight) for k in range(len(listed))]
         kept = _clip_steps(steps[i].classes(), clips, durations, truth, config) if by_clip else None
-        results.append(_psds(points, config, listed, truth, (len(clips), total), steps=kept))
+        result = _psds(points, config, listed, truth, (len(clips), total), steps=kept)
+        results.append(replace(result, n_lists=len(found)))
     return results
 
 

@@ -68,7 +68,8 @@ class ListSteps:
         self.n_classes = n_classes
         self.n_lists = 0
         # Of true positives, false positives, cross-triggers: list, lane, and the class crossed.
-        self._rows: list[list[tuple[IntArray, ...]]] = [[], [], []]
+        none = np.zeros(0, np.int64)
+        self._rows: list[list[tuple[IntArray, ...]]] = [[(none,) * n] for n in (2, 2, 3)]
 
     def add(self, found: Intersections) -> None:
         """Add the next list."""

@@ -1,15 +1,13 @@
 """Scores files and folders of score tables -> frame scores with times; clip names matched."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
 from sedtool.decoding import ClipScores, clip_scores, window_frames
-from sedtool.errors import LabelError
-from sedtool.labels import NameIndex
 from sedtool.score_tables import (
     FrameScores,
     read_score_classes,
@@ -18,7 +16,7 @@ from sedtool.score_tables import (
 )
 from sedtool.store import Scores, open_scores
 
-__all__ = ["FrameSource", "filter_scores", "frame_scores", "match_clips", "open_frame_scores"]
+__all__ = ["FrameSource", "filter_scores", "frame_scores", "open_frame_scores"]
 
 
 @dataclass(frozen=True)
@@ -104,30 +102,3 @@ def filter_scores(frame: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         middle = ndimage.median_filter(flat, size=int(size), mode="nearest")
         filtered[:, columns] = middle.reshape(padded.T.shape)[:, half : half + len(frame)].T
     return filtered
-
-
-def match_clips(names: Iterable[str], targets: Iterable[str], where: str) -> dict[str, str]:
-    """Map names of score files to clips: by path, by unique basename, or without the suffix.
-
-    A name that means no clip is mapped to itself.
-
-    Raises
-    ------
-    LabelError
-        If a name is ambiguous, or two names mean the same clip.
-    """
-    targets = list(targets)
-    found, missing = NameIndex(targets).resolve(names, where)
-    by_stem: dict[str, list[str]] = {}
-    for target in targets:
-        by_stem.setdefault(PurePosixPath(target).stem, []).append(target)
-    taken = {target: name for name, target in found.items()}
-    for name in missing:
-        candidates = by_stem.get(PurePosixPath(name).name, [])
-        if len(candidates) > 1:
-            raise LabelError(f"{where}: {name!r} could be any of {', '.join(candidates[:5])}")
-        target = candidates[0] if candidates else name
-        if taken.setdefault(target, name) != name:
-            raise LabelError(f"{where}: {taken[target]!r} and {name!r} both mean clip {target!r}")
-        found[name] = target
-    return found
