@@ -124,7 +124,7 @@ def _classes(where: str, line: str) -> tuple[str, ...]:
 
 def _numbers(lines: Sequence[tuple[str, str]], width: int) -> FloatArray:
     """Return the cells of rows as numbers, shape (rows, width)."""
-    if lines and all(line.isascii() for _, line in lines):  # loadtxt takes other kinds of spaces away
+    if lines and all(line.isascii() for _, line in lines):  # loadtxt drops other kinds of spaces
         try:
             text = (line for _, line in lines)
             table = np.loadtxt(text, float, delimiter="\t", comments=None, ndmin=2)

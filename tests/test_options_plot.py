@@ -1,7 +1,11 @@
 """Each option of the figures of the paper; those of clips and poolings are in the other files."""
 
+import numpy as np
 import pytest
 from command_lines import refused, run, save_small_model, tries
+from conftest import RATE
+
+from sedtool.audio import write_wav
 
 STRONG = "filename\tonset\toffset\tevent_label\n"
 
@@ -41,6 +45,65 @@ def test_frames_of_the_given_class_are_drawn_by_each_model(tiny, model, tmp_path
     other = [word if word != "tone_16.wav" else "tone_18.wav" for word in line]
     assert drawn_anew(output, (*other, "--class", "tone")) != tone
     assert "'tone'" in refused(*line, "--class", "tune", "--overwrite")
+
+
+@pytest.fixture
+def dashed(tmp_path):
+    """Features, scores and labels of a clip whose name looks like an option."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "audio").mkdir()
+    for name in ("-x.wav", "a.wav"):
+        write_wav(tmp_path / "audio" / name, 0.1 * rng.standard_normal(RATE), RATE)
+    features, scores = tmp_path / "f.h5", tmp_path / "s.h5"
+    model = save_small_model(tmp_path / "m.safetensors")
+    run("extract", tmp_path / "audio", "-o", features, "-q")
+    run("infer", model, features, "--scores", scores, "-q")
+    (tmp_path / "s.tsv").write_text(f"{STRONG}-x.wav\t0\t0.5\ttone\n")
+    return {
+        "plot clip": ("plot clip", features, scores, "--reference", tmp_path / "s.tsv"),
+        "plot frames": ("plot frames", features, "--model", model, "--class", "tone"),
+        "plot gradients": ("plot gradients", "--scores", scores, "--class", "tone"),
+    }
+
+
+@pytest.mark.parametrize("command", ["plot clip", "plot frames"])
+def test_a_clip_whose_name_looks_like_an_option_stands_behind_two_hyphens(
+    dashed, tmp_path, command
+):
+    line = (*dashed[command], "-o", tmp_path / "p.svg")
+    said = refused(*line, "-x.wav")
+    assert "A clip whose name begins with - is named last, after --" in said
+    run(*line, "--", "-x.wav")
+    assert (tmp_path / "p.svg").exists()
+    said = refused(*line, "a.wav", "--overwrit")
+    assert "--overwrite" in said and "after --" not in said
+
+
+def test_a_clip_whose_name_looks_like_an_option_is_the_value_of_one(dashed, tmp_path):
+    run(*dashed["plot gradients"], "-o", tmp_path / "p.svg", "--clip", "-x.wav")
+    assert (tmp_path / "p.svg").exists()
+
+
+def test_the_folder_of_a_run_stands_for_its_model(tiny, model, tmp_path):
+    folder, output = tmp_path / "run", tmp_path / "p.svg"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(model.read_bytes())
+    clip = ("--class", "tone", "-o", output, "--overwrite")
+    frames = ("plot frames", tiny.features, "tone_16.wav", *clip, "--model")
+    said = run(*frames, folder).stderr
+    assert said == run(*frames, folder / "model.safetensors").stderr
+    assert said.startswith(f"{folder / 'model.safetensors'}: power, ")
+    drawn = output.read_bytes()
+    run(*frames, model)
+    assert output.read_bytes() == drawn
+    pooling = ("plot pooling", "-o", output, "--overwrite")
+    assert run(*pooling, folder).stderr == f"1 model -> {output}\n"
+    drawn = output.read_bytes()
+    run(*pooling, folder / "model.safetensors")
+    assert output.read_bytes() == drawn
+    for line in (frames, pooling):
+        said = refused(*line, tiny.audio)
+        assert f"{tiny.audio} holds no model.safetensors; give a model file, or the folder" in said
 
 
 @tries("plot durations", "--data", "--output", "--boundary", "--resamples", "--level", "--seed")

@@ -1,11 +1,12 @@
 """Each option of sweep and compare."""
 
 import json
+import re
 import shutil
 
 import pytest
 from command_lines import quick_lines, refused, run, tries
-from test_sweep import data, invoke, stages, sweep  # noqa: F401  # fixtures, and how to run
+from test_sweep import RECIPE, data, invoke, stages, sweep  # noqa: F401  # fixtures, how to run
 
 from sedtool.comparison import TSV_COLUMNS
 
@@ -24,6 +25,34 @@ def test_a_sweep_goes_where_it_is_told_with_what_it_is_told(data, stages, tmp_pa
     train = stages.lines[0]
     assert train[train.index("--features") + 1] == "f.h5"
     assert [train[train.index(o) + 1] for o in ("--pooling", "--seed")] == ["power:init=2", "7"]
+
+
+@tries("sweep", "--seeds")
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [
+        ("0,2,5-6", ()),
+        ("[0, 2, 5, 6]", ()),
+        ("[0, 2, 5-6]", ()),
+        ('["0,2", 5-6]', ()),
+        ("[0, 2,\n    5, 6]", ()),
+        ("1", ("--seeds", "0,2,5-6")),
+        ("[3, 4]", ("--seeds", "0,2", "--seeds", "5-6")),
+        ("1", ("--set", "sweep.seeds=[0, 2, 5-6]")),
+        ("1", ("--set", "sweep.seeds=0,2,5-6")),
+    ],
+)
+def test_seeds_are_the_same_in_a_recipe_and_on_the_line(data, stages, recipe, options):  # noqa: F811
+    (data / "recipe.yaml").write_text(f"{RECIPE}  seeds: {recipe}\n")
+    said = sweep(data, "--dry-run", *options, pooling="max").stdout
+    assert said.startswith("# 0 of 4 runs are done\n")
+    assert re.findall("--seed ([0-9]+)", said) == ["0", "2", "5", "6"]
+
+
+def test_a_recipe_without_a_seed_is_refused_with_its_line(data, stages):  # noqa: F811
+    (data / "recipe.yaml").write_text(f"{RECIPE}  seeds: []\n")
+    said = sweep(data, "--dry-run", pooling="max", exit_code=2).stderr
+    assert "recipe.yaml:13: --seeds must be numbers and ranges" in said
 
 
 @tries("sweep", "--audio", "--root")

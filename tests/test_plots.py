@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import warnings
 
 import matplotlib
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 import scipy.stats
 from conftest import new_model
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib.font_manager import fontManager
 
 from sedtool.checkpoint import save_model
 from sedtool.config import POOLING_NAMES, PoolingConfig
@@ -18,6 +22,7 @@ from sedtool.plots import (
     ClassExponents,
     FrameCurve,
     History,
+    canvas,
     clip_gradient,
     draw_curves,
     draw_durations,
@@ -466,8 +471,72 @@ def test_names_that_fonts_and_formulas_choke_on_are_drawn_without_a_warning(tmp_
         warnings.simplefilter("error")
         save(draw_durations([entry], found), tmp_path / "d.png")
         save(draw_curves([history("データ $x^")]), tmp_path / "c.png")
-    assert shown("犬_") == "\\u72ac_"
     assert shown("_Bus").lstrip("\u200b") == "_Bus"
+
+
+def square_font(path, family, characters):
+    """Write a font in which each of some characters is a square."""
+    glyphs = [".notdef", *(f"uni{ord(c):04X}" for c in characters)]
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for corner in ((0, 800), (800, 800), (800, 0)):
+        pen.lineTo(corner)
+    pen.closePath()
+    font = FontBuilder(1000, isTTF=True)
+    font.setupGlyphOrder(glyphs)
+    font.setupCharacterMap({ord(c): glyph for c, glyph in zip(characters, glyphs[1:], strict=True)})
+    font.setupGlyf(dict.fromkeys(glyphs, pen.glyph()))
+    font.setupHorizontalMetrics(dict.fromkeys(glyphs, (1000, 100)))
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": family, "styleName": "Regular", "psName": family})
+    font.setupOS2(usWeightClass=400)
+    font.setupPost()
+    font.save(path)
+    return path
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Return a function that leaves no other fonts than DejaVu Sans and one of some characters."""
+    remembered = (canvas._font_of, canvas._other_fonts)
+
+    def only(family, characters):
+        ours = [font for font in fontManager.ttflist if font.name == "DejaVu Sans"]
+        monkeypatch.setattr(fontManager, "ttflist", ours)
+        fontManager.addfont(square_font(tmp_path / f"{family}.ttf", family, characters))
+        for function in remembered:
+            function.cache_clear()
+
+    yield only
+    for function in remembered:
+        function.cache_clear()
+
+
+def test_what_our_font_lacks_is_drawn_in_an_installed_one_that_has_it(install, tmp_path):
+    install("Squares", "犬鳴A")
+    assert shown("_A犬x声\x07") == "\u200b_A犬x\\u58f0\\u0007"
+    data = ClassExponents("鳴A", "n", ("犬A", "b"), np.array([1.0, 3.0]), np.ones((1, 2)), 2.0)
+    found = {"鳴A": rank_correlation(data.durations, data.values, CorrelationConfig())}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for suffix in ("svg", "pdf", "png"):
+            save(draw_durations([data], found), tmp_path / f"d.{suffix}")
+            save(draw_curves([history("鳴A", classes=("犬A",))]), tmp_path / f"c.{suffix}")
+    drawn = re.findall('id="Squares-', (tmp_path / "c.svg").read_text())
+    assert len(drawn) == 2  # the A is ours
+    assert 'id="Squares-' in (tmp_path / "d.svg").read_text()
+
+
+@pytest.mark.parametrize(("family", "characters"), [("Squares", "B"), ("Last Resort X", "犬")])
+def test_what_no_font_has_is_drawn_as_its_number(install, family, characters):
+    install(family, characters)
+    assert shown("犬_") == "\\u72ac_"
+
+
+def test_a_font_that_was_taken_away_is_not_drawn_in(install, tmp_path):
+    install("Squares", "犬")
+    (tmp_path / "Squares.ttf").unlink()
+    assert shown("犬_") == "\\u72ac_"
 
 
 def test_a_class_whose_name_begins_with_an_underscore_stands_in_the_legend():

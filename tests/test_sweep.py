@@ -48,6 +48,12 @@ sweep:
         (["rap:lambda=1e-2,init=0,max"], ["rap:lambda=1e-2,init=0", "max"]),
         (["rap:lambda=1e-2,rap:lambda=1e-3"], ["rap:lambda=1e-2", "rap:lambda=1e-3"]),
         (["power:init=1, linear"], ["power:init=1", "linear"]),
+        (["power,power:init=2"], ["power", "power:init=2"]),
+        (["rap:lambda=1e-2,rap:init=0"], ["rap:lambda=1e-2", "rap:init=0"]),
+        (
+            ["hierarchical:base=rap", "hierarchical:base=auto", "hierarchical:base=rap,init=1"],
+            ["hierarchical:base=rap", "hierarchical:base=auto", "hierarchical:base=rap,init=1"],
+        ),
     ],
 )
 def test_commas_part_poolings_and_their_options(texts, expected):
@@ -63,7 +69,20 @@ def test_commas_part_poolings_and_their_options(texts, expected):
         (["max,init=0"], "'init=0' belongs to no pooling"),
         (["powr"], "did you mean 'power'"),
         (["power", "power"], "given twice"),
-        (["rap:lambda=1e-2,rap:lambda=0.01"], "given twice"),
+        (
+            ["rap:lambda=1e-2,rap:lambda=0.01"],
+            "pooling 'rap:lambda=0.01' is given twice: 'rap:lambda=1e-2' is the same pooling",
+        ),
+        (
+            ["power,power:init=1"],
+            "pooling 'power:init=1' is given twice: 'power' is the same pooling",
+        ),
+        (["power:max=9,power:init=1,max=9"], "the same pooling"),
+        (["rap:init=2,lambda=1", "rap:lambda=1,init=2"], "the same pooling"),
+        (["power:shared=0", "power:learned=1"], "the same pooling"),
+        (["hierarchical", "hierarchical:base=power,levels=5x4"], "the same pooling"),
+        (["hierarchical:base=rap", "hierarchical:base=rap,lambda=1e-3"], "the same pooling"),
+        (["hierarchical:base=power", "hierarchical:init=1"], "the same pooling"),
         (["rap:lambda"], "is not key=number"),
     ],
 )
@@ -72,18 +91,37 @@ def test_a_list_of_poolings_that_cannot_be_meant_is_refused(texts, message):
         parse_poolings(texts)
 
 
+def test_poolings_that_state_different_values_are_told_apart_without_torch():
+    code = "import sys; from sedtool.sweep import parse_poolings as parse;"
+    code += "parse(['rap:lambda=1,rap:lambda=2,power,max']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [("0", [0]), ("0-4", [0, 1, 2, 3, 4]), ("0,2,5-7", [0, 2, 5, 6, 7]), ("3-3", [3])],
+    ("texts", "expected"),
+    [
+        (["0"], [0]),
+        (["0-4"], [0, 1, 2, 3, 4]),
+        (["0,2,5-7"], [0, 2, 5, 6, 7]),
+        (["3-3"], [3]),
+        (["0", "2", " 5-7"], [0, 2, 5, 6, 7]),
+        (["0,2", "5-7"], [0, 2, 5, 6, 7]),
+    ],
 )
-def test_seeds_are_numbers_and_ranges(text, expected):
-    assert list(parse_seeds(text)) == expected
+def test_seeds_are_numbers_and_ranges(texts, expected):
+    assert list(parse_seeds(texts)) == expected
 
 
-@pytest.mark.parametrize("text", ["", "a", "-1", "4-0", "0,0", "0-3,2", "1.5", "0-1000000", "0,,1"])
-def test_seeds_that_are_none_are_refused(text):
+@pytest.mark.parametrize(
+    "texts",
+    [
+        *([text] for text in ("", "a", "-1", "4-0", "0,0", "0-3,2", "1.5", "0-1000000", "0,,1")),
+        *([], ["0", "0"], ["0-2", "1"], ["0", ""]),
+    ],
+)
+def test_seeds_that_are_none_are_refused(texts):
     with pytest.raises(ConfigError, match="seed"):
-        parse_seeds(text)
+        parse_seeds(texts)
 
 
 def test_every_pooling_gets_its_first_seed_before_any_gets_its_second():
@@ -214,6 +252,10 @@ def test_features_of_other_settings_are_not_used_unseen(data, stages, given, mes
         ("train.arch=smal", "unknown architecture 'smal'"),
         ("train.keep-epochs=2", "keep_epochs must be 1 to the last epoch, 1, not 2"),
         (
+            "train.val-strong=weak.tsv",
+            "16 clips of .*weak.tsv \\(train.val-strong\\) are trained on, e.g. 'train/",
+        ),
+        (
             "tune.weak=weak.tsv",
             "16 clips of .*weak.tsv \\(tune.weak\\) are trained on, e.g. 'train/",
         ),
@@ -245,6 +287,13 @@ def test_what_is_done_is_not_done_again(data, stages):
     sweep(data, "--seeds", "0-1")
     assert stages.stages().count("train") == 2
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_runs_of_two_sweeps_stay_apart_as_their_poolings_were_written(data, stages):
+    sweep(data, pooling="power")
+    table = sweep(data, pooling="power:init=1").stdout
+    for pooling in ("power", "power:init=1"):
+        assert re.search(rf"^{pooling} ", table, re.MULTILINE)
 
 
 def test_a_dry_run_says_the_commands_that_make_the_runs_and_writes_nothing(data, stages):
@@ -407,6 +456,8 @@ def test_test_clips_may_be_given_as_features(data, stages):
         (("--features", "other.h5", "--audio", "nowhere"), "nowhere does not exist"),
         (("--device", ""), "device is empty"),
         (("--seeds", "1-0"), "must go up"),
+        (("--seeds", "0-2", "--seeds", "1"), "seeds '0-2,1' name a seed twice"),
+        (("--pooling", "power:init=1"), "'power' is the same pooling"),
     ],
 )
 def test_a_line_that_cannot_be_meant_is_refused_before_anything_is_done(

@@ -1,5 +1,6 @@
 """`sedtool plot`: figures of clips, models and trainings."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -7,6 +8,7 @@ import click
 from sedtool.cli.console import summary
 from sedtool.cli.options import (
     EXISTING_FILE,
+    EXISTING_PATH,
     INPUT,
     OUTPUT,
     common_options,
@@ -22,12 +24,27 @@ _output_option = click.option(
 )
 
 
+class _ClipCommand(SedtoolCommand):
+    """A command that takes the name of a clip, which may look like an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.possibilities:  # an option that is misspelt
+                raise
+            raise click.UsageError(
+                f"{error.format_message()} A clip whose name begins with - is named last, after --",
+                ctx,
+            ) from None
+
+
 @click.group()
 def plot() -> None:
     """Draw figures, as PNG, SVG or PDF by the suffix of the output."""
 
 
-@plot.command(cls=SedtoolCommand)
+@plot.command(cls=_ClipCommand)
 @click.argument("features", type=EXISTING_FILE)
 @click.argument("scores", type=EXISTING_FILE)
 @click.argument("name")
@@ -55,17 +72,17 @@ def clip(
     summary(f"clip {name} -> {output}", quiet)
 
 
-@plot.command(cls=SedtoolCommand)
+@plot.command(cls=_ClipCommand)
 @click.argument("features", type=EXISTING_FILE)
 @click.argument("name")
 @click.option("--class", "label", required=True, help="The class to draw.")
 @click.option(
     "--model",
     "models",
-    type=EXISTING_FILE,
+    type=EXISTING_PATH,
     multiple=True,
     required=True,
-    help="A model to draw; repeatable.",
+    help="A model, or the folder of a run; repeatable.",
 )
 @_output_option
 @click.option("--reference", type=EXISTING_FILE, help="Strong labels: the true interval.")
@@ -100,7 +117,7 @@ def frames(
 
 
 @plot.command(cls=SedtoolCommand)
-@click.argument("models", nargs=-1, required=True, type=EXISTING_FILE, metavar="MODEL...")
+@click.argument("models", nargs=-1, required=True, type=EXISTING_PATH, metavar="MODEL...")
 @_output_option
 @click.option("--durations-from", type=EXISTING_FILE, help="Strong labels: orders the classes.")
 @overwrite_option
@@ -114,13 +131,15 @@ def pooling(
 ) -> None:
     """Draw the exponent, or sharpness, that each model's pooling learned for each class.
 
+    A MODEL is a file, or the folder of a run.
+
     \b
     Example: sedtool plot pooling run/model.safetensors -o n.png --durations-from validation.tsv
     """
     from sedtool.plots import plot_pooling
 
     plot_pooling(models, output, durations_from=durations_from, overwrite=overwrite)
-    summary(f"{len(models)} models -> {output}", quiet)
+    summary(f"{_count(models, 'model')} -> {output}", quiet)
 
 
 @plot.command(cls=SedtoolCommand)
@@ -229,4 +248,8 @@ def curves(runs: tuple[Path, ...], output: Path, overwrite: bool, quiet: bool) -
     from sedtool.plots import plot_curves
 
     plot_curves(runs, output, overwrite=overwrite)
-    summary(f"{len(runs)} runs -> {output}", quiet)
+    summary(f"{_count(runs, 'run')} -> {output}", quiet)
+
+
+def _count(paths: Sequence[Path], what: str) -> str:
+    return f"{len(paths)} {what}{'s' * (len(paths) != 1)}"

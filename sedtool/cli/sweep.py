@@ -57,7 +57,13 @@ class _SweepCommand(SedtoolCommand):
     help="Poolings, joined by commas; repeatable.",
     shell_complete=names(*POOLING_NAMES),
 )
-@click.option("--seeds", default=SweepConfig.seeds, help="Numbers and ranges: 0-4, or 0,2,5-7.")
+@click.option(
+    "--seeds",
+    multiple=True,
+    default=SweepConfig.seeds,
+    metavar="LIST",
+    help="Numbers and ranges, joined by commas: 0-4, or 0,2,5-7; repeatable.",
+)
 @click.option(
     "--features", type=_IN_DATA, default=SweepConfig.features, help="Made once, of --audio."
 )
@@ -94,7 +100,7 @@ def sweep(
     output: Path,
     data: Path,
     pooling: tuple[str, ...],
-    seeds: str,
+    seeds: tuple[str, ...],
     features: Path,
     audio: tuple[Path, ...],
     root: Path | None,

@@ -11,7 +11,7 @@ __all__ = ["CompareConfig", "SweepConfig"]
 class SweepConfig:
     """What a sweep takes where neither recipe nor command line says more."""
 
-    seeds: str = "0"  # numbers and ranges: 0-4, or 0,2,5-7
+    seeds: tuple[str, ...] = ("0",)  # lists of numbers and ranges: 0-4, or 0,2,5-7
     features: str = "features.h5"  # of training and validation clips, in the data folder
     test_features: str = "test.h5"  # of the test clips, if they are given as audio
 

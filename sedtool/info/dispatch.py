@@ -16,8 +16,8 @@ Progress = Callable[[int, int, str], None]  # files done, all files, name of the
 Describer = Callable[[Path, bool], Description]
 
 KINDS = (
-    "audio files and folders of them, labels, features, scores, models, run folders, training "
-    "states, recipes, metrics and part records"
+    "audio files and folders of them, labels, features, scores, models, run folders, folders of "
+    "sweeps, training states, recipes, metrics and part records"
 )
 _AUDIO_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"riff", b"fLaC", b"OggS", b".snd", b"caff")
 _STORED = {"sedtool-features": "describe_features", "sedtool-scores": "describe_scores"}
@@ -33,7 +33,7 @@ def describe(path: Path, verify: bool = False, progress: Progress | None = None)
     verify
         Whether to check every digest it carries, and to decode audio, which reads all of it.
     progress
-        Called after each file of a folder of audio.
+        Called after each file of a folder of audio, and each run of a sweep.
 
     Raises
     ------
@@ -109,6 +109,10 @@ def _describe_folder(path: Path, verify: bool, progress: Progress | None) -> Des
 
     if unfinished := describe_unfinished(path):
         return unfinished
+    if (path / "sweep.json").is_file():
+        from sedtool.info.sweeps import describe_sweep
+
+        return describe_sweep(path, verify, progress)
     if any((path / name).is_file() for name in ("run.json", "last.pt", "model.safetensors")):
         return _describer("runs", "describe_run")(path, verify)
     from sedtool.info.sounds import describe_audio_folder

@@ -1,4 +1,4 @@
-"""Text that sedtool writes for programs: metrics.json, run.json, part records, recipes."""
+"""Text that sedtool writes for programs: metrics.json, run.json, sweep.json, parts, recipes."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,18 @@ from typing import Any
 
 import yaml
 
-from sedtool.errors import ArtifactError
+from sedtool.errors import ArtifactError, SedtoolError
 from sedtool.info.description import Description, first_of
 from sedtool.shards import PART_SUFFIX, read_part, read_part_record
 
-__all__ = ["describe_json", "describe_recipe", "read_json", "read_recipe_sections"]
+__all__ = [
+    "attempt",
+    "describe_json",
+    "describe_recipe",
+    "macro_f1",
+    "read_json",
+    "read_recipe_sections",
+]
 
 MOST_BYTES = 2**26
 _METRICS = ("event", "segment", "clip")
@@ -18,7 +25,7 @@ _RATES = ("f1", "precision", "recall")
 
 
 def describe_json(path: Path, verify: bool) -> Description:
-    """Describe a metrics.json, a run.json or a part record."""
+    """Describe a metrics.json, a run.json, a sweep.json or a part record."""
     if path.name.endswith(PART_SUFFIX):
         return _describe_part(path, verify)
     content = read_json(path)
@@ -26,7 +33,11 @@ def describe_json(path: Path, verify: bool) -> Description:
         return Description(path, "metrics", _metrics(content))
     if {"command", "status", "inputs"} <= set(content):
         return Description(path, "run record", content)
-    raise ArtifactError(f"{path}: JSON of no known kind; known are metrics, runs and part records")
+    if content.get("format") == "sedtool-sweep":
+        return Description(path, "sweep record", content)
+    raise ArtifactError(
+        f"{path}: JSON of no known kind; known are metrics, runs, sweeps and part records"
+    )
 
 
 def _describe_part(path: Path, verify: bool) -> Description:
@@ -80,6 +91,12 @@ def _metrics(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def macro_f1(content: dict[str, Any]) -> dict[str, float | None]:
+    """Return the macro F1 of each metric of a metrics.json; None where it is not defined."""
+    found = {f"{n}_f1": _mapping(_mapping(content.get(n)).get("macro")).get("f1") for n in _METRICS}
+    return {name: f1 if type(f1) in (int, float) else None for name, f1 in found.items()}
+
+
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
@@ -127,3 +144,14 @@ def _value(node: yaml.Node) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return [item.value for item in node.value if isinstance(item, yaml.ScalarNode)]
     return node.value if isinstance(node, yaml.ScalarNode) else None
+
+
+def attempt(read: Any, path: Path, problems: list[SedtoolError]) -> Any:
+    """Return what `read` makes of a member of a folder; None if it is missing or damaged."""
+    if not path.exists():
+        return None
+    try:
+        return read(path)
+    except SedtoolError as error:
+        problems.append(error)
+        return None

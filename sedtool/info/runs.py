@@ -8,7 +8,7 @@ from typing import Any
 from sedtool.checkpoint import Model, load_model, load_state
 from sedtool.errors import ArtifactError, SedtoolError
 from sedtool.info.description import Description
-from sedtool.info.records import read_json, read_recipe_sections
+from sedtool.info.records import attempt, read_json, read_recipe_sections
 from sedtool.info.stores import class_rows, decoding_values, is_locked
 
 __all__ = ["describe_model", "describe_run", "describe_state"]
@@ -74,8 +74,8 @@ def describe_run(path: Path, verify: bool) -> Description:
     """Describe a run folder: how the run ended, and whether what it left is whole."""
     problems: list[SedtoolError] = []
     record, settings = path / "run.json", path / "config.yaml"
-    run = _attempt(read_json, record, problems) or {}
-    sections = _attempt(read_recipe_sections, settings, problems) or {}
+    run = attempt(read_json, record, problems) or {}
+    sections = attempt(read_recipe_sections, settings, problems) or {}
     members: dict[str, Any] = {}
     others = [name for name in _OTHER_MODELS if (path / name).exists()]
     others += [f"epochs/{kept.name}" for kept in sorted(path.glob("epochs/*.safetensors"))]
@@ -83,7 +83,7 @@ def describe_run(path: Path, verify: bool) -> Description:
         **dict.fromkeys(["model.safetensors", *others], _model_values),
         **dict.fromkeys(_STATES, _state_values),
     }.items():
-        found = _attempt(read, path / name, problems)
+        found = attempt(read, path / name, problems)
         members[name] = found and {k: v for k, v in found.items() if k not in ("classes", "bytes")}
     last = members["last.pt"] or {}
     being_made, status = is_locked(path / ".lock"), run.get("status")
@@ -111,14 +111,3 @@ def _model_values(path: Path) -> dict[str, Any]:
         "is_tuned": bool(model.tuned),
         "weights_sha256": model.weights_sha256,
     }
-
-
-def _attempt(read: Any, path: Path, problems: list[SedtoolError]) -> Any:
-    """Return what `read` makes of a member of a folder; None if it is missing or damaged."""
-    if not path.exists():
-        return None
-    try:
-        return read(path)
-    except SedtoolError as error:
-        problems.append(error)
-        return None

@@ -23,6 +23,8 @@ __all__ = [
     "ORANGE",
     "check_output",
     "colour",
+    "fit_fonts",
+    "fonts_of",
     "line",
     "marker",
     "new_figure",
@@ -43,8 +45,9 @@ _MARKERS = "osD^vPX*"
 _FORMATS = (".png", ".svg", ".pdf")
 _DATES = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # equal figures are equal files
 
+_FONT = "DejaVu Sans"  # comes with matplotlib, so it is the same everywhere
 _STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
+    "font.family": _FONT,
     "text.parse_math": False,  # a class may well be named $5$
     "svg.hashsalt": "sedtool",
 }
@@ -63,9 +66,13 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     def in_style(*args: P.args, **kwargs: P.kwargs) -> R:
         require_matplotlib()
         from matplotlib import rc_context
+        from matplotlib.figure import Figure
 
         with rc_context(_STYLE):
-            return draw(*args, **kwargs)
+            drawn = draw(*args, **kwargs)
+            if isinstance(drawn, Figure):
+                fit_fonts(drawn)
+            return drawn
 
     return in_style
 
@@ -94,18 +101,53 @@ def marker(i: int) -> str:
 
 
 def shown(name: str) -> str:
-    r"""Return a name as the font can draw it; what it lacks stands as \\uXXXX."""
-    known = _characters()
-    text = "".join(c if ord(c) in known else f"\\u{ord(c):04x}" for c in name)
+    r"""Return a name as it can be drawn; what no font here has stands as \\uXXXX."""
+    text = "".join(c if _font_of(c) else f"\\u{ord(c):04x}" for c in name)
     # A legend leaves out names that begin with an underscore.
     return f"\u200b{text}" if text.startswith("_") else text
 
 
+def fit_fonts(figure: "Figure") -> None:
+    """Give each text of a figure the fonts that it is drawn in."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_fontfamily(fonts_of(text.get_text()))
+
+
+def fonts_of(text: str) -> list[str]:
+    """Return the fonts that a text is drawn in: ours, and those that have what it lacks."""
+    return [_FONT, *sorted({font for c in text if (font := _font_of(c)) and font != _FONT})]
+
+
 @functools.cache
-def _characters() -> frozenset[int]:
+def _font_of(character: str) -> str | None:
+    """Return the font that a character is drawn in: ours, else an installed one that has it."""
     from matplotlib.font_manager import findfont, get_font
 
-    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+    def has(path: str) -> bool:
+        return get_font(path).get_char_index(ord(character)) > 0
+
+    if has(findfont(_FONT)):
+        return _FONT
+    others = _other_fonts() if character.isprintable() else ()
+    return next((name for name, path in others if has(path)), None)
+
+
+@functools.cache
+def _other_fonts() -> tuple[tuple[str, str], ...]:
+    """Return name and path of the upright fonts that are installed, the largest first."""
+    from matplotlib.font_manager import fontManager, get_font
+
+    found = {
+        font.name: font.fname
+        for font in fontManager.ttflist
+        if (font.style, font.weight) == ("normal", 400) and Path(font.fname).is_file()
+    }
+    # Fonts of last resort draw one box for all characters of a script.
+    names = [name for name in sorted(found) if not name.startswith("Last Resort")]
+    names.sort(key=lambda name: -get_font(found[name]).num_glyphs)
+    return tuple((name, found[name]) for name in names)
 
 
 def check_output(output: Path, overwrite: bool, *inputs: Path) -> None:

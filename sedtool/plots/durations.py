@@ -27,6 +27,7 @@ from sedtool.plots.canvas import (
     styled,
 )
 from sedtool.plots.correlation import RankCorrelation, rank_correlation
+from sedtool.plots.models import find_models
 from sedtool.plots.placing import NamedPoint, place_names
 from sedtool.plots.pooling import SYMBOLS, learned_by_class
 
@@ -134,23 +135,12 @@ def _parse_data(texts: Sequence[str]) -> dict[str, _Source]:
         models, colon, strong = rest.rpartition(":")
         if not (name and equals and models and colon and strong):
             raise ConfigError(f"--data {text}: expected NAME=MODELS:STRONG.tsv")
-        found = (*_find_models(Path(models)),)
+        found = (*find_models(Path(models)),)
         before = sources.get(name)
         if before is not None and before.strong != Path(strong):
             raise ConfigError(f"--data {name} is given with both {before.strong} and {strong}")
         sources[name] = _Source((*(before.models if before else ()), *found), Path(strong))
     return sources
-
-
-def _find_models(path: Path) -> list[Path]:
-    """Return the model a path is, or the models of the run or of the runs it holds."""
-    if not path.is_dir():
-        return [path]
-    own = path / "model.safetensors"
-    found = [own] if own.exists() else sorted(path.glob("*/model.safetensors"))
-    if not found:
-        raise ConfigError(f"{path} holds no model.safetensors, nor does a folder in it")
-    return found
 
 
 def _parse_boundaries(texts: Sequence[str], known: Mapping[str, _Source]) -> dict[str, float]:

@@ -26,6 +26,7 @@ from sedtool.plots.canvas import (
     styled,
 )
 from sedtool.plots.clip import find_clip, true_events
+from sedtool.plots.models import find_model
 from sedtool.plots.signs import gradient_signs, run_network, sign_change
 from sedtool.plots.spectrogram import draw_spectrogram
 from sedtool.pooling import PowerPooling
@@ -96,7 +97,7 @@ def plot_frames(
     label
         The class.
     models
-        Model files, such as those that ``train --keep-epochs`` keeps.
+        Model files, such as those that ``train --keep-epochs`` keeps, or run folders.
     output
         PNG, SVG or PDF by its suffix.
     reference
@@ -117,8 +118,9 @@ def plot_frames(
     ArtifactError
         If the features are not of a model's kind.
     ConfigError
-        If the clip is longer than a model's window.
+        If the clip is longer than a model's window, or a folder holds no model.
     """
+    models = [find_model(path) for path in models]
     check_output(output, overwrite, features, *models, *([reference] if reference else []))
     stored = FeatureSet([features])
     clip = find_clip(NameIndex(stored.place), name, features)

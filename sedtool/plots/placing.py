@@ -1,10 +1,13 @@
 """Names beside points, so that they cover neither points nor each other."""
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from sedtool.plots.canvas import fit_fonts, fonts_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,7 +17,7 @@ __all__ = ["NamedPoint", "place_names"]
 
 _SIZE = 8.0  # points
 _HEIGHT = 1.35 * _SIZE
-_WIDTH = 0.62 * _SIZE  # of a character; most are narrower
+_WIDTH = 0.62 * _SIZE  # of a character; most are narrower, and those of East Asia are square
 _DISTANCES = (9.0, 20.0, 32.0, 46.0, 62.0)  # from the point, points
 _ANGLES = (0, 180, 90, 270, 45, 135, 225, 315, 20, 160, 200, 340, 65, 115, 245, 295)
 
@@ -39,6 +42,7 @@ def place_names(figure: "Figure", axes: "Axes", points: Sequence[NamedPoint]) ->
     """
     from matplotlib.patheffects import withStroke
 
+    fit_fonts(figure)
     figure.draw_without_rendering()  # lays the figure out
     scale = 72.0 / figure.dpi  # pixels to points
 
@@ -53,7 +57,7 @@ def place_names(figure: "Figure", axes: "Axes", points: Sequence[NamedPoint]) ->
         taken += [(x - 5, y - 5, x + 5, y + 5), (x - 2, low[1], x + 2, high[1])]
     for point in points:
         x, y = place(point.x, point.y)
-        dx, dy, box = _best_place(x, y, len(point.name) * _WIDTH, frame, taken)
+        dx, dy, box = _best_place(x, y, _width(point.name), frame, taken)
         taken.append(box)
         is_far = math.hypot(dx, dy) > _DISTANCES[0] + 1
         axes.annotate(
@@ -64,10 +68,16 @@ def place_names(figure: "Figure", axes: "Axes", points: Sequence[NamedPoint]) ->
             ha="left" if dx > 1 else "right" if dx < -1 else "center",
             va="center",
             fontsize=_SIZE,
+            fontfamily=fonts_of(point.name),
             color=point.colour,
             path_effects=[withStroke(linewidth=2, foreground="white")],
             arrowprops={"arrowstyle": "-", "lw": 0.6, "color": point.colour} if is_far else None,
         ).set_in_layout(False)
+
+
+def _width(name: str) -> float:
+    """Return about how wide a name is, in points."""
+    return sum(_SIZE if unicodedata.east_asian_width(c) in "WF" else _WIDTH for c in name)
 
 
 def _best_place(

@@ -19,6 +19,7 @@ from sedtool.plots.canvas import (
     shown,
     styled,
 )
+from sedtool.plots.models import find_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,11 +36,12 @@ def plot_pooling(
     durations_from: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Draw what the pooling of each model learned, class by class.
+    """Draw what the pooling of each model, a file or that of a run folder, learned of each class.
 
     With `durations_from`, strong labels, classes stand in the order of their mean event duration
     (the order of Fig. 3 of the power-pooling paper).
     """
+    models = [find_model(path) for path in models]
     check_output(output, overwrite, *models, *([durations_from] if durations_from else []))
     loaded = [(str(path), load_model(path)) for path in models]
     durations = read_events(durations_from).mean_durations() if durations_from else None

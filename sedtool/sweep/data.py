@@ -28,7 +28,7 @@ def check_training(inputs: SweepInputs, settings: Settings) -> None:
     Raises
     ------
     ConfigError
-        If `train` would refuse its settings, or `tune` labels of clips that are trained on.
+        If `train` would refuse its settings, or clips to validate or tune on are trained on.
     """
     given = settings["train"]
     values: dict[str, Any] = {}
@@ -46,15 +46,16 @@ def check_training(inputs: SweepInputs, settings: Settings) -> None:
         if given.get(key)
         for name in read_names(inputs.path(str(given[key])))
     }
-    for key in _LEARNED_FROM["tune"]:
-        if not (text := settings["tune"].get(key)):
-            continue
-        path = inputs.path(str(text))
-        if both := sorted(trained.intersection(read_names(path))):
-            raise ConfigError(
-                f"{len(both)} clips of {path} (tune.{key}) are trained on, e.g. {both[0]!r}; tune "
-                "on others"
-            )
+    for stage, keys in (("train", ("val-weak", "val-strong")), ("tune", _LEARNED_FROM["tune"])):
+        for key in keys:
+            if not (text := settings[stage].get(key)):
+                continue
+            path = inputs.path(str(text))
+            if both := sorted(trained.intersection(read_names(path))):
+                raise ConfigError(
+                    f"{len(both)} clips of {path} ({stage}.{key}) are trained on, e.g. "
+                    f"{both[0]!r}; {stage} needs others there"
+                )
 
 
 def refuse_other_features(inputs: SweepInputs, settings: Settings) -> None:

@@ -1,15 +1,18 @@
 """Which runs there are: lists of poolings and of seeds, and the folder of each run."""
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from sedtool.config import POOLING_NAMES, PoolingConfig, lookup
 from sedtool.errors import ConfigError
 from sedtool.shards import Shard
 
-__all__ = ["Run", "grid", "parse_poolings", "parse_seeds", "part_of", "run_name"]
+__all__ = ["Run", "grid", "parse_poolings", "parse_seeds", "part_of", "run_name", "split_name"]
 
 _MOST_RUNS = 100_000
 
@@ -36,6 +39,20 @@ def run_name(pooling: str, seed: int) -> str:
     return f"{re.sub('[^A-Za-z0-9=._+]', '-', pooling)}/seed-{seed}"
 
 
+def split_name(name: str) -> tuple[str, int]:
+    """Return the pooling's folder and the seed of a run's name.
+
+    Raises
+    ------
+    ConfigError
+        If no run is named like that, so that no name leads out of the folder of a sweep.
+    """
+    match = re.fullmatch(r"([A-Za-z0-9=._+-]+)/seed-([0-9]{1,18})", name)
+    if match is None or match[1] in (".", ".."):
+        raise ConfigError(f"{name!r} is no name of a run, such as power/seed-0")
+    return match[1], int(match[2])
+
+
 def parse_poolings(texts: Iterable[str]) -> tuple[str, ...]:
     """Read lists of poolings: ``power,rap:lambda=1e-2,init=0,max`` are three.
 
@@ -45,7 +62,7 @@ def parse_poolings(texts: Iterable[str]) -> tuple[str, ...]:
     Raises
     ------
     ConfigError
-        If there is none, one is not known, or one is given twice.
+        If there is none, one is not known, or one is given twice, be it in other words.
     """
     found: list[str] = []
     for text in texts:
@@ -62,23 +79,52 @@ def parse_poolings(texts: Iterable[str]) -> tuple[str, ...]:
                 found.append(item)
     if not found:
         raise ConfigError("no pooling is given; power,linear are two")
-    known: dict[str, str] = {}
-    for text in found:
-        pooling = PoolingConfig.parse(text)
-        lookup(dict.fromkeys(POOLING_NAMES, True), pooling.name, "pooling")
-        if known.setdefault(str(pooling), text) != text or found.count(text) > 1:
-            raise ConfigError(f"pooling {text!r} is given twice")
+    _refuse_doubles(found)
     return tuple(found)
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """Read numbers and ranges: ``0-4`` or ``0,2,5-7``, each end included.
+def _refuse_doubles(texts: Sequence[str]) -> None:
+    """Raise a ConfigError if two texts are one pooling, or one is none."""
+    poolings = [PoolingConfig.parse(text) for text in texts]
+    for pooling in poolings:
+        lookup(dict.fromkeys(POOLING_NAMES, True), pooling.name, "pooling")
+    for (first, one), (text, other) in combinations(zip(texts, poolings, strict=True), 2):
+        if _are_equal(one, other):
+            what = f": {first!r} is the same pooling" if first != text else ""
+            raise ConfigError(f"pooling {text!r} is given twice{what}")
+
+
+def _are_equal(one: PoolingConfig, other: PoolingConfig) -> bool:
+    """Return whether two poolings are one; what only one of them states may be the default."""
+    given = one.options | other.options
+    if one.name != other.name or given != other.options | one.options:
+        return False
+    stated_once = one.options.keys() ^ other.options.keys()
+    if not stated_once:
+        return True
+    defaults = _defaults(one.name, given)
+    return all(defaults.get(key) == given[key] for key in stated_once)
+
+
+def _defaults(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a pooling, those of its base included, with their defaults."""
+    from sedtool.pooling import POOLINGS  # loads torch, which most lists do not need
+
+    parameters = inspect.signature(POOLINGS[name]).parameters.values()
+    own = {p.name.removesuffix("_"): p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    base = given.get("base", own.get("base"))
+    return _defaults(base, {}) | own if base in POOLINGS else own
+
+
+def parse_seeds(texts: Iterable[str]) -> tuple[int, ...]:
+    """Read lists of numbers and ranges: ``0-4`` or ``0,2,5-7``, each end included.
 
     Raises
     ------
     ConfigError
-        If it is no such list, or a seed is in it twice.
+        If they are no such lists, there is no seed in them, or one is in them twice.
     """
+    text = ",".join(texts)
     seeds: list[int] = []
     for item in text.split(","):
         match = re.fullmatch(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", item.strip())
@@ -92,8 +138,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
                 f"seeds {item.strip()!r}: the range must go up, by {_MOST_RUNS} at most"
             )
         seeds += range(first, last + 1)
-    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1}) if len(seeds) < 10_000 else []
-    if twice or len(set(seeds)) < len(seeds):
+    if len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds {text!r} name a seed twice")
     return tuple(seeds)
 
