@@ -130,3 +130,22 @@ def test_a_reference_without_events_needs_a_class_list(files):
     (files / "silent.tsv").write_text(f"{HEADER}a.wav\t\t\t\n")
     said = refused("evaluate", files / "silent.tsv", files / "scores", *PSDS)
     assert "PSDS needs a class: the reference has no events, so give a class list" in said
+
+
+def test_score_files_with_commas_are_told_to_have_tabs(files):
+    for path in (files / "scores").iterdir():
+        path.write_text(path.read_text().replace("\t", ","))
+    said = refused("evaluate", files / "reference.tsv", files / "scores", *PSDS)
+    assert "a.tsv:1: a score file begins with the columns onset, offset and a class or more" in said
+
+
+def test_clips_alone_are_not_warned_of_by_their_events(files):
+    (files / "weak.tsv").write_text("filename\tevent_labels\na.wav\tDog,Cow\nb.wav\tCat\n")
+    (files / "events.tsv").write_text(f"{HEADER}a.wav\t0\t1\tCow\n")
+    (files / "tags.tsv").write_text("filename\tevent_labels\na.wav\tCow\nb.wav\tCat\n")
+    weak = ("--weak-reference", files / "weak.tsv", "--weak-estimated", files / "tags.tsv")
+    line = ("evaluate", files / "reference.tsv", files / "events.tsv", *weak)
+    assert "warning" not in run(*line, "--metrics", "clip").stderr
+    said = run(*line, "--metrics", "clip,event").stderr
+    assert "clips of the reference events that are not in the estimates (1): b.wav" in said
+    assert "estimated labels not in the reference, counted in micro only (1): Cow" in said

@@ -18,7 +18,7 @@ from sedtool.cli.settings import SedtoolCommand
 @click.option("--verify", is_flag=True, help="Check every digest; decode audio. Reads all of it.")
 @common_options
 def info(paths: tuple[Path, ...], as_json: bool, verify: bool, quiet: bool) -> None:
-    """Say what artifacts are: audio, labels, features, scores, models, run folders, sweeps, metrics.
+    """Say what artifacts are: audio, labels, features, scores, models, runs, sweeps, metrics.
 
     An extraction that is not finished is described too. What is damaged ends the command with
     exit code 5.

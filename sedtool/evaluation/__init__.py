@@ -82,7 +82,7 @@ Sciences 6(6), 2016. N. Turpault, R. Serizel, A. Parag Shah, J. Salamon, "Sound 
 domestic environments with weakly labeled data and soundscape synthesis", DCASE workshop 2019.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 
 from sedtool.config import EvaluationConfig, lookup
@@ -200,7 +200,9 @@ def evaluate(
 
     tags = None if weak_reference is None and weak_estimated is None else (heard, tagged)
     warnings = warn_of_basenames(event_names | clip_names)
-    warnings += _warn_of_sides(reference, estimated, tags, classes, config)
+    of_events = tags is None or any(name != "clip" for name in metrics)
+    sides = (reference, estimated) if of_events else None
+    warnings += _warn_of_sides(sides, tags, classes, config)
     warnings += warn_of_overlaps(pair)
     if durations is not None:
         warnings += warn_of_durations(reference, estimated, seconds)
@@ -238,15 +240,18 @@ def evaluate(
 
 
 def _warn_of_sides(
-    reference: StrongLabels,
-    estimated: StrongLabels,
+    events: tuple[StrongLabels, StrongLabels] | None,
     tags: tuple[Mapping[str, Iterable[str]], Mapping[str, Iterable[str]]] | None,
     classes: tuple[str, ...] | None,
     config: EvaluationConfig,
 ) -> list[str]:
     """Return what is to be said of names and labels that one side alone has."""
-    warnings = warn_of_names("events", reference.names, estimated.names)
-    labels = [(reference.classes, estimated.classes)]
+    warnings: list[str] = []
+    labels: list[tuple[Sequence[str], Sequence[str]]] = []
+    if events is not None:
+        reference, estimated = events
+        warnings += warn_of_names("events", reference.names, estimated.names)
+        labels.append((reference.classes, estimated.classes))
     if tags is not None:
         heard, tagged = tags
         warnings += warn_of_names("clip labels", heard, tagged)

@@ -89,6 +89,8 @@ def score_psds(
 def _has_score_tables(folder: Path) -> bool:
     """Return whether the files of a folder are score tables, and not event lists."""
     first = next(table_rows(score_files(folder)[0]), ("", []))[1]
+    if len(first) == 1 and first[0].startswith(TIMES[0]):
+        return True  # not parted by tabs, which its reader says
     return tuple(first[:2]) == TIMES and "filename" not in first
 
 
