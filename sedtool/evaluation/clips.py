@@ -77,7 +77,7 @@ def score_heard(pair: EventPair, compat: str) -> Scores:
     Zero-length events say nothing was heard, but with compat ``"dcase"``.
     """
     reference, estimated = (
-        np.unique(side.clip[(side.offset > side.onset) | (compat == "dcase")])
+        _distinct(side.clip[(side.offset > side.onset) | (compat == "dcase")])
         for side in pair.lanes
     )
     where = np.minimum(np.searchsorted(reference, estimated), max(reference.size - 1, 0))
@@ -85,6 +85,12 @@ def score_heard(pair: EventPair, compat: str) -> Scores:
     columns = (pair.label_of(lanes) for lanes in (both, reference, estimated))
     counts = Counts(*(np.bincount(column, minlength=pair.n_labels) for column in columns))
     return score(pair.classes, counts, Undefined.ZERO)
+
+
+def _distinct(lane: IntArray) -> IntArray:
+    """Return each number once, ascending; sorting is faster than the hashing of `np.unique`."""
+    ordered = np.sort(lane)
+    return ordered[np.diff(ordered, prepend=-1) > 0]
 
 
 def clip_counts(reference: ArrayLike, estimated: ArrayLike) -> tuple[IntArray, IntArray, IntArray]:

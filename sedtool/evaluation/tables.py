@@ -211,9 +211,7 @@ def pair_up(
     Both sides must have passed `as_labels`. Labels that are not scored are left out.
     """
     clips = dict.fromkeys(reference.names) | dict.fromkeys(estimated.names)
-    listed, others = scored_classes(
-        reference.columns.label, estimated.columns.label, classes, compat
-    )
+    listed, others = scored_classes(reference.classes, estimated.classes, classes, compat)
     labels = (*listed, *others)
     label_number = defaultdict(lambda: -1, {label: k for k, label in enumerate(labels)})
     clip_number = {name: i for i, name in enumerate(clips)}

@@ -91,7 +91,7 @@ class StrongLabels:
         """Return an expression for the labels."""
         return f"StrongLabels({self.events!r}, {self.names!r})"
 
-    @property
+    @cached_property
     def classes(self) -> tuple[str, ...]:
         """Return the labels that occur, sorted."""
         return tuple(sorted(set(self.columns.label)))
@@ -115,9 +115,9 @@ class StrongLabels:
 
     def renamed(self, names: Mapping[str, str]) -> "StrongLabels":
         """Return the labels under other clip names; clips that `names` lacks are left out."""
-        kept = tuple(names[name] for name in self.names if name in names)
-        if kept == self.names:  # and none is left out
+        if tuple(map(names.get, self.names)) == self.names:  # and none is left out
             return self
+        kept = tuple(names[name] for name in self.names if name in names)
         columns = self.columns
         known = [name in names for name in columns.name]
         if not all(known):
