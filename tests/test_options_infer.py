@@ -65,6 +65,17 @@ def test_events_of_the_inputs_go_to_stdout_or_a_file(model, audio, out):
     assert names((out / "e.tsv").read_text()) == ["a/tone.wav", "noise.wav"]
 
 
+@tries("infer", "model")
+def test_the_folder_of_a_run_stands_for_its_model(model, audio, out):
+    folder = out / "run"
+    folder.mkdir()
+    line = (audio, "--threshold", "0", "--clip-threshold", "off")
+    message = f"{folder} holds no model.safetensors; give a model file, or the folder of a run"
+    assert message in refused("infer", folder, *line)
+    shutil.copy(model, folder / "model.safetensors")
+    assert run("infer", f"{folder}/", *line).stdout == run("infer", model, *line).stdout
+
+
 @pytest.fixture
 def loud(model):
     """The beginning of a line that finds one event of each class in every recording."""

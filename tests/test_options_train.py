@@ -386,6 +386,16 @@ def test_labels_of_either_kind_tune_what_they_can(model, tiny):
     assert "needs labels" in refused("tune", model, "--features", tiny.features)
 
 
+@tries("tune", "model")
+def test_the_model_in_the_folder_of_a_run_is_tuned(model, tiny, tmp_path):
+    assert "holds no model.safetensors" in refused("tune", tiny.audio, "--features", tiny.features)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    model = model.rename(folder / "model.safetensors")
+    run("tune", folder, "--features", tiny.features, "--weak", tiny.weak_validation)
+    assert load_model(model).tuned
+
+
 @tries("tune", "--durations-from", "--window")
 def test_windows_are_given_outright_or_by_durations(model, tiny):
     for labels in (("--weak", tiny.weak_validation), ("--reference", tiny.strong)):

@@ -9,6 +9,7 @@ digest, because torch does not notice a changed byte.
 """
 
 from sedtool.checkpoint.digests import digest, file_sha256
+from sedtool.checkpoint.finding import find_model, find_models
 from sedtool.checkpoint.models import (
     Model,
     load_model,
@@ -23,6 +24,8 @@ __all__ = [
     "Model",
     "digest",
     "file_sha256",
+    "find_model",
+    "find_models",
     "load_model",
     "load_state",
     "require_finite",

@@ -10,7 +10,7 @@ import click
 from sedtool.cli.console import progress, summary, write_stdout
 from sedtool.cli.options import (
     DEVICES,
-    EXISTING_FILE,
+    MODEL,
     OUTPUT,
     common_options,
     dry_run_option,
@@ -45,7 +45,7 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
 
 
 @click.command(cls=SedtoolCommand)
-@click.argument("model", type=EXISTING_FILE)
+@click.argument("model", type=MODEL)
 @input_options
 @click.option("-o", "--output", type=OUTPUT, help="Event list; stdout where none is given.")
 @click.option("--scores", type=OUTPUT, help="Write frame and clip scores, too.")
@@ -99,11 +99,12 @@ def infer(
 ) -> None:
     """Detect events in audio, in a features.h5, or anew in a scores.h5.
 
-    INPUT is as for extract. Events go to stdout recording by recording; files appear when they are
-    whole, and a run that was interrupted goes on where it stopped.
+    MODEL is a file, or the folder of a run. INPUT is as for extract. Events go to stdout recording
+    by recording; files appear when they are whole, and a run that was interrupted goes on where it
+    stopped.
 
     \b
-    Example: sedtool infer run/model.safetensors recordings/ > events.tsv
+    Example: sedtool infer run/ recordings/ > events.tsv
              find rec -name '*.wav' -print0 | sedtool infer m.safetensors --files-from - -0
              ffmpeg -i film.mp4 -f wav - | sedtool infer m.safetensors -
     """

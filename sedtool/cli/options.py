@@ -20,6 +20,7 @@ __all__ = [
     "EXISTING_PATH",
     "INPUT",
     "INTEGERS",
+    "MODEL",
     "OUTPUT",
     "OUTPUT_FOLDER",
     "common_options",
@@ -55,6 +56,21 @@ class _ExistingFile(click.Path):
             raise ArtifactError(
                 f"{path}: not complete ({progress}); run the command that makes it again"
             )
+
+
+class _Model(_ExistingFile):
+    """A model file, or the folder of a run, which stands for its model."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        if not path.is_dir():
+            return path
+        from sedtool.checkpoint import find_model  # loads torch, as what takes a model will
+
+        return find_model(path)
 
 
 class _OutputFolder(click.Path):
@@ -101,6 +117,7 @@ class _Integers(click.ParamType):  # type: ignore[type-arg]  # older Clicks have
 EXISTING_FILE = _ExistingFile()
 EXISTING_PATH = _ExistingFile(dir_okay=True)  # a file of one kind, or a folder of many
 INTEGERS = _Integers()
+MODEL = _Model()
 INPUT = click.Path(exists=True, path_type=Path)  # a file or a folder
 OUTPUT = _Output()
 OUTPUT_FOLDER = _OutputFolder()  # made if need be

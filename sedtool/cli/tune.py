@@ -6,13 +6,20 @@ from shlex import quote
 import click
 
 from sedtool.cli.console import progress, summary
-from sedtool.cli.options import DEVICES, EXISTING_FILE, common_options, missing_option, names
+from sedtool.cli.options import (
+    DEVICES,
+    EXISTING_FILE,
+    MODEL,
+    common_options,
+    missing_option,
+    names,
+)
 from sedtool.cli.settings import SedtoolCommand
 from sedtool.config import TuneConfig
 
 
 @click.command(cls=SedtoolCommand)
-@click.argument("model", type=EXISTING_FILE)
+@click.argument("model", type=MODEL)
 @click.option("--features", type=EXISTING_FILE, multiple=True, required=True, help="Repeatable.")
 @click.option("--reference", type=EXISTING_FILE, help="Strong labels of validation clips.")
 @click.option("--weak", type=EXISTING_FILE, help="Weak labels of validation clips.")
@@ -43,7 +50,7 @@ def tune(
     device: str,
     quiet: bool,
 ) -> None:
-    """Fit decoding to validation labels and write it into MODEL.
+    """Fit decoding to validation labels and write it into MODEL, a file or the folder of a run.
 
     Clip thresholds maximise clip F1. With strong labels, frame thresholds (0.05 to 0.95 in steps of
     0.05) and median windows (on a grid from 0 to 3 s) maximise event F1; without, frames take the
@@ -51,7 +58,7 @@ def tune(
     was trained on are refused.
 
     \b
-    Example: sedtool tune run/model.safetensors --features val.h5 --reference validation.tsv
+    Example: sedtool tune run/ --features val.h5 --reference validation.tsv
     """
     from sedtool.tuning import TuneInputs
     from sedtool.tuning import tune as tune_model

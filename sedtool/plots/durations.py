@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sedtool.checkpoint import load_model
+from sedtool.checkpoint import find_models, load_model
 from sedtool.config.figures import CorrelationConfig
 from sedtool.errors import ConfigError, LabelError
 from sedtool.labels import read_events
@@ -27,7 +27,6 @@ from sedtool.plots.canvas import (
     styled,
 )
 from sedtool.plots.correlation import RankCorrelation, rank_correlation
-from sedtool.plots.models import find_models
 from sedtool.plots.placing import NamedPoint, place_names
 from sedtool.plots.pooling import SYMBOLS, learned_by_class
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sedtool.checkpoint import Model, load_model
+from sedtool.checkpoint import Model, find_model, load_model
 from sedtool.config import FeatureConfig
 from sedtool.datasets import FeatureSet
 from sedtool.errors import ConfigError
@@ -26,7 +26,6 @@ from sedtool.plots.canvas import (
     styled,
 )
 from sedtool.plots.clip import find_clip, true_events
-from sedtool.plots.models import find_model
 from sedtool.plots.signs import gradient_signs, run_network, sign_change
 from sedtool.plots.spectrogram import draw_spectrogram
 from sedtool.pooling import PowerPooling
