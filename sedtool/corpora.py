@@ -7,6 +7,7 @@ and what is held out depends on the label files alone (`hold_out`).
 """
 
 import hashlib
+import math
 import os
 import re
 from collections import Counter, defaultdict
@@ -29,8 +30,10 @@ __all__ = [
     "clip_key",
     "find_label_file",
     "format_classes",
+    "format_lacking",
     "format_summary",
     "hold_out",
+    "seconds_of",
     "video",
     "write_missing",
     "write_names",
@@ -67,6 +70,17 @@ def video(name: str) -> str:
     """Return the id of the YouTube video that a clip is part of, or the name itself."""
     part = _YOUTUBE.fullmatch(PurePosixPath(name).stem)
     return part["video"] if part else name
+
+
+def seconds_of(name: str) -> float:
+    """Return how long the part of a video is that a clip is named after; infinity of any other."""
+    part = _YOUTUBE.fullmatch(PurePosixPath(name).stem)
+    return float(part["end"]) - float(part["start"]) if part else math.inf
+
+
+def _is_of_video(name: str) -> bool:
+    """Return whether a name says which part of which video a clip is."""
+    return video(name) != name
 
 
 def find_label_file(folder: Path, *names: str) -> Path:
@@ -143,10 +157,14 @@ class AudioFolder:
     """
 
     def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise ConfigError(f"the audio folder {folder} is not there, or no folder")
+        self.folder = folder
         self.paths = find_audio([folder], root=folder)
         self._by_key: dict[str, list[str]] = defaultdict(list)
         for name in self.paths:
             self._by_key[clip_key(name)].append(name)
+        self._folders = {_parent(name) for name in self.paths}
 
     def resolve(
         self,
@@ -164,7 +182,8 @@ class AudioFolder:
             splits, the first has it.
         folders
             For a split, the folder that its audio is kept in where the data set is laid out as
-            published, e.g. ``train/weak``: with several files of one clip, those in it count.
+            published, e.g. ``train/weak``: with several files of one clip, those in it count. Where
+            there is such a folder, a soundscape ``10.wav`` outside of it is another one.
         decoded
             Splits whose audio is decoded to its end, so that no reference has clips which cannot be
             scored. Of all others only headers are read.
@@ -177,44 +196,70 @@ class AudioFolder:
             For each split the clips with usable audio, in the order given; and all others.
         """
         missing: list[Missing] = []
-        found: dict[str, Found] = {}
+        copies: dict[str, dict[str, list[str]]] = {}  # split -> name -> the best file first
         for split, names in splits.items():
-            chosen = {name: self._choose(name, folders.get(split, "")) for name in names}
-            found[split] = {n: files[0] for n, files in chosen.items() if len(files) == 1}
-            missing += (
-                Missing(
-                    split, n, f"could be any of {', '.join(files[:5])}" if files else "no audio"
-                )
-                for n, files in chosen.items()
-                if len(files) != 1
-            )
-        self._drop_unreadable(found, missing, decoded, progress)
+            copies[split] = {}
+            for name in names:
+                files = self._choose(name, folders.get(split, ""))
+                if not files:
+                    missing.append(Missing(split, name, "no audio"))
+                elif len(files) > 1 and not _is_of_video(name):
+                    any_of = ", ".join(files[:5])
+                    missing.append(Missing(split, name, f"could be any of {any_of}"))
+                else:
+                    copies[split][name] = files
+        problems = self._problems(copies, decoded, progress)
+        found: dict[str, Found] = {split: {} for split in splits}
+        for split, clips in copies.items():
+            for name, files in clips.items():
+                usable = next((file for file in files if file not in problems), None)
+                if usable is None:
+                    missing.append(Missing(split, name, problems[files[0]]))
+                else:
+                    found[split][name] = usable
         _drop_repeated(found, missing, video, "the same video")
         _drop_repeated(found, missing, self._digests(found).__getitem__, "the same audio")
         return found, missing
 
-    def _choose(self, name: str, folder: str) -> list[str]:
-        """Return the file of a clip; none if it has none, several if they may be different clips.
+    def require_clips(self, found: Mapping[str, Found], missing: Sequence[Missing]) -> None:
+        """Raise a NothingUsableError if a split has no clip, and say what is in its place."""
+        for split in (split for split, clips in found.items() if not clips):
+            lost = [clip for clip in missing if clip.split == split]
+            if not lost:
+                raise NothingUsableError(f"the label files name no clip of {split}")
+            raise NothingUsableError(
+                f"none of the {len(lost)} clips of {split} can be used ({lost[0].name}: "
+                f"{lost[0].reason}); {self.folder} has {len(self.paths)} audio files, such as "
+                f"{min(self.paths)}: give the folder with the audio of all splits"
+            )
 
-        Two files of one part of one video are the same clip, but of a soundscape ``10.wav`` there
-        may be one in every data set under the folder.
+    def _choose(self, name: str, folder: str) -> list[str]:
+        """Return the files that may be a clip, the likeliest first.
+
+        Two files of one part of one video are copies of a clip, but of a soundscape ``10.wav``
+        there may be one in every data set under the folder.
         """
         candidates = self._by_key.get(clip_key(name), [])
-        here = [file for file in candidates if f"/{file}".rpartition("/")[0].endswith(f"/{folder}")]
-        candidates = (here if folder else []) or candidates
+        if folder:
+            here = [file for file in candidates if _parent(file).endswith(f"/{folder}")]
+            is_laid_out = any(parent.endswith(f"/{folder}") for parent in self._folders)
+            if here or (is_laid_out and not _is_of_video(name)):
+                candidates = here
         suffix = PurePosixPath(name).suffix
-        alike = [file for file in candidates if PurePosixPath(file).suffix == suffix] or candidates
-        return alike if video(name) == name else alike[:1]
+        alike = [file for file in candidates if PurePosixPath(file).suffix == suffix]
+        others = [file for file in candidates if file not in alike]
+        return alike + others if _is_of_video(name) else alike or others
 
-    def _drop_unreadable(
+    def _problems(
         self,
-        found: dict[str, Found],
-        missing: list[Missing],
+        copies: Mapping[str, Mapping[str, Sequence[str]]],
         decoded: Collection[str],
         progress: Callable[[int, int], None],
-    ) -> None:
-        files = sorted({file for clips in found.values() for file in clips.values()})
-        whole = {file for split in decoded for file in found[split].values()}
+    ) -> dict[str, str]:
+        """Return why files cannot be used, for those of which that is so."""
+        by_split = {s: set(chain.from_iterable(clips.values())) for s, clips in copies.items()}
+        files = sorted(set().union(*by_split.values()))
+        whole = set().union(*(by_split[split] for split in decoded))
         problems: dict[str, str] = {}
         with ThreadPoolExecutor(_THREADS) as pool:
             found_out = pool.map(lambda file: self._problem(file, file in whole), files)
@@ -222,18 +267,15 @@ class AudioFolder:
                 if problem:
                     problems[file] = problem
                 progress(done, len(files))
-        for split, clips in found.items():
-            for name, file in list(clips.items()):
-                if file in problems:
-                    missing.append(Missing(split, name, problems[file]))
-                    del clips[name]
+        return problems
 
     def _problem(self, name: str, decode: bool) -> str:
         """Return why a file cannot be used, as far as its header says, or all of it."""
         try:
             check_name(name)
             with AudioReader(self.paths[name], None) as reader:
-                for _ in reader if decode else ():
+                # A header that states no length may mean that there is nothing behind it.
+                for _ in reader if decode or not reader.claimed_duration else ():
                     pass
         except AudioError as error:
             return str(error)
@@ -259,6 +301,11 @@ class AudioFolder:
             return f"{size} {hashlib.sha256(stream.read(_PROBE)).hexdigest()}"
 
 
+def _parent(name: str) -> str:
+    """Return the folder of an audio file, relative to the audio folder, with a / in front."""
+    return f"/{name}".rpartition("/")[0]
+
+
 def _drop_repeated(
     found: dict[str, Found], missing: list[Missing], key: Callable[[str], str], what: str
 ) -> None:
@@ -273,20 +320,11 @@ def _drop_repeated(
 
 
 def format_summary(found: Mapping[str, Found], missing: Sequence[Missing]) -> str:
-    """Return how many clips of each split can be used, and why the others cannot, a line each.
-
-    Raises
-    ------
-    NothingUsableError
-        If a split has none.
-    """
+    """Return how many clips of each split can be used, and why the others cannot, a line each."""
     lines = []
     for split, clips in found.items():
         lost = [clip for clip in missing if clip.split == split]
         first = ", ".join(clip.name for clip in lost[:3]) + ", …" * (len(lost) > 3)
-        if not clips:
-            why = f"{lost[0].name}: {lost[0].reason}" if lost else "the label files name none"
-            raise NothingUsableError(f"no clip of {split} can be used, of {len(lost)} ({why})")
         lines.append(
             f"{split}: {len(clips)} of {len(clips) + len(lost)} clips"
             + (f"; {len(lost)} cannot be used: {first}" if lost else "")
@@ -306,6 +344,18 @@ def format_classes(
         cells = (str(counts[split][label]).rjust(max(len(split), 6)) for split in splits)
         lines.append([label.ljust(width), *cells])
     return "\n".join("  ".join(cells) for cells in lines)
+
+
+def format_lacking(
+    classes: Sequence[str], splits: Mapping[str, Mapping[str, Collection[str]]]
+) -> str:
+    """Return which splits have no clip of which classes, a line each; nothing where all have."""
+    lines = []
+    for split, weak in splits.items():
+        heard = set(chain.from_iterable(weak.values()))
+        if lacking := [label for label in classes if label not in heard]:
+            lines.append(f"warning: {split} has no clip with {'; '.join(lacking)}")
+    return "\n".join(lines)
 
 
 def write_names(path: Path, names: Iterable[str]) -> None:

@@ -13,8 +13,10 @@ from sedtool.corpora import (
     clip_key,
     find_label_file,
     format_classes,
+    format_lacking,
     format_summary,
     hold_out,
+    seconds_of,
     video,
     write_missing,
     write_names,
@@ -163,6 +165,39 @@ def test_soundscapes_of_one_name_are_not_taken_for_each_other(tmp_path, sound):
     assert missing == [Missing("strong", "10.wav", "could be any of 2018/10.wav, 2019/10.wav")]
 
 
+def test_a_soundscape_that_lacks_is_not_replaced_by_one_of_another_data_set(tmp_path, sound):
+    sound("train/synthetic/10.wav"), sound("eval/synthetic/11.wav")
+    found, missing = resolve(tmp_path, {"strong": "train/synthetic"}, strong=["10.wav", "11.wav"])
+    assert found == {"strong": {"10.wav": "train/synthetic/10.wav"}}
+    assert missing == [Missing("strong", "11.wav", "no audio")]
+
+
+def test_a_part_of_a_video_is_itself_wherever_it_lies(tmp_path, sound):
+    name = "Y-5QrBL6MzLg_60.000_70.000.wav"
+    sound("train/weak/a.wav"), sound(f"else/{name}")
+    assert resolve(tmp_path, {"weak": "train/weak"}, weak=[name]) == (
+        {"weak": {name: f"else/{name}"}},
+        [],
+    )
+
+
+def test_of_two_copies_the_one_that_can_be_read_is_used(tmp_path, sound):
+    name = "Y-5QrBL6MzLg_60.000_70.000.wav"
+    sound(f"a/{name}").write_bytes(b"")
+    sound(f"b/{name}")
+    assert resolve(tmp_path, train=[name]) == ({"train": {name: f"b/{name}"}}, [])
+
+
+def test_audio_without_a_sample_is_named_though_its_header_is_whole(tmp_path, sound):
+    sound("good.wav")
+    for name in ("one.wav", "two.wav"):
+        write_wav(tmp_path / "audio" / name, np.zeros(0), RATE)
+    found, missing = resolve(tmp_path, train=["one.wav", "good.wav"], more=["two.wav"])
+    assert found == {"train": {"good.wav": "good.wav"}, "more": {}}
+    assert [clip.name for clip in missing] == ["one.wav", "two.wav"]
+    assert all("no samples" in clip.reason for clip in missing)
+
+
 def test_copies_of_a_part_of_a_video_are_one_clip(tmp_path, sound):
     name = "Y-5QrBL6MzLg_60.000_70.000.wav"
     sound(f"a/{name}"), sound(f"b/{name}")
@@ -253,11 +288,22 @@ def test_the_summary_counts_and_names_what_is_missing():
     ]
 
 
-def test_a_split_without_a_clip_ends_with_an_error():
-    with pytest.raises(NothingUsableError, match=r"no clip of test .* of 1 \(a\.wav: no audio\)"):
-        format_summary({"test": {}}, [Missing("test", "a.wav", "no audio")])
-    with pytest.raises(NothingUsableError, match="the label files name none"):
-        format_summary({"test": {}}, [])
+def test_a_split_without_a_clip_ends_with_an_error(tmp_path, sound):
+    sound("x/other.wav")
+    audio = AudioFolder(tmp_path / "audio")
+    with pytest.raises(
+        NothingUsableError,
+        match=r"none of the 1 clips of test .* \(a\.wav: no audio\); .* has 1 audio files, such as "
+        r"x/other\.wav: give the folder with",
+    ):
+        audio.require_clips(*audio.resolve({"test": ["a.wav"]}, {}))
+    with pytest.raises(NothingUsableError, match="the label files name no clip of test"):
+        audio.require_clips({"test": {}}, [])
+
+
+def test_a_folder_that_is_not_there_is_called_that(tmp_path):
+    with pytest.raises(ConfigError, match=r"the audio folder .*nope is not there, or no folder"):
+        AudioFolder(tmp_path / "nope")
 
 
 def test_clips_of_a_class_are_counted():
@@ -267,6 +313,20 @@ def test_clips_of_a_class_are_counted():
         "Dog              2       0",
         "Car, old         0       0",
     ]
+
+
+def test_classes_that_a_split_lacks_are_named():
+    splits = {"train": {"x": ["Dog", "Car, old"]}, "test": {"y": ["Dog"], "z": []}}
+    assert format_lacking(["Dog", "Car, old"], splits) == "warning: test has no clip with Car, old"
+    assert format_lacking(["Dog"], splits) == ""
+
+
+@pytest.mark.parametrize(
+    "name, seconds",
+    [("Y-5QrBL6MzLg_60.000_70.500.wav", 10.5), ("-5QrBL6MzLg_0_1.flac", 1.0), ("10.wav", np.inf)],
+)
+def test_the_name_of_a_part_of_a_video_says_how_long_it_is(name, seconds):
+    assert seconds_of(name) == seconds
 
 
 def test_lists_can_be_read_back(tmp_path):

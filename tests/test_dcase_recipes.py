@@ -223,13 +223,26 @@ def test_missing_and_broken_audio_is_named_and_the_rest_is_used(year, request, c
 
 
 @pytest.mark.parametrize("year", YEARS)
-def test_what_was_made_is_not_overwritten_unasked(year, request, capsys):
+def test_what_was_made_is_found_made_and_not_mixed_with_anything_else(year, request, capsys):
     arguments = request.getfixturevalue(f"small_{year.removeprefix('dcase')}")
+    audio, metadata, out = arguments
     assert run(year, arguments) == 0
-    before = read_all(arguments[2])
+    before = read_all(out)
+    capsys.readouterr()
+    assert run(year, arguments) == 0
+    assert capsys.readouterr().err == f"{out} is prepared already\n"
+    make_audio(audio, ["more.wav"])
+    assert run(year, arguments) == 0
+    assert "has other files than then; the lists of" in capsys.readouterr().err
     assert run(year, arguments, "--seed", "1") == 2
-    assert "--overwrite" in capsys.readouterr().err
-    assert read_all(arguments[2]) == before
+    assert "prepared from something else (seed 0 then and 1 now)" in capsys.readouterr().err
+    labels = next(path for path in metadata.rglob("*") if path.suffix in (".csv", ".tsv"))
+    content = labels.read_bytes()
+    labels.write_bytes(content + b"\n")
+    assert run(year, arguments) == 2
+    assert f"({labels.name} sha256:" in capsys.readouterr().err
+    labels.write_bytes(content)
+    assert read_all(out) == before
     (arguments[2] / "test.h5").touch()
     assert run(year, arguments, "--seed", "1", "--overwrite") == 0
     assert read_all(arguments[2]) != before
@@ -271,8 +284,88 @@ def test_a_folder_without_the_audio_of_a_split_ends_with_an_error(year, request,
     _, metadata, out = request.getfixturevalue(f"small_{year.removeprefix('dcase')}")
     make_audio(out.with_name("elsewhere"), ["a.wav"])
     assert run(year, (out.with_name("elsewhere"), metadata, out)) == 4
-    assert "no clip of test" in capsys.readouterr().err
+    assert "clips of test" in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_label_files_that_no_recipe_made_are_not_replaced_unasked(year, request, capsys):
+    arguments = request.getfixturevalue(f"small_{year.removeprefix('dcase')}")
+    mine = arguments[2] / "labels" / "train_weak.tsv"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    assert run(year, arguments) == 2
+    assert "labels has files that no recipe recorded" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
+    assert run(year, arguments, "--overwrite") == 0
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_a_preparation_that_was_interrupted_is_made_again(year, request, monkeypatch, capsys):
+    arguments = request.getfixturevalue(f"small_{year.removeprefix('dcase')}")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prepare[year], "write_missing", interrupt)
+        assert run(year, arguments) == 130
+    assert capsys.readouterr().err.endswith("\nstopped; run the same line again\n")
+    assert run(year, arguments) == 0
+    assert "prepared already" not in capsys.readouterr().err
+    assert (arguments[2] / "missing.tsv").exists()
+
+
+def swap(one, other):
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def test_2017_label_files_that_are_exchanged_are_refused(small_2017, capsys):
+    folder = small_2017[1] / "groundtruth_release"
+    strong, weak, training = (
+        folder / f"groundtruth_{kind}_set.csv"
+        for kind in ("strong_label_testing", "weak_label_testing", "weak_label_training")
+    )
+    swap(strong, weak)
+    assert run("dcase2017", small_2017) == 2
+    assert (
+        "begins at 30 s, after the end of the clip; are these the weak" in capsys.readouterr().err
+    )
+    swap(strong, weak)
+    swap(training, weak)
+    assert run("dcase2017", small_2017) == 2
+    assert "lacks 3 of the 3 clips of groundtruth_strong" in capsys.readouterr().err
+    assert not small_2017[2].exists()
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_run_names_the_folder_that_is_not_there(year, request, tmp_path):
+    audio, metadata, out = request.getfixturevalue(f"small_{year.removeprefix('dcase')}")
+    for arguments, message in (
+        ((tmp_path / "nope", metadata, out), f"error: AUDIO {tmp_path}/nope is no folder\n"),
+        ((audio, tmp_path / "nope", out), f"error: METADATA {tmp_path}/nope is no folder\n"),
+    ):
+        done = run_script(year, *arguments)
+        assert (done.returncode, done.stderr) == (2, message)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("year", [*YEARS, "esc10"])
+def test_run_says_that_sedtool_is_not_there(year, tmp_path):
+    done = subprocess.run(
+        [RECIPES / year / "run.sh", "a", "b", "c"],
+        env={"PATH": "/usr/bin:/bin"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: no sedtool here: activate its environment, or name PYTHON and SEDTOOL\n"
+    )
 
 
 # --- the recipes ----------------------------------------------------------------------------------
@@ -430,7 +523,8 @@ def test_2017_names_all_that_is_missing(made_2017):
 
 @needs_2017
 def test_2017_holds_out_a_fifth_of_every_class():
-    training, strong, weak = prepare["dcase2017"].read_labels(LABELS_2017)
+    recipe = prepare["dcase2017"]
+    training, strong, weak = recipe.read_labels(recipe.find_label_files(LABELS_2017))
     assert (len(training), len(strong.names), len(strong.events)) == (51_172, 488, 688 - 36)
     assert len(weak) == 488
     held = prepare["dcase2017"].hold_out(training, 0.2, 0)

@@ -254,11 +254,16 @@ def test_a_folder_that_is_not_esc10_ends_with_an_error(tmp_path, capsys):
     assert "has no files such as" in capsys.readouterr().err
 
 
-def test_a_finished_data_set_is_not_overwritten(esc10, capsys):
+def test_a_finished_data_set_is_found_made_and_not_mixed_with_another(esc10, capsys):
     out = esc10.parent / "out"
     assert run(esc10, out) == 0
-    assert run(esc10, out) == 2
-    assert run(esc10, out, "--overwrite") == 0
+    made = (out / "labels" / "train_weak.tsv").stat().st_mtime_ns
+    assert run(esc10, out) == 0
+    assert f"{out} is prepared already" in capsys.readouterr().err
+    assert run(esc10, out, "--seed", "1") == 2
+    assert "(seed 0 then and 1 now)" in capsys.readouterr().err
+    assert (out / "labels" / "train_weak.tsv").stat().st_mtime_ns == made
+    assert run(esc10, out, "--seed", "1", "--overwrite") == 0
 
 
 @pytest.mark.parametrize("option", ["--seed", "--train"])

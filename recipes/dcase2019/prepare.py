@@ -15,21 +15,24 @@ or .csv, at any depth. What is made:
     OUT/labels/classes.txt           the ten classes
     OUT/lists/*.tsv                  audio to compute features of, and to test with
     OUT/missing.tsv                  clips that are not there or cannot be read, and why
+    OUT/prepared.json                what all this was made of; the same call finds it made
 
 Clips are named as in AUDIO. What is held out depends on the label files and the seed alone.
 """
 
 import argparse
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sedtool.atomic import refuse_existing, resource_errors, write_text
+from sedtool.atomic import write_text
 from sedtool.corpora import (
     AudioFolder,
     Found,
     find_label_file,
     format_classes,
+    format_lacking,
     format_summary,
     hold_out,
     write_missing,
@@ -45,6 +48,7 @@ from sedtool.labels import (
     write_events,
     write_weak,
 )
+from sedtool.preparation import Preparation, describe_files, describe_names
 
 CLASSES = (
     *("Alarm_bell_ringing", "Blender", "Cat", "Dishes", "Dog", "Electric_shaver_toothbrush"),
@@ -85,6 +89,9 @@ def main(arguments: list[str] | None = None) -> int:
     except SedtoolError as error:
         _say(f"error: {error}")
         return error.exit_code
+    except KeyboardInterrupt:
+        _say("stopped; run the same line again")
+        return 130
     return 0
 
 
@@ -92,9 +99,16 @@ def prepare(
     audio: Path, metadata: Path, out: Path, seed: int, held_out: float, overwrite: bool
 ) -> None:
     """Write the label files, and say what they hold and what is missing."""
-    class_list = out / "labels" / "classes.txt"  # written last: what has one is whole
-    refuse_existing(class_list, overwrite)
-    labels = read_labels(metadata)
+    clips = AudioFolder(audio)
+    label_files = find_label_files(metadata)
+    fixed = describe_files(label_files.values()) | {"seed": seed, "held-out": held_out}
+    preparation = Preparation(out, fixed, describe_names(clips.paths))
+    if preparation.is_done(overwrite):
+        _say(f"{out} is prepared already")
+        if preparation.audio_differs():
+            _say(f"warning: {audio} has other files than then; the lists of {out} stay as they are")
+        return
+    labels = read_labels(label_files)
     held = hold_out(labels.weak, held_out, seed)
     held_synthetic = hold_out(labels.synthetic.weak(), held_out, seed)
     splits = {
@@ -105,30 +119,33 @@ def prepare(
         "train_weak": [name for name in labels.weak if name not in held],
         "unlabelled": labels.unlabelled,
     }
-    found, missing = AudioFolder(audio).resolve(splits, FOLDERS, ["test_strong"], _show_progress)
+    found, missing = clips.resolve(splits, FOLDERS, ["test_strong"], _show_progress)
+    clips.require_clips(found, missing)
     _say(format_summary(found, missing))
-    for folder in (out / "labels", out / "lists"):
-        with resource_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-    class_list.unlink(missing_ok=True)
+    preparation.begin("labels", "lists")
     write_labels(out / "labels", labels, found)
-    files = {split: list(clips.values()) for split, clips in found.items()}
+    files = {split: list(names.values()) for split, names in found.items()}
     test = files.pop("test_strong")
     write_names(out / "lists" / "train.tsv", (file for split in files.values() for file in split))
     write_names(out / "lists" / "test.tsv", test)
     write_missing(out / "missing.tsv", missing)
-    write_text(class_list, "".join(f"{label}\n" for label in CLASSES))
+    write_text(out / "labels" / "classes.txt", "".join(f"{label}\n" for label in CLASSES))
+    preparation.finish()
     for features in ("features.h5", "test.h5"):
         if (out / features).exists():
             _say(f"{out / features} is of earlier lists; remove it unless they were the same")
 
 
-def read_labels(metadata: Path) -> Labels:
-    """Read the label files; the classes are the ten, whatever a file has of them."""
-    files = {
+def find_label_files(metadata: Path) -> dict[str, Path]:
+    """Return the published files by their stems."""
+    return {
         stem: find_label_file(metadata, f"{stem}.tsv", f"{stem}.csv")
         for stem in ("weak", "unlabel_in_domain", "synthetic", "validation")
     }
+
+
+def read_labels(files: Mapping[str, Path]) -> Labels:
+    """Read the label files; the classes are the ten, whatever a file has of them."""
     vocabulary = Vocabulary(CLASSES)
     strong = {stem: read_events(files[stem]) for stem in ("synthetic", "validation")}
     for stem, labels in strong.items():
@@ -158,6 +175,7 @@ def write_labels(folder: Path, labels: Labels, found: dict[str, Found]) -> None:
     write_names(folder / "unlabelled.tsv", found["unlabelled"].values())
     write_events(folder / "synthetic_strong.tsv", labels.synthetic)
     _say(format_classes(CLASSES, tagged))
+    _say(format_lacking(CLASSES, tagged))
 
 
 def _show_progress(done: int, total: int) -> None:
@@ -166,7 +184,8 @@ def _show_progress(done: int, total: int) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    if text:
+        print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

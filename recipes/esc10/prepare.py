@@ -41,6 +41,7 @@ from sedtool.errors import (
     SedtoolError,
 )
 from sedtool.labels import StrongLabels, write_events, write_weak
+from sedtool.preparation import Preparation, describe_names
 from sedtool.soundscapes import (
     Soundscape,
     Source,
@@ -118,6 +119,9 @@ def main(arguments: list[str] | None = None) -> int:
     except SedtoolError as error:
         _say(f"error: {error}")
         return error.exit_code
+    except KeyboardInterrupt:
+        _say("stopped; run the same line again")
+        return 130
 
 
 def _natural(text: str) -> int:
@@ -132,20 +136,27 @@ def prepare(
 ) -> int:
     """Make the data set and say what it is; return the exit status."""
     files = find_files(esc10)
+    names = describe_names(str(file.path.relative_to(esc10)) for file in files)
+    preparation = Preparation(out, {"recordings": names, "seed": seed} | sizes)
+    if preparation.is_done(overwrite):
+        _say(f"{out} is prepared already")
+        return 0
     recordings = count_recordings(files)
     counts = ", ".join(f"{count} in {split}" for split, count in recordings.items())
     _say(f"recordings: {counts}, none in two splits")
     parts, n_unreadable = read_parts(files)
+    preparation.begin()
     labels = write_dataset(
         out,
         sorted(KINDS),
         sizes,
         lambda split, index: make_clip(seed, split, index, parts[split]),
         prefix="esc10_",
-        overwrite=overwrite,
+        overwrite=True,
         progress=_show_progress,
     )
     write_shares(out / "labels" / "mean_teacher", labels["train"])
+    preparation.finish()
     for split, strong in labels.items():
         _say(format_summary(split, strong))
     if n_unreadable:
