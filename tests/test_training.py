@@ -324,6 +324,40 @@ def test_only_clips_with_strong_labels_count_in_event_f1(inputs, finished, tiny,
     assert float(row[6]) == 1.0
 
 
+def test_clips_with_strong_labels_do_not_count_in_clip_scores_beside_weak_ones(
+    inputs, tiny, tmp_path
+):
+    header, *rows = tiny.strong.read_text().splitlines()
+    weak, strong = tmp_path / "weak.tsv", tmp_path / "strong.tsv"
+    weak.write_text("\n".join(tiny.weak_validation.read_text().splitlines()[:5]) + "\n")
+    weak_names = {row.split("\t")[0] for row in weak.read_text().splitlines()[1:]}
+    others = [row for row in rows if row.split("\t")[0] not in weak_names]
+    strong.write_text("\n".join([header, *others]) + "\n")
+    some = dataclasses.replace(inputs, val_weak=weak, val_strong=strong)
+    config = dataclasses.replace(CONFIG, epochs=1)
+    heard = {event.name: event.label for event in read_events(tiny.strong).events}
+    vocabulary = load_inputs(some, config)[2]
+
+    def right_where_weak(model, clips, config, device, pause):
+        assert len(clips) == 8
+        for number, name in enumerate(clips.names):
+            target = np.array([heard[name] == label for label in vocabulary.classes])
+            if name not in weak_names:
+                target = ~target
+            log_y = np.log(np.where(target, 0.99, 0.01)).astype(np.float32)
+            frames = np.zeros((10, 2), np.float32)
+            yield _Window(number, 0, Prediction(frames, log_y, np.log1p(-np.exp(log_y))))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sedtool.training.validation._predict", right_where_weak)
+        train(tmp_path / "run", some, config, device="cpu")
+    header, row = (tmp_path / "run" / "metrics.tsv").read_text().splitlines()
+    scores = dict(zip(header.split("\t"), row.split("\t"), strict=True))
+    assert float(scores["clip_f1"]) == 1.0
+    assert float(scores["loss"]) == pytest.approx(-np.log(0.99), rel=1e-4)
+    assert float(scores["event_f1"]) == 0.0
+
+
 def test_copies_of_a_recording_are_held_out_together(tiny, tmp_path):
     twice = tmp_path / "twice"
     for copy in ("a", "b"):

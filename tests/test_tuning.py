@@ -12,7 +12,7 @@ from sedtool.config import DecodingConfig, EvaluationConfig, TrainConfig, TuneCo
 from sedtool.decoding import ClipScores, decode_clip
 from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation import evaluate_events
-from sedtool.labels import Event, StrongLabels, read_events
+from sedtool.labels import Event, StrongLabels, read_events, write_events, write_weak
 from sedtool.training import TrainInputs, train
 from sedtool.tuning import (
     TuneInputs,
@@ -156,6 +156,26 @@ def test_weak_labels_set_clip_thresholds_and_windows_come_from_durations(tiny, m
     assert decoding.thresholds == decoding.clip_thresholds
     tune(model, dataclasses.replace(weak, window=0.7), TuneConfig())
     assert load_model(model).decoding.windows == (0.7, 0.7)
+
+
+def test_weak_labels_alone_set_clip_thresholds_where_there_are_strong_ones_besides(
+    tiny, model, tmp_path
+):
+    labels = read_events(tiny.strong)
+    half = tmp_path / "weak.tsv"
+    write_weak(half, {e.name: (e.label,) for e in labels.events[:4]})
+    wrong = {"tone": "noise", "noise": "tone"}  # as clips, these would spoil the thresholds
+    events = [dataclasses.replace(e, label=wrong[e.label]) for e in labels.events[4:]]
+    strong = tmp_path / "strong.tsv"
+    write_events(strong, StrongLabels(events, tuple(e.name for e in events)))
+    alone = tune(model, TuneInputs((tiny.features,), weak=half), TuneConfig())
+    thresholds = load_model(model).decoding.clip_thresholds
+    both = TuneInputs((tiny.features,), weak=half, reference=strong)
+    result = tune(model, both, TuneConfig())
+    assert load_model(model).decoding.clip_thresholds == thresholds
+    assert (alone.n_clips, result.n_clips) == (4, 8)
+    assert result.clip_f1 == alone.clip_f1 == 1.0
+    assert result.event_f1 is not None
 
 
 def test_clips_that_were_trained_on_are_refused(tiny, model):

@@ -35,8 +35,8 @@ _D = TrainConfig  # its fields are the defaults
 @click.option("--weak", type=EXISTING_FILE, help="Weak labels to train from.")
 @click.option("--strong", type=EXISTING_FILE, help="Strong labels to train from.")
 @click.option("--unlabelled", type=EXISTING_FILE, help="A list of clips without labels.")
-@click.option("--val-weak", type=EXISTING_FILE, help="Weak labels to validate on.")
-@click.option("--val-strong", type=EXISTING_FILE, help="Strong labels to validate on.")
+@click.option("--val-weak", type=EXISTING_FILE, help="Weak labels to validate on: clip scores.")
+@click.option("--val-strong", type=EXISTING_FILE, help="Strong ones: event scores.")
 @click.option(
     "--classes", type=EXISTING_FILE, help="Class list, one a line; needed if names have commas."
 )

@@ -52,10 +52,11 @@ def tune(
 ) -> None:
     """Fit decoding to validation labels and write it into MODEL, a file or the folder of a run.
 
-    Clip thresholds maximise clip F1. With strong labels, frame thresholds (0.05 to 0.95 in steps of
-    0.05) and median windows (on a grid from 0 to 3 s) maximise event F1; without, frames take the
-    clip thresholds, and windows come from --durations-from, else they are 0.3 s. Clips the model
-    was trained on are refused.
+    Clip thresholds maximise clip F1, of the clips of --weak if it is given, else of those of
+    --reference. With strong labels, frame thresholds (0.05 to 0.95 in steps of 0.05) and median
+    windows (on a grid from 0 to 3 s) maximise event F1; without, frames take the clip thresholds,
+    and windows come from --durations-from, else they are 0.3 s. Clips the model was trained on are
+    refused.
 
     \b
     Example: sedtool tune run/ --features val.h5 --reference validation.tsv

@@ -99,8 +99,10 @@ class FeatureSet:
         Returns
         -------
         tuple
-            Labels of each clip, the weak file's before the classes of its events; and the strong
-            labels, if given, of the clips that have them.
+            Labels of clips: those of the weak file alone if there is one, else the classes of the
+            events. Strong labels may be of synthetic clips, which say little of the threshold that
+            recorded ones need; the baseline of DCASE 2019 task 4 selects by clips in the same way.
+            And the strong labels, if given, of the clips that have them.
         """
         heard: dict[str, tuple[str, ...]] = {}
         events = None
@@ -112,7 +114,7 @@ class FeatureSet:
         if weak is not None:
             labels = read_weak(weak, vocabulary)
             found = self.match(labels, weak, missing)
-            heard |= {found[name]: labels[name] for name in labels if name in found}
+            heard = {found[name]: labels[name] for name in labels if name in found}
         return heard, events
 
     def clip(self, name: str) -> np.ndarray:

@@ -83,10 +83,11 @@ class TrainInputs:
 
 @dataclass(frozen=True)
 class Validation:
-    """Held-out clips with weak targets and, where given, strong labels under the same names."""
+    """Held-out clips: first those whose classes count, then those with strong labels alone."""
 
     clips: Clips
-    strong: StrongLabels | None
+    n_labelled: int  # clips, the first ones, that clip scores and the loss are of
+    strong: StrongLabels | None  # under the same names
 
 
 def load_inputs(
@@ -192,10 +193,13 @@ def _given_validation(
     heard, strong = features.match_labels(
         inputs.val_weak, inputs.val_strong, vocabulary, inputs.missing
     )
-    names = tuple(heard)
-    if not names:
+    if not heard:
         raise LabelError(f"{inputs.val_weak or inputs.val_strong} names no clip to validate on")
-    return Validation(Clips(features, names, weak_targets(heard, names, vocabulary)), strong)
+    others = [name for name in (strong.names if strong else ()) if name not in heard]
+    targets = weak_targets(heard, list(heard), vocabulary)
+    nothing = np.zeros((len(others), len(vocabulary)), targets.dtype)
+    clips = Clips(features, (*heard, *others), np.concatenate([targets, nothing]))
+    return Validation(clips, len(heard), strong)
 
 
 def _held_out(clips: TrainingClips, config: TrainConfig) -> tuple[TrainingClips, Validation]:
@@ -220,7 +224,8 @@ def _held_out(clips: TrainingClips, config: TrainConfig) -> tuple[TrainingClips,
         np.concatenate([held_weak.targets, others.targets]),
     )
     reference = StrongLabels(events, held_strong.names) if len(held_strong) else None
-    return replace(clips, weak=weak, strong=strong), Validation(held, reference)
+    validation = Validation(held, len(held_weak) or len(held), reference)
+    return replace(clips, weak=weak, strong=strong), validation
 
 
 def _draw_recordings(clips: Clips, chosen: set[str], config: TrainConfig) -> set[str]:

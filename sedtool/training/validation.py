@@ -61,7 +61,7 @@ def validate(
     Returns
     -------
     dict
-        "loss", "clip_f1" and, with strong labels, "event_f1".
+        "loss" and "clip_f1" of the clips whose classes count, and, with strong labels, "event_f1".
 
     Raises
     ------
@@ -78,9 +78,12 @@ def validate(
     log_not_y = np.stack(
         [np.min([w.prediction.log_not_y for w in parts], axis=0) for parts in windows]
     )
-    targets = torch.from_numpy(clips.targets)
-    loss = clip_loss(torch.from_numpy(log_y), torch.from_numpy(log_not_y), targets)
-    scores = {"loss": loss.item(), "clip_f1": clip_f1(np.exp(log_y), clips.targets)}
+    n = validation.n_labelled
+    known = [torch.from_numpy(values[:n]) for values in (log_y, log_not_y, clips.targets)]
+    scores = {
+        "loss": clip_loss(*known).item(),
+        "clip_f1": clip_f1(np.exp(log_y[:n]), clips.targets[:n]),
+    }
     if validation.strong:
         scores["event_f1"] = _event_f1(model, clips, windows, validation.strong)
     return scores

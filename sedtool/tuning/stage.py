@@ -74,8 +74,9 @@ def tune(
 ) -> TuneResult:
     """Fit decoding settings on validation labels and write them into the model.
 
-    Clip thresholds maximise clip F1. With strong labels, frame thresholds and windows maximise
-    event F1 on the grid of `config`; windows that are given outright are left alone.
+    Clip thresholds maximise clip F1: of the weak labels if there are any, else of the classes of
+    the strong ones. With strong labels, frame thresholds and windows maximise event F1 on the grid
+    of `config`; windows that are given outright are left alone.
 
     Raises
     ------
@@ -113,11 +114,13 @@ def _fit(
     weak, strong = features.match_labels(
         inputs.weak, inputs.reference, Vocabulary(model.classes), inputs.missing
     )
-    _refuse_training_clips(model, features, list(weak))
-    scores = _score(model, features, list(weak), device, progress)
+    names = list(dict.fromkeys([*weak, *(strong.names if strong else ())]))
+    _refuse_training_clips(model, features, names)
+    scores = _score(model, features, names, device, progress)
 
     targets = weak_targets(weak, list(weak), Vocabulary(model.classes))
-    decoding, clip_f1 = tune_clips(np.stack([c.clip for c in scores]), targets, model.decoding)
+    clip_scores = np.stack([clip.clip for clip in scores[: len(weak)]])
+    decoding, clip_f1 = tune_clips(clip_scores, targets, model.decoding)
     for label, f1 in zip(model.classes, clip_f1, strict=True):
         if np.isnan(f1):
             log.warning("no validation clip has %r; its threshold is 0.5", label)
