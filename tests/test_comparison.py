@@ -232,6 +232,19 @@ def test_nothing_undefined_is_printed_as_a_score(make_run, reference, tmp_path):
 # --- which runs -----------------------------------------------------------------------------------
 
 
+def test_classes_that_no_test_clip_has_are_named_with_what_they_cost(make_run, reference, tmp_path):
+    path, events = reference
+    kept = [event for event in events if event.label != "Owl"]
+    write_events(path, StrongLabels(kept, tuple(CLIPS)))
+    (tmp_path / "classes.txt").write_text("".join(f"{label}\n" for label in CLASSES))
+    make_run.score(make_run("linear", 0, 1.0), "--classes", tmp_path / "classes.txt")
+    text = " ".join(compared(tmp_path / "runs", reference).split())
+    for metric in ("event", "segment", "clip"):
+        assert (
+            f"{metric}: 1 of 3 classes have no reference, so that no F1 exceeds 0.667: Owl" in text
+        )
+
+
 def test_a_pooling_is_read_from_the_settings_whatever_the_folder_is_called(make_run, tmp_path):
     for i, pooling in enumerate(("rap:lambda=1e-2", "rap:lambda=0.01")):
         make_run(pooling, i, 0.5, tmp_path / "any" / "name" / f"x{i}")

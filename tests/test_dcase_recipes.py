@@ -352,6 +352,18 @@ def test_run_names_the_folder_that_is_not_there(year, request, tmp_path):
     assert not out.exists()
 
 
+def test_a_signal_to_run_reaches_the_sweep(small_2017, tmp_path):
+    program = tmp_path / "sedtool"
+    program.write_text("#!/bin/sh\necho $$\n")
+    program.chmod(0o755)
+    environment = os.environ | {"PYTHON": sys.executable, "SEDTOOL": str(program)}
+    script = [RECIPES / "dcase2017" / "run.sh", *small_2017]
+    with subprocess.Popen(
+        script, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert int(process.stdout.read()) == process.pid  # the shell has become the program
+
+
 @pytest.mark.parametrize("year", [*YEARS, "esc10"])
 def test_run_says_that_sedtool_is_not_there(year, tmp_path):
     done = subprocess.run(

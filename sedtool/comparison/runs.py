@@ -45,6 +45,11 @@ class TrainedRun:
         """Return the classes that were scored."""
         return tuple(self.metrics["event"]["classes"])
 
+    def unheard(self, metric: str) -> tuple[str, ...]:
+        """Return the classes that the reference has nothing of."""
+        rows = self.metrics[metric]["classes"]
+        return tuple(label for label, row in rows.items() if row.get("n_reference") == 0)
+
     @property
     def config(self) -> EvaluationConfig:
         """Return how it was scored."""

@@ -46,6 +46,7 @@ class Comparison:
     scoring: EvaluationConfig
     n_clips: int
     classes: tuple[str, ...]
+    unheard: Mapping[str, tuple[str, ...]]  # by metric: the classes without a reference
     warnings: tuple[str, ...]  # of the evaluation of any run
 
     def title(self, system: System) -> str:
@@ -129,6 +130,7 @@ def compare_systems(
         run_set.runs[0].config,
         next(iter(systems[0].counts.values())).shape[1],
         run_set.runs[0].classes,
+        {metric: run_set.runs[0].unheard(metric) for metric in METRICS},
         tuple(dict.fromkeys(text for system in ordered for text in system.warnings)),
     )
 

@@ -193,6 +193,13 @@ def notes(comparison: Comparison) -> list[str]:
         "clip predictions",
         "macro: an undefined rate counts 0; by the rule of DCASE it is left out",
     ]
+    for metric, labels in comparison.unheard.items():
+        if labels:
+            n_classes = len(comparison.classes)
+            lines.append(
+                f"{metric}: {len(labels)} of {n_classes} classes have no reference, so that no F1 "
+                f"exceeds {1 - len(labels) / n_classes:.3f}: {', '.join(labels)}"
+            )
     if len(comparison.systems) > 1:
         lines += _test_notes(comparison)
     titles = {comparison.title(system): system.label for system in comparison.systems}
