@@ -250,7 +250,7 @@ def test_features_of_other_settings_are_not_used_unseen(data, stages, given, mes
     ("given", "message"),
     [
         ("train.arch=smal", "unknown architecture 'smal'"),
-        ("train.keep-epochs=2", "keep_epochs must be 1 to the last epoch, 1, not 2"),
+        ("train.keep-epochs=2", "epoch 2 to keep \\(keep-epochs\\) is none of 1 to 1"),
         (
             "train.val-strong=weak.tsv",
             "16 clips of .*weak.tsv \\(train.val-strong\\) are trained on, e.g. 'train/",

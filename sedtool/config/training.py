@@ -76,7 +76,7 @@ class TrainConfig:
         for epoch in self.keep_epochs:
             require(
                 1 <= epoch <= self.epochs,
-                f"keep_epochs must be 1 to the last epoch, {self.epochs}, not {epoch}",
+                f"epoch {epoch} to keep (keep-epochs) is none of 1 to {self.epochs}",
             )
         for name, valid in _CHOICES.items():
             value = getattr(self, name)
