@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -210,6 +211,17 @@ def sweep(data, *options, pooling="power,max", exit_code=0):
     result = invoke(*line, "--pooling", pooling, *options)
     assert result.exit_code == exit_code, f"{result.stderr}{result.exception!r}"
     return result
+
+
+def test_files_that_no_features_could_be_made_of_are_counted(data, tiny, stages):
+    (data / "features.h5").unlink()
+    (data / "audio").unlink()
+    shutil.copytree(tiny.audio, data / "audio")
+    (data / "audio" / "train" / "broken.wav").write_bytes(b"no audio")
+    said = sweep(data, "--seeds", "0", pooling="max").stderr
+    features = (data / "features.h5").resolve()
+    assert f"made {features} without 1 file that failed, see {features}.failures.tsv" in said
+    assert "test.h5 without" not in said
 
 
 def test_a_sweep_leaves_a_scored_run_for_each_pooling_and_seed_and_prints_the_table(data, stages):

@@ -119,7 +119,11 @@ class Sweep:
         hear("")
         log = self._output / "sweep.log"
         code = run_child(line, self._inputs.data, log, self._stop, hear)
-        failed = f"; files that failed are in {path}.failures.tsv" if code else ""
+        failures = path.with_name(f"{path.name}.failures.tsv")
+        failed = ""
+        if code and failures.exists():
+            n_failed = len(failures.read_bytes().splitlines()) - 1  # below the header
+            failed = f" without {_count(n_failed, 'file')} that failed, see {failures}"
         self._say(f"extract: made {path}{failed}")
 
     def _pause(self, why: str) -> None:
