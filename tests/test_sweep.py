@@ -263,9 +263,13 @@ def test_features_of_other_settings_are_not_used_unseen(data, stages, given, mes
     [
         ("train.arch=smal", "unknown architecture 'smal'"),
         ("train.keep-epochs=2", "epoch 2 to keep \\(keep-epochs\\) is none of 1 to 1"),
+        ("train.val-strong=weak.tsv", "weak.tsv:1: no column 'onset'"),
+        ("train.val-strong=wrong.tsv", "wrong.tsv:2: offset 1 is before onset 2"),
+        ("train.weak=joined.tsv", "joined.tsv:2: 'a, b' may be one label or several"),
+        ("train.classes=classes.txt", "weak.tsv:2: unknown label 'tone'; the 1 classes are 'bell'"),
         (
-            "train.val-strong=weak.tsv",
-            "16 clips of .*weak.tsv \\(train.val-strong\\) are trained on, e.g. 'train/",
+            "train.val-weak=weak.tsv",
+            "16 clips of .*weak.tsv \\(train.val-weak\\) are trained on, e.g. 'train/",
         ),
         (
             "tune.weak=weak.tsv",
@@ -274,6 +278,10 @@ def test_features_of_other_settings_are_not_used_unseen(data, stages, given, mes
     ],
 )
 def test_what_every_run_would_stumble_over_is_said_before_the_first(data, stages, given, message):
+    row = "filename\tonset\toffset\tevent_label\nval/tone_16.wav\t2\t1\ttone\n"
+    (data / "wrong.tsv").write_text(row)
+    (data / "joined.tsv").write_text("filename\tevent_labels\ntrain/tone_0.wav\ta, b\n")
+    (data / "classes.txt").write_text("bell\n")
     said = sweep(data, "--set", given, exit_code=2).stderr
     assert re.search(message, said) and said.count("\n") == 1
     assert not stages.lines and not (data / "runs").exists()

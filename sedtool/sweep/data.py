@@ -8,7 +8,7 @@ from typing import Any
 
 from sedtool.config import FEATURE_PRESETS, TrainConfig
 from sedtool.errors import ArtifactError, ConfigError
-from sedtool.labels import read_names
+from sedtool.labels import read_events, read_names, read_vocabulary, read_weak
 from sedtool.store import open_features
 from sedtool.sweep.commands import Settings, SweepInputs
 
@@ -18,6 +18,10 @@ _LEARNED_FROM = {
     "train": ("weak", "strong", "unlabelled", "val-weak", "val-strong"),
     "tune": ("reference", "weak"),
 }
+
+# Options of a stage that name labels, and of what kind.
+_WEAK = (("train", "weak"), ("train", "val-weak"), ("tune", "weak"))
+_STRONG = (("train", "strong"), ("train", "val-strong"), ("tune", "reference"))
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +33,8 @@ def check_training(inputs: SweepInputs, settings: Settings) -> None:
     ------
     ConfigError
         If `train` would refuse its settings, or clips to validate or tune on are trained on.
+    LabelError
+        With file and line: if labels cannot be read, or are of no class.
     """
     given = settings["train"]
     values: dict[str, Any] = {}
@@ -38,6 +44,7 @@ def check_training(inputs: SweepInputs, settings: Settings) -> None:
             is_list = isinstance(entry.default, tuple)
             values[entry.name] = tuple(map(int, str(value).split(","))) if is_list else value
     TrainConfig(**values)
+    _check_labels(inputs, settings)
     if not (given.get("val-weak") or given.get("val-strong")):
         return  # which clips are trained on is then for `train` to say
     trained = {
@@ -56,6 +63,29 @@ def check_training(inputs: SweepInputs, settings: Settings) -> None:
                     f"{len(both)} clips of {path} ({stage}.{key}) are trained on, e.g. "
                     f"{both[0]!r}; {stage} needs others there"
                 )
+
+
+def _check_labels(inputs: SweepInputs, settings: Settings) -> None:
+    """Read every label file as the stages will, with their class list."""
+    weak, strong = (
+        [
+            inputs.path(str(settings[stage][key]))
+            for stage, key in keys
+            if settings[stage].get(key) not in (None, "")
+        ]
+        for keys in (_WEAK, _STRONG)
+    )
+    classes = settings["train"].get("classes")
+    events = {path: read_events(path) for path in strong}
+    vocabulary = read_vocabulary(inputs.path(str(classes))) if classes else None
+    for path in weak:
+        read_weak(path, vocabulary)
+    for path, labels in events.items():
+        if vocabulary is not None:
+            vocabulary.require(labels.classes, path)
+    if unlabelled := settings["train"].get("unlabelled"):
+        read_names(inputs.path(str(unlabelled)))
+    read_events(inputs.path(inputs.reference))
 
 
 def refuse_other_features(inputs: SweepInputs, settings: Settings) -> None:
