@@ -220,7 +220,7 @@ def test_wrong_settings_are_refused(model_path, tiny, settings, message):
 
 def test_thresholds_for_unknown_classes_are_refused(model_path, tmp_path):
     (tmp_path / "t.tsv").write_text("zebra\t0.9\n")
-    with pytest.raises(LabelError, match=r"t\.tsv: unknown label 'zebra'"):
+    with pytest.raises(LabelError, match=r"t\.tsv:1: unknown label 'zebra'"):
         InferSettings(str(tmp_path / "t.tsv")).decoding(load_model(model_path))
 
 

@@ -1,5 +1,6 @@
 """Class lists, and the splitting of joined label fields."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -44,12 +45,12 @@ class Vocabulary:
         return self._index[label]
 
     def require(self, labels: Iterable[str], where: Path) -> None:
-        """Raise a LabelError that names the file `where` unless all labels are classes."""
+        """Raise a LabelError that names the file `where`, and the line, for a label of no class."""
         for label in labels:
             try:
                 self.index(label)
             except LabelError as error:
-                raise LabelError(f"{where}: {error}") from None
+                raise LabelError(f"{where}{_line_of(label, where)}: {error}") from None
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the labels that are joined by commas in `text`, each once, in order."""
@@ -74,6 +75,16 @@ class Vocabulary:
             return f"; did you mean {close[0]!r}?"
         first = ", ".join(map(repr, self.classes[:5])) + ", …" * (len(self.classes) > 5)
         return f"; the {len(self.classes)} classes are {first}; --classes gives another list"
+
+
+def _line_of(label: str, path: Path) -> str:
+    """Return ``:N`` for the first line that has the label in a cell; nothing if none has."""
+    wanted = label.encode()
+    with contextlib.suppress(OSError):
+        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+            if wanted in (cell.strip() for cell in line.split(b"\t")):
+                return f":{number}"
+    return ""
 
 
 def _starts_with_label(text: str, label: str) -> bool:
