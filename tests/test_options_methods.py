@@ -154,4 +154,4 @@ def test_models_of_named_epochs_are_kept(line, output):
     kept = sorted(path.name for path in (output / "epochs").iterdir())
     assert kept == ["001.safetensors", "003.safetensors"]
     said = refused(*line, "-o", output, "--overwrite", "--keep-epochs", "2")
-    assert "--keep-epochs must be 1 to the last epoch, 1, not 2" in said
+    assert "epoch 2 to keep (keep-epochs) is none of 1 to 1" in said
