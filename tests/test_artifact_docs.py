@@ -15,7 +15,8 @@ from conftest import RATE, new_model
 
 from sedtool import shards
 from sedtool.audio import write_wav
-from sedtool.checkpoint import load_model, models, save_model
+from sedtool.checkpoint import load_model, save_model
+from sedtool.checkpoint.model import FORMAT_VERSION as MODEL_VERSION
 from sedtool.config import FEATURE_PRESETS, EvaluationConfig, TrainConfig
 from sedtool.config.evaluation import METRICS, ReportConfig
 from sedtool.decoding import clip_scores, decode_clip
@@ -246,7 +247,7 @@ def test_the_versions_are_those_that_are_written():
     assert rows == {
         "features.h5": str(layout.FORMAT_VERSION),
         "scores.h5": str(layout.FORMAT_VERSION),
-        "model.safetensors": str(models.FORMAT_VERSION),
+        "model.safetensors": str(MODEL_VERSION),
         "sweep.json": str(record._FORMAT["format_version"]),
         "NAME.part.json": str(shards._FORMAT["format_version"]),
     }

@@ -316,7 +316,7 @@ def test_a_full_disk_leaves_the_state_that_was_there(inputs, finished, tmp_path)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sedtool.checkpoint.states.torch.save", full)
+        patch.setattr("sedtool.checkpoint.state.torch.save", full)
         with pytest.raises(OSError, match="No space"):
             train(run, inputs, longer, device="cpu", resume=True)
     assert contents(run)["state"] == before["state"]

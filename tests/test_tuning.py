@@ -22,7 +22,7 @@ from sedtool.tuning import (
     tune_events,
     windows_from_durations,
 )
-from sedtool.tuning.fitting import _distinct
+from sedtool.tuning.fit import _distinct
 
 
 def f1(predicted, target):

@@ -8,9 +8,8 @@ apart: tuning changes what a model decides, not what its weights are.
 digest, because torch does not notice a changed byte.
 """
 
-from sedtool.checkpoint.digests import digest, file_sha256
 from sedtool.checkpoint.finding import find_model, find_models
-from sedtool.checkpoint.models import (
+from sedtool.checkpoint.model import (
     Model,
     load_model,
     require_finite,
@@ -18,7 +17,8 @@ from sedtool.checkpoint.models import (
     source_tags,
     teacher_of,
 )
-from sedtool.checkpoint.states import load_state, save_state
+from sedtool.checkpoint.state import load_state, save_state
+from sedtool.checkpoint.tensors import digest, file_sha256
 
 __all__ = [
     "Model",

@@ -5,20 +5,20 @@ A value out of range is a ConfigError, never clamped.
 """
 
 from sedtool.config.base import from_json, lookup, to_json
-from sedtool.config.features import FEATURE_PRESETS, FeatureConfig
+from sedtool.config.extraction import FEATURE_PRESETS, FeatureConfig
+from sedtool.config.inference import (
+    DecodingConfig,
+    EvaluationConfig,
+    FailurePolicy,
+    TuneConfig,
+    WindowConfig,
+)
 from sedtool.config.network import (
     ARCHITECTURES,
     POOLING_NAMES,
     ArchitectureConfig,
     PoolingConfig,
     parse_architecture,
-)
-from sedtool.config.stages import (
-    DecodingConfig,
-    EvaluationConfig,
-    FailurePolicy,
-    TuneConfig,
-    WindowConfig,
 )
 from sedtool.config.training import MEAN_TEACHER, METHODS, TrainConfig
 

@@ -4,10 +4,16 @@ A clip is found by its name in any of several feature files; batches are gathere
 their memory maps. Which clips a batch holds is a function of (seed, draw number) alone.
 """
 
-from sedtool.datasets.clips import Batch, Clips, TrainingBatches, TrainingClips
+from sedtool.datasets.batches import (
+    Batch,
+    Clips,
+    Sampler,
+    TrainingBatches,
+    TrainingClips,
+    frame_targets,
+    weak_targets,
+)
 from sedtool.datasets.feature_set import FeatureSet
-from sedtool.datasets.sampler import Sampler
-from sedtool.datasets.targets import frame_targets, weak_targets
 
 __all__ = [
     "Batch",

@@ -18,16 +18,20 @@ Axis letters: B clips, T frames, K classes, H hidden size.
 """
 
 from sedtool.config import PoolingConfig
-from sedtool.pooling.attention import AttentionPooling, ClassAttentionPooling
-from sedtool.pooling.automatic import (
+from sedtool.pooling.base import Pooling, clip_loss
+from sedtool.pooling.flat import (
+    AttentionPooling,
     AutoPooling,
+    AveragePooling,
+    ClassAttentionPooling,
     ConstrainedAutoPooling,
+    ExponentialPooling,
+    LinearPooling,
+    MaxPooling,
+    PowerPooling,
     RegularizedAutoPooling,
 )
-from sedtool.pooling.base import Pooling, clip_loss
-from sedtool.pooling.fixed import AveragePooling, ExponentialPooling, LinearPooling, MaxPooling
 from sedtool.pooling.hierarchical import HierarchicalPooling
-from sedtool.pooling.power import PowerPooling
 from sedtool.pooling.registry import FLAT_POOLINGS, build
 
 __all__ = [

@@ -1,16 +1,20 @@
 """The poolings by name, and how one is built from its name and options."""
 
 from sedtool.config import lookup
-from sedtool.pooling.attention import AttentionPooling, ClassAttentionPooling
-from sedtool.pooling.automatic import (
+from sedtool.pooling.base import Pooling
+from sedtool.pooling.flat import (
+    AttentionPooling,
     AutoPooling,
+    AveragePooling,
+    ClassAttentionPooling,
     ConstrainedAutoPooling,
+    ExponentialPooling,
+    LinearPooling,
+    MaxPooling,
+    PowerPooling,
     RegularizedAutoPooling,
 )
-from sedtool.pooling.base import Pooling
-from sedtool.pooling.fixed import AveragePooling, ExponentialPooling, LinearPooling, MaxPooling
 from sedtool.pooling.options import Options
-from sedtool.pooling.power import PowerPooling
 
 __all__ = ["FLAT_POOLINGS", "build"]
 

@@ -15,9 +15,9 @@ one that was never interrupted, bit for bit on a CPU with the same number of thr
 """
 
 from sedtool.training.inputs import TrainInputs, Validation, load_inputs
-from sedtool.training.loop import train
 from sedtool.training.planning import TrainingPlan, plan_training
-from sedtool.training.progress import Progress, TrainResult
+from sedtool.training.train import TrainResult, train
+from sedtool.training.trainer import Progress
 
 __all__ = [
     "Progress",

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,40 @@ from sedtool.training.folder import RunFolder
 from sedtool.training.identity import require_same_run, run_identity, run_settings
 from sedtool.training.inputs import TrainInputs, load_inputs
 from sedtool.training.learner import Learner, new_model
-from sedtool.training.progress import Progress
 from sedtool.training.validation import validate
 
-__all__ = ["Trainer"]
+__all__ = ["Progress", "Trainer"]
 
 _LISTENED_TO = 100  # clips in which noise is compared with sound
 _LOUD = 0.9  # of their mel values below its standard deviation
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, for a callback; `row` is set at the end of an epoch."""
+
+    epoch: int  # from 1
+    epochs: int
+    step: int  # of the epoch, from 1
+    steps: int
+    loss: float  # mean over the epoch so far
+    row: dict[str, Any] | None = None
+
+    @property
+    def done(self) -> int:
+        """Return the steps of the run so far."""
+        return (self.epoch - 1) * self.steps + self.step
+
+    @property
+    def total(self) -> int:
+        """Return the steps of the whole run."""
+        return self.epochs * self.steps
+
+    def __str__(self) -> str:
+        """Return epoch and loss, for a progress bar."""
+        return f"epoch {self.epoch} of {self.epochs}, loss {self.loss:.3f}"
 
 
 class Trainer:

@@ -18,7 +18,7 @@ from sedtool.decoding import ClipScores
 from sedtool.errors import ConfigError, LabelError
 from sedtool.inference import Failure, feature_recordings, pick_device, score_recordings
 from sedtool.labels import Vocabulary, read_events
-from sedtool.tuning.fitting import tune_clips, tune_events, windows_from_durations
+from sedtool.tuning.fit import tune_clips, tune_events, windows_from_durations
 
 __all__ = ["TuneInputs", "TuneResult", "tune"]
 

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from sedtool.config import TrainConfig
@@ -10,10 +11,30 @@ from sedtool.errors import DivergedError, StoppedError
 from sedtool.inference import pick_device
 from sedtool.training.folder import RunFolder, new_record
 from sedtool.training.inputs import TrainInputs
-from sedtool.training.progress import Progress, TrainResult
-from sedtool.training.trainer import Trainer
+from sedtool.training.trainer import Progress, Trainer
 
-__all__ = ["train"]
+__all__ = ["TrainResult", "train"]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended."""
+
+    model: Path
+    best_epoch: int
+    best_score: float
+    selected_by: str  # what score that is
+    epochs: int  # that were run
+    stopped_early: bool
+    seconds: float  # that this session took
+
+    def __str__(self) -> str:
+        """Return one line for a summary."""
+        early = ", stopped early" if self.stopped_early else ""
+        return (
+            f"{self.epochs} epochs{early}, in {self.seconds:.1f} s; best {self.selected_by} "
+            f"{self.best_score:.3f} in epoch {self.best_epoch} -> {self.model}"
+        )
 
 
 def train(

@@ -1,9 +1,9 @@
-"""Clips with labels of one kind, and padded batches of several kinds.
+"""Clips with labels, and padded batches of them: which clips a batch holds, and its targets.
 
 Axis letters: B clips in a batch, T frames, T' output frames, F mel bands, K classes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,11 +14,18 @@ from torch import Tensor
 from sedtool.augment import draw_time_shift, shift_events, time_shift
 from sedtool.config import TrainConfig
 from sedtool.datasets.feature_set import FeatureSet
-from sedtool.datasets.sampler import Sampler
-from sedtool.datasets.targets import frame_targets
+from sedtool.draws import generator
 from sedtool.labels import Event, Vocabulary
 
-__all__ = ["Batch", "Clips", "TrainingBatches", "TrainingClips"]
+__all__ = [
+    "Batch",
+    "Clips",
+    "Sampler",
+    "TrainingBatches",
+    "TrainingClips",
+    "frame_targets",
+    "weak_targets",
+]
 
 
 class Batch(NamedTuple):
@@ -177,3 +184,83 @@ def batch_sizes(clips: TrainingClips, config: TrainConfig) -> tuple[int, int, in
         size if len(kind) else 0 for kind, size in zip(clips, sizes, strict=True)
     )
     return weak, unlabelled, strong
+
+
+def weak_targets(
+    labels: Mapping[str, Iterable[str]], names: Sequence[str], vocabulary: Vocabulary
+) -> np.ndarray:
+    """Return the weak labels of `names` as float32 (len(names), K), ones where a class is heard."""
+    targets = np.zeros((len(names), len(vocabulary)), np.float32)
+    for row, name in enumerate(names):
+        for label in labels[name]:
+            targets[row, vocabulary.index(label)] = 1.0
+    return targets
+
+
+def frame_targets(
+    events: Iterable[Event], n_frames: int, frame_rate: float, vocabulary: Vocabulary
+) -> np.ndarray:
+    """Return the strong labels of a clip as float32 (T', K), ones where a class is active.
+
+    Frame t lies between t / rate and (t + 1) / rate, as decoding has it. Onsets and offsets go to
+    the nearest of these borders, so that lengths are right on average; an event is active in one
+    frame at least, unless it has no length: such rows say that nothing was heard.
+    """
+    targets = np.zeros((n_frames, len(vocabulary)), np.float32)
+    for event in events:
+        if event.offset <= event.onset:
+            continue
+        first = min(int(event.onset * frame_rate + 0.5), n_frames - 1)
+        last = max(int(event.offset * frame_rate + 0.5), first + 1)
+        targets[first:last, vocabulary.index(event.label)] = 1.0
+    return targets
+
+
+class Sampler:
+    """Endless draws of clip numbers; draw g is a pure function of (seed, g).
+
+    With ``balance="classes"`` there is one queue a class, each shuffled anew whenever it has been
+    gone through, and draws go round the queues: every class is equally often the reason a clip is
+    drawn. Clips without any label form one more queue. With ``"none"`` there is a single queue.
+
+    Parameters
+    ----------
+    targets
+        Weak labels, shape (clips, K).
+    balance
+        "classes" or "none".
+    seed
+        Of the shuffling.
+    purpose
+        Tells the draws of several samplers of one seed apart.
+
+    References
+    ----------
+    The round-robin queues are those of Y. Wang's system, on which the power-pooling paper's
+    DCASE 2017 experiment builds; there a class is a set of files.
+    """
+
+    def __init__(
+        self, targets: np.ndarray, balance: str, seed: int, purpose: str = "sampler"
+    ) -> None:
+        self.seed, self.purpose = seed, purpose
+        if balance == "classes":
+            queues = [np.flatnonzero(column) for column in targets.T > 0]
+            queues.append(np.flatnonzero(~(targets > 0).any(axis=1)))
+        else:
+            queues = [np.arange(len(targets))]
+        self.queues = [queue for queue in queues if len(queue)]
+        self._shuffled: dict[int, tuple[int, np.ndarray]] = {}  # queue -> (pass, order)
+
+    def indices(self, start: int, count: int) -> list[int]:
+        """Return the clips of draws start, …, start + count - 1."""
+        return [self._draw(number) for number in range(start, start + count)]
+
+    def _draw(self, number: int) -> int:
+        turn, queue = divmod(number, len(self.queues))
+        clips = self.queues[queue]
+        passes, position = divmod(turn, len(clips))
+        if self._shuffled.get(queue, (-1,))[0] != passes:
+            order = generator(self.purpose, self.seed, queue, passes).permutation(clips)
+            self._shuffled[queue] = (passes, order)
+        return int(self._shuffled[queue][1][position])

@@ -16,7 +16,7 @@ from torch import Tensor
 from sedtool import __version__
 from sedtool.atomic import write_bytes
 from sedtool.characters import is_writable
-from sedtool.checkpoint.digests import digest, regular_size
+from sedtool.checkpoint.tensors import digest, regular_size
 from sedtool.config import (
     ArchitectureConfig,
     DecodingConfig,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sedtool.atomic import open_atomic, resource_errors
-from sedtool.checkpoint.digests import digest, regular_size
+from sedtool.checkpoint.tensors import digest, regular_size
 from sedtool.errors import ArtifactError
 
 __all__ = ["load_state", "save_state"]
