@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from sedtool.atomic import resource_errors, write_text
-from sedtool.characters import is_writable
 from sedtool.errors import ArtifactError, ConfigError
+from sedtool.text import is_writable
 
 __all__ = [
     "PART_SUFFIX",

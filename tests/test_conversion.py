@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sedtool.cli import cli
-from sedtool.conversion import ConvertSettings, convert, read_labels
+from sedtool.convert import ConvertSettings, convert, read_labels
 from sedtool.errors import (
     ConfigError,
     LabelError,

@@ -7,7 +7,9 @@ import pytest
 import soundfile
 
 from sedtool.audio import write_wav
-from sedtool.corpora import (
+from sedtool.errors import ConfigError, NothingUsableError
+from sedtool.labels import read_names
+from sedtool.recipes.corpora import (
     AudioFolder,
     Missing,
     clip_key,
@@ -21,8 +23,6 @@ from sedtool.corpora import (
     write_missing,
     write_names,
 )
-from sedtool.errors import ConfigError, NothingUsableError
-from sedtool.labels import read_names
 
 RATE = 8_000  # Hz
 

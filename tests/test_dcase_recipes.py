@@ -21,8 +21,8 @@ from sedtool.checkpoint import load_model
 from sedtool.cli.recipe import read_recipe
 from sedtool.comparison.paper import read_paper
 from sedtool.config import PoolingConfig, parse_architecture
-from sedtool.corpora import video
 from sedtool.labels import read_events, read_names, read_vocabulary, read_weak
+from sedtool.recipes.corpora import video
 from sedtool.sweep import parse_poolings
 
 REPOSITORY = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from sedtool.demo import dataset
 from sedtool.demo.dataset import SAMPLE_RATE, make_clip, make_dataset
 from sedtool.demo.sounds import SOUNDS
 from sedtool.labels import read_events, read_names, read_vocabulary, read_weak
-from sedtool.soundscapes import rms, trim
+from sedtool.recipes.soundscapes import rms, trim
 
 SIZES = {"train": 3, "validation": 2, "test": 2}
 LENGTHS = {  # seconds, as the module's docstring states them

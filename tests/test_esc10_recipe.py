@@ -17,7 +17,7 @@ from sedtool.labels import (
     read_vocabulary,
     read_weak,
 )
-from sedtool.soundscapes import clip_generator
+from sedtool.recipes.soundscapes import clip_generator
 
 REPOSITORY = Path(__file__).parents[1]
 ESC10 = REPOSITORY.parent / "shared" / "data" / "esc10"

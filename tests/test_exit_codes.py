@@ -31,7 +31,7 @@ CALLED = {
     "compare": "sedtool.comparison.compare_runs",
     "merge": "sedtool.merging.merge",
     "check": "sedtool.checking.check",
-    "convert": "sedtool.conversion.convert",
+    "convert": "sedtool.convert.convert",
     "info": "sedtool.info.describe_all",
     "doctor": "sedtool.doctor.examine",
 }

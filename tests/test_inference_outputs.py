@@ -11,7 +11,7 @@ from conftest import new_model
 from sedtool.checkpoint import save_model
 from sedtool.cli import cli
 from sedtool.config import DecodingConfig
-from sedtool.conversion import ConvertSettings, convert
+from sedtool.convert import ConvertSettings, convert
 from sedtool.errors import (
     ArtifactError,
     ConfigError,

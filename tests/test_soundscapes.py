@@ -8,7 +8,7 @@ import pytest
 from sedtool.audio import read
 from sedtool.errors import OutputExistsError
 from sedtool.labels import read_events, read_names, read_vocabulary, read_weak
-from sedtool.soundscapes import (
+from sedtool.recipes.soundscapes import (
     PEAK,
     Soundscape,
     Source,

@@ -24,7 +24,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sedtool.atomic import write_text
-from sedtool.corpora import (
+from sedtool.errors import LabelError, SedtoolError
+from sedtool.labels import StrongLabels, Vocabulary, read_events, write_events, write_weak
+from sedtool.recipes.corpora import (
     AudioFolder,
     find_label_file,
     format_classes,
@@ -35,9 +37,7 @@ from sedtool.corpora import (
     write_missing,
     write_names,
 )
-from sedtool.errors import LabelError, SedtoolError
-from sedtool.labels import StrongLabels, Vocabulary, read_events, write_events, write_weak
-from sedtool.preparation import Preparation, describe_files, describe_names
+from sedtool.recipes.prepared import Preparation, describe_files, describe_names
 
 Weak = Mapping[str, Sequence[str]]  # clip -> labels
 

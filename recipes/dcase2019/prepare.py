@@ -27,17 +27,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sedtool.atomic import write_text
-from sedtool.corpora import (
-    AudioFolder,
-    Found,
-    find_label_file,
-    format_classes,
-    format_lacking,
-    format_summary,
-    hold_out,
-    write_missing,
-    write_names,
-)
 from sedtool.errors import SedtoolError
 from sedtool.labels import (
     StrongLabels,
@@ -48,7 +37,18 @@ from sedtool.labels import (
     write_events,
     write_weak,
 )
-from sedtool.preparation import Preparation, describe_files, describe_names
+from sedtool.recipes.corpora import (
+    AudioFolder,
+    Found,
+    find_label_file,
+    format_classes,
+    format_lacking,
+    format_summary,
+    hold_out,
+    write_missing,
+    write_names,
+)
+from sedtool.recipes.prepared import Preparation, describe_files, describe_names
 
 CLASSES = (
     *("Alarm_bell_ringing", "Blender", "Cat", "Dishes", "Dog", "Electric_shaver_toothbrush"),

@@ -41,8 +41,8 @@ from sedtool.errors import (
     SedtoolError,
 )
 from sedtool.labels import StrongLabels, write_events, write_weak
-from sedtool.preparation import Preparation, describe_names
-from sedtool.soundscapes import (
+from sedtool.recipes.prepared import Preparation, describe_names
+from sedtool.recipes.soundscapes import (
     Soundscape,
     Source,
     active_spans,

@@ -1,6 +1,6 @@
 """Audio files in: find, decode, check, mix down, resample. Only this package knows soundfile, soxr.
 
-A file is used whole or not at all, unless truncated audio is asked for. `sedtool.audio.reading`
+A file is used whole or not at all, unless truncated audio is asked for. `sedtool.audio.reader`
 lists what is checked, in its order; each failure is an AudioError of one line.
 
 Decoded audio is float32, shape (N,), full scale 1.0. It is read in blocks, so that an hour costs
@@ -11,18 +11,18 @@ catch them, since moving the descriptor aside would move it for every thread. A 
 gives ``sys.stderr`` another descriptor, and 2 to ``/dev/null``, before it starts any.
 """
 
-from sedtool.audio.finding import AudioInputs, find_audio
-from sedtool.audio.folders import AUDIO_SUFFIXES
-from sedtool.audio.header import AudioHeader, read_header
+from sedtool.audio.find import AUDIO_SUFFIXES, AudioInputs, find_audio
 from sedtool.audio.names import check_name, printable, stamp
-from sedtool.audio.reading import (
+from sedtool.audio.reader import (
     RESAMPLER,
+    AudioHeader,
     AudioInfo,
     AudioReader,
     read,
     read_duration,
+    read_header,
 )
-from sedtool.audio.writing import write_wav
+from sedtool.audio.wav import write_wav
 
 __all__ = [
     "AUDIO_SUFFIXES",

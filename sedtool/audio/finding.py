@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from sedtool.audio.folders import (
+from sedtool.audio.find import (
     AUDIO_SUFFIXES,
     fixed_folder,
     is_pattern,
@@ -14,9 +14,8 @@ from sedtool.audio.folders import (
     suggestion,
     walk,
 )
-from sedtool.audio.listing import is_manifest, read_list, read_manifest
+from sedtool.audio.lists import is_manifest, read_list, read_manifest, spool_stdin
 from sedtool.audio.names import check_name
-from sedtool.audio.stdin import spool_stdin
 from sedtool.errors import AudioError, ConfigError, NothingUsableError
 
 __all__ = ["AudioInputs", "find_audio"]

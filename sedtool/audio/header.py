@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sedtool.audio.reading import AudioReader
+from sedtool.audio.reader import AudioReader
 
 __all__ = ["AudioHeader", "read_header"]
 

@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from sedtool.audio.lists import open_stdin, read_some
 from sedtool.audio.names import check_name
-from sedtool.audio.stdin import open_stdin, read_some
 from sedtool.errors import AudioError, ConfigError, LabelError, NothingUsableError
 from sedtool.labels import read_names
 from sedtool.labels.jsonl import unique_keys

@@ -3,8 +3,8 @@
 from pathlib import Path
 from unicodedata import category
 
-from sedtool.characters import is_writable
 from sedtool.errors import AudioError
+from sedtool.text import is_writable
 
 __all__ = ["check_name", "printable", "stamp"]
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from sedtool.characters import is_writable
 from sedtool.errors import LabelError
 from sedtool.labels import Vocabulary
 from sedtool.labels.tables import STRONG_COLUMNS, WEAK_COLUMNS
 from sedtool.labels.text import named_cells, parse_interval, parse_number
+from sedtool.text import is_writable
 
 __all__ = ["LabelFile", "Row", "read_label_file"]
 

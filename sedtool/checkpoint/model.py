@@ -15,7 +15,6 @@ from torch import Tensor
 
 from sedtool import __version__
 from sedtool.atomic import write_bytes
-from sedtool.characters import is_writable
 from sedtool.checkpoint.tensors import digest, regular_size
 from sedtool.config import (
     ArchitectureConfig,
@@ -28,6 +27,7 @@ from sedtool.crnn import Detector
 from sedtool.errors import ArtifactError, ConfigError, LabelError
 from sedtool.labels import Vocabulary
 from sedtool.store import is_hdf5
+from sedtool.text import is_writable
 
 __all__ = [
     "Model",

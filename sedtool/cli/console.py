@@ -14,8 +14,8 @@ from typing import TextIO
 import click
 
 from sedtool.atomic import resource_errors
-from sedtool.characters import is_writable
 from sedtool.errors import ResourceError
+from sedtool.text import is_writable
 
 __all__ = [
     "Report",

@@ -39,8 +39,8 @@ def convert(
     \b
     And: sedtool convert scores.h5 -o scores/
     """
-    from sedtool.conversion import ConvertSettings
-    from sedtool.conversion import convert as convert_labels
+    from sedtool.convert import ConvertSettings
+    from sedtool.convert import convert as convert_labels
     from sedtool.store import is_hdf5
 
     settings = ConvertSettings(source, target, audio_suffix or "", overwrite)

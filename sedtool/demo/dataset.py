@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sedtool.demo.sounds import SOUNDS
-from sedtool.soundscapes import (
+from sedtool.recipes.soundscapes import (
     Soundscape,
     Source,
     clip_generator,
@@ -41,7 +41,7 @@ def make_dataset(
     overwrite: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> None:
-    """Write the demo's audio and labels, as `sedtool.soundscapes.write_dataset` lays them out.
+    """Write the demo's audio and labels, as `sedtool.recipes.soundscapes.write_dataset` lays them out.
 
     Equal seeds give equal bytes.
 

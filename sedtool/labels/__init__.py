@@ -6,7 +6,7 @@ quotes mean themselves. Times are seconds.
 
 from sedtool.labels.events import Event, EventColumns, StrongLabels
 from sedtool.labels.formats import EVENT_FORMATS, EventFormat, event_format, guess_format
-from sedtool.labels.matching import NameIndex
+from sedtool.labels.names import NameIndex
 from sedtool.labels.tables import (
     format_events,
     format_weak,

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from sedtool.characters import is_writable
 from sedtool.errors import LabelError
+from sedtool.text import is_writable
 
 __all__ = [
     "LATEST",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from sedtool.audio.folders import is_pattern, match, suggestion
+from sedtool.audio.find import is_pattern, match, suggestion
 from sedtool.errors import ArtifactError, ConfigError, NothingUsableError
 from sedtool.shards import PART_SUFFIX, Shard, has_part_record, read_part_record
 from sedtool.store import Unfinished, file_format, file_shard, is_hdf5, unfinished

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sedtool.characters import is_writable
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.shards import Shard
 from sedtool.store.layout import TEXT
 from sedtool.store.reading import Flat
+from sedtool.text import is_writable
 
 __all__ = [
     "CLIP_TABLES",

@@ -1,4 +1,4 @@
-"""Which characters no name, label or message may hold, in what is read and in what is written."""
+"""Text as it is shown and written: which characters it may hold."""
 
 from unicodedata import category
 
