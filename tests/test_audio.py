@@ -35,7 +35,7 @@ from sedtool.audio import (
     AudioReader,
     read,
     read_duration,
-    reading,
+    reader,
     write_wav,
 )
 from sedtool.config import FeatureConfig
@@ -223,7 +223,7 @@ def test_a_chunk_after_the_audio_may_be_missing(file):
 
 def test_the_checks_are_made_in_this_order(tmp_path, monkeypatch):
     """What is wrong in more ways than one is refused for the first."""
-    monkeypatch.setattr(reading, "MAX_SECONDS", 0.5)
+    monkeypatch.setattr(reader, "MAX_SECONDS", 0.5)
 
     def refusal(content: bytes | None, name: str = "clip.wav", sample_rate: int = 16_000) -> str:
         path = tmp_path / "x.wav"
@@ -420,9 +420,9 @@ def test_a_file_with_changed_bytes_is_decoded_or_refused(file, kind):
 @pytest.mark.parametrize("content", [WAV, FLAC_FROM_A_PIPE])
 def test_a_clip_that_is_too_long_is_refused(file, content, monkeypatch):
     path = file(content)
-    monkeypatch.setattr(reading, "MAX_SECONDS", 1.0)
+    monkeypatch.setattr(reader, "MAX_SECONDS", 1.0)
     assert len(read(path, 16_000)) == 16_000
-    monkeypatch.setattr(reading, "MAX_SECONDS", 0.9)
+    monkeypatch.setattr(reader, "MAX_SECONDS", 0.9)
     with pytest.raises(AudioError, match=r"longer than 0\.00025 h"):
         read(path, 16_000)
 

@@ -24,11 +24,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from sedtool.audio import AudioReader, printable
+from sedtool.audio import AudioReader
 from sedtool.config import FeatureConfig
 from sedtool.errors import AudioError
 from sedtool.extraction import ExtractSettings, extract
 from sedtool.features import log_mel_blocks
+from sedtool.labels import printable
 from sedtool.store import open_features
 
 CONFIG = FeatureConfig()

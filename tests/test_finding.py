@@ -14,16 +14,7 @@ from conftest import BAD_FILES, FLAC, NOISE, OGG, WAV, patched
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sedtool.audio import (
-    AudioInputs,
-    check_name,
-    find_audio,
-    folders,
-    listing,
-    read,
-    read_duration,
-)
-from sedtool.audio import stdin as stdin_module
+from sedtool.audio import AudioInputs, find, find_audio, lists, read, read_duration
 from sedtool.errors import (
     AudioError,
     ConfigError,
@@ -31,6 +22,7 @@ from sedtool.errors import (
     NothingUsableError,
     ResourceError,
 )
+from sedtool.labels import check_name
 
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -157,7 +149,7 @@ def test_a_folder_that_cannot_be_listed_is_named(here, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     tree(here, "a/1.wav")
-    monkeypatch.setattr(folders.os, "scandir", refuse)
+    monkeypatch.setattr(find.os, "scandir", refuse)
     for name in ("a", "a/*.wav", "**/*.wav"):
         with pytest.raises(ConfigError, match="cannot be listed: Permission denied"):
             find_audio([name])
@@ -297,7 +289,7 @@ def test_lists_that_cannot_be_read_are_named(here, monkeypatch):
         find_audio(AudioInputs(files_from="nowhere"))
     with pytest.raises(ConfigError, match=r"list \. cannot be opened \(Is a directory"):
         find_audio(AudioInputs(files_from="."))
-    monkeypatch.setattr(listing, "MAX_LIST", 2**20)
+    monkeypatch.setattr(lists, "MAX_LIST", 2**20)
     with pytest.raises(ConfigError, match=r"more than 1 MiB: too long for a list"):
         listed(bytes(2**20 + 1))
 
@@ -527,10 +519,10 @@ def test_standard_input_without_audio_is_nothing_usable(stdin, monkeypatch):
     with pytest.raises(NothingUsableError, match="standard input is empty"):
         find_audio(["-"])
     stdin(WAV)
-    monkeypatch.setattr(stdin_module, "MAX_AUDIO", len(WAV) - 1)
+    monkeypatch.setattr(lists, "MAX_AUDIO", len(WAV) - 1)
     with pytest.raises(NothingUsableError, match="standard input has more than"):
         find_audio(["-"])
-    monkeypatch.setattr(stdin_module, "MAX_AUDIO", len(WAV))
+    monkeypatch.setattr(lists, "MAX_AUDIO", len(WAV))
     stdin(WAV)
     find_audio(["-"])
 
@@ -558,7 +550,7 @@ def test_standard_input_that_cannot_be_read_is_an_error(here, monkeypatch):
 def test_a_full_disk_is_no_room_for_standard_input(stdin, monkeypatch):
     stdin(WAV)
     full = Path("/dev/full")
-    monkeypatch.setattr(stdin_module.tempfile, "TemporaryFile", lambda: full.open("wb"))
+    monkeypatch.setattr(lists.tempfile, "TemporaryFile", lambda: full.open("wb"))
     with pytest.raises(ResourceError, match=r"standard input: the disk is full; TMPDIR can"):
         find_audio(["-"])
 

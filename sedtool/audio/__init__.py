@@ -12,7 +12,6 @@ gives ``sys.stderr`` another descriptor, and 2 to ``/dev/null``, before it start
 """
 
 from sedtool.audio.find import AUDIO_SUFFIXES, AudioInputs, find_audio
-from sedtool.audio.names import check_name, printable, stamp
 from sedtool.audio.reader import (
     RESAMPLER,
     AudioHeader,
@@ -21,6 +20,7 @@ from sedtool.audio.reader import (
     read,
     read_duration,
     read_header,
+    stamp,
 )
 from sedtool.audio.wav import write_wav
 
@@ -31,9 +31,7 @@ __all__ = [
     "AudioInfo",
     "AudioInputs",
     "AudioReader",
-    "check_name",
     "find_audio",
-    "printable",
     "read",
     "read_duration",
     "read_header",

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from sedtool.audio import AudioReader, check_name, read_header
+from sedtool.audio import AudioReader, read_header
 from sedtool.errors import AudioError, ConfigError
+from sedtool.labels import check_name
 from sedtool.store import open_features
 
 __all__ = ["Clip", "copies", "inspect", "listed_clips"]

@@ -41,7 +41,7 @@ def make_dataset(
     overwrite: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> None:
-    """Write the demo's audio and labels, as `sedtool.recipes.soundscapes.write_dataset` lays them out.
+    """Write the demo's audio and labels, as `write_dataset` lays them out.
 
     Equal seeds give equal bytes.
 

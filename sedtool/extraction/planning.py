@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sedtool.audio import AudioInputs, AudioReader, find_audio, printable
+from sedtool.audio import AudioInputs, AudioReader, find_audio
 from sedtool.config import FeatureConfig
 from sedtool.errors import AudioError
 from sedtool.extraction.clips import IN_MEMORY, Work
 from sedtool.extraction.outputs import refuse_at_once, refuse_output
 from sedtool.extraction.settings import DEFAULTS, ExtractSettings
 from sedtool.features import log_mel_blocks
+from sedtool.labels import printable
 from sedtool.merging import check_siblings
 from sedtool.shards import manifest_digest
 from sedtool.store import DTYPES, unfinished

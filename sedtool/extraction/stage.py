@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sedtool.atomic import write_failures
-from sedtool.audio import AudioInputs, find_audio, printable, stamp
+from sedtool.audio import AudioInputs, find_audio, stamp
 from sedtool.config import FeatureConfig
 from sedtool.errors import AudioError, InputsFailedError, NothingUsableError
 from sedtool.extraction.clips import Work, extract_clip
 from sedtool.extraction.outputs import refuse_at_once, refuse_output
 from sedtool.extraction.settings import DEFAULTS, ExtractSettings
+from sedtool.labels import printable
 from sedtool.merging import check_siblings
 from sedtool.shards import manifest_digest
 from sedtool.store import DTYPES, FeaturesWriter, SourceClip

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from sedtool.atomic import refuse_existing, refuse_input
-from sedtool.audio import AudioInputs, printable
+from sedtool.audio import AudioInputs
 from sedtool.errors import ConfigError
 from sedtool.inference.settings import InferOutputs, InferRun, InferSettings
 from sedtool.inference.writing import file_of, name_problem
-from sedtool.labels import EVENT_FORMATS, event_format
+from sedtool.labels import EVENT_FORMATS, event_format, printable
 from sedtool.shards import Shard
 
 __all__ = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sedtool.audio import AudioInputs, AudioReader, find_audio, printable, stamp
+from sedtool.audio import AudioInputs, AudioReader, find_audio, stamp
 from sedtool.checkpoint import Model
 from sedtool.config import FeatureConfig
 from sedtool.datasets import FeatureSet
@@ -15,6 +15,7 @@ from sedtool.errors import AudioError
 from sedtool.features import log_mel_blocks
 from sedtool.inference.scoring import Recording
 from sedtool.inference.settings import InferRun
+from sedtool.labels import printable
 from sedtool.shards import Shard, manifest_digest
 
 __all__ = ["Source", "audio_source", "feature_recordings", "features_source"]

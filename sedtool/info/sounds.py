@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sedtool.audio import AudioHeader, AudioReader, find_audio, printable, read_header
+from sedtool.audio import AudioHeader, AudioReader, find_audio, read_header
 from sedtool.errors import ArtifactError, AudioError, InputsFailedError, NothingUsableError
 from sedtool.info.description import Description, first_of
+from sedtool.labels import printable
 
 __all__ = ["describe_audio", "describe_audio_folder"]
 

@@ -6,7 +6,7 @@ quotes mean themselves. Times are seconds.
 
 from sedtool.labels.events import Event, EventColumns, StrongLabels
 from sedtool.labels.formats import EVENT_FORMATS, EventFormat, event_format, guess_format
-from sedtool.labels.names import NameIndex
+from sedtool.labels.names import NameIndex, check_name, printable
 from sedtool.labels.tables import (
     format_events,
     format_weak,
@@ -30,10 +30,12 @@ __all__ = [
     "NameIndex",
     "StrongLabels",
     "Vocabulary",
+    "check_name",
     "event_format",
     "format_events",
     "format_weak",
     "guess_format",
+    "printable",
     "read_durations",
     "read_events",
     "read_groups",

@@ -1,12 +1,36 @@
-"""Clip names of one file matched to those of another."""
+"""Clip names: which can be used, and which clip of another file a name means."""
 
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from unicodedata import category
 
-from sedtool.errors import LabelError
+from sedtool.errors import AudioError, LabelError
+from sedtool.text import is_writable
 
-__all__ = ["NameIndex"]
+__all__ = ["NameIndex", "check_name", "printable"]
+
+
+def check_name(name: str) -> None:
+    r"""Raise an AudioError if a clip name could not pass through a TSV file unchanged.
+
+    The message shows the name with its strange characters escaped, e.g. ``'a\x1b[31m.wav'``.
+    """
+    if not is_writable(name) and any(category(c) == "Cs" for c in name):
+        raise AudioError(f"the name {name!a} is not UTF-8; rename the file")
+    if not is_writable(name):
+        raise AudioError(f"the name {name!r} has a control character in it; rename the file")
+    if name != name.strip():
+        raise AudioError(f"the name {name!r} begins or ends with a space; rename the file")
+
+
+def printable(name: str) -> str:
+    """Return a name as it is, or escaped if it is one that `check_name` refuses."""
+    try:
+        check_name(name)
+    except AudioError:
+        return ascii(name)[1:-1]
+    return name
 
 
 class NameIndex:

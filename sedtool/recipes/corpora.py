@@ -19,9 +19,10 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from sedtool.atomic import write_text
-from sedtool.audio import AudioReader, check_name, find_audio
+from sedtool.audio import AudioReader, find_audio
 from sedtool.draws import generator
 from sedtool.errors import AudioError, ConfigError, NothingUsableError
+from sedtool.labels import check_name
 
 __all__ = [
     "AudioFolder",

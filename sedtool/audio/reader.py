@@ -37,10 +37,19 @@ import soundfile
 import soxr
 
 from sedtool.audio.containers import Damage, find_damage, read_mpeg_layout
-from sedtool.audio.names import check_name
 from sedtool.errors import AudioError
+from sedtool.labels.names import check_name
 
-__all__ = ["RESAMPLER", "AudioInfo", "AudioReader", "read", "read_duration"]
+__all__ = [
+    "RESAMPLER",
+    "AudioHeader",
+    "AudioInfo",
+    "AudioReader",
+    "read",
+    "read_duration",
+    "read_header",
+    "stamp",
+]
 
 RESAMPLER = "soxr HQ"
 # What libsndfile calls the containers whose truncation is noticed; it opens some fifteen more.
@@ -384,3 +393,44 @@ def read(path: Path, sample_rate: int, channel: str = "mean") -> Wave:
     """Return a whole audio file at `sample_rate` Hz, float32 (N,); see AudioReader."""
     with AudioReader(path, sample_rate, channel) as reader:
         return np.concatenate(list(reader))
+
+
+@dataclass(frozen=True)
+class AudioHeader:
+    """What an audio file says it is."""
+
+    format: str  # as libsndfile names it: "WAV", "OGG"
+    subtype: str  # "PCM_16", "VORBIS"
+    sample_rate: int  # Hz
+    channels: int
+    duration: float | None  # seconds; None where it does not say
+    size: int  # bytes
+
+
+def read_header(path: Path) -> AudioHeader:
+    """Open an audio file, and check its container, as `AudioReader` does; decode nothing.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be used.
+    """
+    with AudioReader(path, None) as reader:
+        sound = reader._sound
+        return AudioHeader(
+            sound.format,
+            sound.subtype,
+            sound.samplerate,
+            sound.channels,
+            reader.claimed_duration or None,
+            path.stat().st_size,
+        )
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Return what changes when a file does: its size, and when it was written, ns since 1970."""
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
