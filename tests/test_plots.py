@@ -36,10 +36,8 @@ from sedtool.plots import (
     rank_correlation,
     read_history,
 )
-from sedtool.plots.canvas import save, shown
-from sedtool.plots.gradients import EXAMPLE, example_pooling
-from sedtool.plots.placing import NamedPoint, place_names
-from sedtool.plots.signs import sign_change
+from sedtool.plots.canvas import NamedPoint, place_names, save, shown
+from sedtool.plots.gradients import EXAMPLE, example_pooling, sign_change
 
 STRONG = "filename\tonset\toffset\tevent_label\n"
 LONG_NAMES = (

@@ -5,12 +5,16 @@
 
 from sedtool.plots.canvas import require_matplotlib
 from sedtool.plots.clip import draw_clip, plot_clip
-from sedtool.plots.correlation import RankCorrelation, rank_correlation
-from sedtool.plots.curves import draw_curves, plot_curves
-from sedtool.plots.durations import ClassExponents, draw_durations, plot_durations
+from sedtool.plots.curves import History, draw_curves, plot_curves, read_history
+from sedtool.plots.durations import (
+    ClassExponents,
+    RankCorrelation,
+    draw_durations,
+    plot_durations,
+    rank_correlation,
+)
 from sedtool.plots.frames import FrameCurve, draw_frames, frame_curve, plot_frames
 from sedtool.plots.gradients import ExampleClip, clip_gradient, draw_gradients, plot_gradients
-from sedtool.plots.history import History, read_history
 from sedtool.plots.pooling import draw_pooling, plot_pooling
 
 __all__ = [

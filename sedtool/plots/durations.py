@@ -11,30 +11,103 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from sedtool.checkpoint import find_models, load_model
 from sedtool.config.figures import CorrelationConfig
+from sedtool.draws import generator
 from sedtool.errors import ConfigError, LabelError
 from sedtool.labels import read_events
 from sedtool.plots.canvas import (
     GREY,
+    NamedPoint,
     check_output,
     colour,
     marker,
     new_figure,
+    place_names,
     save,
     shown,
     styled,
 )
-from sedtool.plots.correlation import RankCorrelation, rank_correlation
-from sedtool.plots.placing import NamedPoint, place_names
 from sedtool.plots.pooling import SYMBOLS, learned_by_class
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ClassExponents", "draw_durations", "plot_durations"]
+__all__ = [
+    "ClassExponents",
+    "RankCorrelation",
+    "draw_durations",
+    "plot_durations",
+    "rank_correlation",
+]
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's ρ and its percentile interval; NaN where it is not defined."""
+
+    rho: float
+    low: float
+    high: float
+    level: float  # of the interval
+
+    def __str__(self) -> str:
+        """Return it as text."""
+        if math.isnan(self.rho):
+            return "ρ not defined"
+        return (
+            f"ρ = {self.rho:.2f}, {100 * self.level:g} % interval {self.low:.2f} to {self.high:.2f}"
+        )
+
+
+def rank_correlation(
+    durations: np.ndarray, values: np.ndarray, config: CorrelationConfig
+) -> RankCorrelation:
+    """Return the rank correlation of durations and the mean of values over seeds.
+
+    The interval is that of a percentile bootstrap, which draws classes and seeds anew, both with
+    replacement: another choice of classes, and other trainings.
+
+    Parameters
+    ----------
+    durations
+        One for each class, shape (K,).
+    values
+        Learned for each class by each training, shape (S, K).
+    config
+        Number of resamples, level and seed.
+
+    Returns
+    -------
+    RankCorrelation
+        All NaN where durations or values are all equal; resamples where they are do not count.
+    """
+    rho = float(_spearman(durations[None], values.mean(axis=0)[None])[0])
+    if math.isnan(rho):
+        return RankCorrelation(math.nan, math.nan, math.nan, config.level)
+    draws = generator("rank correlation", config.seed)
+    n_seeds, n_classes = values.shape
+    classes = draws.integers(n_classes, size=(config.resamples, n_classes))  # (R, K)
+    seeds = draws.integers(n_seeds, size=(config.resamples, n_seeds))  # (R, S)
+    counts = (seeds[:, :, None] == np.arange(n_seeds)).sum(axis=1)  # (R, S), how often each
+    means = counts @ values / n_seeds  # (R, K)
+    drawn = _spearman(durations[classes], np.take_along_axis(means, classes, axis=1))
+    tail = (1 - config.level) / 2
+    low, high = np.nanquantile(drawn, [tail, 1 - tail])
+    return RankCorrelation(rho, float(low), float(high), config.level)
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return Spearman's ρ of each row of (R, K); ties have their mean rank, constants none."""
+    ranks = [rankdata(side, axis=1) for side in (x, y)]
+    a, b = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
+    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    product = (a * b).sum(axis=1)
+    rho: np.ndarray = np.divide(product, scale, out=np.full(len(x), np.nan), where=scale > 0)
+    return rho
 
 
 @dataclass(frozen=True)

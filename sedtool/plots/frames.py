@@ -25,9 +25,8 @@ from sedtool.plots.canvas import (
     shown,
     styled,
 )
-from sedtool.plots.clip import find_clip, true_events
-from sedtool.plots.signs import gradient_signs, run_network, sign_change
-from sedtool.plots.spectrogram import draw_spectrogram
+from sedtool.plots.clip import draw_spectrogram, find_clip, true_events
+from sedtool.plots.gradients import gradient_signs, run_network, sign_change
 from sedtool.pooling import PowerPooling
 
 if TYPE_CHECKING:

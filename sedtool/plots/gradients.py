@@ -3,6 +3,7 @@
 Axis letters: T frames, K classes, H hidden size.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,27 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from sedtool.checkpoint import Model
 from sedtool.config import POOLING_NAMES, PoolingConfig
 from sedtool.config.figures import GRADIENT_EXAMPLES
 from sedtool.decoding import clip_scores
 from sedtool.draws import torch_draws
 from sedtool.errors import ConfigError
 from sedtool.labels import NameIndex, Vocabulary
-from sedtool.plots.canvas import (
-    BLUE,
-    GREY,
-    ORANGE,
-    check_output,
-    new_figure,
-    save,
-    shown,
-    styled,
-)
+from sedtool.plots.canvas import BLUE, GREY, ORANGE, check_output, new_figure, save, shown, styled
 from sedtool.plots.clip import find_clip, true_events
-from sedtool.plots.signs import sign_change
-from sedtool.pooling import Pooling, make_pooling
+from sedtool.pooling import AutoPooling, LinearPooling, Pooling, PowerPooling, make_pooling
 from sedtool.store import open_scores
 
 if TYPE_CHECKING:
@@ -43,7 +35,10 @@ __all__ = [
     "clip_gradient",
     "draw_gradients",
     "example_pooling",
+    "gradient_signs",
     "plot_gradients",
+    "run_network",
+    "sign_change",
 ]
 
 _COLUMNS = 3
@@ -281,3 +276,57 @@ def _explain(figure: "Figure", is_true_known: bool) -> None:
         labels.append("true interval")
     style: dict[str, Any] = {"ncols": 3, "fontsize": "small", "frameon": False}
     figure.legend(handles, labels, loc="outside lower center", **style)
+
+
+def sign_change(pooling: Pooling, k: int, y_c: float) -> float | None:
+    """Return the frame probability d at which dy_c/dy_i changes its sign, for class k.
+
+    It is y_c / 2 for linear and n / (n + 1) y_c for power pooling (power-pooling paper, Eqs. 3 and
+    5), and y_c - 1/α for the auto poolings, whose gradient is w_i (1 + α (y_i - y_c)) / Σ w.
+
+    Returns
+    -------
+    float or None
+        None if all frames get a gradient of one sign, or no rule is known.
+    """
+    if isinstance(pooling, LinearPooling):
+        return y_c / 2
+    if isinstance(pooling, PowerPooling):
+        return pooling.learned()["theta"][k] * y_c
+    if isinstance(pooling, AutoPooling) and (alpha := pooling.learned()["alpha"][k]) > 0:
+        return y_c - 1 / alpha if y_c > 1 / alpha else None
+    return None
+
+
+def run_network(model: Model, features: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Run a model over one clip (T, F); return frame logits (1, T', K) and hidden states."""
+    seen: list[tuple[Any, ...]] = []
+    listening = model.detector.pooling.register_forward_pre_hook(lambda _, args: seen.append(args))
+    batch = torch.from_numpy(features.astype(np.float32))[None]
+    try:
+        with torch.no_grad():
+            model.detector(batch, torch.tensor([len(features)]))
+    finally:
+        listening.remove()
+    logits, hidden, *_ = seen[0]
+    return logits, hidden
+
+
+def gradient_signs(
+    model: Model, logits: Tensor, hidden: Tensor, k: int
+) -> tuple[float, np.ndarray]:
+    """Return the probability y_c of class k, and the sign of dy_c/dy_i of each frame.
+
+    In float64, so that a frame that is sure of its class still has a gradient.
+
+    Returns
+    -------
+    tuple
+        y_c, and int (T,): 1 where a positive clip raises the frame, -1 where it lowers it, 0 where
+        it leaves it alone.
+    """
+    pooling = copy.deepcopy(model.detector.pooling).double()
+    frames = logits.double().requires_grad_()
+    log_y, _ = pooling(frames, hidden.double())
+    (gradient,) = torch.autograd.grad(log_y[0, k], frames)
+    return log_y[0, k].exp().item(), gradient[0, :, k].sign().int().numpy()
