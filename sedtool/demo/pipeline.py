@@ -9,7 +9,7 @@ from pathlib import Path
 from sedtool.atomic import refuse_existing, resource_errors, write_text
 from sedtool.audio import AudioInputs
 from sedtool.config import FEATURE_PRESETS, EvaluationConfig, TrainConfig, TuneConfig
-from sedtool.demo.dataset import SIZES, make_dataset
+from sedtool.demo.sounds import SIZES, make_dataset
 from sedtool.errors import OutputExistsError
 from sedtool.evaluation.report import Evaluation
 from sedtool.evaluation.stage import EvaluateInputs, evaluate_files
