@@ -31,7 +31,7 @@ __all__ = ["ConvertResult", "ConvertSettings", "convert", "format_labels", "read
 log = logging.getLogger(__name__)
 
 WEAK = "weak"  # a target, but no event list
-SCORES = "scores"  # a target that sedtool.score_conversion has
+SCORES = "scores"  # a target that sedtool.score_tables has
 TARGETS = (*EVENT_FORMATS, WEAK, SCORES)
 DEFAULT_TARGET = "dcase"  # of what goes to stdout
 

@@ -1,6 +1,6 @@
-"""Frame scores as tables, a file a clip: the score files of sed_scores_eval, in and out.
+"""Frame scores of clips: read from a scores file or from score tables, written as score tables.
 
-::
+A score table is a file a clip, as sed_scores_eval reads and writes them::
 
     onset   offset  Cat     Dog
     0.0     0.02    0.125   0.5
@@ -17,15 +17,23 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from sedtool.atomic import resource_errors, write_text
+from sedtool.atomic import claim_folder, refuse_existing, resource_errors, write_text
 from sedtool.audio import AUDIO_SUFFIXES
-from sedtool.errors import LabelError, NothingUsableError
+from sedtool.decoding import ClipScores, clip_scores, window_frames
+from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
 from sedtool.labels.text import check_cell, numbered_lines, parse_number, parse_seconds
+from sedtool.store import Scores, is_hdf5, open_scores
 
 __all__ = [
     "SUFFIX",
     "FrameScores",
+    "FrameSource",
+    "convert_scores",
+    "filter_scores",
+    "frame_scores",
+    "open_frame_scores",
     "read_score_classes",
     "read_score_table",
     "read_score_tables",
@@ -199,3 +207,136 @@ def _path_of(name: str, folder: Path, owner: dict[Path, str]) -> Path:
     if owner.setdefault(path, name) != name:
         raise LabelError(f"{owner[path]!r} and {name!r} are both {path.name}")
     return path
+
+
+@dataclass(frozen=True)
+class FrameSource:
+    """The scores of many clips, opened and not yet read."""
+
+    path: Path
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    durations: dict[str, float] | None  # seconds; None: not known before the scores are read
+    scores: Scores | None = None  # of a scores file
+    median: bool = True
+
+    def clips(self, names: dict[str, str] | None = None) -> Iterator[FrameScores]:
+        """Yield the scores of each clip, under the names that `names` gives them."""
+        names = names or {}
+        found = (
+            read_score_tables(self.path)
+            if self.scores is None
+            else frame_scores(self.scores, self.median)
+        )
+        for clip in found:
+            yield FrameScores(names.get(clip.name, clip.name), clip.times, clip.scores)
+
+
+def open_frame_scores(path: Path, median: bool = True) -> FrameSource:
+    """Open a scores file, or a folder of score tables.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    median
+        Whether to filter the scores of a scores file with the windows of its decoding settings.
+        Score tables have no settings, and are taken as they are.
+    """
+    if path.is_dir():
+        names = tuple(file.stem for file in score_files(path))
+        return FrameSource(path, read_score_classes(path), names, None)
+    scores = open_scores(path)
+    durations = dict(zip(scores.names, scores.duration.tolist(), strict=True))
+    return FrameSource(path, scores.classes, tuple(scores.names), durations, scores, median)
+
+
+def frame_scores(scores: Scores, median: bool = True) -> Iterator[FrameScores]:
+    """Yield the clips of a scores file; the last frame ends with the clip."""
+    rate = scores.frame_rate
+    sizes = np.array([window_frames(seconds, rate) for seconds in scores.decoding.windows])
+    for clip in clip_scores(scores):
+        times, n_frames = _borders(clip, rate)
+        frame = filter_scores(clip.frame, sizes) if median else clip.frame
+        yield FrameScores(clip.name, times, frame[:n_frames])
+
+
+def _borders(clip: ClipScores, rate: float) -> tuple[np.ndarray, int]:
+    """Return the borders of the frames that begin within the clip, and how many they are."""
+    times = np.minimum(np.arange(len(clip.frame) + 1) / rate, clip.duration)
+    n_frames = int(np.count_nonzero(np.diff(times) > 0))
+    return times[: n_frames + 1], n_frames
+
+
+def filter_scores(frame: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Median-filter scores along time, each class with its own odd window, ends mirrored.
+
+    A threshold commutes with it, so the decisions of these scores at any threshold are those that
+    `sedtool.decoding.median_filter` gives.
+
+    Parameters
+    ----------
+    frame
+        Scores (T, K).
+    sizes
+        Odd windows in frames, int (K,).
+    """
+    filtered = frame.copy()
+    if not len(frame):
+        return filtered
+    for size in np.unique(sizes[sizes > 1]):
+        columns = sizes == size
+        half = int(size) // 2
+        padded = np.pad(frame[:, columns], ((half, half), (0, 0)), mode="symmetric")
+        flat = np.ascontiguousarray(padded.T).reshape(-1)  # one line is much faster than many
+        middle = ndimage.median_filter(flat, size=int(size), mode="nearest")
+        filtered[:, columns] = middle.reshape(padded.T.shape)[:, half : half + len(frame)].T
+    return filtered
+
+
+def convert_scores(inputs: Sequence[Path], output: str | None, overwrite: bool = False) -> int:
+    """Write the scores of each clip as a table; return how many clips there are.
+
+    They are what PSDS is computed of: filtered with the median windows that the file carries.
+
+    Parameters
+    ----------
+    inputs
+        One scores file.
+    output
+        A folder; it is made where it does not exist.
+    overwrite
+        Whether files that are there may be replaced.
+
+    Raises
+    ------
+    ConfigError
+        If there is no folder to write to, or one with other tables in it, or the inputs are not one
+        scores file.
+    ArtifactError
+        If the file is one shard of several.
+    LabelError
+        If two clips would be one file, or a name or class cannot stand in a table.
+    OutputExistsError
+        If a file is there.
+    """
+    if len(inputs) != 1 or not is_hdf5(inputs[0]):
+        raise ConfigError("score files are made of one scores.h5; give nothing beside it")
+    if output is None or output == "-" or Path(output).is_file():
+        raise ConfigError("score files are a folder, a file a clip: name it with -o FOLDER")
+    shard = open_scores(inputs[0]).shard
+    if not shard.is_whole:
+        raise ArtifactError(f"{inputs[0]} is shard {shard}; join all with sedtool merge first")
+    source, folder = open_frame_scores(inputs[0]), Path(output)
+    paths = score_table_paths(folder, source.names)
+    with claim_folder(folder):
+        with resource_errors(folder):
+            for path in paths:
+                refuse_existing(path, overwrite)
+            others = {*folder.glob(f"*{SUFFIX}")} - {*paths}
+        if others:
+            raise ConfigError(
+                f"{folder} has other files that would be read as scores, such as {min(others)}; "
+                "name a folder of its own"
+            )
+        return write_score_tables(folder, source.classes, source.clips())

@@ -18,11 +18,16 @@ from sedtool.evaluation.intersection import evaluate_intersection, merge_classes
 from sedtool.evaluation.pairing import match_clips
 from sedtool.evaluation.psds import psds_from_lists, psds_from_scores
 from sedtool.evaluation.psds.counting import ClipFrames, Tally
-from sedtool.evaluation.psds.sources import filter_scores, frame_scores, open_frame_scores
 from sedtool.evaluation.psds.stretches import find_stretches
 from sedtool.evaluation.tables import tabulate
 from sedtool.labels import Event, StrongLabels, read_durations, read_events
-from sedtool.score_tables import FrameScores, write_score_tables
+from sedtool.score_tables import (
+    FrameScores,
+    filter_scores,
+    frame_scores,
+    open_frame_scores,
+    write_score_tables,
+)
 from sedtool.store import Scores, ScoresHeader, ScoresWriter, open_scores
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "psds" / "golden.json").read_text())

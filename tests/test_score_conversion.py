@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from command_lines import refused, run, save_small_model
 
-from sedtool.evaluation.psds.sources import open_frame_scores
-from sedtool.score_tables import read_score_tables
+from sedtool.score_tables import open_frame_scores, read_score_tables
 
 
 @pytest.fixture(scope="module")

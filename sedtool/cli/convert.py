@@ -45,7 +45,7 @@ def convert(
 
     settings = ConvertSettings(source, target, audio_suffix or "", overwrite)
     if target == "scores" or (not (source or target) and any(map(is_hdf5, inputs))):
-        from sedtool.score_conversion import convert_scores
+        from sedtool.score_tables import convert_scores
 
         n_clips = convert_scores(inputs, output, overwrite)
         summary(f"scores of {n_clips} clips -> {output}", quiet)

@@ -19,7 +19,7 @@ from sedtool.evaluation.intervals import CountTable, Progress, System, statistic
 from sedtool.evaluation.limits import require_names, score_names
 from sedtool.evaluation.pairing import match_names
 from sedtool.evaluation.psds import Psds
-from sedtool.evaluation.psds_files import score_psds
+from sedtool.evaluation.psds.files import score_psds
 from sedtool.evaluation.report import Evaluation
 from sedtool.labels import (
     Event,

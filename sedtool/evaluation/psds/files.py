@@ -14,10 +14,9 @@ from sedtool.evaluation.pairing import (
     warn_of_names,
 )
 from sedtool.evaluation.psds import Psds, psds_from_lists, psds_from_scores
-from sedtool.evaluation.psds.sources import open_frame_scores
 from sedtool.labels import StrongLabels, read_events
 from sedtool.labels.text import table_rows
-from sedtool.score_tables import TIMES, score_files
+from sedtool.score_tables import TIMES, open_frame_scores, score_files
 from sedtool.store import is_hdf5
 
 __all__ = ["score_psds"]
