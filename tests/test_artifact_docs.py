@@ -21,7 +21,7 @@ from sedtool.config import FEATURE_PRESETS, EvaluationConfig, TrainConfig
 from sedtool.config.evaluation import METRICS, ReportConfig
 from sedtool.decoding import clip_scores, decode_clip
 from sedtool.errors import ArtifactError, StoppedError
-from sedtool.evaluation.stage import EvaluateInputs, evaluate_files
+from sedtool.evaluation.files import EvaluateInputs, evaluate_files
 from sedtool.extraction import ExtractSettings, extract
 from sedtool.inference import InferOutputs, InferRun, InferSettings, infer
 from sedtool.labels import EVENT_FORMATS, Event, format_events, format_weak, read_events

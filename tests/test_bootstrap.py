@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from sedtool.config import EvaluationConfig
 from sedtool.errors import ConfigError
-from sedtool.evaluation import bootstrap, evaluate
-from sedtool.evaluation.bootstrap import clip_weights, difference, holm, macro_rates, resample
+from sedtool.evaluation import evaluate, resampling
 from sedtool.evaluation.by_clip import count_by_clip
-from sedtool.evaluation.scores import Counts, Undefined, score
+from sedtool.evaluation.counts import Counts, Undefined, score
+from sedtool.evaluation.resampling import clip_weights, difference, holm, macro_rates, resample
 from sedtool.labels import Event, StrongLabels
 
 CLASSES = ("Cat", "Dog", "Owl")
@@ -111,7 +111,7 @@ def test_every_resample_draws_as_many_clips_as_there_are(monkeypatch):
     whole = np.concatenate(list(clip_weights(7, 50, np.random.default_rng(0))))
     assert whole.shape == (50, 7) and (whole.sum(axis=1) == 7).all()
     assert whole.mean() == 1.0 and whole.var() == pytest.approx(1 - 1 / 7, rel=0.2)
-    monkeypatch.setattr(bootstrap, "_BLOCK", 8 * 7 * 3)
+    monkeypatch.setattr(resampling, "_BLOCK", 8 * 7 * 3)
     blocks = list(clip_weights(7, 50, np.random.default_rng(0)))
     assert len(blocks) == 17
     assert np.array_equal(np.concatenate(blocks), whole)

@@ -17,7 +17,7 @@ from sedtool.comparison.paper import read_paper
 from sedtool.config import DecodingConfig
 from sedtool.config.comparison import CompareConfig
 from sedtool.errors import ArtifactError, LabelError
-from sedtool.evaluation.bootstrap import difference, resample
+from sedtool.evaluation.resampling import difference, resample
 from sedtool.labels import Event, StrongLabels, write_events
 from sedtool.store import Scores
 

@@ -13,10 +13,10 @@ from sedtool.config import EvaluationConfig
 from sedtool.config.evaluation import ReportConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation import evaluate
-from sedtool.evaluation.bootstrap import clip_weights, difference
 from sedtool.evaluation.count_tables import count_table
+from sedtool.evaluation.counts import Undefined
 from sedtool.evaluation.intervals import CountTable, System, macro_error_rate, statistics
-from sedtool.evaluation.scores import Undefined
+from sedtool.evaluation.resampling import clip_weights, difference
 from sedtool.labels import Event, StrongLabels, write_events
 from sedtool.score_tables import FrameScores, write_score_tables
 

@@ -21,7 +21,7 @@ from sedtool.evaluation import (
     evaluate_segments,
     event_counts,
 )
-from sedtool.evaluation.stage import EvaluateInputs, evaluate_files
+from sedtool.evaluation.files import EvaluateInputs, evaluate_files
 from sedtool.labels import Event, StrongLabels, read_durations, read_events, read_weak
 
 CONFIG = EvaluationConfig()

@@ -14,7 +14,7 @@ from sedtool.config.intersection import IntersectionConfig
 from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation.coverage import merge
 from sedtool.evaluation.intersection import evaluate_intersection, intersect
-from sedtool.evaluation.tables import tabulate
+from sedtool.evaluation.pair import tabulate
 from sedtool.labels import Event, StrongLabels, read_events
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "psds" / "golden.json").read_text())

@@ -9,7 +9,7 @@ from conftest import NOISE, new_model
 
 from sedtool.checkpoint import save_model
 from sedtool.config import DecodingConfig, EvaluationConfig, FeatureConfig
-from sedtool.evaluation.stage import EvaluateInputs, evaluate_files
+from sedtool.evaluation.files import EvaluateInputs, evaluate_files
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, InferRun, infer
 from sedtool.labels import Event, StrongLabels, read_events, write_events

@@ -15,11 +15,11 @@ from sedtool.config.intersection import PSDS_SCENARIOS, PsdsConfig
 from sedtool.decoding import ClipScores, median_filter
 from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation.intersection import evaluate_intersection, merge_classes
+from sedtool.evaluation.pair import tabulate
 from sedtool.evaluation.pairing import match_clips
 from sedtool.evaluation.psds import psds_from_lists, psds_from_scores
 from sedtool.evaluation.psds.counting import ClipFrames, Tally
 from sedtool.evaluation.psds.stretches import find_stretches
-from sedtool.evaluation.tables import tabulate
 from sedtool.labels import Event, StrongLabels, read_durations, read_events
 from sedtool.score_tables import (
     FrameScores,

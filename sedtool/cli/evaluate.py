@@ -111,9 +111,9 @@ def evaluate(
     \b
     And: sedtool evaluate reference.tsv new.tsv --against old.tsv --fail-under event_f1=0.30
     """
+    from sedtool.evaluation.files import EvaluateInputs, evaluate_files
     from sedtool.evaluation.formats import format_evaluation
     from sedtool.evaluation.limits import check_limits
-    from sedtool.evaluation.stage import EvaluateInputs, evaluate_files
 
     started = time.monotonic()
     inputs = EvaluateInputs(reference, estimated, **{name: options[name] for name in _FILES})

@@ -12,8 +12,8 @@ from sedtool.comparison.runs import RunSet, TrainedRun
 from sedtool.errors import ArtifactError
 from sedtool.evaluation import Evaluation, evaluate
 from sedtool.evaluation.by_clip import ClipCounts, count_by_clip
-from sedtool.evaluation.scores import IntArray
-from sedtool.evaluation.stage import read_estimated
+from sedtool.evaluation.counts import IntArray
+from sedtool.evaluation.files import read_estimated
 from sedtool.labels import StrongLabels, Vocabulary, read_events, read_weak
 
 __all__ = ["COLUMNS", "METRICS", "RATES", "RULES", "Column", "System", "score_runs"]

@@ -9,7 +9,7 @@ from sedtool.comparison.scoring import METRICS, RATES, Column, System
 from sedtool.config import EvaluationConfig, PoolingConfig
 from sedtool.config.comparison import CompareConfig
 from sedtool.errors import ConfigError
-from sedtool.evaluation.bootstrap import Difference, difference, holm, resample
+from sedtool.evaluation.resampling import Difference, difference, holm, resample
 
 __all__ = ["Comparison", "Gain", "compare_systems", "is_power"]
 

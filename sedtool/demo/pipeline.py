@@ -11,8 +11,8 @@ from sedtool.audio import AudioInputs
 from sedtool.config import FEATURE_PRESETS, EvaluationConfig, TrainConfig, TuneConfig
 from sedtool.demo.sounds import SIZES, make_dataset
 from sedtool.errors import OutputExistsError
+from sedtool.evaluation.files import EvaluateInputs, evaluate_files
 from sedtool.evaluation.report import Evaluation
-from sedtool.evaluation.stage import EvaluateInputs, evaluate_files
 from sedtool.extraction import ExtractSettings, extract
 from sedtool.inference import InferOutputs, InferRun, infer, pick_device
 from sedtool.labels import read_events

@@ -90,9 +90,11 @@ from sedtool.config.evaluation import METRICS
 from sedtool.config.intersection import PSDS_SCENARIOS, IntersectionConfig
 from sedtool.evaluation.analysis import ErrorAnalysis, ErrorCounts, analyse_errors
 from sedtool.evaluation.clips import clip_counts, evaluate_clips, score_heard
-from sedtool.evaluation.errors import ErrorRate, ErrorRates, event_errors, segment_errors
+from sedtool.evaluation.counts import ClassScores, Rates, Scores
+from sedtool.evaluation.error_rates import ErrorRate, ErrorRates, event_errors, segment_errors
 from sedtool.evaluation.events import evaluate_events, evaluate_onsets, event_counts, score_events
 from sedtool.evaluation.intersection import evaluate_intersection
+from sedtool.evaluation.pair import EventArrays, LabelInput, as_labels, pair_up
 from sedtool.evaluation.pairing import (
     durations_by_clip,
     match_names,
@@ -105,9 +107,7 @@ from sedtool.evaluation.pairing import (
     weak_form,
 )
 from sedtool.evaluation.report import Evaluation
-from sedtool.evaluation.scores import ClassScores, Rates, Scores
 from sedtool.evaluation.segments import evaluate_segments, score_segments, segment_counts
-from sedtool.evaluation.tables import EventArrays, LabelInput, as_labels, pair_up
 from sedtool.labels import EventColumns, StrongLabels
 
 __all__ = [

@@ -29,10 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedtool.config import EvaluationConfig
+from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.evaluation.coverage import expand
 from sedtool.evaluation.matching import largest_matching
-from sedtool.evaluation.scores import FloatArray, IntArray
-from sedtool.evaluation.tables import EventArrays, LabelInput, tabulate
+from sedtool.evaluation.pair import EventArrays, LabelInput, tabulate
 
 __all__ = ["ErrorAnalysis", "ErrorCounts", "analyse_errors"]
 

@@ -1,7 +1,7 @@
 """The counts of every metric clip by clip, whose sums over clips are those of the metric.
 
 C is the number of clips, K that of classes; the last axis of counts is true positives, reference,
-estimates, as in `sedtool.evaluation.bootstrap`.
+estimates, as in `sedtool.evaluation.resampling`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sedtool.config import EvaluationConfig
+from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.evaluation.events import matched_references
+from sedtool.evaluation.pair import EventPair, LabelInput, as_labels, pair_up
 from sedtool.evaluation.pairing import durations_by_clip, match_names, weak_form
-from sedtool.evaluation.scores import FloatArray, IntArray
 from sedtool.evaluation.segments import clip_seconds, segment_stretches
-from sedtool.evaluation.tables import EventPair, LabelInput, as_labels, pair_up
 from sedtool.labels import StrongLabels
 
 __all__ = ["ClipCounts", "count_by_clip"]

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation import sed_eval_engine
-from sedtool.evaluation.scores import Counts, IntArray, Scores, Undefined, score
-from sedtool.evaluation.tables import EventPair, scored_classes
+from sedtool.evaluation.counts import Counts, IntArray, Scores, Undefined, score
+from sedtool.evaluation.pair import EventPair, scored_classes
 
 __all__ = ["clip_counts", "evaluate_clips", "score_heard"]
 

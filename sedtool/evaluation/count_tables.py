@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 
 from sedtool.evaluation.by_clip import count_by_clip
+from sedtool.evaluation.counts import IntArray, Undefined
 from sedtool.evaluation.intersection import intersect
 from sedtool.evaluation.intervals import CountTable
+from sedtool.evaluation.pair import as_labels, tabulate
 from sedtool.evaluation.pairing import match_names, weak_form
 from sedtool.evaluation.report import Evaluation
-from sedtool.evaluation.scores import IntArray, Undefined
-from sedtool.evaluation.tables import as_labels, tabulate
 from sedtool.labels import Event, StrongLabels
 
 __all__ = ["count_table"]

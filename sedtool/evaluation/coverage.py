@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedtool.errors import LabelError
-from sedtool.evaluation.scores import FloatArray, IntArray
+from sedtool.evaluation.counts import FloatArray, IntArray
 
 __all__ = ["Lanes", "covered", "expand", "meets", "merge", "overlap", "ticks"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sedtool.evaluation.analysis import ErrorAnalysis, ErrorCounts
-from sedtool.evaluation.errors import ErrorRates
+from sedtool.evaluation.error_rates import ErrorRates
 
 __all__ = ["analysis_tables", "as_json", "error_numbers", "rate_table"]
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation import sed_eval_engine
+from sedtool.evaluation.counts import Counts, IntArray, Scores, Undefined, score
 from sedtool.evaluation.matching import largest_matching
-from sedtool.evaluation.scores import Counts, IntArray, Scores, Undefined, score
-from sedtool.evaluation.tables import EventArrays, EventPair, LabelInput, tabulate
+from sedtool.evaluation.pair import EventArrays, EventPair, LabelInput, tabulate
 
 __all__ = [
     "evaluate_events",

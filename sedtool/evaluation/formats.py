@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 
+from sedtool.evaluation.counts import ClassScores
 from sedtool.evaluation.error_report import error_numbers
 from sedtool.evaluation.report import RATES, Evaluation
-from sedtool.evaluation.scores import ClassScores
 
 __all__ = ["TSV_COLUMNS", "format_evaluation"]
 

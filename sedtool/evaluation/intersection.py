@@ -51,9 +51,9 @@ from numpy.typing import NDArray
 
 from sedtool.config import EvaluationConfig
 from sedtool.config.intersection import IntersectionConfig
+from sedtool.evaluation.counts import Counts, FloatArray, IntArray, Scores, Undefined, score
 from sedtool.evaluation.coverage import Lanes, expand, meets, merge, overlap
-from sedtool.evaluation.scores import Counts, FloatArray, IntArray, Scores, Undefined, score
-from sedtool.evaluation.tables import EventArrays, tabulate
+from sedtool.evaluation.pair import EventArrays, tabulate
 from sedtool.labels import Event, StrongLabels
 
 __all__ = ["Intersections", "evaluate_intersection", "intersect", "merge_classes"]

@@ -1,6 +1,6 @@
 """How sure macro scores are, and their difference to another system's: resampled clips.
 
-Counts of each clip are made once; a resample weights them, as `sedtool.evaluation.bootstrap` says.
+Counts of each clip are made once; a resample weights them, as `sedtool.evaluation.resampling` says.
 So it is with PSDS, at every threshold: see `sedtool.evaluation.psds.resampling`. With groups, such
 as the recordings that clips were cut from, whole groups are drawn. The two systems of a difference
 see the same clips in each resample.
@@ -21,10 +21,10 @@ import numpy as np
 
 from sedtool.config.evaluation import ReportConfig
 from sedtool.errors import LabelError
-from sedtool.evaluation.bootstrap import Difference, clip_weights, difference, macro_rates
+from sedtool.evaluation.counts import FloatArray, IntArray, Undefined
 from sedtool.evaluation.pairing import match_clips
 from sedtool.evaluation.psds.resampling import ClipSteps
-from sedtool.evaluation.scores import FloatArray, IntArray, Undefined
+from sedtool.evaluation.resampling import Difference, clip_weights, difference, macro_rates
 
 __all__ = ["CountTable", "Progress", "Statistics", "System", "macro_error_rate", "statistics"]
 
@@ -171,7 +171,7 @@ def _show(value: float, sign: str = "") -> str:
 
 
 def macro_error_rate(counts: FloatArray, dcase: bool = False) -> FloatArray:
-    """Return the macro error rate, (B,), from counts (B, K, 3); see `sedtool.evaluation.errors`.
+    """Return the macro error rate, (B,), from counts (B, K, 3); see `sedtool.evaluation.error_rates`.
 
     Classes without references are left out; with `dcase`, what sed_eval has for them counts.
     """

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedtool.config import EvaluationConfig
+from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.evaluation.layered import layered_matching
-from sedtool.evaluation.scores import FloatArray, IntArray
-from sedtool.evaluation.tables import EventArrays
+from sedtool.evaluation.pair import EventArrays
 
 __all__ = ["MOST_PAIRS", "largest_matching", "possible_pairs"]
 

@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from sedtool.errors import LabelError
-from sedtool.evaluation.scores import IntArray
-from sedtool.evaluation.tables import EventArrays, EventPair
+from sedtool.evaluation.counts import IntArray
+from sedtool.evaluation.pair import EventArrays, EventPair
 from sedtool.labels import NameIndex, StrongLabels
 
 __all__ = [

@@ -10,11 +10,11 @@ from typing import Any, Literal
 from sedtool.config import EvaluationConfig
 from sedtool.config.intersection import IntersectionConfig
 from sedtool.evaluation.analysis import ErrorAnalysis
+from sedtool.evaluation.counts import ClassScores, Rates, Scores
+from sedtool.evaluation.error_rates import ErrorRates
 from sedtool.evaluation.error_report import analysis_tables, as_json, rate_table
-from sedtool.evaluation.errors import ErrorRates
 from sedtool.evaluation.intervals import Statistics
 from sedtool.evaluation.psds import Psds
-from sedtool.evaluation.scores import ClassScores, Rates, Scores
 
 __all__ = ["Evaluation"]
 

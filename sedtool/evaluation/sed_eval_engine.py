@@ -14,8 +14,8 @@ import numpy as np
 
 from sedtool.config import EvaluationConfig
 from sedtool.errors import ConfigError
-from sedtool.evaluation.scores import Counts, FloatArray
-from sedtool.evaluation.tables import EventPair
+from sedtool.evaluation.counts import Counts, FloatArray
+from sedtool.evaluation.pair import EventPair
 
 __all__ = ["count_clips", "count_events", "count_segments"]
 

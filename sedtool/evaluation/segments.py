@@ -8,8 +8,8 @@ import numpy as np
 from sedtool.config import EvaluationConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation import sed_eval_engine
-from sedtool.evaluation.scores import Counts, FloatArray, IntArray, Scores, Undefined, score
-from sedtool.evaluation.tables import EventArrays, EventPair, LabelInput, tabulate
+from sedtool.evaluation.counts import Counts, FloatArray, IntArray, Scores, Undefined, score
+from sedtool.evaluation.pair import EventArrays, EventPair, LabelInput, tabulate
 
 __all__ = [
     "Stretches",

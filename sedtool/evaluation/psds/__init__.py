@@ -62,13 +62,13 @@ import numpy as np
 from sedtool.config import EvaluationConfig
 from sedtool.config.intersection import PSDS_SCENARIOS, PsdsConfig
 from sedtool.errors import LabelError
+from sedtool.evaluation.counts import IntArray
 from sedtool.evaluation.coverage import Lanes
 from sedtool.evaluation.intersection import intersect, merge_classes
+from sedtool.evaluation.pair import as_labels, scored_classes, tabulate
 from sedtool.evaluation.psds.counting import ClipFrames, Tally
 from sedtool.evaluation.psds.curves import Curve, OperatingPoints, area, class_curve, psd_roc
 from sedtool.evaluation.psds.resampling import ClassSteps, ClipSteps, ListSteps
-from sedtool.evaluation.scores import IntArray
-from sedtool.evaluation.tables import as_labels, scored_classes, tabulate
 from sedtool.labels import Event, StrongLabels
 from sedtool.score_tables import FrameScores
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedtool.config.intersection import PsdsConfig
+from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.evaluation.coverage import Lanes, covered, expand, meets, ticks
 from sedtool.evaluation.psds.curves import OperatingPoints
 from sedtool.evaluation.psds.resampling import ClassSteps, Steps
@@ -21,7 +22,6 @@ from sedtool.evaluation.psds.stretches import (
     find_stretches,
     peaks_and_valleys,
 )
-from sedtool.evaluation.scores import FloatArray, IntArray
 
 __all__ = ["ClipFrames", "Tally"]
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sedtool.config.intersection import PsdsConfig
-from sedtool.evaluation.scores import FloatArray, IntArray
+from sedtool.evaluation.counts import FloatArray, IntArray
 
 __all__ = ["Curve", "OperatingPoints", "area", "class_curve", "psd_roc"]
 

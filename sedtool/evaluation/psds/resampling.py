@@ -12,10 +12,10 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from sedtool.config.intersection import PsdsConfig
+from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.evaluation.coverage import Lanes
 from sedtool.evaluation.intersection import Intersections
 from sedtool.evaluation.psds.curves import OperatingPoints, area, class_curve, psd_roc
-from sedtool.evaluation.scores import FloatArray, IntArray
 
 __all__ = ["ClassSteps", "ClipSteps", "ListSteps", "Steps"]
 

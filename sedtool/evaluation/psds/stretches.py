@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sedtool.evaluation.scores import FloatArray, IntArray
+from sedtool.evaluation.counts import FloatArray, IntArray
 
 __all__ = ["Stretches", "change", "find_stretches", "peaks_and_valleys"]
 

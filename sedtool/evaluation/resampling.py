@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sedtool.errors import ConfigError
-from sedtool.evaluation.scores import FloatArray, IntArray, Undefined
+from sedtool.evaluation.counts import FloatArray, IntArray, Undefined
 
 __all__ = ["Difference", "clip_weights", "difference", "holm", "macro_rates", "resample"]
 
@@ -65,7 +65,7 @@ def macro_rates(counts: ArrayLike, undefined: Undefined = Undefined.ZERO) -> Flo
         Shape (..., K, 3): true positives, reference, estimates of each class.
     undefined
         The rule for classes without references, without estimates, or without both; as in
-        `sedtool.evaluation.scores.score`.
+        `sedtool.evaluation.counts.score`.
 
     Returns
     -------

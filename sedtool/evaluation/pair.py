@@ -14,7 +14,7 @@ import numpy as np
 
 from sedtool.config import EvaluationConfig
 from sedtool.errors import LabelError
-from sedtool.evaluation.scores import FloatArray, IntArray
+from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.labels import Event, EventColumns, StrongLabels, Vocabulary
 from sedtool.labels.text import LATEST
 

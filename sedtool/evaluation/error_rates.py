@@ -40,11 +40,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedtool.config import EvaluationConfig
+from sedtool.evaluation.counts import Counts, IntArray
 from sedtool.evaluation.layered import layered_matching
 from sedtool.evaluation.matching import largest_matching, possible_pairs
-from sedtool.evaluation.scores import Counts, IntArray
+from sedtool.evaluation.pair import EventArrays, EventPair, LabelInput, tabulate
 from sedtool.evaluation.segments import clip_seconds, segment_stretches
-from sedtool.evaluation.tables import EventArrays, EventPair, LabelInput, tabulate
 
 __all__ = ["ErrorRate", "ErrorRates", "event_errors", "segment_errors", "substitutions"]
 
