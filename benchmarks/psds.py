@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from sedtool.config.intersection import PSDS_SCENARIOS
+from sedtool.config.evaluation import PSDS_SCENARIOS
 from sedtool.evaluation.psds import psds_from_lists, psds_from_scores
 from sedtool.labels import Event, StrongLabels, read_events, write_events
 from sedtool.score_tables import FrameScores, write_score_tables

@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation import EventArrays, event_counts, matching
-from sedtool.evaluation.layered import layered_matching
+from sedtool.evaluation.matching import layered_matching
 from sedtool.evaluation.segments import _sorted
 
 CONFIG = EvaluationConfig()

@@ -15,7 +15,7 @@ from sedtool.evaluation import (
     ErrorRates,
     EventColumns,
     analyse_errors,
-    errors,
+    error_rates,
     evaluate_events,
     event_errors,
     segment_errors,
@@ -149,7 +149,7 @@ def test_without_references_rates_are_undefined_and_left_out_of_macro():
 
 
 def test_the_order_of_rows_decides_only_beyond_the_last_pair_that_is_looked_at(monkeypatch):
-    monkeypatch.setattr(errors, "MOST_PAIRS", 0)
+    monkeypatch.setattr(error_rates, "MOST_PAIRS", 0)
     rates = event_errors(REFERENCE, ESTIMATED, CONFIG)
     assert rates.overall == ErrorRate(1.0, 1 / 3, 1 / 3, 1 / 3, 1, 1, 1, 3)
 

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from test_psds import events_above, labels_of, scores_of
 
 from sedtool.config import EvaluationConfig
-from sedtool.config.intersection import IntersectionConfig
+from sedtool.config.evaluation import IntersectionConfig
 from sedtool.errors import ConfigError, LabelError
-from sedtool.evaluation.coverage import merge
-from sedtool.evaluation.intersection import evaluate_intersection, intersect
+from sedtool.evaluation.intersection import evaluate_intersection, intersect, merge
 from sedtool.evaluation.pair import tabulate
 from sedtool.labels import Event, StrongLabels, read_events
 
@@ -208,8 +207,8 @@ def test_merged_events_are_sorted_and_apart():
     rng = np.random.default_rng(0)
     onset = rng.uniform(0, 50, 300)
     events = merge(rng.integers(5, size=300), onset, onset + rng.exponential(1, 300))
-    same = events.lane[1:] == events.lane[:-1]
-    assert (np.diff(events.lane) >= 0).all()
+    same = events.class_in_clip[1:] == events.class_in_clip[:-1]
+    assert (np.diff(events.class_in_clip) >= 0).all()
     assert (events.onset[1:] >= events.offset[:-1])[same].all()
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sedtool.config import DecodingConfig, EvaluationConfig
-from sedtool.config.intersection import PSDS_SCENARIOS, PsdsConfig
+from sedtool.config.evaluation import PSDS_SCENARIOS, PsdsConfig
 from sedtool.decoding import ClipScores, median_filter
 from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation.intersection import evaluate_intersection, merge_classes
@@ -129,7 +129,9 @@ def tally_of(reference, clips, classes, config):
     truth = merge_classes(pair.reference)
     tally = Tally(truth, len(classes), [config])
     tally.count(ClipFrames(i, clip.times, clip.scores) for i, clip in enumerate(clips))
-    seconds = np.bincount(truth.lane % len(classes), truth.offset - truth.onset, len(classes))
+    seconds = np.bincount(
+        truth.class_in_clip % len(classes), truth.offset - truth.onset, len(classes)
+    )
     return tally, dict(zip(classes, seconds, strict=True))
 
 

@@ -21,12 +21,12 @@ from sedtool.config import EvaluationConfig
 from sedtool.config.evaluation import (
     METRICS,
     REPORT_FORMATS,
+    IntersectionConfig,
     Limit,
     ReportConfig,
     parse_metrics,
     parse_psds,
 )
-from sedtool.config.intersection import IntersectionConfig
 
 _R = ReportConfig
 _SCORING = ("collar", "offset_ratio", "segment", "engine", "compat")

@@ -5,14 +5,9 @@ A value out of range is a ConfigError, never clamped.
 """
 
 from sedtool.config.base import from_json, lookup, to_json
+from sedtool.config.evaluation import EvaluationConfig
 from sedtool.config.extraction import FEATURE_PRESETS, FeatureConfig
-from sedtool.config.inference import (
-    DecodingConfig,
-    EvaluationConfig,
-    FailurePolicy,
-    TuneConfig,
-    WindowConfig,
-)
+from sedtool.config.inference import DecodingConfig, FailurePolicy, TuneConfig, WindowConfig
 from sedtool.config.network import (
     ARCHITECTURES,
     POOLING_NAMES,

@@ -1,15 +1,94 @@
-"""What an evaluation reports beside its scores: which metrics, intervals, limits."""
+"""How estimates are judged: tolerances, conventions, shares of overlap; and what is reported."""
 
 import math
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
-from sedtool.config.base import MOST, require, require_within
-from sedtool.config.intersection import PSDS_SCENARIOS, IntersectionConfig, PsdsConfig
+from sedtool.config.base import MOST, Seconds, require, require_finite, require_within
 from sedtool.errors import ConfigError
 
-__all__ = ["METRICS", "REPORT_FORMATS", "Limit", "ReportConfig", "parse_metrics", "parse_psds"]
+__all__ = [
+    "METRICS",
+    "PSDS_SCENARIOS",
+    "REPORT_FORMATS",
+    "EvaluationConfig",
+    "IntersectionConfig",
+    "Limit",
+    "PsdsConfig",
+    "ReportConfig",
+    "parse_metrics",
+    "parse_psds",
+]
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Tolerances and conventions of the metrics."""
+
+    collar: Seconds = 0.2  # tolerance on onsets; at least this on offsets
+    offset_ratio: float = 0.2  # tolerance on offsets as a share of the reference event's length
+    segment: Seconds = 1.0  # length of the cells of segment-based F1
+    engine: Literal["native", "sed_eval"] = "native"
+    compat: Literal["", "dcase"] = ""  # "dcase": sed_eval's rules for undefined classes
+
+    def __post_init__(self) -> None:
+        require_finite(self)
+        require_within(0, MOST, self, "collar", "offset_ratio")
+        require(
+            0 < self.segment <= MOST,
+            f"segment must be positive, and at most {MOST}, not {self.segment}",
+        )
+        engines = ("native", "sed_eval")
+        require(self.engine in engines, f"unknown engine {self.engine!r}; {' or '.join(engines)}")
+        require(self.compat in ("", "dcase"), f"unknown compat {self.compat!r}; only 'dcase'")
+
+
+@dataclass(frozen=True)
+class IntersectionConfig:
+    """The three criteria of intersection-based metrics, each a share in [0, 1]."""
+
+    dtc: float = 0.5  # of an estimate, that references of its class must cover
+    gtc: float = 0.5  # of a reference, that accepted estimates of its class must cover
+    cttc: float = 0.3  # of a false positive, that references of another class must cover
+
+    def __post_init__(self) -> None:
+        require_finite(self)
+        for name in ("dtc", "gtc", "cttc"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"{name} must be in [0, 1], not {value}")
+
+
+@dataclass(frozen=True)
+class PsdsConfig:
+    """A scenario of the polyphonic sound detection score."""
+
+    dtc: float = 0.7  # as in IntersectionConfig
+    gtc: float = 0.7
+    cttc: float = 0.3  # without effect where alpha_ct is 0
+    alpha_ct: float = 0.0  # weight of the rate of cross-triggers in the effective FP rate
+    alpha_st: float = 1.0  # weight of the standard deviation over classes
+    max_efpr: float = 100.0  # effective false positives an hour, where the curve ends
+
+    def __post_init__(self) -> None:
+        require_finite(self)
+        _ = self.criteria  # checks the three of them
+        require(0 <= self.alpha_ct <= 1, f"alpha_ct must be in [0, 1], not {self.alpha_ct}")
+        require(0 <= self.alpha_st <= MOST, f"alpha_st must be 0 or more, not {self.alpha_st}")
+        require(0 < self.max_efpr <= MOST, f"max_efpr must be positive, not {self.max_efpr}")
+
+    @property
+    def criteria(self) -> IntersectionConfig:
+        """Return what decides which events are found."""
+        return IntersectionConfig(self.dtc, self.gtc, self.cttc)
+
+
+# Of DCASE task 4 from 2021 on: the first asks for precise times, the second for the right class.
+PSDS_SCENARIOS = {
+    "psds1": PsdsConfig(dtc=0.7, gtc=0.7, alpha_ct=0.0, alpha_st=1.0, max_efpr=100.0),
+    "psds2": PsdsConfig(dtc=0.1, gtc=0.1, cttc=0.3, alpha_ct=0.5, alpha_st=1.0, max_efpr=100.0),
+}
+
 
 METRICS = (
     *("event", "segment", "clip", "onset", "intersection"),

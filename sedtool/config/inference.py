@@ -1,14 +1,13 @@
-"""How the stages work: decoding, cutting, tuning, evaluation."""
+"""How the stages work: decoding, cutting, tuning."""
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
-from sedtool.config.base import MOST, Seconds, require, require_finite, require_within
+from sedtool.config.base import MOST, Seconds, require, require_within
 
 __all__ = [
     "DecodingConfig",
-    "EvaluationConfig",
     "FailurePolicy",
     "TuneConfig",
     "WindowConfig",
@@ -105,25 +104,3 @@ class TuneConfig:
     thresholds: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(1, 20))
     windows: tuple[Seconds, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
     duration_ratio: float = 1 / 3  # window over mean event duration, where only durations are known
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """Tolerances and conventions of the metrics."""
-
-    collar: Seconds = 0.2  # tolerance on onsets; at least this on offsets
-    offset_ratio: float = 0.2  # tolerance on offsets as a share of the reference event's length
-    segment: Seconds = 1.0  # length of the cells of segment-based F1
-    engine: Literal["native", "sed_eval"] = "native"
-    compat: Literal["", "dcase"] = ""  # "dcase": sed_eval's rules for undefined classes
-
-    def __post_init__(self) -> None:
-        require_finite(self)
-        require_within(0, MOST, self, "collar", "offset_ratio")
-        require(
-            0 < self.segment <= MOST,
-            f"segment must be positive, and at most {MOST}, not {self.segment}",
-        )
-        engines = ("native", "sed_eval")
-        require(self.engine in engines, f"unknown engine {self.engine!r}; {' or '.join(engines)}")
-        require(self.compat in ("", "dcase"), f"unknown compat {self.compat!r}; only 'dcase'")

@@ -86,8 +86,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 
 from sedtool.config import EvaluationConfig, lookup
-from sedtool.config.evaluation import METRICS
-from sedtool.config.intersection import PSDS_SCENARIOS, IntersectionConfig
+from sedtool.config.evaluation import METRICS, PSDS_SCENARIOS, IntersectionConfig
 from sedtool.evaluation.analysis import ErrorAnalysis, ErrorCounts, analyse_errors
 from sedtool.evaluation.clips import clip_counts, evaluate_clips, score_heard
 from sedtool.evaluation.counts import ClassScores, Rates, Scores

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation.counts import FloatArray, IntArray
-from sedtool.evaluation.coverage import expand
+from sedtool.evaluation.intersection import expand
 from sedtool.evaluation.matching import largest_matching
 from sedtool.evaluation.pair import EventArrays, LabelInput, tabulate
 

@@ -14,7 +14,7 @@ from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.evaluation.events import matched_references
 from sedtool.evaluation.pair import EventPair, LabelInput, as_labels, pair_up
 from sedtool.evaluation.pairing import durations_by_clip, match_names, weak_form
-from sedtool.evaluation.segments import clip_seconds, segment_stretches
+from sedtool.evaluation.segments import clip_seconds, segment_runs
 from sedtool.labels import StrongLabels
 
 __all__ = ["ClipCounts", "count_by_clip"]
@@ -90,8 +90,8 @@ def _events_by_clip(pair: EventPair, config: EvaluationConfig, onset_only: bool)
 
 def _segments_by_clip(pair: EventPair, config: EvaluationConfig, seconds: FloatArray) -> IntArray:
     """Return the counts of segments, shape (C, K, 3); `seconds` (C,) is inf where unknown."""
-    found = segment_stretches(pair, config, seconds)
-    return _table(pair, [(found.lane, row * found.width) for row in found.active])
+    found = segment_runs(pair, config, seconds)
+    return _table(pair, [(found.class_in_clip, row * found.width) for row in found.active])
 
 
 def _table(pair: EventPair, columns: list[tuple[IntArray, FloatArray | None]]) -> IntArray:

@@ -41,10 +41,9 @@ from numpy.typing import NDArray
 
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation.counts import Counts, IntArray
-from sedtool.evaluation.layered import layered_matching
-from sedtool.evaluation.matching import largest_matching, possible_pairs
+from sedtool.evaluation.matching import largest_matching, layered_matching, possible_pairs
 from sedtool.evaluation.pair import EventArrays, EventPair, LabelInput, tabulate
-from sedtool.evaluation.segments import clip_seconds, segment_stretches
+from sedtool.evaluation.segments import clip_seconds, segment_runs
 
 __all__ = ["ErrorRate", "ErrorRates", "event_errors", "segment_errors", "substitutions"]
 
@@ -150,13 +149,13 @@ def segment_errors(
     The engine is always the native one.
     """
     pair = tabulate(reference, estimated, config, classes)
-    found = segment_stretches(pair, config, clip_seconds(durations or {}, pair.clips))
-    label = pair.label_of(found.lane)
+    found = segment_runs(pair, config, clip_seconds(durations or {}, pair.clips))
+    label = pair.label_of(found.class_in_clip)
     sums = (np.bincount(label, row * found.width, pair.n_labels) for row in found.active)
     counts = Counts(*(column.astype(np.int64) for column in sums))
 
     # The same runs on one time line a clip: how many classes are active at a time?
-    clip = np.tile(found.lane % max(len(pair.clips), 1), 2)
+    clip = np.tile(found.class_in_clip % max(len(pair.clips), 1), 2)
     edge = np.concatenate([found.first, found.first + found.width])
     order = np.lexsort((edge, clip))
     step = np.concatenate([found.active.astype(int), -found.active.astype(int)], axis=1)

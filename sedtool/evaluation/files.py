@@ -9,8 +9,7 @@ from typing import Any
 from sedtool.atomic import claim, refuse_input, write_text
 from sedtool.audio import find_audio, read_duration
 from sedtool.config import EvaluationConfig
-from sedtool.config.evaluation import ReportConfig
-from sedtool.config.intersection import PSDS_SCENARIOS
+from sedtool.config.evaluation import PSDS_SCENARIOS, ReportConfig
 from sedtool.decoding import clip_scores, clip_tags, decode_clip
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation import evaluate

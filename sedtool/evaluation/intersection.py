@@ -45,18 +45,50 @@ evaluation of sound event detection", ICASSP 2020.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sedtool.config import EvaluationConfig
-from sedtool.config.intersection import IntersectionConfig
+from sedtool.config.evaluation import IntersectionConfig
+from sedtool.errors import LabelError
 from sedtool.evaluation.counts import Counts, FloatArray, IntArray, Scores, Undefined, score
-from sedtool.evaluation.coverage import Lanes, expand, meets, merge, overlap
 from sedtool.evaluation.pair import EventArrays, tabulate
 from sedtool.labels import Event, StrongLabels
 
-__all__ = ["Intersections", "evaluate_intersection", "intersect", "merge_classes"]
+__all__ = [
+    "Intersections",
+    "MergedEvents",
+    "covered",
+    "evaluate_intersection",
+    "expand",
+    "intersect",
+    "meets",
+    "merge",
+    "merge_classes",
+    "overlap",
+    "ticks",
+]
+
+_TICKS = 1e12  # a second; 63 bits hold 100 days
+_DECIMALS = 1e6  # shares are compared in whole microseconds
+_LONGEST = 1_000_000  # seconds
+
+
+class MergedEvents(NamedTuple):
+    """Events that do not overlap within their class-in-clip, sorted by it and onset; N rows.
+
+    How much of an event others cover is exact: times are whole picoseconds, sums integers.
+    """
+
+    class_in_clip: IntArray
+    onset: FloatArray  # seconds
+    offset: FloatArray  # seconds, after the onset
+
+    def take(self, rows: NDArray[np.bool_]) -> "MergedEvents":
+        """Return the chosen rows, bool (N,)."""
+        return MergedEvents(self.class_in_clip[rows], self.onset[rows], self.offset[rows])
 
 
 @dataclass(frozen=True)
@@ -67,8 +99,8 @@ class Intersections:
     """
 
     n_classes: int
-    reference: Lanes  # N rows
-    estimated: Lanes  # M rows
+    reference: MergedEvents  # N rows
+    estimated: MergedEvents  # M rows
     found: NDArray[np.bool_]  # (N,)
     accepted: NDArray[np.bool_]  # (M,)
     crossing: IntArray  # rows of estimates that are cross-triggers, once for each class crossed
@@ -77,9 +109,9 @@ class Intersections:
     @property
     def counts(self) -> Counts:
         """Return true positives, references, and true plus false positives of each class."""
-        tp = self._by_class(self.reference.lane[self.found])
-        fp = self._by_class(self.estimated.lane[~self.accepted])
-        return Counts(tp, self._by_class(self.reference.lane), tp + fp)
+        tp = self._by_class(self.reference.class_in_clip[self.found])
+        fp = self._by_class(self.estimated.class_in_clip[~self.accepted])
+        return Counts(tp, self._by_class(self.reference.class_in_clip), tp + fp)
 
     def counts_by_clip(self, n_clips: int) -> IntArray:
         """Return the same clip by clip, shape (clips, K, 3)."""
@@ -87,9 +119,9 @@ class Intersections:
         found, every, false = (
             np.bincount(lane, minlength=n_clips * self.n_classes).reshape(shape)
             for lane in (
-                self.reference.lane[self.found],
-                self.reference.lane,
-                self.estimated.lane[~self.accepted],
+                self.reference.class_in_clip[self.found],
+                self.reference.class_in_clip,
+                self.estimated.class_in_clip[~self.accepted],
             )
         )
         return np.stack([found, every, found + false], axis=-1).astype(np.int64)
@@ -98,14 +130,14 @@ class Intersections:
     def cross_triggers(self) -> IntArray:
         """Return how many estimates of each class cross each other class, shape (K, K)."""
         k = self.n_classes
-        cell = self.estimated.lane[self.crossing] % k * k + self.crossed
+        cell = self.estimated.class_in_clip[self.crossing] % k * k + self.crossed
         return np.bincount(cell, minlength=k * k).reshape(k, k).astype(np.int64)
 
     @property
     def reference_seconds(self) -> FloatArray:
         """Return the total length of the references of each class, shape (K,)."""
         length = self.reference.offset - self.reference.onset
-        label = self.reference.lane % self.n_classes
+        label = self.reference.class_in_clip % self.n_classes
         return np.bincount(label, length, self.n_classes).astype(float)
 
     def _by_class(self, lane: IntArray) -> IntArray:
@@ -172,7 +204,7 @@ def intersect(
     return Intersections(n_classes, truth, guess, found, accepted, crossing, crossed)
 
 
-def merge_classes(tables: Sequence[EventArrays]) -> Lanes:
+def merge_classes(tables: Sequence[EventArrays]) -> MergedEvents:
     """Put K classes into one table of lanes ``clip * K + class``, joined where they overlap."""
     lanes = [table.clip * len(tables) + k for k, table in enumerate(tables)]
     none = np.zeros(0)
@@ -184,18 +216,93 @@ def merge_classes(tables: Sequence[EventArrays]) -> Lanes:
 
 
 def _cross_triggers(
-    guess: Lanes, truth: Lanes, false: NDArray[np.bool_], n_classes: int, share: float
+    guess: MergedEvents, truth: MergedEvents, false: NDArray[np.bool_], n_classes: int, share: float
 ) -> tuple[IntArray, IntArray]:
     """Return rows of false positives, and the class that each crosses."""
     candidates = np.flatnonzero(false)
-    clip = guess.lane[candidates] // n_classes
-    present = np.unique(truth.lane)  # every class of every clip
+    clip = guess.class_in_clip[candidates] // n_classes
+    present = np.unique(truth.class_in_clip)  # every class of every clip
     first = np.searchsorted(present, clip * n_classes)
     stop = np.searchsorted(present, (clip + 1) * n_classes)
     i, lane = expand(first, stop)
     row, lane = candidates[i], present[lane]
-    other = lane != guess.lane[row]
+    other = lane != guess.class_in_clip[row]
     row, lane = row[other], lane[other]
-    part = overlap(Lanes(lane, guess.onset[row], guess.offset[row]), truth)
+    part = overlap(MergedEvents(lane, guess.onset[row], guess.offset[row]), truth)
     crossing = meets(part, share, guess.offset[row] - guess.onset[row])
     return row[crossing], lane[crossing] % n_classes
+
+
+def ticks(seconds: FloatArray) -> IntArray:
+    """Return times as whole picoseconds."""
+    return np.rint(seconds * _TICKS).astype(np.int64)
+
+
+def merge(lane: IntArray, onset: FloatArray, offset: FloatArray) -> MergedEvents:
+    """Sort events, drop those without length, and join those that overlap in their lane.
+
+    Events that only touch stay apart.
+
+    Raises
+    ------
+    LabelError
+        If a time is beyond 1 000 000 s, which is no recording.
+    """
+    if offset.size and offset.max() > _LONGEST:
+        raise LabelError(f"an event ends at {offset.max():g} s; are its times in seconds?")
+    order = np.lexsort((onset, lane))
+    order = order[(offset > onset)[order]]
+    lane, onset, offset = lane[order], onset[order], offset[order]
+    # Complex numbers compare by lane, then time: the end of all that came before in the lane.
+    end = np.maximum.accumulate(lane + 1j * offset) if lane.size else np.zeros(0, complex)
+    first = np.ones(lane.size, bool)
+    first[1:] = lane[1:] + 1j * onset[1:] >= end[:-1]
+    last = np.append(first[1:], True)[: lane.size]
+    return MergedEvents(lane[first], onset[first], end.imag[last])
+
+
+def covered(events: MergedEvents, lane: IntArray, time: FloatArray) -> IntArray:
+    """Return a running total of what events cover, in ticks, at points (lane, time) of any shape.
+
+    Only differences between two points of one lane mean something.
+    """
+    length = ticks(events.offset) - ticks(events.onset)
+    total = np.concatenate([[0], np.cumsum(length)])  # may wrap around; differences are exact
+    # The last event that begins at the point or before, in any lane.
+    i = (
+        np.searchsorted(events.class_in_clip + 1j * events.onset, lane + 1j * time, side="right")
+        - 1
+    )
+    if not events.class_in_clip.size:
+        return np.zeros(np.shape(i), np.int64)
+    inside = (i >= 0) & (events.class_in_clip[i] == lane)
+    left = np.where(inside, np.maximum(ticks(events.offset)[i] - ticks(time), 0), 0)
+    result: IntArray = total[i + 1] - left
+    return result
+
+
+def overlap(events: MergedEvents, others: MergedEvents) -> IntArray:
+    """Return how much of each event the others of its lane cover, in ticks."""
+    end, begin = (
+        covered(others, events.class_in_clip, time) for time in (events.offset, events.onset)
+    )
+    return end - begin
+
+
+def meets(part: IntArray, share: float, whole: FloatArray) -> NDArray[np.bool_]:
+    """Return whether a part, in ticks, is at least a share of the whole, in seconds.
+
+    Both sides are rounded to microseconds, so that times which tie in decimals tie here. A part
+    of nothing is never enough.
+    """
+    enough = np.rint(part * (_DECIMALS / _TICKS)) >= np.rint(share * whole * _DECIMALS)
+    result: NDArray[np.bool_] = (part > 0) & enough
+    return result
+
+
+def expand(first: IntArray, stop: IntArray) -> tuple[IntArray, IntArray]:
+    """Return all numbers of N ranges, one range after the other, after the row each belongs to."""
+    width = stop - first
+    rows = np.repeat(np.arange(len(width)), width)
+    before = np.repeat(np.cumsum(width) - width, width)
+    return rows, np.arange(len(rows)) - before + first[rows]

@@ -171,7 +171,7 @@ def _show(value: float, sign: str = "") -> str:
 
 
 def macro_error_rate(counts: FloatArray, dcase: bool = False) -> FloatArray:
-    """Return the macro error rate, (B,), from counts (B, K, 3); see `sedtool.evaluation.error_rates`.
+    """Return the macro error rate, (B,), from counts (B, K, 3); see `error_rates`.
 
     Classes without references are left out; with `dcase`, what sed_eval has for them counts.
     """

@@ -4,8 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
-from sedtool.config.evaluation import METRICS, Limit, ReportConfig
-from sedtool.config.intersection import PSDS_SCENARIOS
+from sedtool.config.evaluation import METRICS, PSDS_SCENARIOS, Limit, ReportConfig
 from sedtool.errors import ConfigError, ScoreError
 
 __all__ = ["check_limits", "rated", "require_names", "score_names"]

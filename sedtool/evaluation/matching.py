@@ -15,7 +15,7 @@ Journal on Computing 2(4), 1973. C. Berge, "Two theorems in graph theory", PNAS 
 1957.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation.counts import FloatArray, IntArray
-from sedtool.evaluation.layered import layered_matching
 from sedtool.evaluation.pair import EventArrays
 
-__all__ = ["MOST_PAIRS", "largest_matching", "possible_pairs"]
+__all__ = ["MOST_PAIRS", "largest_matching", "layered_matching", "possible_pairs"]
 
 MOST_PAIRS = 48  # of a reference in the first matching
 _BLOCK = 1_000_000  # pairs tested at a time
+_FREE = -1
 
 
 @dataclass(frozen=True)
@@ -210,3 +210,84 @@ def _search(
             return int(free[0]), np.concatenate(seen)
         queue += owner[found].tolist()
     return -1, np.zeros(0, np.int64)
+
+
+def layered_matching(references: Sequence[int], estimates: Sequence[int]) -> dict[int, int]:
+    """Return the largest matching that sed_eval finds, estimates by reference.
+
+    The size of a largest matching is one number, the pairs in it are not. sed_eval takes over the
+    search of mir_eval, and with it what is left over; this one visits pairs in the same order, with
+    a list of its own in place of recursion.
+
+    Parameters
+    ----------
+    references, estimates
+        The pairs that may match, sorted by reference, then estimate.
+    """
+    options: dict[int, list[int]] = {}  # references by estimate, in the order of the pairs
+    for reference, estimate in zip(references, estimates, strict=True):
+        options.setdefault(estimate, []).append(reference)
+    owner: dict[int, int] = {}  # estimates by reference
+    for estimate, found in options.items():
+        first = next((reference for reference in found if reference not in owner), None)
+        if first is not None:
+            owner[first] = estimate
+    while True:
+        before, reached, ends = _layers(options, owner)
+        if not ends:
+            return owner
+        for end in ends:
+            _follow_back(end, before, reached, owner)
+
+
+def _layers(
+    options: dict[int, list[int]], owner: dict[int, int]
+) -> tuple[dict[int, list[int]], dict[int, int], list[int]]:
+    """Walk from the free estimates, layer by layer, until a layer has free references.
+
+    Returns
+    -------
+    dict
+        Estimates that each reference was reached from.
+    dict
+        The reference that each estimate was reached from, or `_FREE`.
+    list
+        The free references of the last layer.
+    """
+    taken = set(owner.values())
+    reached = {estimate: _FREE for estimate in options if estimate not in taken}
+    before: dict[int, list[int]] = {}
+    layer, ends = list(reached), list[int]()
+    while layer and not ends:
+        found: dict[int, list[int]] = {}
+        for estimate in layer:
+            for reference in options[estimate]:
+                if reference not in before:
+                    found.setdefault(reference, []).append(estimate)
+        before |= found
+        ends = [reference for reference in found if reference not in owner]
+        layer = [owner[reference] for reference in found if reference in owner]
+        reached |= {owner[reference]: reference for reference in found if reference in owner}
+    return before, reached, ends
+
+
+def _follow_back(
+    end: int, before: dict[int, list[int]], reached: dict[int, int], owner: dict[int, int]
+) -> None:
+    """Look for a path back from a free reference, and match along it; what is seen is used up."""
+    trail = [(end, iter(before.pop(end, ())))]
+    steps: list[tuple[int, int]] = []
+    while trail:
+        reference, estimates = trail[-1]
+        estimate = next((e for e in estimates if e in reached), None)
+        if estimate is None:
+            trail.pop()
+            if steps:
+                steps.pop()
+            continue
+        steps.append((reference, estimate))
+        previous = reached.pop(estimate)
+        if previous == _FREE:
+            owner |= dict(steps)
+            return
+        trail.append((previous, iter(before.pop(previous, ()))))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sedtool.config import EvaluationConfig
-from sedtool.config.intersection import IntersectionConfig
+from sedtool.config.evaluation import IntersectionConfig
 from sedtool.evaluation.analysis import ErrorAnalysis
 from sedtool.evaluation.counts import ClassScores, Rates, Scores
 from sedtool.evaluation.error_rates import ErrorRates

@@ -12,13 +12,13 @@ from sedtool.evaluation.counts import Counts, FloatArray, IntArray, Scores, Unde
 from sedtool.evaluation.pair import EventArrays, EventPair, LabelInput, tabulate
 
 __all__ = [
-    "Stretches",
-    "active_stretches",
+    "SegmentRuns",
+    "active_runs",
     "clip_seconds",
     "evaluate_segments",
     "score_segments",
     "segment_counts",
-    "segment_stretches",
+    "segment_runs",
 ]
 
 
@@ -88,26 +88,26 @@ def clip_seconds(durations: Mapping[str, float], clips: Sequence[str]) -> FloatA
 
 
 def _count_segments(pair: EventPair, config: EvaluationConfig, seconds: FloatArray) -> Counts:
-    found = segment_stretches(pair, config, seconds)
-    label = pair.label_of(found.lane)
+    found = segment_runs(pair, config, seconds)
+    label = pair.label_of(found.class_in_clip)
     sums = (np.bincount(label, row * found.width, pair.n_labels) for row in found.active)
     return Counts(*(column.astype(np.int64) for column in sums))
 
 
-class Stretches(NamedTuple):
+class SegmentRuns(NamedTuple):
     """Runs of segments between the borders of events; N rows, of which many have no length."""
 
-    lane: IntArray  # the clip, or the class and clip, each run is in
+    class_in_clip: IntArray  # the clip, or the class and clip, each run is in
     first: FloatArray  # number of its first segment
     width: FloatArray  # segments
     active: np.ndarray  # bool (3, N): in both, in the reference, in the estimates
 
 
-def segment_stretches(pair: EventPair, config: EvaluationConfig, seconds: FloatArray) -> Stretches:
+def segment_runs(pair: EventPair, config: EvaluationConfig, seconds: FloatArray) -> SegmentRuns:
     """Return the runs of all classes and clips; `seconds` (clips,) is inf where unknown."""
     n_segments = np.ceil(seconds / config.segment)
     reference, estimated = pair.lanes
-    return active_stretches(
+    return active_runs(
         _cells(reference, n_segments[pair.truth.clip], config.segment),
         _cells(estimated, n_segments[pair.guess.clip], config.segment),
     )
@@ -134,7 +134,7 @@ def segment_counts(
     """
     end = np.ceil(seconds / segment)
     sides = (_cells(side, np.full(len(side.clip), end), segment) for side in (reference, estimated))
-    found = active_stretches(*sides)
+    found = active_runs(*sides)
     both, in_reference, in_estimated = (found.active * found.width).sum(axis=1)
     return int(both), int(in_reference), int(in_estimated)
 
@@ -150,7 +150,7 @@ def _cells(events: EventArrays, end: FloatArray, segment: float) -> EventArrays:
     return EventArrays(events.clip, first, last)
 
 
-def active_stretches(reference: EventArrays, estimated: EventArrays) -> Stretches:
+def active_runs(reference: EventArrays, estimated: EventArrays) -> SegmentRuns:
     """Return the runs of segments of one class, or of classes and clips that are told apart.
 
     Only the segments where something begins or ends are visited, so the cost depends on the
@@ -166,7 +166,7 @@ def active_stretches(reference: EventArrays, estimated: EventArrays) -> Stretche
     in_reference, in_estimated = n_active >= _HALF, n_active % _HALF > 0
     # From each border to the next. Between lanes nothing is active, since every event that began
     # has ended, so the meaningless widths there are never counted.
-    return Stretches(
+    return SegmentRuns(
         lane[:-1],
         cell[:-1],
         np.diff(cell),

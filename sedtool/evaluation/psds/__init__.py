@@ -60,11 +60,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sedtool.config import EvaluationConfig
-from sedtool.config.intersection import PSDS_SCENARIOS, PsdsConfig
+from sedtool.config.evaluation import PSDS_SCENARIOS, PsdsConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation.counts import IntArray
-from sedtool.evaluation.coverage import Lanes
-from sedtool.evaluation.intersection import intersect, merge_classes
+from sedtool.evaluation.intersection import MergedEvents, intersect, merge_classes
 from sedtool.evaluation.pair import as_labels, scored_classes, tabulate
 from sedtool.evaluation.psds.counting import ClipFrames, Tally
 from sedtool.evaluation.psds.curves import Curve, OperatingPoints, area, class_curve, psd_roc
@@ -174,7 +173,7 @@ def _clip_steps(
     steps: Sequence[ClassSteps],
     clips: Iterable[str],
     seconds: Mapping[str, float],
-    truth: Lanes,
+    truth: MergedEvents,
     config: PsdsConfig,
 ) -> ClipSteps:
     names = tuple(clips)
@@ -257,7 +256,7 @@ def psds_from_lists(
             counts = every.counts
             false = counts.n_estimated - counts.tp
             found.append((counts.tp, false, every.cross_triggers))
-    length = np.bincount(truth.lane % len(listed), truth.offset - truth.onset, len(listed))
+    length = np.bincount(truth.class_in_clip % len(listed), truth.offset - truth.onset, len(listed))
     weight = np.divide(1.0, length, out=np.zeros(len(listed)), where=length > 0)
     total = _total(clips, durations)
     results = []
@@ -297,12 +296,12 @@ def _psds(
     points: Sequence[OperatingPoints],
     config: PsdsConfig,
     classes: Sequence[str],
-    truth: Lanes,
+    truth: MergedEvents,
     clips: tuple[int, float],
     unscored: tuple[str, ...] = (),
     steps: ClipSteps | None = None,
 ) -> Psds:
-    n_reference = np.bincount(truth.lane % len(classes), minlength=len(classes)).tolist()
+    n_reference = np.bincount(truth.class_in_clip % len(classes), minlength=len(classes)).tolist()
     n_clips, seconds = clips
     curves = [
         class_curve(p, n, len(classes), seconds, config)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sedtool.config.intersection import PsdsConfig
+from sedtool.config.evaluation import PsdsConfig
 from sedtool.evaluation.counts import FloatArray, IntArray
-from sedtool.evaluation.coverage import Lanes, covered, expand, meets, ticks
+from sedtool.evaluation.intersection import MergedEvents, covered, expand, meets, ticks
 from sedtool.evaluation.psds.curves import OperatingPoints
 from sedtool.evaluation.psds.resampling import ClassSteps, Steps
 from sedtool.evaluation.psds.stretches import (
@@ -78,7 +78,7 @@ class Tally:
 
     def __init__(
         self,
-        reference: Lanes,
+        reference: MergedEvents,
         n_classes: int,
         configs: Sequence[PsdsConfig],
         by_clip: bool = False,
@@ -86,7 +86,7 @@ class Tally:
         self.reference = reference
         self.n_classes = n_classes
         self.configs = configs
-        label = reference.lane % n_classes
+        label = reference.class_in_clip % n_classes
         seconds = np.bincount(label, reference.offset - reference.onset, n_classes)
         # Cross-triggers count by how rare the class is that they are taken for.
         self.weight = np.divide(1.0, seconds, out=np.zeros(n_classes), where=seconds > 0)
@@ -185,20 +185,22 @@ def _blocks(clips: Iterable[ClipFrames]) -> Iterator[list[ClipFrames]]:
 class _Block:
     """The signals of some clips: signal ``i * K + k`` is class k of clip i of the block."""
 
-    def __init__(self, clips: Sequence[ClipFrames], reference: Lanes, n_classes: int) -> None:
+    def __init__(
+        self, clips: Sequence[ClipFrames], reference: MergedEvents, n_classes: int
+    ) -> None:
         self.clips = clips
         self.n_classes = n_classes
         every = np.ones((len(clips), n_classes), bool)
         self.flat, self.base = _lay_out(clips, every)
         self.numbers = np.array([clip.number for clip in clips])
         place = np.argsort(self.numbers)
-        clip = reference.lane // n_classes
+        clip = reference.class_in_clip // n_classes
         at = np.minimum(np.searchsorted(self.numbers[place], clip), len(clips) - 1)
         here = self.numbers[place][at] == clip
-        lane = place[at[here]] * n_classes + reference.lane[here] % n_classes
+        lane = place[at[here]] * n_classes + reference.class_in_clip[here] % n_classes
         order = np.argsort(lane, kind="stable")
         mine = reference.take(here)
-        self.reference = Lanes(lane[order], mine.onset[order], mine.offset[order])
+        self.reference = MergedEvents(lane[order], mine.onset[order], mine.offset[order])
 
     def parts(self, others: bool) -> Iterator["_Part"]:
         """Yield the signals with references of their class, or of any class of their clip.
@@ -206,7 +208,7 @@ class _Block:
         The classes of a block that is one long clip come in several parts.
         """
         wanted = np.zeros((len(self.clips), self.n_classes), bool)
-        wanted.reshape(-1)[self.reference.lane] = True
+        wanted.reshape(-1)[self.reference.class_in_clip] = True
         if others:
             wanted[:] = wanted.any(axis=1, keepdims=True)
         n_parts = max(1, min(self.n_classes, len(self.flat) // _BLOCK))
@@ -220,7 +222,9 @@ class _Block:
 class _Part:
     """The tree of stretches of some signals of a block, and the references near them."""
 
-    def __init__(self, clips: Sequence[ClipFrames], reference: Lanes, wanted: BoolArray) -> None:
+    def __init__(
+        self, clips: Sequence[ClipFrames], reference: MergedEvents, wanted: BoolArray
+    ) -> None:
         self.reference = reference
         self.numbers = np.array([clip.number for clip in clips])
         n_classes, self.n_signals = wanted.shape[1], wanted.size
@@ -244,7 +248,7 @@ class _Part:
         self.seconds = self.offset - self.onset
 
         # How much each lane with references is covered up to each border of its clip.
-        self.lanes = np.unique(reference.lane)
+        self.lanes = np.unique(reference.class_in_clip)
         clip_of_lane = self.lanes // n_classes
         rows, index = expand(starts[clip_of_lane], starts[clip_of_lane] + length[clip_of_lane])
         self.covered = covered(reference, self.lanes[rows], self.times[index])
@@ -300,8 +304,12 @@ def _found(
     truth, tree = part.reference, part.tree
     chosen = np.flatnonzero(accepted)
     lane = part.signal[chosen]
-    begin = np.searchsorted(truth.lane + 1j * truth.offset, lane + 1j * part.onset[chosen], "right")
-    stop = np.searchsorted(truth.lane + 1j * truth.onset, lane + 1j * part.offset[chosen], "left")
+    begin = np.searchsorted(
+        truth.class_in_clip + 1j * truth.offset, lane + 1j * part.onset[chosen], "right"
+    )
+    stop = np.searchsorted(
+        truth.class_in_clip + 1j * truth.onset, lane + 1j * part.offset[chosen], "left"
+    )
     pair, i = expand(begin, stop)  # rows of `chosen`, and of `truth`
     row = chosen[pair]
     common = np.minimum(ticks(part.offset)[row], ticks(truth.offset)[i])
@@ -322,7 +330,7 @@ def _found(
 
 
 def _hits(
-    truth: Lanes, i: IntArray, score: FloatArray, step: IntArray, share: float
+    truth: MergedEvents, i: IntArray, score: FloatArray, step: IntArray, share: float
 ) -> tuple[IntArray, FloatArray, FloatArray]:
     """Return where reference `i` is found or lost, if its cover changes by `step` at `score`."""
     order = np.lexsort((-score, i))
@@ -333,7 +341,7 @@ def _hits(
     hit = meets(cover, share, (truth.offset - truth.onset)[i]).astype(float)
     moves = np.diff(hit, prepend=0.0)  # several at one score add up to one
     moves[new] = hit[new]
-    return truth.lane[i], score, moves
+    return truth.class_in_clip[i], score, moves
 
 
 def _crossing(
@@ -344,7 +352,7 @@ def _crossing(
     Each stretch is laid beside every class that its clip has references of.
     """
     tree = part.tree
-    # Lanes of each clip, then of the clip of each stretch.
+    # MergedEvents of each clip, then of the clip of each stretch.
     first = np.searchsorted(part.lanes, np.arange(0, part.n_signals + 1, part.n_classes))
     begin, width = first.take(part.clip), np.diff(first).take(part.clip)
     row, lane = expand(begin, begin + width)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sedtool.config.intersection import PsdsConfig
+from sedtool.config.evaluation import PsdsConfig
 from sedtool.evaluation.counts import FloatArray, IntArray
 
 __all__ = ["Curve", "OperatingPoints", "area", "class_curve", "psd_roc"]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sedtool.config.intersection import PsdsConfig
+from sedtool.config.evaluation import PsdsConfig
 from sedtool.errors import ConfigError
 from sedtool.evaluation.pairing import (
     match_clips,

@@ -11,10 +11,9 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from sedtool.config.intersection import PsdsConfig
+from sedtool.config.evaluation import PsdsConfig
 from sedtool.evaluation.counts import FloatArray, IntArray
-from sedtool.evaluation.coverage import Lanes
-from sedtool.evaluation.intersection import Intersections
+from sedtool.evaluation.intersection import Intersections, MergedEvents
 from sedtool.evaluation.psds.curves import OperatingPoints, area, class_curve, psd_roc
 
 __all__ = ["ClassSteps", "ClipSteps", "ListSteps", "Steps"]
@@ -73,9 +72,9 @@ class ListSteps:
 
     def add(self, found: Intersections) -> None:
         """Add the next list."""
-        tp = (found.reference.lane[found.found],)
-        fp = (found.estimated.lane[~found.accepted],)
-        cross = (found.estimated.lane[found.crossing], found.crossed)
+        tp = (found.reference.class_in_clip[found.found],)
+        fp = (found.estimated.class_in_clip[~found.accepted],)
+        cross = (found.estimated.class_in_clip[found.crossing], found.crossed)
         for rows, columns in zip(self._rows, (tp, fp, cross), strict=True):
             rows.append((np.full(len(columns[0]), self.n_lists), *columns))
         self.n_lists += 1
@@ -104,7 +103,7 @@ class ClipSteps:
 
     clips: tuple[str, ...]  # by number
     seconds: FloatArray  # duration of each clip, (C,)
-    reference: Lanes  # lane ``clip * K + class``
+    reference: MergedEvents  # lane ``clip * K + class``
     classes: Sequence[ClassSteps]  # K
     config: PsdsConfig
 
@@ -114,7 +113,7 @@ class ClipSteps:
 
     def _psds(self, drawn: FloatArray) -> float:
         n_classes = len(self.classes)
-        clip, label = np.divmod(self.reference.lane, n_classes)
+        clip, label = np.divmod(self.reference.class_in_clip, n_classes)
         n_reference = np.bincount(label, drawn[clip], n_classes)
         spans = self.reference.offset - self.reference.onset
         length = np.bincount(label, spans * drawn[clip], n_classes).astype(float)
