@@ -1,42 +1,20 @@
-"""Parts of a list of clips: which one a job does, and what says so beside a part that is text.
+"""Shards: which part of a list of clips a job does.
 
 Shards are numbered from 1. Shard i of N has every N-th name of the whole sorted list, from the
-i-th on, so that long and short clips spread evenly. Features and scores files carry their shard
-themselves; an event list is plain DCASE text, so beside it stands ``NAME.part.json``.
+i-th on, so that long and short clips spread evenly.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Self
 
-from sedtool.atomic import resource_errors, write_text
-from sedtool.errors import ArtifactError, ConfigError
-from sedtool.text import is_writable
+from sedtool.errors import ConfigError
 
-__all__ = [
-    "PART_SUFFIX",
-    "WHOLE",
-    "PartRecord",
-    "Shard",
-    "has_part_record",
-    "manifest_digest",
-    "read_part",
-    "read_part_record",
-    "remove_part_record",
-    "write_part",
-]
-
-PART_SUFFIX = ".part.json"
-PART_KINDS = ("events", "tags")
+__all__ = ["WHOLE", "Shard", "manifest_digest"]
 
 _MOST = 1_000_000
-_FORMAT = {"format": "sedtool-part", "format_version": 1}
-_LARGEST = 64 * 2**20  # bytes of a part record
-_CHUNK_SIZE = 2**20  # bytes read at once
 
 
 @dataclass(frozen=True)
@@ -142,145 +120,3 @@ def _integer(environment: Mapping[str, str], name: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise ConfigError(f"{name} is {text!r} in the environment, not a number")
     return int(text)
-
-
-@dataclass(frozen=True)
-class PartRecord:
-    """What stands beside a part that is text, in ``NAME.part.json``."""
-
-    kind: str  # "events" or "tags"
-    shard: Shard
-    manifest_sha256: str  # of the whole list of names
-    model_sha256: str
-    settings: str  # all else that the rows depend on, as text
-    n_clips: int  # those without a row included
-    failures: tuple[tuple[str, str, str], ...] = ()  # name, stage, error
-    sha256: str = ""  # of the text; empty: `write_part` reads it
-
-
-def write_part(path: Path, record: PartRecord) -> None:
-    """Write the record of the part `path`.
-
-    A part should never stand without its record, since it would look whole: who knows the digest
-    of the text writes the record first.
-    """
-    record = replace(record, sha256=record.sha256 or _digest(path))
-    fields = _FORMAT | vars(record)
-    fields |= {"shard": record.shard.number, "n_shards": record.shard.count}
-    write_text(_record_path(path), json.dumps(fields, indent=1, sort_keys=True) + "\n")
-
-
-def remove_part_record(path: Path) -> None:
-    """Remove the record of the part `path`, if there is one: it is whole now."""
-    with resource_errors(path):
-        _record_path(path).unlink(missing_ok=True)
-
-
-def read_part(path: Path) -> PartRecord:
-    """Return the record of the part `path`, whose text is what it was when it was recorded.
-
-    Raises
-    ------
-    ArtifactError
-        If there is no such part, no record of it, or one of them was changed.
-    """
-    record = read_part_record(path)
-    if not path.exists():
-        raise ArtifactError(f"{path}: not complete (only its record is there); make it again")
-    if not path.is_file():
-        raise ArtifactError(f"{path}: not a regular file")
-    try:
-        digest = _digest(path)
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
-    if digest != record.sha256:
-        raise ArtifactError(
-            f"{path}: changed since {_record_path(path).name} was written; make it again"
-        )
-    return record
-
-
-def has_part_record(path: Path) -> bool:
-    """Return whether a text file is a part, or was one before it was changed."""
-    return _record_path(path).exists()
-
-
-def read_part_record(path: Path) -> PartRecord:
-    """Return the record of the part `path`, without looking at the part; see `read_part`."""
-    where = _record_path(path)
-    try:
-        if where.exists() and not where.is_file():
-            raise ArtifactError("not a regular file")
-        with where.open("rb") as stream:
-            content = stream.read(_LARGEST + 1)
-        if len(content) > _LARGEST:
-            raise ArtifactError("too large for the record of a part")
-        return _record(json.loads(content, object_pairs_hook=_without_doubles))
-    except FileNotFoundError:
-        problem = f"not a part: {where.name} is not beside it" if path.exists() else "no such file"
-        raise ArtifactError(f"{path}: {problem}") from None
-    except ArtifactError as error:
-        raise ArtifactError(f"{where}: {error}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{where}: cannot be read ({error})") from error
-
-
-def _record(fields: Any) -> PartRecord:
-    """Check every field of a record."""
-    if not isinstance(fields, dict) or fields.get("format") != _FORMAT["format"]:
-        raise ArtifactError("not the record of a part")
-    if fields.get("format_version") != _FORMAT["format_version"]:
-        raise ArtifactError(
-            f"its format_version is {fields.get('format_version')!a}, and this sedtool reads "
-            f"{_FORMAT['format_version']}; use the sedtool that wrote it"
-        )
-    texts = ("kind", "manifest_sha256", "model_sha256", "settings", "sha256")
-    numbers = ("shard", "n_shards", "n_clips")
-    if set(fields) != {*_FORMAT, *texts, *numbers, "failures"}:
-        raise ArtifactError("damaged: keys are missing or foreign")
-    if not all(isinstance(fields[key], str) for key in texts):
-        raise ArtifactError(f"damaged: {', '.join(texts)} must be text")
-    if not all(type(fields[key]) is int and fields[key] >= 0 for key in numbers):
-        raise ArtifactError(f"damaged: {', '.join(numbers)} must be numbers")
-    if fields["kind"] not in PART_KINDS:
-        raise ArtifactError(f"damaged: its kind is none of {', '.join(PART_KINDS)}")
-    try:
-        shard = Shard(fields["shard"], fields["n_shards"])
-    except ConfigError as error:
-        raise ArtifactError(f"damaged: {error}") from error
-    return PartRecord(
-        **{key: fields[key] for key in texts},
-        shard=shard,
-        n_clips=fields["n_clips"],
-        failures=_failures(fields["failures"]),
-    )
-
-
-def _failures(rows: Any) -> tuple[tuple[str, str, str], ...]:
-    if not isinstance(rows, list) or not all(map(_is_failure, rows)):
-        raise ArtifactError("damaged: a failure is not a name, a stage and an error")
-    return tuple((name, stage, error) for name, stage, error in rows)
-
-
-def _is_failure(row: Any) -> bool:
-    texts = isinstance(row, list) and len(row) == 3 and all(isinstance(text, str) for text in row)
-    return texts and all(map(is_writable, row))
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        raise ArtifactError("damaged: a key is in it twice")
-    return fields
-
-
-def _record_path(path: Path) -> Path:
-    return path.with_name(path.name + PART_SUFFIX)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_SIZE):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -29,7 +29,7 @@ CALLED = {
     "plot curves": "sedtool.plots.plot_curves",
     "demo": "sedtool.demo.run_demo",
     "compare": "sedtool.comparison.compare_runs",
-    "merge": "sedtool.merging.merge",
+    "merge": "sedtool.store.merge.merge",
     "check": "sedtool.checking.check",
     "convert": "sedtool.convert.convert",
     "info": "sedtool.info.describe_all",

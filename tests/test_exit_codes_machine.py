@@ -39,7 +39,15 @@ class Ended(NamedTuple):
 
 def serve() -> None:
     """Run a command line in a child for each request on stdin; answer with its exit code."""
-    for name in ("demo", "doctor", "checking", "conversion", "info", "merging", "evaluation.stage"):
+    for name in (
+        "demo",
+        "doctor",
+        "checking",
+        "conversion",
+        "info",
+        "store.merge",
+        "evaluation.stage",
+    ):
         importlib.import_module(f"sedtool.{name}")  # once, and not in each child
     for line in sys.stdin:
         child = os.fork()

@@ -28,9 +28,9 @@ from sedtool.errors import (
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, InferRun, InferSettings, infer, plan_inference
 from sedtool.labels import EVENT_FORMATS, read_events
-from sedtool.merging import merge
 from sedtool.shards import Shard
 from sedtool.store import open_scores
+from sedtool.store.merge import merge
 
 NAMES = [f"{'ab'[i % 2]}/{i:02d}.wav" for i in range(7)]
 

@@ -19,7 +19,7 @@ from sedtool.cli import cli
 from sedtool.config import FEATURE_PRESETS, DecodingConfig, TrainConfig
 from sedtool.errors import ArtifactError, AudioError, ConfigError, LabelError, StoppedError
 from sedtool.info import Description, describe, describe_all
-from sedtool.shards import PartRecord, Shard, write_part
+from sedtool.shards import Shard
 from sedtool.store import (
     FeaturesJob,
     FeaturesWriter,
@@ -28,6 +28,7 @@ from sedtool.store import (
     SourceClip,
     open_features,
 )
+from sedtool.store.parts import PartRecord, write_part
 from sedtool.training import TrainInputs, train
 
 

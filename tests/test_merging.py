@@ -27,8 +27,7 @@ from sedtool.errors import (
 )
 from sedtool.extraction import ExtractSettings, extract
 from sedtool.labels import Event, format_events, format_weak
-from sedtool.merging import check_siblings, merge, stage
-from sedtool.shards import WHOLE, PartRecord, Shard, manifest_digest, read_part, write_part
+from sedtool.shards import WHOLE, Shard, manifest_digest
 from sedtool.store import (
     FeaturesJob,
     FeaturesWriter,
@@ -39,6 +38,9 @@ from sedtool.store import (
     open_features_part,
     open_scores,
 )
+from sedtool.store import merge as merge_module
+from sedtool.store.merge import check_siblings, merge
+from sedtool.store.parts import PartRecord, read_part, write_part
 
 CLASSES = ("Dog", "Air horn, truck horn")
 NAMES = [f"{'ab'[i % 2]}/{i} é [/].wav" for i in range(11)]
@@ -285,7 +287,7 @@ def test_a_list_of_failures_never_stands_beside_an_older_merged_output(folder, m
     def full(*_):
         raise ResourceError("the disk is full")
 
-    monkeypatch.setitem(stage._KINDS, "features", (open_features_part, full))
+    monkeypatch.setitem(merge_module._KINDS, "features", (open_features_part, full))
     with pytest.raises(ResourceError):
         merge([folder], output, overwrite=True)
     assert not output.with_name(output.name + ".failures.tsv").exists()

@@ -10,15 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sedtool.errors import ArtifactError, ConfigError
-from sedtool.shards import (
-    WHOLE,
-    PartRecord,
-    Shard,
-    manifest_digest,
-    read_part,
-    remove_part_record,
-    write_part,
-)
+from sedtool.shards import WHOLE, Shard, manifest_digest
+from sedtool.store.parts import PartRecord, read_part, remove_part_record, write_part
 
 # Which names a shard has
 

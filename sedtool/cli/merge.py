@@ -28,7 +28,7 @@ def merge(
     \b
     Example: sedtool merge parts/ -o features.h5
     """
-    from sedtool.merging import merge as merge_parts
+    from sedtool.store.merge import merge as merge_parts
 
     with progress("merge", quiet) as report:
         result = merge_parts(parts, output, overwrite=overwrite, partial=partial, progress=report)

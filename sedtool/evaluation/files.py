@@ -30,8 +30,9 @@ from sedtool.labels import (
     read_vocabulary,
     read_weak,
 )
-from sedtool.shards import Shard, has_part_record, read_part
+from sedtool.shards import Shard
 from sedtool.store import is_hdf5, open_features, open_scores
+from sedtool.store.parts import has_part_record, read_part
 
 __all__ = ["Estimated", "EvaluateInputs", "evaluate_files", "read_estimated"]
 

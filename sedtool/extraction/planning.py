@@ -20,10 +20,9 @@ from sedtool.extraction.clips import IN_MEMORY, Work
 from sedtool.extraction.outputs import refuse_at_once, refuse_output
 from sedtool.extraction.settings import DEFAULTS, ExtractSettings
 from sedtool.features import log_mel_blocks
-from sedtool.labels import printable
-from sedtool.merging import check_siblings
 from sedtool.shards import manifest_digest
 from sedtool.store import DTYPES, unfinished
+from sedtool.store.merge import check_siblings
 
 __all__ = ["ExtractionPlan", "plan_extraction"]
 

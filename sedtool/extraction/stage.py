@@ -16,10 +16,9 @@ from sedtool.errors import AudioError, InputsFailedError, NothingUsableError
 from sedtool.extraction.clips import Work, extract_clip
 from sedtool.extraction.outputs import refuse_at_once, refuse_output
 from sedtool.extraction.settings import DEFAULTS, ExtractSettings
-from sedtool.labels import printable
-from sedtool.merging import check_siblings
 from sedtool.shards import manifest_digest
 from sedtool.store import DTYPES, FeaturesWriter, SourceClip
+from sedtool.store.merge import check_siblings
 
 __all__ = ["ExtractionResult", "extract"]
 

@@ -21,8 +21,8 @@ from sedtool.inference.resume import decoding_identity, scoring_identity
 from sedtool.inference.settings import InferOutputs, InferRun, InferSettings
 from sedtool.inference.sources import Source, audio_source, features_source
 from sedtool.inference.writing import Job
-from sedtool.merging import check_siblings
 from sedtool.store import Scores, file_format, is_hdf5, open_features, open_scores
+from sedtool.store.merge import check_siblings
 from sedtool.store.spool import resumes, unfinished
 
 __all__ = ["InferTask", "prepare"]

@@ -16,8 +16,9 @@ from sedtool.decoding import ClipScores, clip_tags
 from sedtool.errors import LabelError
 from sedtool.inference.settings import InferOutputs
 from sedtool.labels import Event, event_format, format_weak
-from sedtool.shards import PartRecord, Shard, remove_part_record, write_part
+from sedtool.shards import Shard
 from sedtool.store import ScoresHeader, ScoresWriter
+from sedtool.store.parts import PartRecord, remove_part_record, write_part
 
 __all__ = ["Emit", "Job", "ResultWriter", "file_of", "name_problem"]
 

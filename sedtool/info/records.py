@@ -8,7 +8,7 @@ import yaml
 
 from sedtool.errors import ArtifactError, SedtoolError
 from sedtool.info.description import Description, first_of
-from sedtool.shards import PART_SUFFIX, read_part, read_part_record
+from sedtool.store.parts import PART_SUFFIX, read_part, read_part_record
 
 __all__ = [
     "attempt",

@@ -18,7 +18,7 @@ from sedtool.labels import (
     read_vocabulary,
     read_weak,
 )
-from sedtool.shards import PART_SUFFIX, read_part, read_part_record
+from sedtool.store.parts import PART_SUFFIX, read_part, read_part_record
 
 __all__ = ["describe_labels"]
 

@@ -28,17 +28,15 @@ from sedtool.atomic import appears_whole, claim, refuse_existing
 from sedtool.config import FeatureConfig, from_json, to_json
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.shards import WHOLE, Shard, manifest_digest
-from sedtool.store.clips import (
+from sedtool.store.layout import (
     CLIP_TABLES,
     SHARD_ATTRIBUTES,
-    ClipTable,
-    check_texts,
+    TEXT,
+    Layout,
     clip_tables,
-    read_clips,
     shard_attributes,
 )
-from sedtool.store.layout import TEXT, Layout
-from sedtool.store.reading import Flat, open_flat
+from sedtool.store.reading import ClipTable, Flat, check_texts, open_flat, read_clips
 from sedtool.store.spool import Spool, resumes, unfinished
 from sedtool.store.writing import Frames, write_flat
 

@@ -8,20 +8,26 @@ own: a sha256 of each 64 MiB of frames, and in the attribute ``sha256`` one of e
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sedtool.shards import Shard
+
 __all__ = [
     "CHUNK_SIZE",
+    "CLIP_TABLES",
     "FORMAT_VERSION",
+    "SHARD_ATTRIBUTES",
     "TEXT",
     "Attributes",
     "Layout",
     "block_digests",
+    "clip_tables",
+    "shard_attributes",
     "tables_digest",
 ]
 
@@ -31,6 +37,15 @@ CHUNK_SIZE = 2**20  # bytes read at once
 TEXT = "text"  # the type of a table of fixed-length UTF-8 strings
 
 Attributes = Mapping[str, str | int | float]
+
+
+CLIP_TABLES = {
+    "/clips/name": (TEXT, 1),
+    "/clips/start": ("<u8", 1),
+    "/clips/frames": ("<u8", 1),
+    "/clips/duration": ("<f8", 1),
+}
+SHARD_ATTRIBUTES = {"manifest_sha256": str, "shard": int, "n_shards": int}
 
 
 @dataclass(frozen=True)
@@ -91,3 +106,25 @@ def tables_digest(
     for _, table in sorted(tables.items()):
         digest.update(table.tobytes())
     return digest.hexdigest()
+
+
+def clip_tables(
+    names: Sequence[str], n_frames: Sequence[int], durations: Sequence[float]
+) -> dict[str, Any]:
+    """Return the tables of clips whose frames stand one after the other."""
+    frames = np.array(n_frames, "<u8")
+    return {
+        "/clips/name": list(names),
+        "/clips/start": np.cumsum(frames, dtype="<u8") - frames,
+        "/clips/frames": frames,
+        "/clips/duration": np.array(durations, "<f8"),
+    }
+
+
+def shard_attributes(shard: Shard, manifest_sha256: str) -> dict[str, str | int | float]:
+    """Return the attributes that say which part of which list of clips a file is."""
+    return {
+        "manifest_sha256": manifest_sha256,
+        "shard": shard.number,
+        "n_shards": shard.count,
+    }

@@ -8,7 +8,7 @@ the file is opened. What a data set claims is checked against the file's size be
 import contextlib
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,8 +27,18 @@ from sedtool.store.layout import (
     block_digests,
     tables_digest,
 )
+from sedtool.text import is_writable
 
-__all__ = ["Flat", "file_format", "file_shard", "is_hdf5", "open_flat"]
+__all__ = [
+    "ClipTable",
+    "Flat",
+    "check_texts",
+    "file_format",
+    "file_shard",
+    "is_hdf5",
+    "open_flat",
+    "read_clips",
+]
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SUPERBLOCKS = (2, 3)  # the versions with checksums
@@ -42,6 +52,17 @@ class Flat:
     attributes: dict[str, Any]  # str, int or float
     tables: dict[str, Any]  # numpy array, or list of str
     frames: npt.NDArray[Any]  # memory-mapped, (frames, width)
+
+
+@dataclass(frozen=True)
+class ClipTable:
+    """Names, first frame, number of frames and seconds of all clips, and which shard they are."""
+
+    names: list[str]
+    start: npt.NDArray[np.int64]
+    frames: npt.NDArray[np.int64]
+    duration: npt.NDArray[np.float64]
+    shard: Shard
 
 
 @dataclass(frozen=True)
@@ -252,3 +273,48 @@ def _verify(stream: BinaryIO, place: _Place, digests: list[str]) -> None:
             )
     if not all_finite:
         raise ArtifactError("its frames hold values that are not finite; make it again")
+
+
+def read_clips(flat: Flat) -> ClipTable:
+    """Return the clips of an open file, or raise an ArtifactError if the table makes no sense.
+
+    Only a part may have no clip: those of its shard all failed, or it has no share of a short list.
+    """
+    names = flat.tables["/clips/name"]
+    start, frames, duration = (flat.tables[f"/clips/{n}"] for n in ("start", "frames", "duration"))
+    try:
+        shard = Shard(flat.attributes["shard"], flat.attributes["n_shards"])
+    except ConfigError as error:
+        raise ArtifactError(str(error)) from error
+    check_texts([flat.attributes["manifest_sha256"]])
+    if not len(names) == len(start) == len(frames) == len(duration):
+        raise ArtifactError("its tables of clips differ in length")
+    if not names and shard.is_whole:
+        raise ArtifactError("there is no clip in it")
+    if len(set(names)) < len(names):
+        raise ArtifactError("a clip is in it twice")
+    if not all(names):
+        raise ArtifactError("a clip has no name")
+    check_texts(names)
+    if not _cover(start, frames, len(flat.frames)):
+        raise ArtifactError("its clips do not cover its frames one after the other")
+    if not (duration > 0).all() or not np.isfinite(duration).all():
+        raise ArtifactError("a clip has a duration that is no positive number of seconds")
+    return ClipTable(names, start.astype(np.int64), frames.astype(np.int64), duration, shard)
+
+
+def _cover(start: npt.NDArray[np.uint64], frames: npt.NDArray[np.uint64], total: int) -> bool:
+    """Return whether clips stand one after the other, from the first frame to the last."""
+    if not len(start):
+        return total == 0
+    in_range = frames.min() > 0 and frames.max() <= total and start.max() < total
+    # Nothing is summed over the file, so nothing can overflow.
+    joined = start[0] == 0 and (start[1:] == start[:-1] + frames[:-1]).all()
+    return bool(in_range and joined and start[-1] + frames[-1] == total)
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse texts that would act on a terminal or break a line of TSV."""
+    for text in texts:
+        if not is_writable(text):
+            raise ArtifactError(f"the text {text[:80]!r} in it has a control character")

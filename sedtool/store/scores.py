@@ -29,17 +29,16 @@ from sedtool.atomic import resource_errors
 from sedtool.config import DecodingConfig, from_json, to_json
 from sedtool.errors import ArtifactError
 from sedtool.shards import WHOLE, Shard
-from sedtool.store.clips import (
+from sedtool.store.layout import (
+    CHUNK_SIZE,
     CLIP_TABLES,
     SHARD_ATTRIBUTES,
-    ClipTable,
-    check_texts,
+    TEXT,
+    Layout,
     clip_tables,
-    read_clips,
     shard_attributes,
 )
-from sedtool.store.layout import CHUNK_SIZE, TEXT, Layout
-from sedtool.store.reading import Flat, open_flat
+from sedtool.store.reading import ClipTable, Flat, check_texts, open_flat, read_clips
 from sedtool.store.spool import write_all
 from sedtool.store.writing import Frames, write_flat
 
