@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from conftest import BAD_FILES, FLAC, OGG, WAV
 from faults import Faults, fail, in_a_child
 
+from sedtool import extraction
 from sedtool.audio import read
 from sedtool.cli import cli
 from sedtool.config import FEATURE_PRESETS, FeatureConfig
@@ -30,10 +31,9 @@ from sedtool.errors import (
     OutputExistsError,
     ResourceError,
 )
-from sedtool.extraction import ExtractionResult, ExtractSettings, extract, plan_extraction
-from sedtool.extraction import clips as clips_module
-from sedtool.extraction import stage as stage_module
+from sedtool.extraction import ExtractionResult, ExtractSettings, extract
 from sedtool.features import log_mel
+from sedtool.planning import plan_extraction
 from sedtool.shards import Shard
 from sedtool.store import open_features
 
@@ -119,8 +119,8 @@ def test_clips_that_do_not_fit_in_memory_go_through_the_disk(make_clips, output,
     folder = make_clips()
     extract([folder], output, CONFIG)
     first = output.read_bytes()
-    monkeypatch.setattr(clips_module, "IN_MEMORY", 1000)
-    monkeypatch.setattr(stage_module, "CHUNK_SIZE", 77)
+    monkeypatch.setattr(extraction, "IN_MEMORY", 1000)
+    monkeypatch.setattr(extraction, "CHUNK_SIZE", 77)
     run(folder, output, workers=2)
     assert output.read_bytes() == first
 
@@ -128,7 +128,7 @@ def test_clips_that_do_not_fit_in_memory_go_through_the_disk(make_clips, output,
 def test_few_clips_are_in_hand_at_a_time(make_clips, output, monkeypatch):
     """However many are waiting: memory is bounded by the number of workers."""
     in_hand, most, lock = 0, 0, threading.Lock()
-    extract_clip, collect = stage_module.extract_clip, stage_module._Extraction._collect
+    extract_clip, collect = extraction.extract_clip, extraction._Extraction._collect
 
     def counted(*args):
         nonlocal in_hand, most
@@ -143,8 +143,8 @@ def test_few_clips_are_in_hand_at_a_time(make_clips, output, monkeypatch):
         with lock:
             in_hand -= 1
 
-    monkeypatch.setattr(stage_module, "extract_clip", counted)
-    monkeypatch.setattr(stage_module._Extraction, "_collect", collected)
+    monkeypatch.setattr(extraction, "extract_clip", counted)
+    monkeypatch.setattr(extraction._Extraction, "_collect", collected)
     run(make_clips(30), output, workers=3)
     assert most <= 6
 
@@ -234,12 +234,12 @@ def test_the_list_of_failures_goes_when_nothing_fails_any_more(make_clips, outpu
 
 def test_features_that_are_not_finite_are_an_error():
     with pytest.raises(AudioError, match="not finite"):
-        clips_module.as_stored(np.array([[1e6]], np.float32), "<f2")
+        extraction.as_stored(np.array([[1e6]], np.float32), "<f2")
     with pytest.raises(AudioError, match="not finite"):
-        clips_module.as_stored(np.array([[-np.inf]], np.float32), "<f4")
+        extraction.as_stored(np.array([[-np.inf]], np.float32), "<f4")
     with pytest.raises(AudioError, match="not finite"):
-        clips_module.as_stored(np.array([[0, np.nan, 1]], np.float32), "<f2")
-    assert clips_module.as_stored(np.array([[1e4]], np.float32), "<f2") == np.float16(1e4).tobytes()
+        extraction.as_stored(np.array([[0, np.nan, 1]], np.float32), "<f2")
+    assert extraction.as_stored(np.array([[1e4]], np.float32), "<f2") == np.float16(1e4).tobytes()
 
 
 def test_the_loudest_audio_there_can_be_fits_float16(output, tmp_path):
@@ -757,7 +757,7 @@ def test_a_run_killed_before_its_list_of_failures_completes_it(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sedtool.extraction.stage.write_failures", killed)
+        patch.setattr("sedtool.extraction.write_failures", killed)
         with pytest.raises(KeyboardInterrupt):
             extract(inputs, output, CONFIG)
     whole = output.read_bytes()

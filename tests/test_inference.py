@@ -19,17 +19,10 @@ from sedtool.errors import (
     NothingUsableError,
     OutputExistsError,
 )
-from sedtool.inference import (
-    InferOutputs,
-    InferRun,
-    InferSettings,
-    Recording,
-    infer,
-    pick_device,
-    score_recordings,
-)
-from sedtool.inference.scoring import WindowGrid, cut_windows
+from sedtool.inference import InferOutputs, InferRun, InferSettings, infer
 from sedtool.labels import read_events, read_weak
+from sedtool.machine import pick_device
+from sedtool.scoring import Recording, WindowGrid, cut_windows, score_recordings
 from sedtool.store import open_scores
 
 CPU = torch.device("cpu")

@@ -26,8 +26,9 @@ from sedtool.errors import (
     ResourceError,
 )
 from sedtool.extraction import extract
-from sedtool.inference import InferOutputs, InferRun, InferSettings, infer, plan_inference
+from sedtool.inference import InferOutputs, InferRun, InferSettings, infer
 from sedtool.labels import EVENT_FORMATS, read_events
+from sedtool.planning import plan_inference
 from sedtool.shards import Shard
 from sedtool.store import open_scores
 from sedtool.store.merge import merge
@@ -87,7 +88,7 @@ def test_the_number_of_workers_changes_no_byte(model, audio, tmp_path, expected,
 
 
 def test_a_long_recording_goes_through_a_short_queue(model, audio, tmp_path, expected, monkeypatch):
-    monkeypatch.setattr("sedtool.inference.prefetch._BLOCKS_AHEAD", 1)
+    monkeypatch.setattr("sedtool.scoring._BLOCKS_AHEAD", 1)
     monkeypatch.setattr("sedtool.features.FRAMES_AT_ONCE", 3)
     run(model, audio, outputs_in(tmp_path / "out"), workers=3)
     assert (tmp_path / "out" / "e.tsv").read_bytes() == expected["e.tsv"]

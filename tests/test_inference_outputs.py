@@ -19,8 +19,9 @@ from sedtool.errors import (
     OutputExistsError,
     ResourceError,
 )
-from sedtool.inference import InferOutputs, InferRun, InferSettings, infer, plan_inference
+from sedtool.inference import InferOutputs, InferRun, InferSettings, infer
 from sedtool.info import describe
+from sedtool.planning import plan_inference
 from sedtool.shards import Shard
 
 NAMES = ["0.wav", "1.wav", "2.wav"]

@@ -23,8 +23,8 @@ from sedtool.cli.settings import SedtoolCommand
 from sedtool.config import EvaluationConfig
 from sedtool.doctor import Check
 from sedtool.evaluation import evaluate
-from sedtool.inference import pick_device
 from sedtool.labels import read_events
+from sedtool.machine import pick_device
 
 COMMANDS = [words for words, command in every_command() if isinstance(command, SedtoolCommand)]
 

@@ -169,7 +169,7 @@ def test_so_many_workers_change_no_byte(audio, output, monkeypatch):
             given.append(workers)
             super().__init__(workers)
 
-    monkeypatch.setattr("sedtool.extraction.stage.ThreadPoolExecutor", Watched)
+    monkeypatch.setattr("sedtool.extraction.ThreadPoolExecutor", Watched)
     for workers in (1, 3, 256):
         extracted(audio, output, "--workers", workers)
         contents.add(output.read_bytes())

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import time
 
 import numpy as np
@@ -10,12 +11,12 @@ import pytest
 from command_lines import refused, run, save_small_model, tries
 from score_files import write_scores
 
+from sedtool import scoring
 from sedtool.checkpoint import load_model
 from sedtool.config import FEATURE_PRESETS
 from sedtool.extraction import ExtractSettings, extract
-from sedtool.inference import scoring
-from sedtool.inference.prefetch import prefetch
 from sedtool.labels import EVENT_FORMATS, read_events, read_weak
+from sedtool.scoring import prefetch
 from sedtool.shards import Shard
 from sedtool.store import Scores, open_scores
 
@@ -283,7 +284,7 @@ def test_so_many_workers_change_no_byte(loud, audio, monkeypatch):
         given.append(workers)
         return prefetch(recordings, workers)
 
-    monkeypatch.setattr("sedtool.inference.stage.prefetch", watched)
+    monkeypatch.setattr(sys.modules["sedtool.inference.infer"], "prefetch", watched)
     (one,) = {run(*loud, audio, "--workers", workers).stdout for workers in (1, 2, 256)}
     assert given == [1, 2, 256]
     assert names(one) == ["a/tone.wav", "noise.wav"]
@@ -356,7 +357,7 @@ def test_the_run_stops_after_its_time_and_the_next_goes_on(loud, audio, out, mon
         (audio / f"{number:02d}.wav").symlink_to("noise.wav")
     line = (*loud, audio, "-o", out / "e.tsv")
     with monkeypatch.context() as patch:
-        patch.setattr("sedtool.inference.stage.decode_clip", _slowly)
+        patch.setattr(sys.modules["sedtool.inference.infer"], "decode_clip", _slowly)
         stopped = run(*line, "--max-time", "0.5s", exit_code=75)
     assert stopped.stderr.startswith("Error: stopped by --max-time; run the same command again")
     assert not (out / "e.tsv").exists()

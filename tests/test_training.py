@@ -23,10 +23,10 @@ from sedtool.errors import (
     StoppedError,
 )
 from sedtool.extraction import extract
-from sedtool.inference import Prediction, feature_recordings, score_recordings
-from sedtool.inference.scoring import join_windows
 from sedtool.labels import read_events
-from sedtool.training import TrainInputs, learner, load_inputs, plan_training, train
+from sedtool.planning import plan_training
+from sedtool.scoring import Prediction, feature_recordings, join_windows, score_recordings
+from sedtool.training import TrainInputs, learner, load_inputs, train
 from sedtool.training.folder import RunFolder
 from sedtool.training.trainer import Trainer
 from sedtool.training.validation import _predict, _Window, validate

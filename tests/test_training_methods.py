@@ -21,7 +21,8 @@ from sedtool.errors import (
     StoppedError,
 )
 from sedtool.labels import Event, StrongLabels, read_names, write_events
-from sedtool.training import TrainInputs, load_inputs, plan_training, train
+from sedtool.planning import plan_training
+from sedtool.training import TrainInputs, load_inputs, train
 
 NANO = ArchitectureConfig((4,), (3,), ((4, 8),), gru_units=8, gru_layers=1)
 

@@ -106,8 +106,9 @@ def extract(
     \b
     Example: sedtool extract audio/ -o features.h5 --preset dcase2017 --workers 2
     """
-    from sedtool.extraction import ExtractSettings, plan_extraction
+    from sedtool.extraction import ExtractSettings
     from sedtool.extraction import extract as extract_features
+    from sedtool.planning import plan_extraction
 
     config = lookup(FEATURE_PRESETS, preset, "preset").with_overrides(channel=channel, **changes)
     settings = ExtractSettings(

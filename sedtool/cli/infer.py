@@ -109,8 +109,9 @@ def infer(
              ffmpeg -i film.mp4 -f wav - | sedtool infer m.safetensors -
     """
     from sedtool.checkpoint import teacher_of
-    from sedtool.inference import InferOutputs, InferRun, InferSettings, plan_inference
+    from sedtool.inference import InferOutputs, InferRun, InferSettings
     from sedtool.inference import infer as detect
+    from sedtool.planning import plan_inference
     from sedtool.shards import WHOLE, Shard
 
     if teacher:

@@ -211,7 +211,8 @@ def train(
     files = (*training, val_weak, val_strong, classes, missing, partial)
     how: dict[str, Any] = {"device": device, "resume": resume, "overwrite": overwrite}
     if dry_run:
-        from sedtool.training import TrainInputs, plan_training
+        from sedtool.planning import plan_training
+        from sedtool.training import TrainInputs
 
         for line in plan_training(output, TrainInputs(*files), config, **how).lines():
             summary(line, quiet=False)

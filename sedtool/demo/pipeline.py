@@ -14,8 +14,9 @@ from sedtool.errors import OutputExistsError
 from sedtool.evaluation.files import EvaluateInputs, evaluate_files
 from sedtool.evaluation.report import Evaluation
 from sedtool.extraction import ExtractSettings, extract
-from sedtool.inference import InferOutputs, InferRun, infer, pick_device
+from sedtool.inference import InferOutputs, InferRun, infer
 from sedtool.labels import read_events
+from sedtool.machine import pick_device
 from sedtool.plots import plot_clip, plot_pooling, require_matplotlib
 from sedtool.training import TrainInputs, train
 from sedtool.tuning import TuneInputs, tune

@@ -1,54 +1,18 @@
 """The scores of finished recordings on disk, so that an interrupted run goes on."""
 
 import contextlib
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from sedtool import __version__
 from sedtool.decoding import ClipScores
-from sedtool.inference.scoring import pick_device
-from sedtool.inference.settings import InferRun, InferSettings
-from sedtool.inference.sources import Source
-from sedtool.inference.writing import Job
-from sedtool.store import Scores
 from sedtool.store.spool import Spool
 
-__all__ = ["ScoreSpool", "decoding_identity", "scoring_identity"]
+__all__ = ["ScoreSpool"]
 
 Stamp = tuple[int, int]  # size and time of an audio file; it is scored again where they changed
-
-
-def scoring_identity(
-    job: Job, source: Source, settings: InferSettings, run: InferRun
-) -> dict[str, Any]:
-    """Return all that scores depend on: those of an interrupted run are taken up if equal."""
-    return {
-        **_identity(job, source.names),
-        "batch_size": settings.batch_size,  # moves the last bit of a score
-        "device": str(pick_device(run.device)),
-        "allow_truncated": run.allow_truncated,
-        "inputs": source.identity,
-    }
-
-
-def decoding_identity(job: Job, scores: Scores) -> dict[str, Any]:
-    """Return what an interrupted run that decoded a scores file was of."""
-    return {**_identity(job, scores.names), "inputs": [scores.sha256]}
-
-
-def _identity(job: Job, names: Sequence[str]) -> dict[str, Any]:
-    return {
-        "sedtool_version": __version__,
-        "clips": len(names),
-        "model_sha256": job.model.weights_sha256,
-        "scoring": job.scoring,
-        "manifest_sha256": job.manifest_sha256,
-        "shard": str(job.shard),
-    }
 
 
 class ScoreSpool:

@@ -2,18 +2,16 @@
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from sedtool.atomic import appears_whole
 from sedtool.checkpoint import Model
 from sedtool.config import DecodingConfig, WindowConfig
-from sedtool.errors import ConfigError, ResourceError
+from sedtool.errors import ConfigError
 from sedtool.labels import Vocabulary, read_thresholds
 from sedtool.shards import WHOLE, Shard
 
-__all__ = ["InferOutputs", "InferRun", "InferSettings"]
+__all__ = ["InferRun", "InferSettings"]
 
 
 @dataclass(frozen=True)
@@ -81,75 +79,6 @@ def _number(text: str, option: str) -> float:
         return float(text)
     except ValueError:
         raise ConfigError(f"--{option} {text!r} is not a number, nor what else it takes") from None
-
-
-@dataclass(frozen=True)
-class InferOutputs:
-    """Where results go."""
-
-    events: Path | None = None  # event list, or a folder of them; the stream where there is none
-    scores: Path | None = None
-    weak: Path | None = None  # classes of each clip
-    format: str = "dcase"  # of the event list
-    confidence: bool = False  # a column in the event list
-    overwrite: bool = False
-
-    def __str__(self) -> str:
-        """Return where results go, in words."""
-        return ", ".join(map(str, self.files)) or "stdout"
-
-    @property
-    def files(self) -> list[Path]:
-        """Return the outputs that are given."""
-        return [path for path in (self.events, self.scores, self.weak) if path is not None]
-
-    @property
-    def folder(self) -> Path | None:
-        """Return the folder that takes an event list a recording, if that is asked for."""
-        return self.events if self.events is not None and self.events.is_dir() else None
-
-    @property
-    def list_file(self) -> Path | None:
-        """Return the file that takes the event list of all recordings, if that is asked for."""
-        return self.events if self.folder is None else None
-
-    @property
-    def spool(self) -> Path | None:
-        """Return the output beside which unfinished work is kept; without a file, none is."""
-        if self.folder is not None:
-            return self.folder / ".events"
-        files = (path for path in self.files if appears_whole(path))
-        return next(files, None)
-
-    @property
-    def failures_beside(self) -> Path | None:
-        """Return the output that a list of failures stands beside; None if all are streams."""
-        if self.folder is not None:
-            return self.folder.resolve()  # "." has no name
-        return self.spool
-
-    def refuse(self) -> None:
-        """Raise an error if an output is named twice, or cannot be written."""
-        streams = [] if self.events is not None else [Path("/dev/stdout")]
-        targets = [path.resolve() for path in (*self.files, *streams)]
-        targets = [path for path in targets if path != Path("/dev/null")]
-        if len(set(targets)) < len(targets):
-            raise ConfigError("event list, scores and clip tags need a file each")
-        if self.scores is not None and not appears_whole(self.scores):
-            raise ConfigError(f"--scores {self.scores} must be a regular file")
-        if self.weak is not None and self.weak.is_dir():
-            raise ConfigError(f"--weak {self.weak} is a folder; name a file in it")
-        for path in self.files:
-            _refuse_unwritable(path)
-
-
-def _refuse_unwritable(output: Path) -> None:
-    """Raise a ResourceError if a file cannot be made where it shall be."""
-    folder = output if output.is_dir() else output.resolve().parent
-    if not folder.is_dir():
-        raise ResourceError(f"cannot write {output}: the folder does not exist")
-    if (output.is_dir() or appears_whole(output)) and not os.access(folder, os.W_OK):
-        raise ResourceError(f"cannot write {output}: permission denied")
 
 
 @dataclass(frozen=True)

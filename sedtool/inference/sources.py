@@ -1,9 +1,12 @@
 """Audio or features.h5 -> recordings, by name."""
 
+import glob
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,18 +14,18 @@ from sedtool.audio import AudioInputs, AudioReader, find_audio, stamp
 from sedtool.checkpoint import Model
 from sedtool.config import FeatureConfig
 from sedtool.datasets import FeatureSet
-from sedtool.errors import AudioError
+from sedtool.errors import ArtifactError, AudioError, ConfigError
 from sedtool.features import log_mel_blocks
-from sedtool.inference.scoring import Recording
-from sedtool.inference.settings import InferRun
+from sedtool.inference.settings import InferRun, InferSettings
 from sedtool.labels import printable
+from sedtool.scoring import Recording, feature_recordings
 from sedtool.shards import Shard, manifest_digest
+from sedtool.store import Scores, file_format, is_hdf5, open_features, open_scores
+from sedtool.store.spool import unfinished
 
-__all__ = ["Source", "audio_source", "feature_recordings", "features_source"]
+__all__ = ["Source", "artifacts_among", "find_source", "given_scores", "refuse_for_scores"]
 
 log = logging.getLogger(__name__)
-
-_FRAMES_AT_ONCE = 4096  # read from a features file
 
 
 @dataclass(frozen=True)
@@ -95,20 +98,6 @@ def features_source(model: Model, paths: Sequence[Path], run: InferRun) -> Sourc
     )
 
 
-def feature_recordings(features: FeatureSet, names: Sequence[str]) -> Iterator[Recording]:
-    """Return clips of a feature set as recordings."""
-
-    def recording(name: str) -> Recording:
-        def blocks() -> Iterator[np.ndarray]:
-            clip = features.clip(name)
-            for start in range(0, len(clip), _FRAMES_AT_ONCE):
-                yield clip[start : start + _FRAMES_AT_ONCE]
-
-        return Recording(name, blocks, lambda: features.duration(name))
-
-    return map(recording, names)
-
-
 def _audio_recording(
     name: str, path: Path, config: FeatureConfig, allow_truncated: bool
 ) -> Recording:
@@ -130,3 +119,78 @@ def _audio_recording(
 def _without_path(error: AudioError, path: Path) -> AudioError:
     """Return the error without the file's path: the recording's name says which it was."""
     return AudioError(str(error).removeprefix(f"{path}: "))
+
+
+def artifacts_among(inputs: AudioInputs) -> list[Path]:
+    """Return the features or scores files among the inputs, which are all such or none."""
+    if inputs.is_stdin:
+        return []
+    paths = [path for given in inputs.paths for path in _matching(Path(given))]
+    artifacts = [path for path in paths if is_hdf5(path) or path.suffix.lower() == ".h5"]
+    if artifacts and (len(artifacts) < len(paths) or inputs.files_from):
+        raise ConfigError("inputs must be all audio, or all features files, or one scores file")
+    return artifacts
+
+
+def _matching(path: Path) -> list[Path]:
+    """Return what a quoted pattern such as ``parts/*.h5`` means; anything else means itself."""
+    if path.exists() or not glob.has_magic(str(path)) or path.suffix.lower() != ".h5":
+        return [path]
+    return [Path(match) for match in sorted(glob.glob(str(path)))] or [path]  # noqa: PTH207
+
+
+def given_scores(model: Model, inputs: AudioInputs) -> Scores | None:
+    """Return the scores file that is the input, if that is what it is."""
+    artifacts = artifacts_among(inputs)
+    if not artifacts or not artifacts[0].exists() or file_format(artifacts[0]) != "sedtool-scores":
+        return None
+    if len(artifacts) > 1:
+        raise ConfigError("give one scores file at a time")
+    scores = open_scores(artifacts[0])
+    if scores.model_sha256 != model.weights_sha256:
+        raise ArtifactError(
+            f"{artifacts[0]} was made by a model with other weights than the one given"
+        )
+    return scores
+
+
+def find_source(model: Model, inputs: AudioInputs, run: InferRun) -> Source:
+    """Return the recordings that the inputs mean, be they audio or features."""
+    artifacts = artifacts_among(inputs)
+    for path in artifacts:
+        _refuse_missing(path)
+    if artifacts:
+        refuse_given("features", inputs, "root")
+        refuse_given("features", run, "allow_truncated")
+        return features_source(model, artifacts, run)
+    refuse_given("audio", run, "partial")
+    return audio_source(model, inputs, run)
+
+
+def _refuse_missing(path: Path) -> None:
+    """Raise an error if a file is not there: ArtifactError if it is unfinished."""
+    if path.exists():
+        return
+    if unfinished(path.resolve()) is None:
+        there = [entry.name for entry in path.parent.glob("*.h5")]
+        close = get_close_matches(path.name, there, n=1)
+        hint = f"; did you mean {path.with_name(close[0])}?" if close else ""
+        raise ConfigError(f"{path} does not exist{hint}")
+    open_features(path)  # says how far it is
+
+
+def refuse_for_scores(inputs: AudioInputs, settings: InferSettings, run: InferRun) -> None:
+    """Raise a ConfigError if an option is given that scores, decoded as they are, do not need."""
+    refuse_given("scores", inputs, "root")
+    refuse_given("scores", settings, "window", "overlap", "batch_size", "amp")
+    refuse_given("scores", run, "shard", "workers", "allow_truncated", "partial")
+    if run.device not in ("auto", "cpu"):
+        raise ConfigError("--device has no meaning for scores: no network is run")
+
+
+def refuse_given(what: str, options: Any, *names: str) -> None:
+    """Raise a ConfigError if an option is given that would be ignored for such inputs."""
+    default = type(options)()
+    for name in names:
+        if getattr(options, name) != getattr(default, name):
+            raise ConfigError(f"--{name.replace('_', '-')} has no meaning for {what}")

@@ -15,7 +15,6 @@ one that was never interrupted, bit for bit on a CPU with the same number of thr
 """
 
 from sedtool.training.inputs import TrainInputs, Validation, load_inputs
-from sedtool.training.planning import TrainingPlan, plan_training
 from sedtool.training.train import TrainResult, train
 from sedtool.training.trainer import Progress
 
@@ -23,9 +22,7 @@ __all__ = [
     "Progress",
     "TrainInputs",
     "TrainResult",
-    "TrainingPlan",
     "Validation",
     "load_inputs",
-    "plan_training",
     "train",
 ]

@@ -22,8 +22,8 @@ from sedtool.config import (
 from sedtool.crnn import Detector, Output
 from sedtool.datasets import Batch, TrainingClips
 from sedtool.draws import torch_draws
-from sedtool.inference import autocast
 from sedtool.labels import Vocabulary
+from sedtool.machine import autocast
 from sedtool.mean_teacher import Teacher, consistency_losses, ramp
 from sedtool.pooling import clip_loss
 

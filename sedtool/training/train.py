@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sedtool.config import TrainConfig
 from sedtool.errors import DivergedError, StoppedError
-from sedtool.inference import pick_device
+from sedtool.machine import pick_device
 from sedtool.training.folder import RunFolder, new_record
 from sedtool.training.inputs import TrainInputs
 from sedtool.training.trainer import Progress, Trainer

@@ -17,10 +17,9 @@ from sedtool.datasets import Clips
 from sedtool.decoding import decode_clip
 from sedtool.errors import ArtifactError
 from sedtool.evaluation import evaluate_events
-from sedtool.inference import Prediction, predict
-from sedtool.inference.scoring import WindowGrid, cut_windows, join_windows
 from sedtool.labels import StrongLabels
 from sedtool.pooling import clip_loss
+from sedtool.scoring import Prediction, WindowGrid, cut_windows, join_windows, predict
 from sedtool.training.inputs import Validation
 from sedtool.tuning import clip_f1
 

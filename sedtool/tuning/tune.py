@@ -16,8 +16,9 @@ from sedtool.config import DecodingConfig, EvaluationConfig, TuneConfig, WindowC
 from sedtool.datasets import FeatureSet, weak_targets
 from sedtool.decoding import ClipScores
 from sedtool.errors import ConfigError, LabelError
-from sedtool.inference import Failure, feature_recordings, pick_device, score_recordings
 from sedtool.labels import Vocabulary, read_events
+from sedtool.machine import pick_device
+from sedtool.scoring import Failure, feature_recordings, score_recordings
 from sedtool.tuning.fit import tune_clips, tune_events, windows_from_durations
 
 __all__ = ["TuneInputs", "TuneResult", "tune"]

@@ -9,8 +9,13 @@ Axis letters: B windows in a batch, T frames, F mel bands, K classes, W windows 
 
 import itertools
 import math
+import queue
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Self
 
 import numpy as np
@@ -19,23 +24,27 @@ import torch
 from sedtool.checkpoint import Model
 from sedtool.config import WindowConfig
 from sedtool.crnn import Detector
+from sedtool.datasets import FeatureSet
 from sedtool.decoding import ClipScores
-from sedtool.errors import ArtifactError, AudioError, ConfigError, ResourceError
+from sedtool.errors import ArtifactError, AudioError
+from sedtool.machine import autocast
 
 __all__ = [
     "Failure",
     "Prediction",
     "Recording",
     "WindowGrid",
-    "autocast",
     "cut_windows",
+    "feature_recordings",
     "join_windows",
-    "pick_device",
     "predict",
+    "prefetch",
     "score_recordings",
 ]
 
-_AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+_BLOCKS_AHEAD = 64  # of a recording, about two minutes: a longer one waits to be consumed
+_FRAMES_AT_ONCE = 4096  # read from a features file
 
 
 @dataclass(frozen=True)
@@ -62,41 +71,6 @@ class Failure:
 
     name: str
     error: str
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of a name: auto, cpu, cuda, cuda:1, mps.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such kind of device.
-    ResourceError
-        If this machine, or this build of torch, does not have it.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"unknown device {name!r}; use auto, cpu, cuda, cuda:1 or mps") from None
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise ConfigError(f"unknown device {name!r}; use auto, cpu, cuda, cuda:1 or mps")
-    available = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        "mps": int(torch.backends.mps.is_available()),
-    }[device.type]
-    if (device.index or 0) >= available:
-        raise ResourceError(f"device {name} is not there: this torch sees {available} of its kind")
-    return device
-
-
-def autocast(device: torch.device, amp: str) -> torch.autocast:
-    """Return the autocast context of ``--amp off|bf16|fp16``."""
-    if amp not in ("off", *_AMP):
-        raise ConfigError(f"amp must be off, bf16 or fp16, not {amp!r}")
-    return torch.autocast(device.type, dtype=_AMP.get(amp), enabled=amp != "off")
 
 
 @torch.inference_mode()
@@ -225,3 +199,80 @@ def join_windows(
         np.array(frames),
         np.exp(np.minimum([prediction.log_y for prediction in predictions], 0.0)),
     )
+
+
+def feature_recordings(features: FeatureSet, names: Sequence[str]) -> Iterator[Recording]:
+    """Return clips of a feature set as recordings."""
+
+    def recording(name: str) -> Recording:
+        def blocks() -> Iterator[np.ndarray]:
+            clip = features.clip(name)
+            for start in range(0, len(clip), _FRAMES_AT_ONCE):
+                yield clip[start : start + _FRAMES_AT_ONCE]
+
+        return Recording(name, blocks, lambda: features.duration(name))
+
+    return map(recording, names)
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """A recording whose blocks a thread puts into a queue; None, or an error, ends them."""
+
+    recording: Recording
+    blocks: "queue.Queue[np.ndarray | Exception | None]"
+
+    def fill(self, stop: threading.Event) -> None:
+        try:
+            for block in self.recording.blocks():
+                if not self._put(block, stop):
+                    return
+            self._put(None, stop)
+        except Exception as error:  # whatever it is belongs to who reads the blocks
+            self._put(error, stop)
+
+    def _put(self, item: "np.ndarray | Exception | None", stop: threading.Event) -> bool:
+        while not stop.is_set():
+            try:
+                self.blocks.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def read(self) -> Iterator[np.ndarray]:
+        while (item := self.blocks.get()) is not None:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+
+def prefetch(recordings: Iterable[Recording], workers: int) -> Iterator[Recording]:
+    """Yield the same recordings in the same order, their features computed ahead.
+
+    Parameters
+    ----------
+    recordings
+        Each is read once, in the order they are yielded.
+    workers
+        Threads; 1 computes features when they are asked for, without a thread.
+    """
+    if workers == 1:
+        yield from recordings
+        return
+    stop = threading.Event()
+    waiting = iter(recordings)
+    ahead: deque[_Ahead] = deque()
+    executor = ThreadPoolExecutor(workers)
+    try:
+        while True:
+            for recording in islice(waiting, workers + 1 - len(ahead)):
+                ahead.append(_Ahead(recording, queue.Queue(_BLOCKS_AHEAD)))
+                executor.submit(ahead[-1].fill, stop)
+            if not ahead:
+                return
+            next_one = ahead.popleft()
+            yield replace(next_one.recording, blocks=next_one.read)
+    finally:
+        stop.set()
+        executor.shutdown(cancel_futures=True)

@@ -3,26 +3,114 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from sedtool.atomic import appears_whole, open_atomic, resource_errors, write_text
+from sedtool.atomic import (
+    appears_whole,
+    open_atomic,
+    refuse_existing,
+    refuse_input,
+    resource_errors,
+    write_text,
+)
 from sedtool.checkpoint import Model
 from sedtool.config import DecodingConfig, to_json
 from sedtool.decoding import ClipScores, clip_tags
-from sedtool.errors import LabelError
-from sedtool.inference.settings import InferOutputs
-from sedtool.labels import Event, event_format, format_weak
+from sedtool.errors import ConfigError, LabelError, ResourceError
+from sedtool.inference.settings import InferRun, InferSettings
+from sedtool.labels import EVENT_FORMATS, Event, event_format, format_weak, printable
 from sedtool.shards import Shard
 from sedtool.store import ScoresHeader, ScoresWriter
 from sedtool.store.parts import PartRecord, remove_part_record, write_part
 
-__all__ = ["Emit", "Job", "ResultWriter", "file_of", "name_problem"]
+__all__ = [
+    "Emit",
+    "InferOutputs",
+    "Job",
+    "ResultWriter",
+    "file_of",
+    "name_problem",
+    "refuse_finished",
+    "refuse_inputs",
+    "refuse_loose_part",
+    "refuse_outputs",
+]
 
 Emit = Callable[[str], None]  # takes lines of an event list
+
+
+@dataclass(frozen=True)
+class InferOutputs:
+    """Where results go."""
+
+    events: Path | None = None  # event list, or a folder of them; the stream where there is none
+    scores: Path | None = None
+    weak: Path | None = None  # classes of each clip
+    format: str = "dcase"  # of the event list
+    confidence: bool = False  # a column in the event list
+    overwrite: bool = False
+
+    def __str__(self) -> str:
+        """Return where results go, in words."""
+        return ", ".join(map(str, self.files)) or "stdout"
+
+    @property
+    def files(self) -> list[Path]:
+        """Return the outputs that are given."""
+        return [path for path in (self.events, self.scores, self.weak) if path is not None]
+
+    @property
+    def folder(self) -> Path | None:
+        """Return the folder that takes an event list a recording, if that is asked for."""
+        return self.events if self.events is not None and self.events.is_dir() else None
+
+    @property
+    def list_file(self) -> Path | None:
+        """Return the file that takes the event list of all recordings, if that is asked for."""
+        return self.events if self.folder is None else None
+
+    @property
+    def spool(self) -> Path | None:
+        """Return the output beside which unfinished work is kept; without a file, none is."""
+        if self.folder is not None:
+            return self.folder / ".events"
+        files = (path for path in self.files if appears_whole(path))
+        return next(files, None)
+
+    @property
+    def failures_beside(self) -> Path | None:
+        """Return the output that a list of failures stands beside; None if all are streams."""
+        if self.folder is not None:
+            return self.folder.resolve()  # "." has no name
+        return self.spool
+
+    def refuse(self) -> None:
+        """Raise an error if an output is named twice, or cannot be written."""
+        streams = [] if self.events is not None else [Path("/dev/stdout")]
+        targets = [path.resolve() for path in (*self.files, *streams)]
+        targets = [path for path in targets if path != Path("/dev/null")]
+        if len(set(targets)) < len(targets):
+            raise ConfigError("event list, scores and clip tags need a file each")
+        if self.scores is not None and not appears_whole(self.scores):
+            raise ConfigError(f"--scores {self.scores} must be a regular file")
+        if self.weak is not None and self.weak.is_dir():
+            raise ConfigError(f"--weak {self.weak} is a folder; name a file in it")
+        for path in self.files:
+            _refuse_unwritable(path)
+
+
+def _refuse_unwritable(output: Path) -> None:
+    """Raise a ResourceError if a file cannot be made where it shall be."""
+    folder = output if output.is_dir() else output.resolve().parent
+    if not folder.is_dir():
+        raise ResourceError(f"cannot write {output}: the folder does not exist")
+    if (output.is_dir() or appears_whole(output)) and not os.access(folder, os.W_OK):
+        raise ResourceError(f"cannot write {output}: permission denied")
 
 
 @dataclass(frozen=True)
@@ -213,3 +301,66 @@ class ResultWriter:
         for text in (self._events, self._weak):
             if text is not None:
                 text.record(self.n_recordings, tuple(failures))
+
+
+def refuse_outputs(outputs: InferOutputs, names: Sequence[str], shard: Shard) -> None:
+    """Raise an error, before anything is computed, if an output does not fit.
+
+    Parameters
+    ----------
+    outputs
+        What is asked for.
+    names
+        The recordings.
+    shard
+        The part of all recordings that they are.
+    """
+    outputs.refuse()
+    _refuse_suffix(outputs)
+    one_recording = event_format(outputs.format).one_recording
+    if one_recording and outputs.folder is None and len(names) > 1:
+        raise ConfigError(
+            f"a list in the format {outputs.format} holds one recording; for "
+            f"{len(names)}, -o must name a folder that exists"
+        )
+    if not shard.is_whole and outputs.format != "dcase":
+        raise ConfigError("parts are merged as --format dcase; sedtool convert does the rest")
+
+
+def refuse_finished(outputs: InferOutputs, names: Sequence[str]) -> None:
+    """Raise OutputExistsError if an output, or a list in a folder of them, may not be replaced."""
+    for path in outputs.files:
+        refuse_existing(path, outputs.overwrite)
+    if outputs.overwrite or outputs.folder is None:
+        return
+    for name in map(printable, names):
+        if name_problem(outputs, name) is None:
+            refuse_existing(file_of(outputs, name), False)
+
+
+def refuse_inputs(
+    outputs: InferOutputs, model: Path, settings: InferSettings, inputs: Iterable[Path]
+) -> None:
+    """Raise a ConfigError if an output is a file that is read."""
+    files = [model, Path(settings.threshold), *inputs]
+    for output in outputs.files:
+        refuse_input(output, files)
+
+
+def _refuse_suffix(outputs: InferOutputs) -> None:
+    """Raise a ConfigError if the event list is named as something else is."""
+    name = outputs.list_file.name if outputs.list_file is not None else ""
+    if name.endswith(".h5"):
+        raise ConfigError(f"-o {name} would be an event list; --scores {name} writes scores")
+    for form in EVENT_FORMATS.values():
+        is_told = name.endswith(form.suffix) and form.suffix != ".txt"  # which may be anything
+        if is_told and form.name != outputs.format:
+            raise ConfigError(
+                f"{name} is named as {form.name} files are, and --format is {outputs.format}"
+            )
+
+
+def refuse_loose_part(outputs: InferOutputs, shard: Shard, run: InferRun) -> None:
+    """Raise a ConfigError if a part would go where nothing can say that it is one."""
+    if not shard.is_whole and outputs.spool is None and not run.partial:
+        raise ConfigError(f"shard {shard} is a part to be merged: give it a file, with -o")

@@ -6,29 +6,140 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from sedtool import __version__
 from sedtool.atomic import claim, write_failures
 from sedtool.audio import AudioInputs
-from sedtool.checkpoint import Model
+from sedtool.checkpoint import Model, load_model
 from sedtool.config import DecodingConfig
 from sedtool.decoding import ClipScores, clip_scores, decode_clip
 from sedtool.errors import InputsFailedError, NothingUsableError
-from sedtool.inference.checks import refuse_finished
-from sedtool.inference.prefetch import prefetch
+from sedtool.inference.outputs import (
+    Emit,
+    InferOutputs,
+    Job,
+    ResultWriter,
+    name_problem,
+    refuse_finished,
+    refuse_inputs,
+    refuse_loose_part,
+    refuse_outputs,
+)
 from sedtool.inference.resume import ScoreSpool
-from sedtool.inference.scoring import Failure, pick_device, score_recordings
-from sedtool.inference.settings import InferOutputs, InferRun, InferSettings
-from sedtool.inference.sources import Source
-from sedtool.inference.task import InferTask, prepare
-from sedtool.inference.writing import Emit, ResultWriter, name_problem
+from sedtool.inference.settings import InferRun, InferSettings
+from sedtool.inference.sources import (
+    Source,
+    artifacts_among,
+    find_source,
+    given_scores,
+    refuse_for_scores,
+)
+from sedtool.machine import pick_device
+from sedtool.scoring import Failure, prefetch, score_recordings
 from sedtool.shards import WHOLE, Shard
 from sedtool.store import Scores
+from sedtool.store.merge import check_siblings
+from sedtool.store.spool import resumes
 
-__all__ = ["InferResult", "infer"]
+__all__ = [
+    "InferResult",
+    "InferTask",
+    "infer",
+    "prepare",
+]
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]  # recordings done, all recordings, name of the latest
+
+
+@dataclass(frozen=True)
+class InferTask:
+    """What a run is of."""
+
+    job: Job
+    given: Source | Scores  # recordings for the network, or scores to decode
+    identity: dict[str, Any]  # an interrupted run of equal identity is taken up
+
+    @property
+    def names(self) -> list[str]:
+        """Return the recordings, sorted."""
+        return self.given.names
+
+    def resumes(self, outputs: InferOutputs) -> bool:
+        """Return whether an interrupted run of this task stands beside the outputs.
+
+        Raises
+        ------
+        OutputExistsError
+            If one of another task does, and may not be thrown away.
+        """
+        kept_at = outputs.spool
+        return kept_at is not None and resumes(kept_at, self.identity, outputs.overwrite)
+
+
+def prepare(
+    model_path: Path,
+    inputs: AudioInputs | Sequence[Path],
+    settings: InferSettings,
+    outputs: InferOutputs,
+    run: InferRun,
+) -> InferTask:
+    """Open the model and find the recordings; see `sedtool.inference.infer`.
+
+    Raises
+    ------
+    SedtoolError
+        If options, inputs and outputs do not fit each other.
+    """
+    inputs = inputs if isinstance(inputs, AudioInputs) else AudioInputs(tuple(inputs))
+    model = load_model(model_path)
+    decoding = settings.decoding(model)
+    if (scores := given_scores(model, inputs)) is not None:
+        refuse_for_scores(inputs, settings, run)
+        refuse_inputs(outputs, model_path, settings, artifacts_among(inputs))
+        job = Job(model, decoding, scores.settings, scores.shard, scores.manifest_sha256)
+        task = InferTask(job, scores, decoding_identity(job, scores))
+    else:
+        source = find_source(model, inputs, run)
+        refuse_inputs(outputs, model_path, settings, source.files)
+        refuse_loose_part(outputs, source.shard, run)
+        if run.shard_is_auto and outputs.spool is not None:
+            check_siblings(outputs.spool, source.shard, source.manifest_sha256)
+        job = Job(model, decoding, settings.scoring(model), source.shard, source.manifest_sha256)
+        task = InferTask(job, source, scoring_identity(job, source, settings, run))
+    refuse_outputs(outputs, task.names, job.shard)
+    return task
+
+
+def scoring_identity(
+    job: Job, source: Source, settings: InferSettings, run: InferRun
+) -> dict[str, Any]:
+    """Return all that scores depend on: those of an interrupted run are taken up if equal."""
+    return {
+        **_identity(job, source.names),
+        "batch_size": settings.batch_size,  # moves the last bit of a score
+        "device": str(pick_device(run.device)),
+        "allow_truncated": run.allow_truncated,
+        "inputs": source.identity,
+    }
+
+
+def decoding_identity(job: Job, scores: Scores) -> dict[str, Any]:
+    """Return what an interrupted run that decoded a scores file was of."""
+    return {**_identity(job, scores.names), "inputs": [scores.sha256]}
+
+
+def _identity(job: Job, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "sedtool_version": __version__,
+        "clips": len(names),
+        "model_sha256": job.model.weights_sha256,
+        "scoring": job.scoring,
+        "manifest_sha256": job.manifest_sha256,
+        "shard": str(job.shard),
+    }
 
 
 @dataclass

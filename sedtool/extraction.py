@@ -1,32 +1,167 @@
-"""The extraction of many files: what is done already, workers, failures, the output."""
+"""Audio files -> features.h5, several files at a time.
+
+Threads, not processes: decoding, resampling and the Fourier transform release Python's lock, and a
+fork after torch has started threads hangs. Each clip's frames wait in a temporary file of their
+own, so memory is bounded by the number of workers, whatever the length of the clips; the output
+has them in the order of their names, whichever was ready first.
+"""
 
 import logging
 import math
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from sedtool.atomic import write_failures
-from sedtool.audio import AudioInputs, find_audio, stamp
+import numpy as np
+import numpy.typing as npt
+
+from sedtool.atomic import refuse_existing, refuse_input, resource_errors, write_failures
+from sedtool.audio import AUDIO_SUFFIXES, RESAMPLER, AudioInputs, AudioReader, find_audio, stamp
 from sedtool.config import FeatureConfig
-from sedtool.errors import AudioError, InputsFailedError, NothingUsableError
-from sedtool.extraction.clips import Work, extract_clip
-from sedtool.extraction.outputs import refuse_at_once, refuse_output
-from sedtool.extraction.settings import DEFAULTS, ExtractSettings
-from sedtool.shards import manifest_digest
-from sedtool.store import DTYPES, FeaturesWriter, SourceClip
+from sedtool.errors import AudioError, ConfigError, InputsFailedError, NothingUsableError
+from sedtool.features import Engine, log_mel_blocks, native_engine, torchaudio_engine
+from sedtool.labels import printable
+from sedtool.shards import WHOLE, Shard, manifest_digest
+from sedtool.store import (
+    DTYPES,
+    FeaturesJob,
+    FeaturesWriter,
+    SourceClip,
+    refuse_finished,
+    unfinished,
+)
 from sedtool.store.merge import check_siblings
 
-__all__ = ["ExtractionResult", "extract"]
+__all__ = ["ExtractSettings", "ExtractionResult", "extract"]
 
 CHUNK_SIZE = 2**20  # bytes copied at once
+IN_MEMORY = 2**23  # bytes of a clip's features; longer clips wait on the disk
 
 Progress = Callable[[int, int, str], None]  # clips done, all clips, name of the latest
 
 _log = logging.getLogger(__name__)
+
+ENGINES = ("native", "torchaudio")
+
+
+@dataclass(frozen=True)
+class ExtractSettings:
+    """How an extraction is run."""
+
+    workers: int = 1  # files at a time; changes no byte of the output
+    engine: str = "native"  # or "torchaudio"
+    device: str = "cpu"  # where torchaudio runs
+    dtype: str = "f16"  # or "f32", as stored
+    shard: Shard = WHOLE  # the part of all files that is done
+    shard_is_auto: bool = False  # whether the environment said which; parts beside are then asked
+    allow_truncated: bool = False  # whether a file whose end is missing is used as far as it goes
+    fail_fast: bool = False  # stop at the first file that cannot be used
+    overwrite: bool = False  # replace a complete output
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ConfigError(f"workers must be at least 1, not {self.workers}")
+        if self.engine not in ENGINES:
+            raise ConfigError(f"engine must be {' or '.join(ENGINES)}, not {self.engine!r}")
+        if self.engine == "native" and self.device != "cpu":
+            raise ConfigError("--device says where torchaudio runs: give --engine torchaudio, too")
+
+    def job(self, config: FeatureConfig, names: Sequence[str]) -> FeaturesJob:
+        """Return what the output is to be; `names` is the whole list, in order."""
+        kind = self.device.partition(":")[0]  # two GPUs make the same
+        made_by = self.engine if self.engine == "native" else f"{self.engine} on {kind}"
+        return FeaturesJob(config, names, self.dtype, made_by, self.shard, self.allow_truncated)
+
+    def make_engine(self, config: FeatureConfig) -> Engine:
+        """Return what computes the features.
+
+        Raises
+        ------
+        ConfigError
+            If no engine here can make them.
+        ResourceError
+            If there is no such device.
+        """
+        if config.resampler != RESAMPLER:
+            raise ConfigError(f"resampler must be {RESAMPLER!r}, not {config.resampler!r}")
+        if self.engine == "native":
+            return native_engine(config)
+        return torchaudio_engine(config, self.device)
+
+
+DEFAULTS = ExtractSettings()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker needs to know, and a flag that makes it stop."""
+
+    config: FeatureConfig
+    engine: Engine
+    dtype: str  # of numpy
+    allow_truncated: bool
+    output: Path  # temporary files are made beside it
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def open(self, name: str, path: Path) -> AudioReader:
+        """Return a reader of a clip."""
+        return AudioReader(
+            path,
+            self.config.sample_rate,
+            self.config.channel,
+            name=name,
+            allow_truncated=self.allow_truncated,
+        )
+
+
+def extract_clip(name: str, path: Path, work: Work) -> tuple[SourceClip, BinaryIO]:
+    """Return what is known of a clip, and its features in a temporary file.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be used. The message does not say where the file lay: the name says which it
+        was, and an artifact need not tell more.
+    """
+    n_frames = 0
+    with ExitStack() as closing:
+        frames = cast(
+            "BinaryIO",
+            closing.enter_context(
+                tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(work.output.parent))
+            ),
+        )
+        try:
+            _, modified = stamp(path)
+            with work.open(name, path) as reader:
+                for block in log_mel_blocks(reader, work.config, work.engine):
+                    if work.stop.is_set():
+                        raise CancelledError
+                    stored = as_stored(block, work.dtype)
+                    with resource_errors(work.output):
+                        frames.write(stored)
+                    n_frames += len(block)
+                info = reader.info()
+        except AudioError as error:
+            raise AudioError(str(error).removeprefix(f"{path}: ")) from error
+        frames.seek(0)
+        closing.pop_all()
+    clip = SourceClip(name, n_frames, **asdict(info), modified=modified, truncated=reader.truncated)
+    return clip, frames
+
+
+def as_stored(block: npt.NDArray[np.float32], dtype: str) -> bytes:
+    """Return frames as bytes of the type they are stored in."""
+    largest = np.finfo(dtype).max
+    if not -largest <= block.min() <= block.max() <= largest:  # NaN fails every comparison
+        raise AudioError("its features are not finite; check the floor of the logarithm")
+    return block.astype(dtype).tobytes()
 
 
 @dataclass
@@ -194,3 +329,30 @@ class _Extraction:
                 self.writer.add(clip, iter(lambda: frames.read(CHUNK_SIZE), b""))
         if self.progress:
             self.progress(len(done) + len(failures), self.result.n_files, name)
+
+
+def refuse_at_once(output: Path, overwrite: bool) -> None:
+    """Refuse, before any file is looked for, an output that no files could be meant for.
+
+    Raises
+    ------
+    ConfigError
+        If it has the name of an audio file.
+    OutputExistsError
+        If it is complete and `overwrite` is false.
+    """
+    if output.suffix.lower() in AUDIO_SUFFIXES:
+        raise ConfigError(f"{output} is named as audio is; features go to a file such as out.h5")
+    if unfinished(output.resolve()) is None:  # else `refuse_output` knows whether it can go on
+        refuse_existing(output, overwrite)
+
+
+def refuse_output(
+    output: Path, files: Mapping[str, Path], job: FeaturesJob, overwrite: bool
+) -> bool:
+    """Refuse an output that is one of the audio files, or as `refuse_finished` does.
+
+    Returns whether an unfinished run of the job is there.
+    """
+    refuse_input(output, files.values())
+    return refuse_finished(output, job, overwrite)
