@@ -9,10 +9,10 @@ import soundfile
 from sedtool.audio import write_wav
 from sedtool.errors import ConfigError, NothingUsableError
 from sedtool.labels import read_names
+from sedtool.labels.names import clip_key
 from sedtool.recipes.corpora import (
     AudioFolder,
     Missing,
-    clip_key,
     find_label_file,
     format_classes,
     format_lacking,

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from sedtool.errors import LabelError
 from sedtool.labels import (
     Event,
-    NameIndex,
     StrongLabels,
     Vocabulary,
     format_events,
@@ -145,23 +144,6 @@ def test_without_a_class_list_an_ambiguous_comma_is_refused(file):
     assert read_weak(file("a.wav\tDog,Cat\n")) == {"a.wav": ("Dog", "Cat")}
     with pytest.raises(LabelError, match=r":1: 'Air horn, truck horn' may be one label or several"):
         read_weak(file("a.wav\tAir horn, truck horn\n"))
-
-
-def test_names_match_by_path_then_by_unique_basename():
-    index = NameIndex(["x/a.wav", "y/b.wav", "z/b.wav"])
-    assert index.find("x/a.wav") == "x/a.wav"
-    assert index.by_basename == 0
-    assert index.find("other/a.wav") == "x/a.wav"
-    assert index.by_basename == 1
-    assert index.find("c.wav") is None
-    assert index.find("y/b.wav") == "y/b.wav"
-    with pytest.raises(LabelError, match=r"'b\.wav' could be any of 2 clips: y/b\.wav, z/b\.wav"):
-        index.find("b.wav")
-
-
-def test_two_names_for_one_clip_are_refused():
-    with pytest.raises(LabelError, match=r"both mean clip 'x/a\.wav'"):
-        NameIndex(["x/a.wav"]).resolve(["a.wav", "x/a.wav"], Path("weak.tsv"))
 
 
 def test_a_class_list_keeps_its_order_and_refuses_duplicates(tmp_path):

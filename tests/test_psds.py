@@ -480,7 +480,7 @@ def test_a_folder_of_score_tables_scores_as_the_arrays_it_was_made_of(tmp_path):
 
 
 def test_a_name_that_could_be_two_clips_is_refused():
-    with pytest.raises(LabelError, match=r"'1' could be any of 1\.wav, x/1\.flac"):
+    with pytest.raises(LabelError, match=r"'1' could be any of 2 clips: 1\.wav, x/1\.flac"):
         match_clips(["1"], ["1.wav", "x/1.flac"], "scores")
     with pytest.raises(LabelError, match="both mean clip"):
         match_clips(["1", "1.wav"], ["1.wav"], "scores")

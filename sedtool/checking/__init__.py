@@ -1,4 +1,4 @@
-"""Audio and label files against each other, before hours are spent on them.
+r"""Audio and label files against each other, before hours are spent on them.
 
 A *problem* stops a later stage or spoils its result; a *note* is worth knowing. Times are compared
 with a tolerance of 1 ms: label files and duration lists are rounded to three decimals, each side by
@@ -35,12 +35,12 @@ Each label file by itself:
 Label files against the audio:
 
     missing             problem  a labelled clip has no audio
-    misnamed            problem  the same, but for a name of other suffix, case, leading Y or
-                                 Unicode form (NFC, NFD)
+    misnamed            problem  the same, but for a name of other suffix, case or leading Y
     ambiguous           problem  the basename stands for several clips
     same-clip           problem  two names in a label file mean one clip
     past-end            problem  an event ends after the audio does
-    by-basename         note     names that match by their basename only
+    by-basename         note     names that match by their basename, or but for a ``\`` and
+                                 Unicode form (NFC, NFD)
     unlabelled          note     audio that no label file names
 
 Label files against each other:

@@ -1,17 +1,14 @@
 """What can be wrong between label files and audio, and between two label files."""
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import PurePosixPath
 
 from sedtool.checking.clips import Clip
 from sedtool.checking.label_rules import TOLERANCE
 from sedtool.checking.report import Finding, found
 from sedtool.checking.rows import LabelFile, Row
-from sedtool.errors import LabelError
 from sedtool.labels import NameIndex
 
 __all__ = ["Matched", "check_copies", "check_pairs", "check_unlabelled", "match"]
@@ -36,69 +33,33 @@ def match(
     files: Iterable[LabelFile], clips: Mapping[str, Clip]
 ) -> tuple[list[Matched], list[Finding]]:
     """Find the clip of each name in the label files, as every stage does."""
-    index, variants = NameIndex(clips), _Variants(clips)
+    index = NameIndex(clips)
     matched, findings = [], []
     for file in files:
-        clip_of, found_here = _match_one(file, index, variants)
+        clip_of, found_here = _match_one(file, index)
         matched.append(Matched(file, clip_of))
         findings += found_here
         findings += found("past-end", file.path, _past_end(file, clip_of, clips))
     return matched, findings
 
 
-class _Variants:
-    """Finds clips whose names differ in suffix, case, normalisation or a leading Y only."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names: dict[str, str] = {}
-        for name in names:
-            self._names.setdefault(self._key(name), name)
-
-    @staticmethod
-    def _key(name: str) -> str:
-        return unicodedata.normalize("NFC", PurePosixPath(name).stem).casefold()
-
-    def find(self, name: str) -> str | None:
-        key = self._key(name)
-        keys = (key, f"y{key}", key.removeprefix("y"))
-        return next((self._names[k] for k in keys if k in self._names), None)
-
-
-def _match_one(
-    file: LabelFile, index: NameIndex, variants: _Variants
-) -> tuple[dict[str, str], list[Finding]]:
+def _match_one(file: LabelFile, index: NameIndex) -> tuple[dict[str, str], list[Finding]]:
     clip_of: dict[str, str] = {}
-    owner: dict[str, str] = {}
     places: dict[str, list[str]] = defaultdict(list)
-    for name, row in file.first_rows().items():
-        clip_of[name] = name
-        try:
-            clip = index.find(name)
-        except LabelError as error:
-            places["ambiguous"].append(f"{file.at(row)}: {error}")
-            continue
-        if clip is None:
-            variant = variants.find(name)
-            if variant is None:
-                places["missing"].append(f"{file.at(row)}: {name}")
-                continue
-            places["misnamed"].append(
-                f"{file.at(row)}: {name}; there is {variant}{_form(name, variant)}"
-            )
-            clip = variant
-        clip_of[name] = clip
-        if owner.setdefault(clip, name) != name:
-            what = f"{name} and {owner[clip]} both mean {clip}"
-            places["same-clip"].append(f"{file.at(row)}: {what}")
-        elif clip != name and PurePosixPath(clip).name == PurePosixPath(name).name:
-            places["by-basename"].append(f"{file.at(row)}: {name} is {clip}")
+    rows = file.first_rows()
+    for match in index.matches(rows):
+        at, name = file.at(rows[match.name]), match.name
+        clip_of[name] = match.clip or name
+        if match.fault == "missing":
+            near = index.nearest(name)
+            clip_of[name] = near or name
+            kind = "misnamed" if near else "missing"
+            places[kind].append(f"{at}: {name}{index.hint(name)}")
+        elif match.fault:
+            places[match.fault].append(f"{at}: {match.message}")
+        elif match.clip != name:
+            places["by-basename"].append(f"{at}: {name} is {match.clip}")
     return clip_of, [f for kind, at in places.items() for f in found(kind, file.path, at)]
-
-
-def _form(name: str, variant: str) -> str:
-    """Return a hint if two names look the same, accents being written in two ways."""
-    same = unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", variant)
-    return ", which differs in Unicode normalisation only (NFC, NFD)" if same else ""
 
 
 def _past_end(

@@ -79,14 +79,13 @@ class FeatureSet:
         wanted = list(names)
         index = NameIndex(self.place)
         found, absent = index.resolve(wanted, where)
-        if index.by_basename:
-            log.warning("%s: %d clips are matched by their basename", where, index.by_basename)
+        if index.n_inexact:
+            log.warning("%s: %d clips are matched by their basename", where, index.n_inexact)
         files = ", ".join(str(file.path) for file in self.files)
         lack = f"{len(absent)} of {len(wanted)} clips have no features in {files}"
         if absent and (missing == "error" or not found):
             remedy = "; --missing skip leaves them out" if found else ""
-            first = ", ".join(absent[:5]) + ", …" * (len(absent) > 5)
-            raise LabelError(f"{where}: {lack} ({first}){remedy}")
+            raise LabelError(f"{where}: {lack} ({index.listed(absent)}){remedy}")
         if absent:
             log.warning("%s: %s; left out", where, lack)
         return found

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from pathlib import PurePosixPath
 
 import numpy as np
 
-from sedtool.errors import LabelError
 from sedtool.evaluation.counts import IntArray
 from sedtool.evaluation.pair import EventArrays, EventPair
 from sedtool.labels import NameIndex, StrongLabels
@@ -51,21 +49,9 @@ def match_clips(names: Iterable[str], targets: Iterable[str], where: str) -> dic
     LabelError
         If a name is ambiguous, or two names mean the same clip.
     """
-    targets = list(targets)
-    found, missing = NameIndex(targets).resolve(names, where)
-    by_stem: dict[str, list[str]] = {}
-    for target in targets:
-        by_stem.setdefault(PurePosixPath(target).stem, []).append(target)
-    taken = {target: name for name, target in found.items()}
-    for name in missing:
-        candidates = by_stem.get(PurePosixPath(name).name, [])
-        if len(candidates) > 1:
-            raise LabelError(f"{where}: {name!r} could be any of {', '.join(candidates[:5])}")
-        target = candidates[0] if candidates else name
-        if taken.setdefault(target, name) != name:
-            raise LabelError(f"{where}: {taken[target]!r} and {name!r} both mean clip {target!r}")
-        found[name] = target
-    return found
+    names = list(names)
+    found, _ = NameIndex(targets).resolve(names, where, any_suffix=True)
+    return {name: found.get(name, name) for name in names}
 
 
 def matched_by_basename(match: Mapping[str, str]) -> set[str]:

@@ -1,14 +1,29 @@
-"""Clip names: which can be used, and which clip of another file a name means."""
+r"""Clip names: which can be used, and which clip of another file a name means.
 
-from collections.abc import Iterable
+A name means, in this order, and in every stage:
+
+1. the clip of that very name,
+2. the one clip of the same basename,
+3. the same two with ``\`` read as ``/`` and accents composed (Unicode NFC), as Windows and macOS
+   write them.
+
+A basename of several clips is ambiguous, and an error. Of a name that means no clip, messages show
+the nearest one: of another suffix, case or folder, or without the ``Y`` of YouTube downloads.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-from unicodedata import category
+from pathlib import Path
+from typing import NamedTuple
 
 from sedtool.errors import AudioError, LabelError
 from sedtool.text import is_writable
 
-__all__ = ["NameIndex", "check_name", "printable"]
+__all__ = ["Match", "NameIndex", "check_name", "clip_key", "printable", "video_part"]
+
+_VIDEO = re.compile(r"Y?(?P<video>[\w-]{11})_(?P<start>\d+(\.\d+)?)_(?P<end>\d+(\.\d+)?)", re.A)
 
 
 def check_name(name: str) -> None:
@@ -16,7 +31,7 @@ def check_name(name: str) -> None:
 
     The message shows the name with its strange characters escaped, e.g. ``'a\x1b[31m.wav'``.
     """
-    if not is_writable(name) and any(category(c) == "Cs" for c in name):
+    if not is_writable(name) and any(unicodedata.category(c) == "Cs" for c in name):
         raise AudioError(f"the name {name!a} is not UTF-8; rename the file")
     if not is_writable(name):
         raise AudioError(f"the name {name!r} has a control character in it; rename the file")
@@ -33,42 +48,142 @@ def printable(name: str) -> str:
     return name
 
 
+def video_part(name: str) -> tuple[str, float, float] | None:
+    """Return the YouTube id, start and end (seconds) that a clip is named after; None of others."""
+    part = _VIDEO.fullmatch(_stem(name))
+    return (part["video"], float(part["start"]), float(part["end"])) if part else None
+
+
+def clip_key(name: str) -> str:
+    """Return what all names of one clip share, whatever their folder and format.
+
+    Of a part of a YouTube video that is its id, start and end: ``Y-5QrBL6MzLg_60.000_70.000.wav``
+    and ``-5QrBL6MzLg_60_70.flac`` are the same. Of any other clip it is the stem of its name.
+    """
+    part = video_part(name)
+    return "{} {} {}".format(*part) if part else _stem(name)
+
+
+class Match(NamedTuple):
+    """What became of one name."""
+
+    name: str
+    clip: str | None = None  # which it means
+    fault: str = ""  # "missing", "ambiguous", or "same-clip": another name means this clip already
+    message: str = ""  # what is wrong; see `NameIndex.hint` for what is missing
+
+
 class NameIndex:
-    """Matches clip names of one file to those of another: by path, else by unique basename."""
+    """Finds the clips of one file by the names that another file has for them."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = set(names)
-        self.by_basename = 0  # names that `find` matched by their basename only
+        self.n_inexact = 0  # names found so far that are not exactly those of their clips
 
     @cached_property
     def _by_basename(self) -> dict[str, list[str]]:
-        """Return the indexed names of each basename; not needed where all paths agree."""
-        found: dict[str, list[str]] = {}
-        for name in sorted(self._names):
-            found.setdefault(PurePosixPath(name).name, []).append(name)
-        return found
+        return self._grouped(_basename)  # not needed where all paths agree
 
-    def find(self, name: str) -> str | None:
-        """Return the indexed name that `name` means, or None.
+    @cached_property
+    def _by_path(self) -> dict[str, list[str]]:
+        return self._grouped(_plain)
+
+    @cached_property
+    def _by_plain_basename(self) -> dict[str, list[str]]:
+        return self._grouped(lambda name: _basename(_plain(name)))
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        return self._grouped(_stem)
+
+    @cached_property
+    def _by_key(self) -> dict[str, list[str]]:
+        return self._grouped(clip_key)
+
+    @cached_property
+    def _by_rough_key(self) -> dict[str, list[str]]:
+        return self._grouped(_rough_key)
+
+    def _grouped(self, key: Callable[[str], str]) -> dict[str, list[str]]:
+        groups: dict[str, list[str]] = {}
+        for name in sorted(self._names):
+            groups.setdefault(key(name), []).append(name)
+        return groups
+
+    def find(self, name: str, any_suffix: bool = False) -> str | None:
+        """Return the clip that `name` means, or None.
+
+        Parameters
+        ----------
+        name
+            As another file has it.
+        any_suffix
+            Whether a name without a suffix means the one clip that has it with a suffix.
 
         Raises
         ------
         LabelError
-            If the path is not there and its basename stands for several clips.
+            If it stands for several clips.
         """
         if name in self._names:
             return name
-        candidates = self._by_basename.get(PurePosixPath(name).name, [])
+        candidates = (
+            self._by_basename.get(_basename(name))
+            or self._by_path.get(_plain(name))
+            or self._by_plain_basename.get(_basename(_plain(name)))
+            or (any_suffix and self._by_stem.get(_basename(name)))
+            or []
+        )
         if len(candidates) > 1:
-            first = ", ".join(candidates[:5])
+            first = ", ".join(candidates[:5]) + ", …" * (len(candidates) > 5)
             raise LabelError(f"{name!r} could be any of {len(candidates)} clips: {first}")
         if not candidates:
             return None
-        self.by_basename += 1
+        self.n_inexact += 1
         return candidates[0]
 
-    def resolve(self, names: Iterable[str], where: Path | str) -> tuple[dict[str, str], list[str]]:
-        """Map `names` of the label file `where` to indexed names; also return the missing ones.
+    def alike(self, name: str) -> list[str]:
+        """Return the clips that share their `clip_key` with a name, sorted."""
+        return self._by_key.get(clip_key(name), [])
+
+    def nearest(self, name: str) -> str | None:
+        """Return the clip that was probably meant by a name that means none."""
+        rough = _rough_key(name)
+        keys = (rough, f"y{rough}", rough.removeprefix("y"))
+        among = (self._by_rough_key.get(key) for key in keys)
+        return next((found[0] for found in (self.alike(name), *among) if found), None)
+
+    def hint(self, name: str) -> str:
+        """Return `` (there is NEAREST)``, to end a message about a missing clip; or nothing."""
+        near = self.nearest(name)
+        return f" (there is {near})" if near is not None else ""
+
+    def listed(self, missing: list[str]) -> str:
+        """Return the first five of the names that mean no clip, each with the nearest clip."""
+        first = ", ".join(f"{name}{self.hint(name)}" for name in missing[:5])
+        return first + ", …" * (len(missing) > 5)
+
+    def matches(self, names: Iterable[str], any_suffix: bool = False) -> Iterator[Match]:
+        """Yield what each name means. No clip is given to two different names."""
+        owner: dict[str, str] = {}
+        for name in names:
+            try:
+                clip = self.find(name, any_suffix)
+            except LabelError as error:
+                yield Match(name, None, "ambiguous", str(error))
+                continue
+            if clip is None:
+                yield Match(name, None, "missing")
+            elif owner.setdefault(clip, name) != name:
+                what = f"{owner[clip]!r} and {name!r} both mean clip {clip!r}"
+                yield Match(name, clip, "same-clip", what)
+            else:
+                yield Match(name, clip)
+
+    def resolve(
+        self, names: Iterable[str], where: Path | str, any_suffix: bool = False
+    ) -> tuple[dict[str, str], list[str]]:
+        """Map `names` of the file `where` to clips; also return the names that mean none.
 
         Raises
         ------
@@ -77,16 +192,30 @@ class NameIndex:
         """
         found: dict[str, str] = {}
         missing: list[str] = []
-        owner: dict[str, str] = {}
-        for name in names:
-            try:
-                match = self.find(name)
-            except LabelError as error:
-                raise LabelError(f"{where}: {error}") from None
-            if match is None:
-                missing.append(name)
-                continue
-            if owner.setdefault(match, name) != name:
-                raise LabelError(f"{where}: {owner[match]!r} and {name!r} both mean clip {match!r}")
-            found[name] = match
+        for match in self.matches(names, any_suffix):
+            if match.message:
+                raise LabelError(f"{where}: {match.message}")
+            if match.clip is None:
+                missing.append(match.name)
+            else:
+                found[match.name] = match.clip
         return found, missing
+
+
+def _basename(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2]  # ten times as fast as PurePosixPath
+
+
+def _stem(name: str) -> str:
+    base = _basename(name)
+    return base.rpartition(".")[0] or base
+
+
+def _plain(name: str) -> str:
+    """Return a path as POSIX systems other than macOS write it."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/"))
+
+
+def _rough_key(name: str) -> str:
+    """Return what names share that differ in folder, suffix, case and Unicode form only."""
+    return _stem(_plain(name)).casefold()

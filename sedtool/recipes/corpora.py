@@ -9,7 +9,6 @@ and what is held out depends on the label files alone (`hold_out`).
 import hashlib
 import math
 import os
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,13 +21,12 @@ from sedtool.atomic import write_text
 from sedtool.audio import AudioReader, find_audio
 from sedtool.draws import generator
 from sedtool.errors import AudioError, ConfigError, NothingUsableError
-from sedtool.labels import check_name
+from sedtool.labels.names import NameIndex, check_name, video_part
 
 __all__ = [
     "AudioFolder",
     "Found",
     "Missing",
-    "clip_key",
     "find_label_file",
     "format_classes",
     "format_lacking",
@@ -40,7 +38,6 @@ __all__ = [
     "write_names",
 ]
 
-_YOUTUBE = re.compile(r"Y?(?P<video>[\w-]{11})_(?P<start>\d+(\.\d+)?)_(?P<end>\d+(\.\d+)?)", re.A)
 _PROBE = 4_096  # bytes from the middle of a file; only files in which they agree are read whole
 _THREADS = 8
 
@@ -56,32 +53,21 @@ class Missing:
     reason: str
 
 
-def clip_key(name: str) -> str:
-    """Return what all names of one clip share.
-
-    Of a part of a YouTube video that is its id, start and end: ``Y-5QrBL6MzLg_60.000_70.000.wav``
-    and ``-5QrBL6MzLg_60_70.flac`` are the same. Of any other clip it is the stem of its name.
-    """
-    stem = PurePosixPath(name).stem
-    part = _YOUTUBE.fullmatch(stem)
-    return f"{part['video']} {float(part['start'])} {float(part['end'])}" if part else stem
-
-
 def video(name: str) -> str:
     """Return the id of the YouTube video that a clip is part of, or the name itself."""
-    part = _YOUTUBE.fullmatch(PurePosixPath(name).stem)
-    return part["video"] if part else name
+    part = video_part(name)
+    return part[0] if part else name
 
 
 def seconds_of(name: str) -> float:
     """Return how long the part of a video is that a clip is named after; infinity of any other."""
-    part = _YOUTUBE.fullmatch(PurePosixPath(name).stem)
-    return float(part["end"]) - float(part["start"]) if part else math.inf
+    part = video_part(name)
+    return part[2] - part[1] if part else math.inf
 
 
 def _is_of_video(name: str) -> bool:
     """Return whether a name says which part of which video a clip is."""
-    return video(name) != name
+    return video_part(name) is not None
 
 
 def find_label_file(folder: Path, *names: str) -> Path:
@@ -162,9 +148,7 @@ class AudioFolder:
             raise ConfigError(f"the audio folder {folder} is not there, or no folder")
         self.folder = folder
         self.paths = find_audio([folder], root=folder)
-        self._by_key: dict[str, list[str]] = defaultdict(list)
-        for name in self.paths:
-            self._by_key[clip_key(name)].append(name)
+        self._index = NameIndex(self.paths)
         self._folders = {_parent(name) for name in self.paths}
 
     def resolve(
@@ -240,7 +224,7 @@ class AudioFolder:
         Two files of one part of one video are copies of a clip, but of a soundscape ``10.wav``
         there may be one in every data set under the folder.
         """
-        candidates = self._by_key.get(clip_key(name), [])
+        candidates = self._index.alike(name)
         if folder:
             here = [file for file in candidates if _parent(file).endswith(f"/{folder}")]
             is_laid_out = any(parent.endswith(f"/{folder}") for parent in self._folders)
