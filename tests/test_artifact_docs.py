@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
-from conftest import RATE, new_model
 
 from sedtool import shards
 from sedtool.audio import write_wav
@@ -29,6 +28,8 @@ from sedtool.shards import Shard
 from sedtool.store import layout, open_features, open_scores
 from sedtool.sweep import record
 from sedtool.training import TrainInputs, train
+from support.audio import RATE
+from support.models import new_model
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "artifacts.md"
 TEXT = DOCUMENT.read_text(encoding="utf-8")

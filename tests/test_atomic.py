@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from faults import Faults, in_a_child
 
 from sedtool.atomic import (
     claim,
@@ -21,6 +20,7 @@ from sedtool.atomic import (
     write_text,
 )
 from sedtool.errors import OutputExistsError, ResourceError
+from support.faults import Faults, in_a_child
 
 
 def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -13,7 +13,20 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from conftest import (
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sedtool.audio import (
+    AudioReader,
+    read,
+    read_duration,
+    reader,
+    write_wav,
+)
+from sedtool.config import FeatureConfig
+from sedtool.errors import AudioError
+from sedtool.features import log_mel_blocks
+from support.audio import (
     AIFF,
     AU,
     BAD_FILES,
@@ -28,19 +41,6 @@ from conftest import (
     patched,
     with_float,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
-from sedtool.audio import (
-    AudioReader,
-    read,
-    read_duration,
-    reader,
-    write_wav,
-)
-from sedtool.config import FeatureConfig
-from sedtool.errors import AudioError
-from sedtool.features import log_mel_blocks
 
 CAF = encoded(NOISE, 22_050, "CAF")
 FORMATS = {

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import new_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sedtool.checkpoint import digest, load_model, load_state, save_model, save_state
 from sedtool.config import DecodingConfig
 from sedtool.errors import ArtifactError
+from support.models import new_model
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from command_lines import refused, run
-from score_files import write_scores
 
 from sedtool.comparison import TSV_COLUMNS, compare_runs
 from sedtool.comparison.paper import read_paper
@@ -20,6 +18,8 @@ from sedtool.errors import ArtifactError, LabelError
 from sedtool.evaluation.resampling import difference, resample
 from sedtool.labels import Event, StrongLabels, write_events
 from sedtool.store import Scores
+from support.command_lines import refused, run
+from support.score_files import write_scores
 
 CLASSES = ("Cat", "Dog", "Owl")
 CLIPS = [f"{i:02d}.wav" for i in range(12)]

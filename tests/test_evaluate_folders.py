@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from command_lines import refused, run
 
 from sedtool.labels import Event, StrongLabels, write_events
 from sedtool.score_tables import FrameScores, write_score_tables
+from support.command_lines import refused, run
 
 HEADER = "filename\tonset\toffset\tevent_label\n"
 PSDS = ("--psds", "dtc=0.5,gtc=0.5,max_efpr=10000", "--format", "json", "-q")

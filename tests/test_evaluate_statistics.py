@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from command_lines import refused, run, save_small_model
 
 from sedtool.config import EvaluationConfig
 from sedtool.config.evaluation import ReportConfig
@@ -19,6 +18,7 @@ from sedtool.evaluation.intervals import CountTable, System, macro_error_rate, s
 from sedtool.evaluation.resampling import clip_weights, difference
 from sedtool.labels import Event, StrongLabels, write_events
 from sedtool.score_tables import FrameScores, write_score_tables
+from support.command_lines import refused, run, save_small_model
 
 CLASSES = ("Cat", "Dog", "Speech")
 METRICS = ("event", "segment", "clip", "onset", "intersection", "error-rate")

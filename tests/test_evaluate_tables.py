@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from command_lines import refused, run
+
+from support.command_lines import refused, run
 
 HEADER = "filename\tonset\toffset\tevent_label\n"
 CATS = f"{HEADER}a.wav\t1\t2\tCat\n"

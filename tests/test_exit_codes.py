@@ -8,11 +8,18 @@ import signal
 from pathlib import Path
 
 import pytest
-from command_lines import every_command, is_one_line, quick_lines, refused, run, save_small_model
 
 from sedtool.checkpoint import load_model, load_state, save_model
 from sedtool.training.learner import Learner
 from sedtool.training.trainer import Trainer
+from support.command_lines import (
+    every_command,
+    is_one_line,
+    quick_lines,
+    refused,
+    run,
+    save_small_model,
+)
 
 # What each command calls, and so what can go wrong at the wrong moment.
 CALLED = {

@@ -16,8 +16,6 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
-from conftest import BAD_FILES, FLAC, OGG, WAV
-from faults import Faults, fail, in_a_child
 
 from sedtool import extraction
 from sedtool.audio import read
@@ -36,11 +34,11 @@ from sedtool.features import log_mel
 from sedtool.planning import plan_extraction
 from sedtool.shards import Shard
 from sedtool.store import open_features
+from support.audio import BAD_FILES, FLAC, OGG, WAV
+from support.faults import Faults, fail, in_a_child
+from support.features import CONFIG
 
 ESC10 = Path(__file__).parents[2] / "shared" / "data" / "esc10"
-CONFIG = FeatureConfig(
-    sample_rate=8_000, n_fft=256, win_length=256, hop_length=200, n_mels=16, fmax=4e3
-)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BAD_FILES, FLAC, NOISE, OGG, WAV, patched
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from sedtool.errors import (
     ResourceError,
 )
 from sedtool.labels import check_name
+from support.audio import BAD_FILES, FLAC, NOISE, OGG, WAV, patched
 
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 

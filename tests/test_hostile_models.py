@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import new_model
 from safetensors.torch import load, save
 
 from sedtool.checkpoint import digest, load_model, load_state, save_model, save_state
 from sedtool.errors import ArtifactError
+from support.models import new_model
 
 MEMORY = 1.5e9  # bytes beyond what Python and torch map when they start
 SECONDS = 20.0

@@ -5,7 +5,6 @@ import io
 import numpy as np
 import pytest
 import torch
-from conftest import new_model
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from sedtool.labels import read_events, read_weak
 from sedtool.machine import pick_device
 from sedtool.scoring import Recording, WindowGrid, cut_windows, score_recordings
 from sedtool.store import open_scores
+from support.models import new_model
 
 CPU = torch.device("cpu")
 

@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import new_model
-from faults import Faults, fail, in_a_child
 
 from sedtool.audio import AudioInputs
 from sedtool.checkpoint import load_model, save_model
@@ -32,6 +30,8 @@ from sedtool.planning import plan_inference
 from sedtool.shards import Shard
 from sedtool.store import open_scores
 from sedtool.store.merge import merge
+from support.faults import Faults, fail, in_a_child
+from support.models import new_model
 
 NAMES = [f"{'ab'[i % 2]}/{i:02d}.wav" for i in range(7)]
 

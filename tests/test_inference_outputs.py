@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
-from conftest import new_model
 
 from sedtool.checkpoint import save_model
 from sedtool.cli import cli
@@ -23,6 +22,7 @@ from sedtool.inference import InferOutputs, InferRun, InferSettings, infer
 from sedtool.info import describe
 from sedtool.planning import plan_inference
 from sedtool.shards import Shard
+from support.models import new_model
 
 NAMES = ["0.wav", "1.wav", "2.wav"]
 CPU = InferRun("cpu")

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
-from conftest import RATE, WAV, new_model
 
 from sedtool.atomic import lock
 from sedtool.checkpoint import save_model
@@ -30,6 +29,8 @@ from sedtool.store import (
 )
 from sedtool.store.parts import PartRecord, write_part
 from sedtool.training import TrainInputs, train
+from support.audio import RATE, WAV
+from support.models import new_model
 
 
 def run(*arguments):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_psds import events_above, labels_of, scores_of
 
 from sedtool.config import EvaluationConfig
 from sedtool.config.evaluation import IntersectionConfig
@@ -15,6 +14,7 @@ from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation.intersection import evaluate_intersection, intersect, merge
 from sedtool.evaluation.pair import tabulate
 from sedtool.labels import Event, StrongLabels, read_events
+from support.psds_cases import events_above, labels_of, scores_of
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "psds" / "golden.json").read_text())
 LISTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "dcase2019"

@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from faults import Faults, fail
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_extraction import CONFIG
 
 from sedtool.atomic import claim, write_failures
 from sedtool.cli import cli
@@ -41,6 +39,8 @@ from sedtool.store import (
 from sedtool.store import merge as merge_module
 from sedtool.store.merge import check_siblings, merge
 from sedtool.store.parts import PartRecord, read_part, write_part
+from support.faults import Faults, fail
+from support.features import CONFIG
 
 CLASSES = ("Dog", "Air horn, truck horn")
 NAMES = [f"{'ab'[i % 2]}/{i} é [/].wav" for i in range(11)]

@@ -5,7 +5,6 @@ import random
 
 import pytest
 import soundfile
-from conftest import NOISE, new_model
 
 from sedtool.checkpoint import save_model
 from sedtool.config import DecodingConfig, EvaluationConfig, FeatureConfig
@@ -14,6 +13,8 @@ from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, InferRun, infer
 from sedtool.labels import Event, StrongLabels, read_events, write_events
 from sedtool.store import open_features
+from support.audio import NOISE
+from support.models import new_model
 
 # What names are made of: plain letters, and whatever may break a shell, a table or a terminal.
 PIECES = [

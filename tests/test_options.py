@@ -7,7 +7,14 @@ from pathlib import Path
 
 import click
 import pytest
-from command_lines import (
+
+from sedtool.cli.settings import SedtoolCommand
+from sedtool.config import EvaluationConfig
+from sedtool.doctor import Check
+from sedtool.evaluation import evaluate
+from sedtool.labels import read_events
+from sedtool.machine import pick_device
+from support.command_lines import (
     COMMON,
     TRIED,
     every_command,
@@ -18,13 +25,6 @@ from command_lines import (
     run,
     tries,
 )
-
-from sedtool.cli.settings import SedtoolCommand
-from sedtool.config import EvaluationConfig
-from sedtool.doctor import Check
-from sedtool.evaluation import evaluate
-from sedtool.labels import read_events
-from sedtool.machine import pick_device
 
 COMMANDS = [words for words, command in every_command() if isinstance(command, SedtoolCommand)]
 

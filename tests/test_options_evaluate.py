@@ -5,9 +5,9 @@ import os
 
 import numpy as np
 import pytest
-from command_lines import refused, run, save_small_model, tries
 
 from sedtool.score_tables import FrameScores, write_score_tables
+from support.command_lines import refused, run, save_small_model, tries
 
 STRONG = "filename\tonset\toffset\tevent_label\n"
 

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import soundfile
-from command_lines import refused, run, tries
-from conftest import RATE
 
 from sedtool.config import FEATURE_PRESETS
 from sedtool.shards import Shard
 from sedtool.store import open_features
+from support.audio import RATE
+from support.command_lines import refused, run, tries
 
 
 @pytest.fixture

@@ -8,8 +8,6 @@ import time
 
 import numpy as np
 import pytest
-from command_lines import refused, run, save_small_model, tries
-from score_files import write_scores
 
 from sedtool import scoring
 from sedtool.checkpoint import load_model
@@ -19,6 +17,8 @@ from sedtool.labels import EVENT_FORMATS, read_events, read_weak
 from sedtool.scoring import prefetch
 from sedtool.shards import Shard
 from sedtool.store import Scores, open_scores
+from support.command_lines import refused, run, save_small_model, tries
+from support.score_files import write_scores
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from command_lines import refused, run, tries
 
 from sedtool.checkpoint import load_model
 from sedtool.config import ARCHITECTURES, ArchitectureConfig
 from sedtool.labels import Event, StrongLabels, read_names, write_events
 from sedtool.training.trainer import Trainer
+from support.command_lines import refused, run, tries
 
 NANO = ArchitectureConfig((4,), (3,), ((4, 8),), gru_units=8, gru_layers=1)
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from command_lines import refused, run, save_small_model, tries
-from conftest import RATE
 
 from sedtool.audio import write_wav
+from support.audio import RATE
+from support.command_lines import refused, run, save_small_model, tries
 
 STRONG = "filename\tonset\toffset\tevent_label\n"
 

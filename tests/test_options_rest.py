@@ -7,7 +7,6 @@ import os
 import shutil
 
 import pytest
-from command_lines import refused, run, save_small_model, tries
 
 from sedtool.checking.clips import inspect
 from sedtool.config import FEATURE_PRESETS
@@ -17,6 +16,7 @@ from sedtool.extraction import ExtractSettings, extract
 from sedtool.labels import read_events, read_weak
 from sedtool.shards import Shard
 from sedtool.store import open_features
+from support.command_lines import refused, run, save_small_model, tries
 
 STRONG = "filename\tonset\toffset\tevent_label\n"
 MAGIC = {".png": b"\x89PNG\r\n", ".svg": b"<?xml", ".pdf": b"%PDF"}

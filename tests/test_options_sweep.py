@@ -5,17 +5,17 @@ import re
 import shutil
 
 import pytest
-from command_lines import quick_lines, refused, run, tries
-from test_sweep import RECIPE, data, invoke, stages, sweep  # noqa: F401  # fixtures, how to run
 
 from sedtool.comparison import TSV_COLUMNS
+from support.command_lines import quick_lines, refused, run, tries
+from support.sweeps import RECIPE, invoke, sweep
 
 # --- sweep ----------------------------------------------------------------------------------------
 
 
 @tries("sweep", "recipe", "--output", "--data", "--pooling", "--seeds", "--features", "--test")
 @tries("sweep", "--test-reference")
-def test_a_sweep_goes_where_it_is_told_with_what_it_is_told(data, stages, tmp_path):  # noqa: F811
+def test_a_sweep_goes_where_it_is_told_with_what_it_is_told(data, stages, tmp_path):
     (data / "features.h5").rename(data / "f.h5")
     line = ("sweep", data / "recipe.yaml", "--data", data, "-o", tmp_path / "runs")
     given = ("--features", "f.h5", "--test", "f.h5", "--test-reference", "strong.tsv")
@@ -42,21 +42,21 @@ def test_a_sweep_goes_where_it_is_told_with_what_it_is_told(data, stages, tmp_pa
         ("1", ("--set", "sweep.seeds=0,2,5-6")),
     ],
 )
-def test_seeds_are_the_same_in_a_recipe_and_on_the_line(data, stages, recipe, options):  # noqa: F811
+def test_seeds_are_the_same_in_a_recipe_and_on_the_line(data, stages, recipe, options):
     (data / "recipe.yaml").write_text(f"{RECIPE}  seeds: {recipe}\n")
     said = sweep(data, "--dry-run", *options, pooling="max").stdout
     assert said.startswith("# 0 of 4 runs are done\n")
     assert re.findall("--seed ([0-9]+)", said) == ["0", "2", "5", "6"]
 
 
-def test_a_recipe_without_a_seed_is_refused_with_its_line(data, stages):  # noqa: F811
+def test_a_recipe_without_a_seed_is_refused_with_its_line(data, stages):
     (data / "recipe.yaml").write_text(f"{RECIPE}  seeds: []\n")
     said = sweep(data, "--dry-run", pooling="max", exit_code=2).stderr
     assert "recipe.yaml:13: --seeds must be numbers and ranges" in said
 
 
 @tries("sweep", "--audio", "--root")
-def test_features_are_made_of_the_audio_that_is_named(data, stages):  # noqa: F811
+def test_features_are_made_of_the_audio_that_is_named(data, stages):
     (data / "features.h5").unlink()
     sweep(data, "--audio", "audio/train", "--audio", "audio/val", "--root", ".", pooling="max")
     first = stages.lines[0]
@@ -65,7 +65,7 @@ def test_features_are_made_of_the_audio_that_is_named(data, stages):  # noqa: F8
 
 
 @tries("sweep", "--test-weak-reference")
-def test_weak_labels_of_the_test_clips_are_scored_by_if_given(data, stages, tiny):  # noqa: F811
+def test_weak_labels_of_the_test_clips_are_scored_by_if_given(data, stages, tiny):
     text = tiny.weak_validation.read_text()
     (data / "w.tsv").write_text(text.replace("noise\n", "tone\n", 1))  # wrong, so that it shows
     sweep(data, "--test-weak-reference", "w.tsv", pooling="max")
@@ -75,7 +75,7 @@ def test_weak_labels_of_the_test_clips_are_scored_by_if_given(data, stages, tiny
 
 
 @tries("sweep", "--device")
-def test_the_device_is_that_of_train_tune_and_infer(data, stages):  # noqa: F811
+def test_the_device_is_that_of_train_tune_and_infer(data, stages):
     sweep(data, "--device", "cpu", pooling="max")
     with_device = [line[0] for line in stages.lines if "--device" in line]
     assert with_device == ["train", "tune", "infer"]
@@ -84,7 +84,7 @@ def test_the_device_is_that_of_train_tune_and_infer(data, stages):  # noqa: F811
 
 
 @tries("sweep", "--overwrite", "--dry-run")
-def test_an_overwriting_dry_run_says_what_would_be_overwritten(data, stages):  # noqa: F811
+def test_an_overwriting_dry_run_says_what_would_be_overwritten(data, stages):
     sweep(data, pooling="max")
     other = ("--set", "train.lr=0.5", "--overwrite", "--dry-run")
     said = sweep(data, *other, pooling="max").stdout
@@ -93,7 +93,7 @@ def test_an_overwriting_dry_run_says_what_would_be_overwritten(data, stages):  #
 
 
 @tries("sweep", "--shard", "--tolerate", "--fail-fast", "--max-time")
-def test_a_part_of_a_sweep_that_may_fail(data, stages):  # noqa: F811
+def test_a_part_of_a_sweep_that_may_fail(data, stages):
     stages.fail("train", "max")
     sweep(data, "--shard", "2/2", "--tolerate", "100%", exit_code=4)  # nothing at all is done
     sweep(data, "--tolerate", "50%")
@@ -103,7 +103,7 @@ def test_a_part_of_a_sweep_that_may_fail(data, stages):  # noqa: F811
     assert "is no time" in sweep(data, "--max-time", "x", exit_code=2).stderr
 
 
-def test_a_sweep_that_is_out_of_time_ends_with_75(data, stages, monkeypatch):  # noqa: F811
+def test_a_sweep_that_is_out_of_time_ends_with_75(data, stages, monkeypatch):
     monkeypatch.setattr("sedtool.cli.sweep.stop_signals", lambda: OutOfTime())
     assert "run the same command again" in sweep(data, exit_code=75).stderr
 

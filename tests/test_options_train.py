@@ -6,7 +6,6 @@ import time
 
 import pytest
 import yaml
-from command_lines import refused, run, save_small_model, tries
 
 from sedtool.checkpoint import load_model, load_state
 from sedtool.config import ARCHITECTURES, FEATURE_PRESETS, TrainConfig
@@ -14,6 +13,7 @@ from sedtool.extraction import ExtractSettings, extract
 from sedtool.pooling import POOLINGS
 from sedtool.shards import Shard
 from sedtool.training.trainer import Trainer
+from support.command_lines import refused, run, save_small_model, tries
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import matplotlib
 import numpy as np
 import pytest
 import scipy.stats
-from conftest import new_model
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.font_manager import fontManager
@@ -38,6 +37,7 @@ from sedtool.plots import (
 )
 from sedtool.plots.canvas import NamedPoint, place_names, save, shown
 from sedtool.plots.gradients import EXAMPLE, example_pooling, sign_change
+from support.models import new_model
 
 STRONG = "filename\tonset\toffset\tevent_label\n"
 LONG_NAMES = (

@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from conftest import new_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
@@ -22,6 +21,7 @@ from sedtool.pooling import (
     PowerPooling,
     make_pooling,
 )
+from support.models import new_model
 
 B, T, K, H = 2, 7, 3, 5
 LOGITS = 3 * torch.randn(B, T, K, generator=torch.Generator().manual_seed(0))

@@ -29,25 +29,12 @@ from sedtool.score_tables import (
     write_score_tables,
 )
 from sedtool.store import Scores, ScoresHeader, ScoresWriter, open_scores
+from support.psds_cases import events_above, labels_of, scores_of
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "psds" / "golden.json").read_text())
 CASES = GOLDEN["cases"]
 LISTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "dcase2019"
 PAIRS = [(case, i) for case in CASES for i in range(3)]
-
-
-def labels_of(case):
-    events = [
-        Event(name, *event) for name, clip in case["clips"].items() for event in clip["events"]
-    ]
-    return StrongLabels(events, tuple(case["clips"]))
-
-
-def scores_of(case):
-    return [
-        FrameScores(name, np.array(clip["times"]), np.array(clip["scores"]))
-        for name, clip in case["clips"].items()
-    ]
 
 
 def lists_of(case, thresholds):
@@ -57,21 +44,6 @@ def lists_of(case, thresholds):
         )
         for threshold in thresholds
     ]
-
-
-def events_above(clips, classes, threshold):
-    """Threshold frame by frame, as slowly as can be."""
-    events = []
-    for clip in clips:
-        for k, label in enumerate(classes):
-            onset = None
-            for t, score in enumerate([*clip.scores[:, k], -math.inf]):
-                if score > threshold and onset is None:
-                    onset = clip.times[t]
-                if not score > threshold and onset is not None:
-                    events.append(Event(clip.name, float(onset), float(clip.times[t]), label))
-                    onset = None
-    return events
 
 
 def scenario_of(expected):

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from command_lines import refused, run, save_small_model
 
 from sedtool.score_tables import open_frame_scores, read_score_tables
+from support.command_lines import refused, run, save_small_model
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import slurm
-from conftest import new_model
 
 from sedtool.checkpoint import digest, load_state, save_model
+from support import slurm
+from support.models import new_model
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "slurm"
 PARTS = 3

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from score_files import write_scores
 
 from sedtool.atomic import resource_errors
 from sedtool.config import DecodingConfig, FeatureConfig, to_json
@@ -37,6 +36,7 @@ from sedtool.store import (
     unfinished,
 )
 from sedtool.store.layout import tables_digest
+from support.score_files import write_scores
 
 CONFIG = FeatureConfig(n_mels=8)
 NAMES = ["a/1.wav", "a/2 é [/].wav", "b/日本.flac", "b/4.wav", "bad.wav"]

@@ -11,12 +11,13 @@ import time
 
 import numpy as np
 import pytest
-from conftest import MP3, new_model
-from terminals import shown_on_a_terminal
 
 from sedtool.checkpoint import save_model
 from sedtool.config import DecodingConfig
 from sedtool.labels import read_events
+from support.audio import MP3
+from support.models import new_model
+from support.terminals import shown_on_a_terminal
 
 SEDTOOL = f"{sys.executable} -m sedtool"
 

@@ -10,13 +10,13 @@ import time
 
 import pytest
 from click.testing import CliRunner
-from conftest import new_model
-from terminals import shown_on_a_terminal
 
 from sedtool.checkpoint import save_model
 from sedtool.cli import cli
 from sedtool.cli.signals import Interrupted, raising_signals, stop_signals
 from sedtool.config import DecodingConfig
+from support.models import new_model
+from support.terminals import shown_on_a_terminal
 
 SEDTOOL = [sys.executable, "-m", "sedtool"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "xterm"}

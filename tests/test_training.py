@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from sedtool.checkpoint import digest, load_model, load_state
+from sedtool.checkpoint import load_model
 from sedtool.cli import cli
 from sedtool.config import FEATURE_PRESETS, TrainConfig, WindowConfig
 from sedtool.errors import (
@@ -30,6 +30,7 @@ from sedtool.training import TrainInputs, learner, load_inputs, train
 from sedtool.training.folder import RunFolder
 from sedtool.training.trainer import Trainer
 from sedtool.training.validation import _predict, _Window, validate
+from support.training import stop_after, whole_contents
 
 CONFIG = TrainConfig(arch="small", epochs=2, batch_size=(4,), time_shift=2.0, seed=1, lr=3e-3)
 
@@ -37,25 +38,6 @@ CONFIG = TrainConfig(arch="small", epochs=2, batch_size=(4,), time_shift=2.0, se
 @pytest.fixture(scope="session")
 def inputs(tiny):
     return TrainInputs((tiny.features,), tiny.weak, val_strong=tiny.strong)
-
-
-def stop_after(steps):
-    """Return a `stop` callback that says 75 when it is asked after so many steps.
-
-    It is asked once before the run begins, then before each step and each batch of validation.
-    """
-    left = iter(range(steps + 1, -1, -1))
-    return lambda: 75 if next(left) == 0 else 0
-
-
-def contents(run):
-    """Return everything that equal runs must have in common."""
-    return {
-        "model": (run / "model.safetensors").read_bytes(),
-        "metrics": (run / "metrics.tsv").read_bytes(),
-        "config": (run / "config.yaml").read_bytes(),
-        "state": digest(load_state(run / "last.pt")),
-    }
 
 
 @pytest.fixture(scope="session")
@@ -76,12 +58,12 @@ def test_sounds_that_differ_are_told_apart(inputs, tmp_path):
 
 def test_equal_runs_are_equal_files(inputs, finished, tmp_path):
     train(tmp_path / "run", inputs, CONFIG, device="cpu")
-    assert contents(tmp_path / "run") == contents(finished)
+    assert whole_contents(tmp_path / "run") == whole_contents(finished)
 
 
 def test_another_seed_is_another_run(inputs, finished, tmp_path):
     train(tmp_path / "run", inputs, dataclasses.replace(CONFIG, seed=2), device="cpu")
-    assert contents(tmp_path / "run")["metrics"] != contents(finished)["metrics"]
+    assert whole_contents(tmp_path / "run")["metrics"] != whole_contents(finished)["metrics"]
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 7])
@@ -93,7 +75,7 @@ def test_a_run_that_was_stopped_anywhere_and_resumed_ends_bit_identical(
         train(run, inputs, CONFIG, device="cpu", stop=stop_after(steps))
     assert stopped.value.exit_code == 75
     train(run, inputs, CONFIG, device="cpu", resume=True)
-    assert contents(run) == contents(finished)
+    assert whole_contents(run) == whole_contents(finished)
 
 
 def test_a_finished_run_can_be_given_more_epochs(inputs, finished, tmp_path):
@@ -101,7 +83,7 @@ def test_a_finished_run_can_be_given_more_epochs(inputs, finished, tmp_path):
     train(tmp_path / "run", inputs, CONFIG, device="cpu")
     train(tmp_path / "run", inputs, longer, device="cpu", resume=True)
     train(tmp_path / "straight", inputs, longer, device="cpu")
-    assert contents(tmp_path / "run") == contents(tmp_path / "straight")
+    assert whole_contents(tmp_path / "run") == whole_contents(tmp_path / "straight")
 
 
 def test_resuming_another_run_is_refused_with_what_differs(inputs, finished):
@@ -275,12 +257,12 @@ def test_settings_out_of_range_are_refused(field, value, message):
 def test_a_mistake_costs_no_model(inputs, finished, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished, run)
-    before = contents(run)
+    before = whole_contents(run)
     wrong = tmp_path / "wrong.tsv"
     wrong.write_text(inputs.val_strong.read_text().replace("tone\n", "tune\n"))
     with pytest.raises(LabelError, match="unknown label 'tune'"):
         train(run, dataclasses.replace(inputs, val_strong=wrong), CONFIG, overwrite=True)
-    assert contents(run) == before
+    assert whole_contents(run) == before
     with pytest.raises(ConfigError, match="unknown device"):
         train(tmp_path / "new", inputs, CONFIG, device="gpu")
     assert not (tmp_path / "new").exists()

@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from faults import Faults, fail
 
 from sedtool.atomic import lock
-from sedtool.checkpoint import digest, load_state, save_state
-from sedtool.config import ARCHITECTURES, ArchitectureConfig, TrainConfig, TuneConfig
+from sedtool.checkpoint import load_state, save_state
+from sedtool.config import ARCHITECTURES, TrainConfig, TuneConfig
 from sedtool.datasets import FeatureSet, TrainingBatches
 from sedtool.errors import (
     ArtifactError,
@@ -28,13 +27,8 @@ from sedtool.errors import (
 from sedtool.training import TrainInputs, train
 from sedtool.training.learner import Learner
 from sedtool.tuning import TuneInputs, tune
-
-NANO = ArchitectureConfig((4,), (3,), ((4, 8),), gru_units=8, gru_layers=1)  # trains in no time
-ARCHITECTURES["nano"] = NANO  # while CONFIG is checked; then the fixture puts it there
-CONFIG = TrainConfig(arch="nano", epochs=2, steps_per_epoch=2, batch_size=(4,), seed=1, lr=3e-3)
-
-
-del ARCHITECTURES["nano"]
+from support.faults import Faults, fail
+from support.training import ALL_FILES, CONFIG, NANO, contents, names
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -54,24 +48,6 @@ def finished(inputs, tmp_path_factory):
     run = tmp_path_factory.mktemp("finished") / "run"
     train(run, inputs, CONFIG, device="cpu")
     return run
-
-
-def contents(run):
-    """Return what equal runs have in common: model, metrics, state."""
-    return {
-        "model": (run / "model.safetensors").read_bytes(),
-        "metrics": (run / "metrics.tsv").read_bytes(),
-        "state": digest(load_state(run / "last.pt")),
-    }
-
-
-def names(run):
-    return sorted(path.name for path in run.iterdir())
-
-
-ALL_FILES = [
-    *("config.yaml", "last.pt", "metrics.tsv", "model.safetensors", "previous.pt", "run.json"),
-]
 
 
 def after(steps, code=75):

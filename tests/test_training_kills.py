@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_extraction import Faults, in_a_child
-from test_training_faults import ALL_FILES, CONFIG, NANO, contents, names
 
 from sedtool.checkpoint import load_state, save_state
 from sedtool.cli import main
 from sedtool.config import ARCHITECTURES
 from sedtool.errors import ArtifactError
 from sedtool.training import TrainInputs, train
+from support.faults import Faults, in_a_child
+from support.training import ALL_FILES, CONFIG, NANO, contents, names
 
 SIGNALS = {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}
 

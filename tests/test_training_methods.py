@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_training import contents, stop_after
 
 from sedtool.atomic import claim
 from sedtool.checkpoint import digest, load_model, load_state, save_model, teacher_of
@@ -23,6 +22,7 @@ from sedtool.errors import (
 from sedtool.labels import Event, StrongLabels, read_names, write_events
 from sedtool.planning import plan_training
 from sedtool.training import TrainInputs, load_inputs, train
+from support.training import stop_after, whole_contents
 
 NANO = ArchitectureConfig((4,), (3,), ((4, 8),), gru_units=8, gru_layers=1)
 
@@ -70,7 +70,7 @@ def inputs(tiny, tmp_path_factory):
 def everything(run):
     """Return all that equal runs must have in common."""
     others = {p.name: p.read_bytes() for p in sorted(run.rglob("*.safetensors"))}
-    return contents(run) | others
+    return whole_contents(run) | others
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import click
 from click.testing import CliRunner, Result
-from conftest import new_model
 
 from sedtool.checkpoint import load_model, save_model
 from sedtool.cli import cli
 from sedtool.config import DecodingConfig
+from support.models import new_model
 
 F = TypeVar("F", bound=Callable)
 
