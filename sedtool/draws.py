@@ -32,10 +32,14 @@ def torch_draws(device: torch.device, purpose: str, *key: int) -> Iterator[None]
     """
     high, low = np.random.SeedSequence(_entropy(purpose, key)).generate_state(2, np.uint32)
     seed = int(high) << 31 | int(low)  # torch takes 63 bits
-    on_cuda = device.type == "cuda"
-    with torch.random.fork_rng([device] if on_cuda else []):
+    on_cpu = device.type == "cpu"  # whose generator is always forked
+    with torch.random.fork_rng(
+        [] if on_cpu else [device], device_type="cuda" if on_cpu else device.type
+    ):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every device
-        if on_cuda:
+        if device.type == "cuda":
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
+        elif device.type == "mps":
+            torch.mps.manual_seed(seed)
         yield

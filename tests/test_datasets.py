@@ -95,6 +95,20 @@ def parts(tiny, tmp_path_factory):
     return paths
 
 
+def test_draws_on_mps_are_seeded_by_purpose_and_key_and_the_generator_is_restored(monkeypatch):
+    """With a stand-in for the generator of mps: its state is the list of its seeds."""
+    seeds = [["before"]]
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda device: list(seeds[-1]))
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda state, device: seeds.append(state))
+    monkeypatch.setattr(torch.mps, "manual_seed", lambda seed: seeds.append([seed]))
+    for key in (0, 0, 1):
+        with torch_draws(torch.device("mps"), "dropout", key):
+            assert torch.initial_seed() == seeds[-1][0]  # that of the CPU
+    first, restored, again, _, other, _ = seeds[1:]
+    assert first == again != other
+    assert restored == ["before"]
+
+
 def test_all_parts_are_as_good_as_the_whole(tiny, parts):
     whole, joined = FeatureSet([tiny.features]), FeatureSet(parts)
     assert set(joined.place) == set(whole.place)
