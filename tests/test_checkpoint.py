@@ -1,6 +1,8 @@
 """Model and state files: what is saved is loaded, and nothing else is."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +10,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from sedtool.checkpoint import digest, load_model, load_state, save_model, save_state
-from sedtool.config import DecodingConfig
+from sedtool.checkpoint import Model, digest, load_model, load_state, save_model, save_state
+from sedtool.config import ADDED, DecodingConfig, PoolingConfig
 from sedtool.errors import ArtifactError
+from sedtool.inference import InferOutputs, infer
 from support.models import new_model
+
+EARLIER_MODEL = Path(__file__).parent / "golden/models/format2.safetensors"
 
 
 @pytest.fixture
@@ -53,6 +58,88 @@ def test_decoding_settings_do_not_change_the_digest_of_the_weights(saved):
     assert model.weights_sha256 != before
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: dataclasses.replace(m, pooling=PoolingConfig("linear")),
+        lambda m: dataclasses.replace(m, pooling=PoolingConfig("max")),
+        lambda m: dataclasses.replace(m, pooling=PoolingConfig("hierarchical", {"base": "max"})),
+        lambda m: dataclasses.replace(m, pooling=PoolingConfig("hierarchical", {"levels": "2x2"})),
+        lambda m: with_architecture(m, norm_eps=1e-3),
+        lambda m: with_architecture(m, pools=((2, 2), (2, 2), (1, 2))),
+        lambda m: dataclasses.replace(m, classes=("Dog", "Cat")),
+        lambda m: dataclasses.replace(m, features=m.features.with_overrides(fmin=50.0)),
+    ],
+)
+def test_equal_weights_of_another_detector_have_another_digest(change):
+    """Clip scores of linear and of max pooling differ, and so must what they are known by."""
+    model = new_model("average")
+    other = change(model)
+    assert other.detector is model.detector
+    assert other.weights_sha256 != model.weights_sha256
+
+
+def with_architecture(model, **changes):
+    architecture = dataclasses.replace(model.architecture, **changes)
+    return dataclasses.replace(model, architecture=architecture)
+
+
+def test_a_setting_that_a_later_version_adds_changes_no_digest(monkeypatch):
+    """The network of a model without the setting is that of its default."""
+    model = new_model()
+    later = dataclasses.make_dataclass(
+        "ArchitectureConfig",
+        [("gating", bool, dataclasses.field(default=False, metadata=ADDED))],
+        bases=(type(model.architecture),),
+        frozen=True,
+    )
+    values = vars(model.architecture)
+    same, other = (
+        dataclasses.replace(model, architecture=later(**values, gating=g)) for g in (0, 1)
+    )
+    assert same.weights_sha256 == model.weights_sha256
+    assert other.weights_sha256 != model.weights_sha256
+
+
+def test_scores_of_equal_weights_and_another_pooling_are_refused(tmp_path, tiny):
+    for pooling in ("linear", "max"):
+        save_model(tmp_path / pooling, new_model(pooling))
+    scores = tmp_path / "scores.h5"
+    infer(tmp_path / "linear", [tiny.features], outputs=InferOutputs(scores=scores))
+    with pytest.raises(ArtifactError, match=r"scores\.h5 was made by a model with other weights"):
+        infer(tmp_path / "max", [scores], emit=print)
+
+
+def test_a_model_of_format_2_is_read_and_written_as_format_3(tmp_path):
+    old = load_model(EARLIER_MODEL)
+    save_model(tmp_path / "new", old)
+    new = load_model(tmp_path / "new")
+    assert digest(new.detector.state_dict()) == digest(old.detector.state_dict())
+    assert new.weights_sha256 == old.weights_sha256
+
+
+def test_a_changed_weight_of_a_model_of_format_2_is_noticed(tmp_path):
+    data = bytearray(EARLIER_MODEL.read_bytes())
+    data[-1000] ^= 0x10
+    (tmp_path / "old").write_bytes(data)
+    with pytest.raises(ArtifactError, match="old is damaged"):
+        load_model(tmp_path / "old")
+
+
+def test_scores_that_an_earlier_version_made_are_refused_with_what_to_do(
+    tmp_path, tiny, monkeypatch
+):
+    """Their digest could be of a model with another pooling as well."""
+    path, scores = tmp_path / "model.safetensors", tmp_path / "scores.h5"
+    save_model(path, new_model())
+    with monkeypatch.context() as patch:
+        patch.setattr(Model, "weights_sha256", Model.weights_sha256_of_format_2)
+        save_model(tmp_path / "old", new_model())
+        infer(tmp_path / "old", [tiny.features], outputs=InferOutputs(scores=scores))
+    with pytest.raises(ArtifactError, match=r"made before .* score the clips again"):
+        infer(path, [scores], emit=print)
+
+
 def test_equal_models_are_equal_files(saved, tmp_path):
     save_model(tmp_path / "again", load_model(saved))
     assert (tmp_path / "again").read_bytes() == saved.read_bytes()
@@ -80,7 +167,7 @@ def rewrite(path, change_header=lambda header: None, change_tensors=lambda tenso
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h: h.update(format_version=9), "has model format 9; this sedtool reads 2"),
+        (lambda h: h.update(format_version=9), "has model format 9; this sedtool reads 3"),
         (lambda h: h.update(format="other"), "is a other file, not a model"),
         (lambda h: h.pop("classes"), "header cannot be used"),
         (lambda h: h.update(classes=["Dog"]), "thresholds are not one for each"),

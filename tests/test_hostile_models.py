@@ -197,6 +197,14 @@ RAW: dict[str, Callable[[], bytes]] = {
     "settings of many digits": lambda: with_metadata("9" * 1_000_000),
     "settings of many lists": lambda: with_metadata("[" + "[]," * 2_000_000 + "[]]"),
     "no settings": lambda: container(b"{}"),
+    "settings that are there twice": lambda: container(
+        b'{"__metadata__":{"sedtool":"{}"},"__metadata__":{"sedtool":"{}"}}'
+    ),
+    "settings in which a key is there twice": lambda: with_metadata('{"format":1,"format":2}'),
+    "settings that are not a number": lambda: with_metadata('{"format":NaN}'),
+    "a tensor that is there twice": lambda: with_metadata(
+        "{}", 2 * ',"a":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    ),
     "a tensor without its data": lambda: container(tensor_entry("a", [10**6], 4 * 10**6)),
     "a tensor of 2**62 numbers": lambda: container(tensor_entry("a", [2**62], 2**63)),
     "a tensor of overflowing shape": lambda: container(

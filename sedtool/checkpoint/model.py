@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from sedtool import __version__
 from sedtool.atomic import write_bytes
-from sedtool.checkpoint.tensors import digest, regular_size
+from sedtool.checkpoint.tensors import digest, read_header, regular_size, to_bytes
 from sedtool.config import (
+    ADDED,
     ArchitectureConfig,
     DecodingConfig,
     FeatureConfig,
@@ -38,9 +38,8 @@ __all__ = [
     "teacher_of",
 ]
 
-FORMAT, FORMAT_VERSION = "sedtool-model", 2
+FORMAT, FORMAT_VERSION = "sedtool-model", 3
 MOST_BYTES = 2**28
-MOST_HEADER_BYTES = 2**23
 MOST_WINDOW = 3600.0  # seconds
 
 
@@ -66,14 +65,34 @@ class Model:
 
     @property
     def weights_sha256(self) -> str:
-        """Return the digest of weights, buffers and class list: what frame scores depend on."""
-        return digest(
-            {
-                "weights": self.detector.state_dict(),
-                "classes": list(self.classes),
-                "features": dataclasses.asdict(self.features),
-            }
-        )
+        """Return the digest of all that scores depend on; decoding settings are no part of it."""
+        return digest(self._scoring())
+
+    @property
+    def weights_sha256_of_format_2(self) -> str:
+        """Return what stood for it in older files: without the network and the pooling."""
+        parts = self._scoring()
+        return digest({key: parts[key] for key in ("weights", "classes", "features")})
+
+    def _scoring(self) -> dict[str, Any]:
+        return {
+            "weights": self.detector.state_dict(),
+            "classes": list(self.classes),
+            "features": _stated(self.features),
+            "architecture": _stated(self.architecture),
+            "pooling": _stated(self.pooling),
+        }
+
+
+def _stated(config: Any) -> dict[str, Any]:
+    """Return settings as a header has them: one that was added later only where it is not default.
+
+    So the digest of a model stays what it is when a later sedtool knows of more settings.
+    """
+    entries = dataclasses.fields(config)
+    values = {entry.name: getattr(config, entry.name) for entry in entries}
+    idle = {e.name for e in entries if e.metadata == ADDED and values[e.name] == e.default}
+    return {name: value for name, value in values.items() if name not in idle}
 
 
 def source_tags(digests: list[str]) -> np.ndarray:
@@ -122,10 +141,9 @@ def save_model(path: Path, model: Model) -> None:
         "format_version": FORMAT_VERSION,
         "sedtool_version": __version__,
         "classes": list(model.classes),
-        "features": dataclasses.asdict(model.features),
-        "architecture": dataclasses.asdict(model.architecture),
-        "pooling": dataclasses.asdict(model.pooling)
-        | {"learned": model.detector.pooling.learned()},
+        "features": _stated(model.features),
+        "architecture": _stated(model.architecture),
+        "pooling": _stated(model.pooling) | {"learned": model.detector.pooling.learned()},
         "window": model.window,
         "decoding": dataclasses.asdict(model.decoding),
         "tuned": model.tuned,
@@ -133,10 +151,9 @@ def save_model(path: Path, model: Model) -> None:
         "weights_sha256": model.weights_sha256,
     }
     header["sha256"] = _digest_of_all(header, model.trained_on)
-    tensors = {k: v.detach().cpu().contiguous() for k, v in model.detector.state_dict().items()}
-    tensors["trained_on"] = torch.from_numpy(model.trained_on.copy())
-    metadata = {"sedtool": json.dumps(header, sort_keys=True)}
-    write_bytes(path, to_safetensors(tensors, metadata))
+    trained_on = torch.from_numpy(model.trained_on.copy())  # it may be read-only
+    tensors = model.detector.state_dict() | {"trained_on": trained_on}
+    write_bytes(path, to_bytes(tensors, header))
 
 
 def _digest_of_all(header: dict[str, Any], trained_on: np.ndarray) -> str:
@@ -174,26 +191,22 @@ def load_model(path: Path) -> Model:
             f"{path} holds features or scores and is no model; the model comes first"
         )
     try:
-        with path.open("rb") as stream:
-            declared = int.from_bytes(stream.read(8), "little")
-        if declared > min(size, MOST_HEADER_BYTES):
-            raise ArtifactError(f"{path} is no model file (a header of {declared} bytes)")
+        header = read_header(path, size)
         with safe_open(path, framework="pt") as file:
-            return _read_model(path, file)
-    except (SafetensorError, OSError) as error:
-        raise ArtifactError(f"{path} is no model file ({error})") from error
+            return _read_model(path, header, file)
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} is no model file ({_brief(error)})") from error
 
 
-def _read_model(path: Path, file: Any) -> Model:
+def _read_model(path: Path, header: dict[str, Any], file: Any) -> Model:
     """Read an open model file."""
     try:
-        header = json.loads((file.metadata() or {}).get("sedtool", ""))
         if header["format"] != FORMAT:
             raise ArtifactError(f"{path} is a {header['format']} file, not a model")
-        if header["format_version"] != FORMAT_VERSION:
+        version = header["format_version"]
+        if version not in (2, FORMAT_VERSION):
             raise ArtifactError(
-                f"{path} has model format {header['format_version']}; this sedtool reads "
-                f"{FORMAT_VERSION}"
+                f"{path} has model format {version}; this sedtool reads {FORMAT_VERSION}"
             )
         model = _rebuild(path, header, file)
         weights, whole = header["weights_sha256"], header["sha256"]
@@ -201,7 +214,8 @@ def _read_model(path: Path, file: Any) -> Model:
         raise _unusable(path, error) from error
     except (ConfigError, LabelError, RuntimeError) as error:  # RecursionError is one of the last
         raise _unusable(path, error) from error
-    if model.weights_sha256 != weights:
+    mine = model.weights_sha256_of_format_2 if version == 2 else model.weights_sha256
+    if mine != weights:
         raise ArtifactError(f"{path} is damaged: its weights are not those that were saved")
     if _digest_of_all(header, model.trained_on) != whole:
         raise ArtifactError(f"{path} is damaged: its header is not what was saved")
@@ -209,8 +223,11 @@ def _read_model(path: Path, file: Any) -> Model:
 
 
 def _unusable(path: Path, error: Exception) -> ArtifactError:
-    reason = " ".join(str(error).split())[:200]
-    return ArtifactError(f"{path}: the model's header cannot be used ({reason})")
+    return ArtifactError(f"{path}: the model's header cannot be used ({_brief(error)})")
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _rebuild(path: Path, header: dict[str, Any], file: Any) -> Model:

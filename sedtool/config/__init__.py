@@ -4,7 +4,7 @@ Nothing heavy is imported, so the command line can borrow the defaults without p
 A value out of range is a ConfigError, never clamped.
 """
 
-from sedtool.config.base import from_json, lookup, to_json
+from sedtool.config.base import ADDED, from_json, lookup, to_json
 from sedtool.config.evaluation import EvaluationConfig
 from sedtool.config.extraction import FEATURE_PRESETS, FeatureConfig
 from sedtool.config.inference import DecodingConfig, FailurePolicy, TuneConfig, WindowConfig
@@ -18,6 +18,7 @@ from sedtool.config.network import (
 from sedtool.config.training import MEAN_TEACHER, METHODS, TrainConfig
 
 __all__ = [
+    "ADDED",
     "ARCHITECTURES",
     "FEATURE_PRESETS",
     "MEAN_TEACHER",

@@ -147,6 +147,11 @@ def given_scores(model: Model, inputs: AudioInputs) -> Scores | None:
     if len(artifacts) > 1:
         raise ConfigError("give one scores file at a time")
     scores = open_scores(artifacts[0])
+    if scores.model_sha256 == model.weights_sha256_of_format_2:
+        raise ArtifactError(
+            f"{artifacts[0]} was made before models of equal weights and different pooling were "
+            "told apart; score the clips again"
+        )
     if scores.model_sha256 != model.weights_sha256:
         raise ArtifactError(
             f"{artifacts[0]} was made by a model with other weights than the one given"
