@@ -24,6 +24,7 @@ from sedtool.errors import ConfigError, OutputExistsError, ResourceError
 __all__ = [
     "appears_whole",
     "claim",
+    "is_locked",
     "lock",
     "open_atomic",
     "refuse_existing",
@@ -289,6 +290,20 @@ def lock(path: Path, output: Path) -> BinaryIO:
             if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
                 return stream
         stream.close()  # its holder removed it while we waited for the lock
+
+
+def is_locked(path: Path) -> bool | None:
+    """Return whether a process holds the lock file `path`; None where locks do not work."""
+    try:
+        with path.open("rb") as stream:
+            fcntl.flock(stream.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    return False
 
 
 def remove_leftovers(path: Path) -> None:

@@ -35,7 +35,7 @@ from sedtool.scoring import Recording, predict, score_recordings
 from sedtool.shards import manifest_digest
 from sedtool.store import DTYPES, Scores, unfinished
 from sedtool.store.merge import check_siblings
-from sedtool.training.folder import RunFolder
+from sedtool.training.folder import RunWriter
 from sedtool.training.inputs import TrainInputs
 from sedtool.training.trainer import Trainer
 
@@ -262,7 +262,7 @@ def plan_training(
         As `train` would, before its first step or in the first few.
     """
     chosen = pick_device(device)
-    folder = RunFolder(run, resume, overwrite)
+    folder = RunWriter(run, resume, overwrite)
     folder.refuse_existing()
     trainer = Trainer(folder, inputs, config, chosen, lambda: 0)
     state = folder.load_state() if resume else None

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from sedtool import shards
+from sedtool import runs, shards
 from sedtool.audio import write_wav
 from sedtool.checkpoint import load_model, save_model
 from sedtool.checkpoint.model import FORMAT_VERSION as MODEL_VERSION
@@ -26,7 +26,6 @@ from sedtool.inference import InferOutputs, InferRun, InferSettings, infer
 from sedtool.labels import EVENT_FORMATS, Event, format_events, format_weak, read_events
 from sedtool.shards import Shard
 from sedtool.store import layout, open_features, open_scores
-from sedtool.sweep import record
 from sedtool.training import TrainInputs, train
 from support.audio import RATE
 from support.models import new_model
@@ -249,7 +248,7 @@ def test_the_versions_are_those_that_are_written():
         "features.h5": str(layout.FORMAT_VERSION),
         "scores.h5": str(layout.FORMAT_VERSION),
         "model.safetensors": str(MODEL_VERSION),
-        "sweep.json": str(record._FORMAT["format_version"]),
+        "sweep.json": str(runs._SWEEP_FORMAT["format_version"]),
         "NAME.part.json": str(shards._FORMAT["format_version"]),
     }
 

@@ -16,7 +16,8 @@ import yaml
 from sedtool.atomic import lock
 from sedtool.checkpoint import load_model
 from sedtool.errors import ConfigError
-from sedtool.sweep import ChildError, grid, parse_poolings, parse_seeds, run_name
+from sedtool.runs import run_name
+from sedtool.sweep import ChildError, grid, parse_poolings, parse_seeds
 from sedtool.sweep.children import run_child
 from support.sweeps import RECIPE, invoke, sweep
 

@@ -27,7 +27,7 @@ from sedtool.labels import read_events
 from sedtool.planning import plan_training
 from sedtool.scoring import Prediction, feature_recordings, join_windows, score_recordings
 from sedtool.training import TrainInputs, learner, load_inputs, train
-from sedtool.training.folder import RunFolder
+from sedtool.training.folder import RunWriter
 from sedtool.training.trainer import Trainer
 from sedtool.training.validation import _predict, _Window, validate
 from support.training import stop_after, whole_contents
@@ -211,7 +211,7 @@ def test_a_class_without_training_clips_is_named(tiny, tmp_path, caplog):
 
 
 def test_of_epochs_with_equal_scores_the_one_with_the_lowest_loss_is_kept(inputs, tmp_path):
-    folder = RunFolder(tmp_path / "run")
+    folder = RunWriter(tmp_path / "run")
     trainer = Trainer(folder, inputs, CONFIG, torch.device("cpu"), lambda: 0)
     rows = [(1, 0.9, 0.5), (2, 0.95, 0.4), (3, 0.95, 0.3), (4, 0.95, 0.3), (5, 0.9, 0.1)]
     trainer.rows = [{"epoch": e, "clip_f1": f1, "loss": loss} for e, f1, loss in rows]

@@ -8,7 +8,6 @@ apart: tuning changes what a model decides, not what its weights are.
 digest, because torch does not notice a changed byte.
 """
 
-from sedtool.checkpoint.finding import find_model, find_models
 from sedtool.checkpoint.model import (
     Model,
     load_model,
@@ -24,8 +23,6 @@ __all__ = [
     "Model",
     "digest",
     "file_sha256",
-    "find_model",
-    "find_models",
     "load_model",
     "load_state",
     "require_finite",

@@ -26,6 +26,7 @@ from sedtool.config import (
 from sedtool.crnn import Detector
 from sedtool.errors import ArtifactError, ConfigError, LabelError
 from sedtool.labels import Vocabulary
+from sedtool.runs import RunFolder
 from sedtool.store import is_hdf5
 from sedtool.text import is_writable
 
@@ -116,7 +117,7 @@ def teacher_of(path: Path) -> Path:
     student = load_model(path).trained
     if student.get("network") == "teacher":
         return path
-    teacher = path.with_name("teacher.safetensors")
+    teacher = RunFolder(path.parent).other("teacher")
     if student.get("network") != "student" or not teacher.exists():
         raise ArtifactError(
             f"{path} has no teacher: train --method mean-teacher keeps it beside its model, "

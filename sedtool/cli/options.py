@@ -68,7 +68,7 @@ class _Model(_ExistingFile):
         path = super().convert(value, param, ctx)
         if not path.is_dir():
             return path
-        from sedtool.checkpoint import find_model  # loads torch, as what takes a model will
+        from sedtool.runs import find_model
 
         return find_model(path)
 

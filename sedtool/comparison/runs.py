@@ -5,24 +5,18 @@ the test clips. What it is, is read from its settings; the names of folders do n
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sedtool.config import EvaluationConfig, PoolingConfig
 from sedtool.errors import ArtifactError, ConfigError, NothingUsableError
-from sedtool.sweep.checks import train_settings
-from sedtool.sweep.record import NAME, SweepRecord, read_record
+from sedtool.runs import RunFolder, RunSettings, SweepFolder, SweepRecord, settings_of_systems
 
 __all__ = ["RunSet", "TrainedRun", "find_runs"]
 
 _DEPTH = 3  # folders below one that is given in which runs are looked for
-# Settings that do not tell one system from another.
-_FREE = {
-    *("pooling", "seed", "device", "save-every", "features", "weak", "strong", "unlabelled"),
-    *("val-weak", "val-strong", "classes", "missing", "partial"),
-}
 
 
 @dataclass(frozen=True)
@@ -32,13 +26,13 @@ class TrainedRun:
     folder: Path
     pooling: str  # as `str(PoolingConfig)` writes it
     seed: int
-    settings: dict[str, Any]  # of training, by option
+    settings: RunSettings
     metrics: dict[str, Any]  # what metrics.json says
 
     @property
     def scores(self) -> Path:
         """Return the scores of the test clips."""
-        return self.folder / "test" / "scores.h5"
+        return RunFolder(self.folder).scores
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -68,7 +62,7 @@ class RunSet:
 
     def label(self, run: TrainedRun) -> str:
         """Return what tells a run's system from the others: its pooling, and what varies."""
-        extra = [f"{key}={_text(run.settings.get(key))}" for key in self.varying]
+        extra = [f"{key}={run.settings.text(key)}" for key in self.varying]
         return " ".join([run.pooling, *extra])
 
 
@@ -94,8 +88,8 @@ def find_runs(paths: Sequence[Path]) -> RunSet:
             else:
                 runs[folder] = run
         for where in (path.resolve(), *(above for f in folders for above in f.parents[:_DEPTH])):
-            if where not in records and (where / NAME).is_file():
-                records[where] = read_record(where / NAME)
+            if where not in records and SweepFolder(where).record.is_file():
+                records[where] = SweepFolder(where).read_record()
         if (own := records.get(path.resolve())) is not None:
             for name in own.runs:
                 if (folder := path.resolve() / name) not in folders:
@@ -105,7 +99,7 @@ def find_runs(paths: Sequence[Path]) -> RunSet:
         raise NothingUsableError(f"{given}: no run there has test/metrics.json")
     found = tuple(runs[folder] for folder in sorted(runs))
     _require_equal_scoring(found)
-    varying = _varying(found)
+    varying = settings_of_systems([run.settings for run in found])
     run_set = RunSet(found, tuple(missing.values()), tuple(records.values()), varying)
     _refuse_doubles(run_set)
     return run_set
@@ -116,7 +110,7 @@ def _run_folders(path: Path, depth: int = _DEPTH) -> list[Path]:
     path = path.resolve()
     if not path.is_dir():
         raise ConfigError(f"{path} is no folder; compare takes run folders, and folders of them")
-    if (path / "config.yaml").is_file():
+    if RunFolder(path).config.is_file():
         return [path]
     if not depth:
         return []
@@ -126,31 +120,18 @@ def _run_folders(path: Path, depth: int = _DEPTH) -> list[Path]:
 
 def _read_run(folder: Path) -> TrainedRun | None:
     """Return a run; None if it is not scored."""
-    settings = train_settings(folder / "config.yaml")
-    path = folder / "test" / "metrics.json"
+    files = RunFolder(folder)
+    settings, path = files.read_settings(), files.metrics
     if not path.exists():
         return None
     try:
         metrics = json.loads(path.read_bytes())
-        pooling = str(PoolingConfig.parse(str(settings["pooling"])))
-        run = TrainedRun(folder, pooling, int(settings["seed"]), settings, metrics)
+        pooling = str(PoolingConfig.parse(settings.config.pooling))
+        run = TrainedRun(folder, pooling, settings.config.seed, settings, metrics)
         _ = run.config, run.classes
     except (OSError, ValueError, TypeError, KeyError, RecursionError, ConfigError) as error:
         raise ArtifactError(f"{path}: cannot be read with its config.yaml ({error})") from None
     return run
-
-
-def _varying(runs: Iterable[TrainedRun]) -> tuple[str, ...]:
-    """Return the settings that not all runs have in common."""
-    values: dict[str, set[str]] = {}
-    settings = [run.settings for run in runs]
-    for key in sorted(set().union(*settings) - _FREE):
-        values[key] = {_text(each[key]) for each in settings if key in each}
-    return tuple(key for key, found in values.items() if len(found) > 1)
-
-
-def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _refuse_doubles(run_set: RunSet) -> None:

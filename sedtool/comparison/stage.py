@@ -13,7 +13,7 @@ from sedtool.comparison.tables import as_markdown, as_text
 from sedtool.config import lookup
 from sedtool.config.comparison import CompareConfig
 from sedtool.errors import ArtifactError, ConfigError
-from sedtool.sweep.record import NamedFile
+from sedtool.runs import NamedFile
 
 __all__ = ["FORMATS", "compare_runs", "format_comparison", "write_tables"]
 

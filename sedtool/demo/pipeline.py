@@ -18,6 +18,7 @@ from sedtool.inference import InferOutputs, InferRun, infer
 from sedtool.labels import read_events
 from sedtool.machine import pick_device
 from sedtool.plots import plot_clip, plot_pooling, require_matplotlib
+from sedtool.runs import RunFolder
 from sedtool.training import TrainInputs, train
 from sedtool.tuning import TuneInputs, tune
 
@@ -41,7 +42,7 @@ class DemoFiles:
         self.validation = self.labels / "validation_strong.tsv"
         self.reference = self.labels / "test_strong.tsv"
         self.features, self.run = folder / "features.h5", folder / "run"
-        self.model = self.run / "model.safetensors"
+        self.model = RunFolder(self.run).model
         self.scores, self.events = folder / "scores.h5", folder / "events.tsv"
         self.tags, self.metrics = folder / "tags.tsv", folder / "metrics.json"
         self.clip_picture = folder / "clip.png"

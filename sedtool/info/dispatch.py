@@ -106,14 +106,15 @@ def _find(path: Path) -> Describer:
 
 def _describe_folder(path: Path, verify: bool, progress: Progress | None) -> Description:
     from sedtool.info.stores import describe_unfinished
+    from sedtool.runs import SweepFolder, is_run_folder
 
     if unfinished := describe_unfinished(path):
         return unfinished
-    if (path / "sweep.json").is_file():
+    if SweepFolder(path).record.is_file():
         from sedtool.info.sweeps import describe_sweep
 
         return describe_sweep(path, verify, progress)
-    if any((path / name).is_file() for name in ("run.json", "last.pt", "model.safetensors")):
+    if is_run_folder(path):
         return _describer("runs", "describe_run")(path, verify)
     from sedtool.info.sounds import describe_audio_folder
 

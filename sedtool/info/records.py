@@ -1,6 +1,5 @@
 """Text that sedtool writes for programs: metrics.json, run.json, sweep.json, parts, recipes."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import yaml
 
 from sedtool.errors import ArtifactError, SedtoolError
 from sedtool.info.description import Description, first_of
+from sedtool.runs import read_json
 from sedtool.store.parts import PART_SUFFIX, read_part, read_part_record
 
 __all__ = [
@@ -15,11 +15,10 @@ __all__ = [
     "describe_json",
     "describe_recipe",
     "macro_f1",
-    "read_json",
     "read_recipe_sections",
 ]
 
-MOST_BYTES = 2**26
+_MOST_BYTES = 2**20  # of a recipe
 _METRICS = ("event", "segment", "clip")
 _RATES = ("f1", "precision", "recall")
 
@@ -50,25 +49,6 @@ def _describe_part(path: Path, verify: bool) -> Description:
         "failures": first_of([f"{name}: {error}" for name, _, error in record.failures]),
     }
     return Description(path, "part record", {"part": str(part), **values}, verify)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; NaN and infinity become None.
-
-    Raises
-    ------
-    ArtifactError
-        If it is none.
-    """
-    if path.stat().st_size > MOST_BYTES:
-        raise ArtifactError(f"{path} is too large to be one of ours")
-    try:
-        content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: damaged, or not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise ArtifactError(f"{path}: its JSON is no object")
-    return content
 
 
 def _metrics(content: dict[str, Any]) -> dict[str, Any]:
@@ -116,7 +96,7 @@ def read_recipe_sections(path: Path) -> dict[str, dict[str, Any]]:
     ArtifactError
         If it is not YAML, or not made of sections.
     """
-    if path.stat().st_size > MOST_BYTES >> 6:
+    if path.stat().st_size > _MOST_BYTES:
         raise ArtifactError(f"{path} is too large for a recipe")
     try:
         root = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)

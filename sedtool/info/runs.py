@@ -5,17 +5,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sedtool.atomic import is_locked
 from sedtool.checkpoint import Model, load_model, load_state
 from sedtool.errors import ArtifactError, SedtoolError
 from sedtool.info.description import Description
-from sedtool.info.records import attempt, read_json, read_recipe_sections
-from sedtool.info.stores import class_rows, decoding_values, is_locked
+from sedtool.info.records import attempt, read_recipe_sections
+from sedtool.info.stores import class_rows, decoding_values
+from sedtool.runs import RunFolder, read_json
 
 __all__ = ["describe_model", "describe_run", "describe_state"]
 
 _LEARNED = ("n", "theta", "alpha")  # what poolings learn for each class
-_STATES = ("last.pt", "previous.pt")
-_OTHER_MODELS = ("teacher.safetensors", "student.safetensors")  # of a mean teacher
 
 
 def describe_model(path: Path, verify: bool) -> Description:
@@ -73,24 +73,22 @@ def _state_values(path: Path) -> dict[str, Any]:
 def describe_run(path: Path, verify: bool) -> Description:
     """Describe a run folder: how the run ended, and whether what it left is whole."""
     problems: list[SedtoolError] = []
-    record, settings = path / "run.json", path / "config.yaml"
-    run = attempt(read_json, record, problems) or {}
-    sections = attempt(read_recipe_sections, settings, problems) or {}
+    folder = RunFolder(path)
+    run = attempt(read_json, folder.record, problems) or {}
+    sections = attempt(read_recipe_sections, folder.config, problems) or {}
     members: dict[str, Any] = {}
-    others = [name for name in _OTHER_MODELS if (path / name).exists()]
-    others += [f"epochs/{kept.name}" for kept in sorted(path.glob("epochs/*.safetensors"))]
-    for name, read in {
-        **dict.fromkeys(["model.safetensors", *others], _model_values),
-        **dict.fromkeys(_STATES, _state_values),
+    others = [other for other in folder.others if other.exists()]
+    for file, read in {
+        **dict.fromkeys([folder.model, *others, *folder.kept], _model_values),
+        **dict.fromkeys([folder.last, folder.previous], _state_values),
     }.items():
-        found = attempt(read, path / name, problems)
+        found = attempt(read, file, problems)
+        name = str(file.relative_to(path))
         members[name] = found and {k: v for k, v in found.items() if k not in ("classes", "bytes")}
-    last = members["last.pt"] or {}
-    being_made, status = is_locked(path / ".lock"), run.get("status")
+    last = members[folder.last.name] or {}
     values = {
-        # A process that was killed could not write how it ended.
-        "status": "killed" if status == "running" and being_made is False else status,
-        "being_made": being_made,
+        "status": folder.status(run),
+        "being_made": is_locked(folder.lock),
         **{key: run.get(key) for key in ("error", "started", "finished")},
         "epochs": run.get("epochs", last.get("epochs")),
         **{key: run.get(key) for key in ("best_epoch", "best_score", "stopped_early")},

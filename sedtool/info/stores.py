@@ -1,13 +1,13 @@
 """features.h5, scores.h5, and outputs that are still being made."""
 
 import dataclasses
-import fcntl
 import json
 import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from sedtool.atomic import is_locked
 from sedtool.config import DecodingConfig
 from sedtool.info.description import Description, first_of
 from sedtool.store import open_features, open_scores, unfinished
@@ -18,7 +18,6 @@ __all__ = [
     "describe_features",
     "describe_scores",
     "describe_unfinished",
-    "is_locked",
 ]
 
 
@@ -105,20 +104,6 @@ def class_rows(classes: tuple[str, ...], decoding: DecodingConfig) -> list[dict[
             classes, decoding.thresholds, decoding.clip_thresholds, decoding.windows, strict=True
         )
     ]
-
-
-def is_locked(path: Path) -> bool | None:
-    """Return whether a process holds the lock file `path`; None where locks do not work."""
-    try:
-        with path.open("rb") as stream:
-            fcntl.flock(stream.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    return False
 
 
 def _counts(values: list[int]) -> dict[str, int]:

@@ -8,12 +8,9 @@ from typing import Any
 
 from sedtool.errors import ArtifactError, ConfigError, SedtoolError
 from sedtool.info.description import Description
-from sedtool.info.records import attempt, macro_f1, read_json, read_recipe_sections
-from sedtool.info.stores import is_locked
+from sedtool.info.records import attempt, macro_f1, read_recipe_sections
+from sedtool.runs import RunFolder, SweepFolder, read_json, split_name
 from sedtool.store import open_scores
-from sedtool.sweep.commands import RunFiles
-from sedtool.sweep.grid import split_name
-from sedtool.sweep.record import NAME, read_record
 
 __all__ = ["describe_sweep"]
 
@@ -36,11 +33,12 @@ def describe_sweep(
     path: Path, verify: bool, progress: Callable[[int, int, str], None] | None
 ) -> Description:
     """Describe the folder of a sweep; `verify` checks models, training states and scores of all."""
-    record = read_record(path / NAME)
+    folder = SweepFolder(path)
+    record = folder.read_record()
     problems: list[SedtoolError] = []
-    failures, runs = _failures(path), []
+    failures, runs = folder.read_failures(), []
     for name in record.runs:
-        runs.append(_read_run(path, name, failures.get(name), problems))
+        runs.append(_read_run(folder, name, failures.get(name), problems))
         if verify:
             problems += _damage(path / name)
         if progress:
@@ -61,24 +59,15 @@ def describe_sweep(
     return Description(path, "sweep", values, verify, tuple(problems))
 
 
-def _failures(path: Path) -> dict[str, str]:
-    """Return why runs failed, by name, as the latest sweep left it beside the folder."""
-    path = path.resolve()
-    table = path.with_name(f"{path.name}.failures.tsv")
-    if not table.is_file():
-        return {}
-    lines = table.read_text("utf-8", errors="replace").splitlines()[1:]
-    cells = [line.split("\t", 2) for line in lines]
-    return {name: ": ".join(why) for name, *why in cells}
-
-
-def _read_run(path: Path, name: str, failure: str | None, problems: list[SedtoolError]) -> _Run:
+def _read_run(
+    sweep: SweepFolder, name: str, failure: str | None, problems: list[SedtoolError]
+) -> _Run:
     """Read how far a run is; what of it is damaged is added to `problems`."""
     try:
         folder, seed = split_name(name)
     except ConfigError as error:
-        raise ArtifactError(f"{path / NAME}: {error}") from None
-    files = RunFiles(path / name)
+        raise ArtifactError(f"{sweep.record}: {error}") from None
+    files = sweep.run(name)
     settings = (attempt(read_recipe_sections, files.config, problems) or {}).get("train", {})
     metrics = attempt(read_json, files.metrics, problems)
     status, why = (_DONE, None) if metrics else _status(files, failure, problems)
@@ -87,18 +76,13 @@ def _read_run(path: Path, name: str, failure: str | None, problems: list[Sedtool
 
 
 def _status(
-    files: RunFiles, failure: str | None, problems: list[SedtoolError]
+    files: RunFolder, failure: str | None, problems: list[SedtoolError]
 ) -> tuple[str, str | None]:
     """Return how far a run without metrics is, and why it came no further."""
-    # The first is held by a sweep that works on the run, the second by `train` and `tune`.
-    beside = files.folder.with_name(f".{files.folder.name}.lock")
-    lock = is_locked(beside) or is_locked(files.folder / ".lock")
-    if lock:
+    if files.is_held():
         return "under way", None
     record = attempt(read_json, files.record, problems) or {}
-    status, error = record.get("status"), record.get("error")
-    if status == "running":  # a process that was killed could not write how it ended
-        return "killed" if lock is False else "running", None
+    status, error = files.status(record), record.get("error")
     if status in (None, "finished"):  # of training: it is another stage that may have failed
         if failure is not None:
             return "failed", failure
@@ -132,5 +116,5 @@ def _damage(folder: Path) -> list[SedtoolError]:
     if not folder.is_dir():
         return []
     problems = [*describe_run(folder, verify=True).problems]
-    attempt(lambda path: open_scores(path, verify=True), RunFiles(folder).scores, problems)
+    attempt(lambda path: open_scores(path, verify=True), RunFolder(folder).scores, problems)
     return problems

@@ -24,6 +24,7 @@ from sedtool.plots.canvas import (
     styled,
 )
 from sedtool.plots.pooling import SYMBOLS
+from sedtool.runs import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +59,7 @@ def read_history(run: Path, name: str) -> History:
         With file and line: there is no such file, no epoch in it, a cell too few or too many, one
         that is no number, or epochs out of order.
     """
-    path = run / "metrics.tsv" if run.is_dir() else run
+    path = RunFolder(run).history if run.is_dir() else run
     try:
         lines = path.read_bytes().decode().splitlines()
     except FileNotFoundError:
@@ -101,7 +102,7 @@ def _check_epochs(epochs: np.ndarray, path: Path) -> None:
 
 def _selected(folder: Path) -> int | None:
     """Return the epoch of the model of a run; None if there is none yet."""
-    model = folder / "model.safetensors"
+    model = RunFolder(folder).model
     epoch = load_model(model).trained.get("epoch") if model.exists() else None
     return epoch if isinstance(epoch, int) else None
 
@@ -130,7 +131,7 @@ def plot_curves(runs: Sequence[Path], output: Path, *, overwrite: bool = False) 
     ArtifactError
         If metrics are missing, empty or damaged.
     """
-    inputs = [run / "metrics.tsv" if run.is_dir() else run for run in runs]
+    inputs = [RunFolder(run).history if run.is_dir() else run for run in runs]
     check_output(output, overwrite, *inputs)
     save(draw_curves(list(map(read_history, runs, _short_names(runs)))), output)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import rankdata
 
-from sedtool.checkpoint import find_models, load_model
+from sedtool.checkpoint import load_model
 from sedtool.config.figures import CorrelationConfig
 from sedtool.draws import generator
 from sedtool.errors import ConfigError, LabelError
@@ -31,6 +31,7 @@ from sedtool.plots.canvas import (
     styled,
 )
 from sedtool.plots.pooling import SYMBOLS, learned_by_class
+from sedtool.runs import find_models
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

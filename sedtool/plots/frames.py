@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sedtool.checkpoint import Model, find_model, load_model
+from sedtool.checkpoint import Model, load_model
 from sedtool.config import FeatureConfig
 from sedtool.datasets import FeatureSet
 from sedtool.errors import ConfigError
@@ -28,6 +28,7 @@ from sedtool.plots.canvas import (
 from sedtool.plots.clip import draw_spectrogram, find_clip, true_events
 from sedtool.plots.gradients import gradient_signs, run_network, sign_change
 from sedtool.pooling import PowerPooling
+from sedtool.runs import find_model
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

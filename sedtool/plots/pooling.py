@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sedtool.checkpoint import Model, find_model, load_model
+from sedtool.checkpoint import Model, load_model
 from sedtool.errors import ConfigError
 from sedtool.labels import read_events
 from sedtool.plots.canvas import (
@@ -19,6 +19,7 @@ from sedtool.plots.canvas import (
     shown,
     styled,
 )
+from sedtool.runs import find_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,23 +15,19 @@ Stages run as processes of their own, as the command lines a user could type, in
 
 from sedtool.sweep.children import ChildError
 from sedtool.sweep.commands import SweepInputs
-from sedtool.sweep.grid import Run, grid, parse_poolings, parse_seeds, part_of, run_name
+from sedtool.sweep.grid import Run, grid, parse_poolings, parse_seeds, part_of
 from sedtool.sweep.making import SweepResult
-from sedtool.sweep.record import SweepRecord, read_record
 from sedtool.sweep.stage import plan_sweep, sweep
 
 __all__ = [
     "ChildError",
     "Run",
     "SweepInputs",
-    "SweepRecord",
     "SweepResult",
     "grid",
     "parse_poolings",
     "parse_seeds",
     "part_of",
     "plan_sweep",
-    "read_record",
-    "run_name",
     "sweep",
 ]

@@ -10,10 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from sedtool.config.comparison import SweepConfig
+from sedtool.runs import RunFolder, SweepFolder
 from sedtool.sweep.children import StageSettings
 from sedtool.sweep.grid import Run
 
-__all__ = ["RunFiles", "Settings", "SweepInputs", "extractions", "features_option", "stages"]
+__all__ = [
+    "Settings",
+    "SweepInputs",
+    "comparison_line",
+    "extractions",
+    "features_option",
+    "stages",
+]
 
 Settings = Mapping[str, StageSettings]  # of each stage
 
@@ -55,19 +63,6 @@ class SweepInputs:
         return [*recipe, *(word for text in self.sets for word in ("--set", text))]
 
 
-class RunFiles:
-    """What a run leaves in its folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.model, self.config = folder / "model.safetensors", folder / "config.yaml"
-        self.record, self.log = folder / "run.json", folder / "sweep.log"
-        self.test = folder / "test"
-        self.scores = self.test / "scores.h5"
-        self.settings = self.test / "settings.json"  # how the model was tuned and scored
-        self.metrics = self.test / "metrics.json"  # written last
-
-
 def extractions(inputs: SweepInputs) -> list[tuple[Path, list[str]]]:
     """Return the features files to make, each with its command line; those there are left out."""
     wanted = [(inputs.features, inputs.audio)]
@@ -91,12 +86,12 @@ def _operands(paths: Iterable[str]) -> list[str]:
 
 
 def stages(
-    run: Run, files: RunFiles, inputs: SweepInputs, settings: Settings, overwrite: bool = False
+    run: Run, files: RunFolder, inputs: SweepInputs, settings: Settings, overwrite: bool = False
 ) -> list[list[str]]:
     """Return the command lines of a run: train, tune, infer, evaluate."""
     common = inputs.common()
     device = ["--device", inputs.device] if inputs.device else []
-    train = ["train", "-o", str(files.folder), "--pooling", run.pooling, "--seed", str(run.seed)]
+    train = ["train", "-o", str(files.path), "--pooling", run.pooling, "--seed", str(run.seed)]
     train += [*features_option(inputs, settings["train"]), *common, *device]
     train.append("--overwrite" if overwrite else "--resume")
     model = str(files.model)
@@ -105,13 +100,13 @@ def stages(
     if labels is not None:
         features = features_option(inputs, settings["tune"])
         lines.append(["tune", model, *features, *labels, *common, *device])
-    outputs = ["-o", str(files.test / "events.tsv"), "--scores", str(files.scores)]
-    outputs += ["--weak", str(files.test / "tags.tsv"), "--overwrite"]
+    outputs = ["-o", str(files.events), "--scores", str(files.scores)]
+    outputs += ["--weak", str(files.tags), "--overwrite"]
     lines.append(["infer", model, *_operands([inputs.scored]), *outputs, *common, *device])
     return [*lines, evaluation(files, inputs, settings)]
 
 
-def evaluation(files: RunFiles, inputs: SweepInputs, settings: Settings) -> list[str]:
+def evaluation(files: RunFolder, inputs: SweepInputs, settings: Settings) -> list[str]:
     """Return the last command line of a run."""
     line = ["evaluate", *_operands([inputs.reference]), str(files.scores)]
     line += ["-o", str(files.metrics), "--overwrite"]
@@ -141,3 +136,13 @@ def tune_labels(settings: Settings) -> list[str] | None:
     if found or tune.get("durations-from") or tune.get("window") is not None:
         return found
     return None
+
+
+def comparison_line(output: Path, inputs: SweepInputs) -> list[str]:
+    """Return the command line that makes the tables of all runs in the folder."""
+    folder = SweepFolder(output.resolve())
+    line = ["compare", str(folder.path), "--reference", inputs.reference]
+    if inputs.weak_reference is not None:
+        line += ["--weak-reference", inputs.weak_reference]
+    line += [word for table in folder.tables for word in ("-o", str(table))]
+    return [*line, "--overwrite", *inputs.common()]

@@ -10,9 +10,10 @@ from typing import Any
 
 from sedtool.config import POOLING_NAMES, PoolingConfig, lookup
 from sedtool.errors import ConfigError
+from sedtool.runs import RunFolder, SweepFolder, run_name
 from sedtool.shards import Shard
 
-__all__ = ["Run", "grid", "parse_poolings", "parse_seeds", "part_of", "run_name", "split_name"]
+__all__ = ["Run", "grid", "parse_poolings", "parse_seeds", "part_of"]
 
 _MOST_RUNS = 100_000
 
@@ -29,28 +30,9 @@ class Run:
         """Return the folder of the run, below that of the sweep."""
         return run_name(self.pooling, self.seed)
 
-    def folder(self, output: Path) -> Path:
+    def folder(self, output: Path) -> RunFolder:
         """Return the run folder in the folder of the sweep."""
-        return output / self.name
-
-
-def run_name(pooling: str, seed: int) -> str:
-    """Return ``POOLING/seed-N``; what is unusual in a file name becomes a hyphen, as ``:`` does."""
-    return f"{re.sub('[^A-Za-z0-9=._+]', '-', pooling)}/seed-{seed}"
-
-
-def split_name(name: str) -> tuple[str, int]:
-    """Return the pooling's folder and the seed of a run's name.
-
-    Raises
-    ------
-    ConfigError
-        If no run is named like that, so that no name leads out of the folder of a sweep.
-    """
-    match = re.fullmatch(r"([A-Za-z0-9=._+-]+)/seed-([0-9]{1,18})", name)
-    if match is None or match[1] in (".", ".."):
-        raise ConfigError(f"{name!r} is no name of a run, such as power/seed-0")
-    return match[1], int(match[2])
+        return SweepFolder(output).run(self.name)
 
 
 def parse_poolings(texts: Iterable[str]) -> tuple[str, ...]:

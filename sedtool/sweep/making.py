@@ -17,11 +17,17 @@ from sedtool.errors import (
     ResourceError,
     StoppedError,
 )
-from sedtool.sweep.checks import Progress, State, examine, is_trained, record_settings
+from sedtool.runs import RunFolder, SweepFolder
+from sedtool.sweep.checks import Progress, State, examine, record_settings
 from sedtool.sweep.children import ChildError, Stop, run_child
-from sedtool.sweep.commands import RunFiles, Settings, SweepInputs, extractions, stages
+from sedtool.sweep.commands import (
+    Settings,
+    SweepInputs,
+    comparison_line,
+    extractions,
+    stages,
+)
 from sedtool.sweep.grid import Run
-from sedtool.sweep.record import TABLES, comparison_line
 
 __all__ = ["Report", "Say", "Sweep", "SweepResult"]
 
@@ -117,7 +123,7 @@ class Sweep:
             self._report(0, 1, f"{path.name}  {said}")
 
         hear("")
-        log = self._output / "sweep.log"
+        log = SweepFolder(self._output).log
         code = run_child(line, self._inputs.data, log, self._stop, hear)
         failures = path.with_name(f"{path.name}.failures.tsv")
         failed = ""
@@ -155,8 +161,8 @@ class Sweep:
         result.seconds = time.monotonic() - self._started
         return result
 
-    def _files(self, run: Run) -> RunFiles:
-        return RunFiles(run.folder(self._output))
+    def _files(self, run: Run) -> RunFolder:
+        return run.folder(self._output)
 
     def _make_all(
         self, runs: Sequence[Run], settings: Settings, result: SweepResult, fail_fast: bool
@@ -167,11 +173,12 @@ class Sweep:
             if fail_fast and result.failures:
                 break
             self._require_going()
-            folder = self._files(run).folder
+            files = self._files(run)
+            folder = files.path
             with resource_errors(folder):
                 folder.parent.mkdir(parents=True, exist_ok=True)
-            with _held(folder.with_name(f".{folder.name}.lock"), folder) as is_ours:
-                if is_ours and _is_free(folder):
+            with _held(files.sweep_lock, folder) as is_ours:
+                if is_ours and _is_free(files):
                     self._make(run, settings, result)
                     continue
             held.append(run)
@@ -201,17 +208,17 @@ class Sweep:
         self._say(f"{run.name}: done in {_clock(took)}; {_scores(files.metrics)}{rest}")
 
     def _run_stages(
-        self, run: Run, files: RunFiles, state: State, settings: Settings, result: SweepResult
+        self, run: Run, files: RunFolder, state: State, settings: Settings, result: SweepResult
     ) -> None:
         """Do what is left of a run. Its metrics go first, so that none stand for another model."""
         anew = bool(state.training) and self._overwrite
         lines = stages(run, files, self._inputs, settings, anew)
-        if not state.training and is_trained(files):
+        if not state.training and files.is_trained():
             lines = lines[1:]
         with resource_errors(files.test):
             files.test.mkdir(parents=True, exist_ok=True)
             files.metrics.unlink(missing_ok=True)
-            files.settings.unlink(missing_ok=True)
+            files.scoring.unlink(missing_ok=True)
         for line in lines:
             self._require_going()
             what = f"{run.name} {line[0]}"
@@ -228,11 +235,11 @@ class Sweep:
         """Make the tables of all runs in the folder; return the one for people."""
         line = comparison_line(self._output, self._inputs)
         try:
-            run_child(line, self._inputs.data, self._output / "sweep.log", self._stop)
+            run_child(line, self._inputs.data, SweepFolder(self._output).log, self._stop)
         except ChildError as error:
             self._say(f"no table of these runs yet: {error}")
             return None
-        return self._output / TABLES[0]
+        return SweepFolder(self._output).tables[0]
 
 
 @contextlib.contextmanager
@@ -253,12 +260,11 @@ def _held(path: Path, output: Path) -> Iterator[bool]:
                 path.unlink()
 
 
-def _is_free(folder: Path) -> bool:
+def _is_free(files: RunFolder) -> bool:
     """Return whether no `sedtool train` or `tune` outside of any sweep works on a run."""
-    path = folder / ".lock"
-    if not path.exists():
+    if not files.lock.exists():
         return True
-    with _held(path, folder) as is_free:
+    with _held(files.lock, files.path) as is_free:
         return is_free
 
 

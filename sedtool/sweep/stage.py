@@ -6,12 +6,13 @@ from pathlib import Path
 
 from sedtool.atomic import resource_errors, write_failures
 from sedtool.errors import ArtifactError, ConfigError
+from sedtool.runs import NamedFile, SweepFolder, SweepRecord
 from sedtool.sweep.checks import Progress, examine
 from sedtool.sweep.children import Stop, ask_settings, quoted
 from sedtool.sweep.commands import (
-    RunFiles,
     Settings,
     SweepInputs,
+    comparison_line,
     extractions,
     features_option,
     stages,
@@ -19,7 +20,6 @@ from sedtool.sweep.commands import (
 from sedtool.sweep.data import check_training, refuse_other_features, warn_of_leaks
 from sedtool.sweep.grid import Run
 from sedtool.sweep.making import Report, Say, Sweep, SweepResult
-from sedtool.sweep.record import comparison_line, write_record
 
 __all__ = ["plan_sweep", "sweep"]
 
@@ -87,7 +87,7 @@ def sweep(
         warn_of_leaks(inputs, settings)
         at_work.make_features()
         _refuse_others(output, inputs, runs, settings, overwrite)  # now with the features
-    write_record(output, inputs, everything or runs)
+    SweepFolder(output).add_record(_record(inputs, everything or runs))
     result = at_work.make_runs(runs, settings, fail_fast)
     result.failures_path = write_failures(output, result.failures)
     failed = {name for name, _, _ in result.failures}
@@ -97,11 +97,23 @@ def sweep(
     return result
 
 
+def _record(inputs: SweepInputs, runs: Sequence[Run]) -> SweepRecord:
+    weak = inputs.weak_reference
+    return SweepRecord(
+        str(inputs.recipe.resolve()),
+        str(inputs.data.resolve()),
+        NamedFile.of(inputs.path(inputs.reference)),
+        None if weak is None else NamedFile.of(inputs.path(weak)),
+        None if inputs.paper is None else inputs.paper.resolve(),
+        tuple(run.name for run in runs),
+    )
+
+
 def _undone(
     output: Path, inputs: SweepInputs, runs: Sequence[Run], settings: Settings
 ) -> list[Run]:
     """Return the runs that are not done."""
-    states = (examine(run, RunFiles(run.folder(output)), inputs, settings) for run in runs)
+    states = (examine(run, run.folder(output), inputs, settings) for run in runs)
     pairs = zip(runs, states, strict=True)
     return [run for run, state in pairs if state.progress is not Progress.DONE]
 
@@ -125,7 +137,7 @@ def plan_sweep(
     undone = _undone(output, inputs, runs, settings)
     lines = [quoted(line) for _, line in extractions(inputs) if undone]
     for run in undone:
-        files = RunFiles(run.folder(output).resolve())
+        files = run.folder(output.resolve())
         state = examine(run, files, inputs, settings)
         lines.append(f"mkdir -p {shlex.quote(str(files.test))}")
         lines += map(quoted, stages(run, files, inputs, settings, bool(state.training)))
@@ -164,10 +176,10 @@ def _refuse_others(
     """Raise an ArtifactError if runs of other settings are there, and may not be replaced."""
     found: list[tuple[Path, str]] = []
     for run in runs:
-        files = RunFiles(run.folder(output))
+        files = run.folder(output)
         differences = examine(run, files, inputs, settings).differences
         if differences:
-            found.append((files.folder, differences))
+            found.append((files.path, differences))
     if found and not overwrite:
         folder, differences = found[0]
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""

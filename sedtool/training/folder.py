@@ -1,7 +1,6 @@
-"""The run folder: who may write there, and what resuming, repeating and judging a run need."""
+"""The run folder while it is written: who may, what is begun, kept and closed there."""
 
 import contextlib
-import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -13,24 +12,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sedtool import __version__
 from sedtool.atomic import claim, lock, remove_leftovers, resource_errors, write_text
 from sedtool.checkpoint import Model, file_sha256, load_state, save_model, save_state
 from sedtool.config import TrainConfig
 from sedtool.errors import ArtifactError, ConfigError, OutputExistsError, ResourceError
+from sedtool.runs import RunFolder
 from sedtool.training.inputs import TrainInputs
 
-__all__ = ["RunFolder", "new_record"]
+__all__ = ["RunWriter", "new_record"]
 
 _PACKAGES = ("torch", "numpy", "scipy", "h5py", "safetensors")
 
 log = logging.getLogger(__name__)
 
 
-class RunFolder:
-    """Where a training run keeps its files.
+class RunWriter(RunFolder):
+    """A run folder that a training run writes.
 
     Parameters
     ----------
@@ -48,11 +46,8 @@ class RunFolder:
     def __init__(self, path: Path, resume: bool = False, overwrite: bool = False) -> None:
         if resume and overwrite:
             raise ConfigError("--resume goes on with a run and --overwrite starts anew; give one")
-        self.path, self._resume, self._overwrite = path, resume, overwrite
-        self.config, self.record = path / "config.yaml", path / "run.json"
-        self.metrics, self.model = path / "metrics.tsv", path / "model.safetensors"
-        self.last, self.previous = path / "last.pt", path / "previous.pt"
-        self.epochs = path / "epochs"
+        super().__init__(path)
+        self._resume, self._overwrite = resume, overwrite
         self._resumed_from = self.last
 
     @contextlib.contextmanager
@@ -74,14 +69,13 @@ class RunFolder:
         with contextlib.ExitStack() as leaving:
             if is_new:
                 leaving.callback(_remove_if_empty, self.path)
-            leaving.enter_context(lock(self.path / ".lock", self.path))
-            leaving.callback(_remove_if_there, self.path / ".lock")
-            others = [self.other(name) for name in ("student", "teacher")]
-            for model in (self.model, *others):  # `tune` rewrites models
+            leaving.enter_context(lock(self.lock, self.path))
+            leaving.callback(_remove_if_there, self.lock)
+            for model in (self.model, *self.others):  # `tune` rewrites models
                 leaving.enter_context(claim(model, overwrite=True))
             self.refuse_existing()
             with resource_errors(self.path):
-                for file in (self.last, self.metrics, self.record, self.config, *self._kept()):
+                for file in (self.last, self.history, self.record, self.config, *self.kept):
                     remove_leftovers(file)
             yield
 
@@ -110,27 +104,14 @@ class RunFolder:
         with resource_errors(self.path):
             if anew:
                 # The latest state goes last: until then the old run can be resumed.
-                for file in (self.record, self.metrics, *self._kept()):
+                for file in (self.record, self.history, *self.kept):
                     file.unlink(missing_ok=True)
-                others = [self.other(name) for name in ("student", "teacher")]
-                for file in (self.previous, self.last, *others, self.model):
+                for file in (self.previous, self.last, *self.others, self.model):
                     file.unlink(missing_ok=True)
             elif self._resumed_from == self.previous:
                 self.previous.replace(self.last)  # so that the next save keeps what is whole
         self._record = record | {"resumed": earlier or None}
         self._write_record()
-
-    def other(self, name: str) -> Path:
-        """Return the file of the mean teacher's network that is not the model, by its name."""
-        return self.path / f"{name}.safetensors"
-
-    def _kept(self) -> list[Path]:
-        """Return the models of single epochs that are there."""
-        return sorted(self.epochs.glob("[0-9]*.safetensors"))
-
-    def epoch(self, number: int) -> Path:
-        """Return the file of the model of an epoch that is kept."""
-        return self.epochs / f"{number:03d}.safetensors"
 
     def save_epoch(self, number: int, model: Model) -> None:
         """Keep the model of an epoch."""
@@ -169,23 +150,6 @@ class RunFolder:
             raise ArtifactError(f"{'; '.join(problems)}; --overwrite starts anew")
         return None
 
-    def write_config(self, inputs: TrainInputs, config: TrainConfig, device: str) -> None:
-        """Write the settings so that ``sedtool train -c config.yaml -o OTHER`` runs them again."""
-        values: dict[str, Any] = {}
-        for name, value in vars(inputs).items():
-            if isinstance(value, tuple):
-                values[name] = [str(path.resolve()) for path in value]
-            elif isinstance(value, Path):
-                values[name] = str(value.resolve())
-            elif value is not None:
-                values[name] = value
-        for name, value in dataclasses.asdict(config).items():
-            if value != ():
-                values[name] = ",".join(map(str, value)) if isinstance(value, tuple) else value
-        values["device"] = device
-        options = {name.replace("_", "-"): value for name, value in values.items()}
-        write_text(self.config, yaml.safe_dump({"train": options}, sort_keys=False))
-
     def abandon(self, status: str, error: BaseException) -> None:
         """Close run.json after an error, if the disk still lets it."""
         try:
@@ -207,7 +171,7 @@ class RunFolder:
         for row in rows:
             cells = (f"{v:.6g}" if isinstance(v, float) else str(v) for v in row.values())
             lines.append("\t".join(cells))
-        write_text(self.metrics, "".join(line + "\n" for line in lines))
+        write_text(self.history, "".join(line + "\n" for line in lines))
 
 
 def new_record(inputs: TrainInputs, config: TrainConfig, device: str) -> dict[str, Any]:

@@ -1,37 +1,26 @@
 """What must be equal for two runs to be the same run: only then can one go on from the other."""
 
-import dataclasses
 import json
 from typing import Any
 
 import torch
 
 from sedtool.checkpoint import digest
-from sedtool.config import MEAN_TEACHER, TrainConfig
+from sedtool.config import TrainConfig
 from sedtool.datasets import TrainingClips
 from sedtool.errors import ArtifactError
 from sedtool.labels import Vocabulary, format_events
+from sedtool.runs import settings_of_weights
 from sedtool.training.inputs import Validation
 
-__all__ = ["require_same_run", "run_identity", "run_settings"]
-
-# What may differ between a run and its resumption without making it another run; the steps that
-# a mean teacher's ramp has are compared, not how they were given.
-_FREE = ("epochs", "patience", "save_every", "keep_epochs", "ramp_up")
-
-
-def run_settings(config: TrainConfig) -> dict[str, Any]:
-    """Return the settings that weights after a given number of steps depend on."""
-    settings = dataclasses.asdict(config)
-    without = _FREE if config.method == "mean-teacher" else (*_FREE, *MEAN_TEACHER)
-    return {key: value for key, value in settings.items() if key not in without}
+__all__ = ["require_same_run", "run_identity"]
 
 
 def run_identity(
     config: TrainConfig, clips: TrainingClips, validation: Validation, vocabulary: Vocabulary
 ) -> dict[str, Any]:
     """Return settings, classes, clips and labels, fit for JSON."""
-    identity = run_settings(config)
+    identity = settings_of_weights(config)
     identity["classes"] = list(vocabulary.classes)
     identity["features"] = [file.sha256 for file in clips.features.files]
     for name, kind in zip(("weak", "unlabelled", "strong"), clips, strict=True):

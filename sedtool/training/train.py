@@ -9,7 +9,8 @@ from pathlib import Path
 from sedtool.config import TrainConfig
 from sedtool.errors import DivergedError, StoppedError
 from sedtool.machine import pick_device
-from sedtool.training.folder import RunFolder, new_record
+from sedtool.runs import RunSettings
+from sedtool.training.folder import RunWriter, new_record
 from sedtool.training.inputs import TrainInputs
 from sedtool.training.trainer import Progress, Trainer
 
@@ -83,7 +84,7 @@ def train(
     """
     started = time.monotonic()
     chosen = pick_device(device)
-    folder = RunFolder(run, resume, overwrite)
+    folder = RunWriter(run, resume, overwrite)
     report = progress or (lambda _: None)
     with folder.held():
         trainer = Trainer(folder, inputs, config, chosen, stop or (lambda: 0))
@@ -95,7 +96,7 @@ def train(
             trainer.pause()
         folder.begin(record, anew=state is None)
         try:
-            folder.write_config(inputs, config, device)
+            RunSettings.of(inputs, config, device).write(folder.config)
             if trainer.rows:
                 folder.write_metrics(trainer.rows)
             while not trainer.finished():

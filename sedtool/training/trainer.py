@@ -16,8 +16,9 @@ from sedtool.checkpoint import Model, require_finite, save_model
 from sedtool.config import TrainConfig
 from sedtool.datasets import TrainingBatches, TrainingClips
 from sedtool.errors import ArtifactError, DivergedError, StoppedError
-from sedtool.training.folder import RunFolder
-from sedtool.training.identity import require_same_run, run_identity, run_settings
+from sedtool.runs import settings_of_weights
+from sedtool.training.folder import RunWriter
+from sedtool.training.identity import require_same_run, run_identity
 from sedtool.training.inputs import TrainInputs, load_inputs
 from sedtool.training.learner import Learner, new_model
 from sedtool.training.validation import validate
@@ -74,7 +75,7 @@ class Trainer:
 
     def __init__(
         self,
-        folder: RunFolder,
+        folder: RunWriter,
         inputs: TrainInputs,
         config: TrainConfig,
         device: torch.device,
@@ -237,7 +238,7 @@ class Trainer:
     def _save_models(self, row: dict[str, Any]) -> None:
         """Save the model of the latest epoch if it is the best so far, or to be kept."""
         trained = {
-            "config": run_settings(self.config),
+            "config": settings_of_weights(self.config),
             "epoch": row["epoch"],
             "step": row["step"],
             "selected_by": self.config.select_by,

@@ -1,0 +1,499 @@
+"""The folders of runs and of sweeps: every file in them, how it is read, and what is the same job.
+
+A run folder holds::
+
+    config.yaml         every setting, resolved: `train -c config.yaml -o OTHER` repeats it
+    run.json            command, versions, digests of inputs; written first, closed at the end
+    metrics.tsv         a row an epoch, without a clock: equal runs are equal files
+    model.safetensors   the best model so far, by the stated validation score
+    teacher.safetensors the teacher of that epoch, of a mean teacher; or student.safetensors
+    epochs/             040.safetensors and so on: models of epochs that were to be kept
+    last.pt             what resuming needs; previous.pt is the one before it
+
+and, if a sweep made it::
+
+    sweep.log           the command lines of its stages, and what the stages said
+    test/scores.h5      of the test clips; beside it events.tsv and tags.tsv
+    test/settings.json  the options of tune, infer and evaluate, files by digest
+    test/metrics.json   written last
+
+The folder of a sweep holds::
+
+    sweep.json          what all runs have in common: recipe, reference, runs asked for
+    POOLING/seed-N/     the runs
+    sweep.log           what `extract` and `compare` said
+    comparison.txt      the tables of `sedtool compare`; as .md, .tsv and .tex, too
+
+Two jobs are the same if their results are: settings of how a run works do not count, and files
+count by content. `settings_of_weights` says it for a run that is resumed, `differences` for one
+that is to be made again.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import yaml
+
+from sedtool import __version__
+from sedtool.atomic import is_locked, lock, write_text
+from sedtool.config import MEAN_TEACHER, PoolingConfig, TrainConfig
+from sedtool.errors import ArtifactError, ConfigError
+
+if TYPE_CHECKING:
+    from sedtool.training import TrainInputs
+
+__all__ = [
+    "NamedFile",
+    "RunFolder",
+    "RunSettings",
+    "SweepFolder",
+    "SweepRecord",
+    "differences",
+    "file_digest",
+    "find_model",
+    "find_models",
+    "is_run_folder",
+    "read_json",
+    "run_name",
+    "settings_of_systems",
+    "settings_of_weights",
+    "split_name",
+]
+
+_MOST_BYTES = 2**26  # of a JSON file
+_SWEEP_FORMAT = {"format": "sedtool-sweep", "format_version": 1}
+
+# Settings of training that change how a run works, but no result.
+_WORKING = ("save_every",)
+# Settings that may differ between a run and its resumption; the steps that a mean teacher's ramp
+# has are compared, not how they were given.
+_RESUMABLE = (*_WORKING, "epochs", "patience", "keep_epochs", "ramp_up")
+# Settings that do not tell one system of a comparison from another.
+_OF_ONE_SYSTEM = (*_WORKING, "pooling", "seed")
+
+
+class RunFolder:
+    """The files of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config, self.record = path / "config.yaml", path / "run.json"
+        self.history, self.model = path / "metrics.tsv", path / "model.safetensors"
+        self.last, self.previous = path / "last.pt", path / "previous.pt"
+        self.epochs = path / "epochs"
+        self.lock = path / ".lock"  # held by `train`
+        # What a sweep adds.
+        self.sweep_lock = path.with_name(f".{path.name}.lock")  # held by a sweep's process
+        self.log, self.test = path / "sweep.log", path / "test"
+        self.scores, self.events = self.test / "scores.h5", self.test / "events.tsv"
+        self.tags = self.test / "tags.tsv"
+        self.scoring = self.test / "settings.json"
+        self.metrics = self.test / "metrics.json"
+
+    def other(self, name: str) -> Path:
+        """Return the model file of the `student` or `teacher`, whichever `model` is not."""
+        return self.path / f"{name}.safetensors"
+
+    @property
+    def others(self) -> tuple[Path, ...]:
+        """Return the files that may hold the other network of a mean teacher."""
+        return tuple(self.other(name) for name in ("student", "teacher"))
+
+    def epoch(self, number: int) -> Path:
+        """Return the file of the model of an epoch that is kept."""
+        return self.epochs / f"{number:03d}.safetensors"
+
+    @property
+    def kept(self) -> list[Path]:
+        """Return the models of single epochs that are there."""
+        return sorted(self.epochs.glob("[0-9]*.safetensors"))
+
+    def read_settings(self) -> "RunSettings":
+        """Read config.yaml."""
+        return RunSettings.read(self.config)
+
+    def is_held(self) -> bool | None:
+        """Return whether a process works on the run; None where locks do not work."""
+        return is_locked(self.sweep_lock) or is_locked(self.lock)
+
+    def status(self, record: Mapping[str, Any]) -> str | None:
+        """Return how training stands, given what run.json says; None if it does not say.
+
+        A process that was killed could not write how it ended.
+        """
+        status = record.get("status")
+        if status == "running" and is_locked(self.lock) is False:
+            return "killed"
+        return None if status is None else str(status)
+
+    def is_trained(self) -> bool:
+        """Return whether training has ended well."""
+        try:
+            return read_json(self.record).get("status") == "finished" and self.model.exists()
+        except (OSError, ArtifactError):
+            return False
+
+    def input_digests(self, settings: "RunSettings") -> dict[Path, str]:
+        """Return the digests of the files that the run read; none where run.json has others.
+
+        It names them as they were typed, in the order of config.yaml, which has them resolved.
+        """
+        try:
+            found = read_json(self.record).get("inputs")
+        except (OSError, ArtifactError):
+            return {}
+        paths = dict.fromkeys(path for group in settings.files.values() for path in group)
+        digests = list(found.values()) if isinstance(found, dict) else []
+        return dict(zip(paths, digests, strict=True)) if len(paths) == len(digests) else {}
+
+
+def is_run_folder(path: Path) -> bool:
+    """Return whether a folder is that of a run, finished or not."""
+    folder = RunFolder(path)
+    return any(file.is_file() for file in (folder.record, folder.last, folder.model))
+
+
+def find_model(path: Path) -> Path:
+    """Return the model file that a path is, or that of the run folder it is."""
+    if not path.is_dir():
+        return path
+    model = RunFolder(path).model
+    if not model.exists():
+        raise ConfigError(f"{path} holds no {model.name}; give a model file, or a run folder")
+    return model
+
+
+def find_models(path: Path) -> list[Path]:
+    """Return the model file that a path is, or those of the run, or of the runs, in a folder."""
+    if not path.is_dir() or RunFolder(path).model.exists():
+        return [find_model(path)]
+    models = (RunFolder(below).model for below in sorted(path.iterdir()))
+    if found := [model for model in models if model.exists()]:
+        return found
+    raise ConfigError(f"{path} holds no {RunFolder(path).model.name}, nor does a folder in it")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What config.yaml says: the settings of a training, and the files that it reads."""
+
+    config: TrainConfig
+    files: dict[str, tuple[Path, ...]]  # by option: features, weak, val-weak, classes, …
+    missing: str = "error"
+    partial: bool = False
+    device: str = "auto"
+
+    @classmethod
+    def of(cls, inputs: "TrainInputs", config: TrainConfig, device: str) -> "RunSettings":
+        """Return the settings of a training, its paths resolved."""
+        given = {name: value for name, value in vars(inputs).items() if value is not None}
+        files = {
+            _option(name): tuple(path.resolve() for path in _listed(value))
+            for name, value in given.items()
+            if name not in ("missing", "partial")
+        }
+        return cls(config, files, inputs.missing, inputs.partial, device)
+
+    def text(self, option: str) -> str:
+        """Return a setting as the command line takes it."""
+        return _text(getattr(self.config, option.replace("-", "_")))
+
+    def write(self, path: Path) -> None:
+        """Write the settings so that ``sedtool train -c config.yaml -o OTHER`` runs them again."""
+        values: dict[str, Any] = {
+            key: [str(each) for each in paths] if key == "features" else str(paths[0])
+            for key, paths in self.files.items()
+        }
+        values |= {"missing": self.missing, "partial": self.partial}
+        for name, value in vars(self.config).items():
+            if value != ():
+                values[_option(name)] = _text(value) if isinstance(value, tuple) else value
+        values["device"] = self.device
+        write_text(path, yaml.safe_dump({"train": values}, sort_keys=False))
+
+    @classmethod
+    def read(cls, path: Path) -> "RunSettings":
+        """Read a config.yaml; settings that it has not are at their defaults.
+
+        Raises
+        ------
+        ArtifactError
+            If it is not what `train` writes.
+        """
+        try:
+            return cls.parse(yaml.safe_load(path.read_bytes())["train"])
+        except (
+            *(OSError, yaml.YAMLError, TypeError, KeyError, ValueError, RecursionError),
+            ConfigError,
+        ) as error:
+            raise ArtifactError(f"{path} cannot be read ({' '.join(str(error).split())})") from None
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any]) -> "RunSettings":
+        """Return the settings that a mapping from options to plain values stands for."""
+        values = dict(options)
+        config = {
+            name: _typed(kind, values.pop(_option(name)))
+            for name, kind in get_type_hints(TrainConfig).items()
+            if values.get(_option(name)) is not None
+        }
+        own = {"missing": str, "partial": bool, "device": str}
+        others = {name: kind(values.pop(name)) for name, kind in own.items() if name in values}
+        files = {key: tuple(map(Path, _listed(value))) for key, value in values.items()}
+        return cls(TrainConfig(**config), files, **others)
+
+
+def _option(name: str) -> str:
+    """Return the option of a field."""
+    return name.replace("_", "-")
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    """Return a value of config.yaml as its field has it; YAML reads 1e-3 as text."""
+    if kind in (str, bool, int, float):
+        return kind(value)
+    items = value if isinstance(value, list) else str(value).split(",")
+    return tuple(map(int, items))
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _text(value: Any) -> str:
+    """Return a setting as the command line takes it."""
+    return ",".join(map(str, _listed(value))) or "not given"
+
+
+def settings_of_weights(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that weights after a given number of steps depend on."""
+    settings = dataclasses.asdict(config)
+    without = _RESUMABLE if config.method == "mean-teacher" else (*_RESUMABLE, *MEAN_TEACHER)
+    return {key: value for key, value in settings.items() if key not in without}
+
+
+def settings_of_systems(runs: Sequence[RunSettings]) -> tuple[str, ...]:
+    """Return the options in which runs differ, and so are of several systems.
+
+    Pooling and seed, which every comparison varies, are left out; so are files, as the test clips
+    are what counts.
+    """
+    names = sorted(vars(runs[0].config).keys() - set(_OF_ONE_SYSTEM))
+    return tuple(_option(n) for n in names if len({getattr(run.config, n) for run in runs}) > 1)
+
+
+def differences(
+    there: RunSettings, here: RunSettings, digests: Mapping[Path, str]
+) -> tuple[str, ...]:
+    """Say in which settings two trainings differ, one of which is there already.
+
+    Parameters
+    ----------
+    there, here
+        The training that was run, and the one that is to be run.
+    digests
+        Of files that the former read; others are compared by path.
+    """
+    before, after = _comparable(there), _comparable(here)
+    found = []
+    for key in sorted(before):
+        if before[key] != after[key]:
+            found.append((key, _text(before[key]), _text(after[key])))
+    for key in sorted({*there.files, *here.files}):
+        old, new = there.files.get(key, ()), here.files.get(key, ())
+        pairs = zip(old, new, strict=False)
+        if len(old) != len(new) or not all(_same_file(*pair, digests) for pair in pairs):
+            found.append((key, _text(old), _text(new)))
+    return tuple(f"{key} is {old} there and {new} here" for key, old, new in sorted(found))
+
+
+def _comparable(run: RunSettings) -> dict[str, Any]:
+    """Return the settings, but for files, that results depend on, by option."""
+    values = {_option(k): v for k, v in vars(run.config).items() if k not in _WORKING}
+    pooling = str(PoolingConfig.parse(run.config.pooling))
+    return values | {"pooling": pooling, "missing": run.missing, "partial": run.partial}
+
+
+def _same_file(before: Path, now: Path, digests: Mapping[Path, str]) -> bool:
+    if before in digests and now.is_file():
+        return digests[before] == file_digest(now)
+    return before == now
+
+
+# The folder of a sweep
+
+
+class SweepFolder:
+    """The files of a sweep."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.record, self.log = path, path / "sweep.json", path / "sweep.log"
+        self.tables = tuple(path / f"comparison.{suffix}" for suffix in ("txt", "md", "tsv", "tex"))
+
+    def run(self, name: str) -> RunFolder:
+        """Return the folder of a run."""
+        return RunFolder(self.path / name)
+
+    def read_failures(self) -> dict[str, str]:
+        """Return why runs failed, by name, as the latest sweep left it beside the folder."""
+        path = self.path.resolve()
+        table = path.with_name(f"{path.name}.failures.tsv")
+        if not table.is_file():
+            return {}
+        lines = table.read_text("utf-8", errors="replace").splitlines()[1:]
+        cells = [line.split("\t", 2) for line in lines]
+        return {name: ": ".join(why) for name, *why in cells}
+
+    def read_record(self) -> "SweepRecord":
+        """Read sweep.json."""
+        return SweepRecord.read(self.record)
+
+    def add_record(self, record: "SweepRecord") -> None:
+        """Write sweep.json; runs that an earlier sweep asked for stay in it."""
+        holder = self.path / f".{self.record.name}.lock"
+        with lock(holder, self.record):
+            earlier = self.read_record().runs if self.record.exists() else ()
+            runs = tuple(dict.fromkeys((*earlier, *record.runs)))
+            dataclasses.replace(record, runs=runs).write(self.record)
+            holder.unlink(missing_ok=True)
+
+
+def run_name(pooling: str, seed: int) -> str:
+    """Return ``POOLING/seed-N``; what is unusual in a file name becomes a hyphen, as ``:`` does."""
+    return f"{re.sub('[^A-Za-z0-9=._+]', '-', pooling)}/seed-{seed}"
+
+
+def split_name(name: str) -> tuple[str, int]:
+    """Return the pooling's folder and the seed of a run's name.
+
+    Raises
+    ------
+    ConfigError
+        If no run is named like that, so that no name leads out of the folder of a sweep.
+    """
+    match = re.fullmatch(r"([A-Za-z0-9=._+-]+)/seed-([0-9]{1,18})", name)
+    if match is None or match[1] in (".", ".."):
+        raise ConfigError(f"{name!r} is no name of a run, such as power/seed-0")
+    return match[1], int(match[2])
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A file, and what was in it."""
+
+    path: Path
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "NamedFile":
+        """Return a file as it is now."""
+        return cls(path, file_digest(path))
+
+    def require(self) -> Path:
+        """Return the path, or raise an ArtifactError if the file is not what it was."""
+        if not self.path.is_file():
+            raise ArtifactError(f"{self.path} is not there any more; name it, or sweep again")
+        if file_digest(self.path) != self.sha256:
+            raise ArtifactError(f"{self.path} is not what the runs were scored against")
+        return self.path
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """What sweep.json says."""
+
+    recipe: str
+    data: str
+    reference: NamedFile
+    weak_reference: NamedFile | None
+    paper: Path | None
+    runs: tuple[str, ...]  # names of all runs that were ever asked for
+
+    def write(self, path: Path) -> None:
+        """Write sweep.json."""
+        fields = {
+            **_SWEEP_FORMAT,
+            "sedtool_version": __version__,
+            "recipe": self.recipe,
+            "data": self.data,
+            "reference": _as_json(self.reference),
+            "weak_reference": self.weak_reference and _as_json(self.weak_reference),
+            "paper": self.paper and str(self.paper),
+            "runs": list(self.runs),
+        }
+        write_text(path, json.dumps(fields, indent=2, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "SweepRecord":
+        """Read sweep.json.
+
+        Raises
+        ------
+        ArtifactError
+            If it is damaged, or of another version.
+        """
+        try:
+            fields = read_json(path)
+            found = {key: fields[key] for key in _SWEEP_FORMAT}
+            if found != _SWEEP_FORMAT:
+                raise ValueError(f"it is {found}, not {_SWEEP_FORMAT}")
+            weak, paper = fields["weak_reference"], fields["paper"]
+            return cls(
+                str(fields["recipe"]),
+                str(fields["data"]),
+                _from_json(fields["reference"]),
+                None if weak is None else _from_json(weak),
+                None if paper is None else Path(paper),
+                tuple(map(str, fields["runs"])),
+            )
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ArtifactError(f"{path}: cannot be read ({error!r})") from None
+
+
+def _as_json(file: NamedFile) -> dict[str, str]:
+    return {"path": str(file.path), "sha256": file.sha256}
+
+
+def _from_json(fields: dict[str, Any]) -> NamedFile:
+    return NamedFile(Path(fields["path"]), str(fields["sha256"]))
+
+
+# What is read of both
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; NaN and infinity become None.
+
+    Raises
+    ------
+    ArtifactError
+        If it is none, or too large.
+    """
+    if path.stat().st_size > _MOST_BYTES:
+        raise ArtifactError(f"{path} is too large to be one of ours")
+    try:
+        content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: damaged, or not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path}: its JSON is no object")
+    return content
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file, read once as long as it is not changed."""
+    status = path.stat()
+    return _digest(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(path: Path, changed: int, size: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
