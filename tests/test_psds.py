@@ -19,7 +19,7 @@ from sedtool.evaluation.pair import tabulate
 from sedtool.evaluation.pairing import match_clips
 from sedtool.evaluation.psds import psds_from_lists, psds_from_scores
 from sedtool.evaluation.psds.counting import ClipFrames, Tally
-from sedtool.evaluation.psds.stretches import find_stretches
+from sedtool.evaluation.psds.score_runs import find_runs
 from sedtool.labels import Event, StrongLabels, read_durations, read_events
 from sedtool.score_tables import (
     FrameScores,
@@ -238,9 +238,9 @@ def slow_psds(curves, config):
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.lists(st.sampled_from([-math.inf, 0, 1, 2, 3]), max_size=12), max_size=4))
-def test_stretches_are_those_of_all_thresholds(signals):
+def test_runs_are_those_of_all_thresholds(signals):
     flat = np.array([v for signal in signals for v in (-math.inf, *signal)] + [-math.inf])
-    found = find_stretches(flat)
+    found = find_runs(flat)
     expected = set()
     for threshold in sorted({v for v in flat if v > -math.inf}):
         active = np.append(flat >= threshold, False)

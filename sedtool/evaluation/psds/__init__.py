@@ -13,7 +13,7 @@ less gives. PSDS is the mean height, from 0 to `max_efpr`, of the mean of the cu
 times their standard deviation, where that is not negative.
 
 - `psds_from_scores`: from frame scores, at all thresholds. The events at a threshold are the
-  stretches of frames with a score above it; as it falls, they begin, grow and join, and the counts
+  runs of frames with a score above it; as it falls, they begin, grow and join, and the counts
   change only there. Nothing is sampled.
 - `psds_from_lists`: from lists of events, one a threshold.
 

@@ -16,10 +16,10 @@ from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.evaluation.intersection import MergedEvents, covered, expand, meets, ticks
 from sedtool.evaluation.psds.curves import OperatingPoints
 from sedtool.evaluation.psds.resampling import ClassSteps, Steps
-from sedtool.evaluation.psds.stretches import (
-    Stretches,
+from sedtool.evaluation.psds.score_runs import (
+    ScoreRuns,
     change,
-    find_stretches,
+    find_runs,
     peaks_and_valleys,
 )
 
@@ -91,8 +91,8 @@ class Tally:
         # Cross-triggers count by how rare the class is that they are taken for.
         self.weight = np.divide(1.0, seconds, out=np.zeros(n_classes), where=seconds > 0)
         self.by_clip = by_clip
-        self._stretches = _Changes(n_classes, by_clip)  # how many there are
-        # True positives, accepted stretches, cross-triggers of each scenario.
+        self._runs = _Changes(n_classes, by_clip)  # how many there are
+        # True positives, accepted runs, cross-triggers of each scenario.
         kinds = (int(by_clip), int(by_clip), by_clip + 1)
         self._changes = [tuple(_Changes(n_classes, n) for n in kinds) for _ in configs]
 
@@ -106,7 +106,7 @@ class Tally:
                 signal = _signal_of(position, block.base)
                 steps = np.full(len(position), step)
                 clip = self._marks(block.numbers, signal // self.n_classes)
-                self._stretches.add(signal % self.n_classes, block.flat[position], steps, *clip)
+                self._runs.add(signal % self.n_classes, block.flat[position], steps, *clip)
             for part in block.parts(others):
                 for config, changes in zip(self.configs, self._changes, strict=True):
                     self._count_part(part, config, *changes)
@@ -124,7 +124,7 @@ class Tally:
         """Return the same as steps of single clips, for resampling them."""
         thresholds, found = self._at_thresholds(label, scenario, weighted=False)
         (tp, accepted, cross, every), n = found, len(thresholds)
-        # False positives are all stretches but the accepted ones.
+        # False positives are all runs but the accepted ones.
         at, change, clip = map(np.concatenate, zip(every, accepted, strict=True))
         change[len(every[1]) :] *= -1
         false = Steps.of(at, change, clip, n)
@@ -138,10 +138,10 @@ class Tally:
     ) -> tuple[FloatArray, list[tuple[np.ndarray, ...]]]:
         """Return the thresholds of a class, falling, and its changes with their places in them.
 
-        Changes are those of true positives, accepted stretches, cross-triggers, all stretches;
+        Changes are those of true positives, accepted runs, cross-triggers, all runs;
         columns are place, step and marks. Cross-triggers are weighted if asked for.
         """
-        found = [changes.of(label) for changes in (*self._changes[scenario], self._stretches)]
+        found = [changes.of(label) for changes in (*self._changes[scenario], self._runs)]
         if weighted:
             score, step, other, *clip = found[2]
             found[2] = (score, step * self.weight[other], other, *clip)
@@ -220,7 +220,7 @@ class _Block:
 
 
 class _Part:
-    """The tree of stretches of some signals of a block, and the references near them."""
+    """The tree of runs of some signals of a block, and the references near them."""
 
     def __init__(
         self, clips: Sequence[ClipFrames], reference: MergedEvents, wanted: BoolArray
@@ -230,7 +230,7 @@ class _Part:
         n_classes, self.n_signals = wanted.shape[1], wanted.size
         flat, base = _lay_out(clips, wanted)
         signals = np.flatnonzero(wanted)
-        self.tree: Stretches = find_stretches(flat)
+        self.tree: ScoreRuns = find_runs(flat)
         place = _signal_of(self.tree.at, base)
         self.signal = signals.take(place)  # (M,)
         self.clip, self.label = self.signal // n_classes, self.signal % n_classes
@@ -239,7 +239,7 @@ class _Part:
         length = np.array([len(clip.times) for clip in clips])
         starts = np.cumsum(length) - length
         self.times = np.concatenate([clip.times for clip in clips])
-        # First and last border of each stretch, in the times of its clip.
+        # First and last border of each run, in the times of its clip.
         shift = -base.take(place) - 1
         self.first_border, self.last_border = self.tree.first + shift, self.tree.stop + shift
         start = starts.take(self.clip)
@@ -255,14 +255,14 @@ class _Part:
         self.lane_base = np.cumsum(length[clip_of_lane]) - length[clip_of_lane]
 
     def lane_overlap(self, row: IntArray, lane: IntArray) -> IntArray:
-        """Return how much of each stretch `row` the references of `lane`, by place, cover."""
+        """Return how much of each run `row` the references of `lane`, by place, cover."""
         base = self.lane_base.take(lane)
         last = self.covered.take(base + self.last_border.take(row))
         part: IntArray = last - self.covered.take(base + self.first_border.take(row))
         return part
 
     def own_overlap(self) -> IntArray:
-        """Return how much of each stretch the references of its class cover, in ticks (M,)."""
+        """Return how much of each run the references of its class cover, in ticks (M,)."""
         place = np.full(self.n_signals, -1)
         place[self.lanes] = np.arange(len(self.lanes))
         lane = place.take(self.signal)
@@ -297,9 +297,9 @@ def _found(
 ) -> tuple[IntArray, FloatArray, FloatArray]:
     """Return where references become found (1) or lost (-1): lane, score, change.
 
-    Each accepted stretch is laid beside the references that it overlaps. How much of a reference is
-    covered changes by what the stretch covers, less what those covered that it is made of; where
-    a stretch becomes part of one that is not accepted, all is lost.
+    Each accepted run is laid beside the references that it overlaps. How much of a reference is
+    covered changes by what the run covers, less what those covered that it is made of; where
+    a run becomes part of one that is not accepted, all is lost.
     """
     truth, tree = part.reference, part.tree
     chosen = np.flatnonzero(accepted)
@@ -315,7 +315,7 @@ def _found(
     common = np.minimum(ticks(part.offset)[row], ticks(truth.offset)[i])
     common -= np.maximum(ticks(part.onset)[row], ticks(truth.onset)[i])
 
-    # Where the pairs of each stretch begin, as if they were of the first reference.
+    # Where the pairs of each run begin, as if they were of the first reference.
     base = np.zeros(len(tree.score), np.int64)
     base[chosen] = np.cumsum(stop - begin) - (stop - begin) - begin
     outer = tree.parent[row]
@@ -349,10 +349,10 @@ def _crossing(
 ) -> tuple[IntArray, IntArray, FloatArray]:
     """Return where cross-triggers begin and end: row of the tree, class crossed, change.
 
-    Each stretch is laid beside every class that its clip has references of.
+    Each run is laid beside every class that its clip has references of.
     """
     tree = part.tree
-    # MergedEvents of each clip, then of the clip of each stretch.
+    # MergedEvents of each clip, then of the clip of each run.
     first = np.searchsorted(part.lanes, np.arange(0, part.n_signals + 1, part.n_classes))
     begin, width = first.take(part.clip), np.diff(first).take(part.clip)
     row, lane = expand(begin, begin + width)
@@ -361,7 +361,7 @@ def _crossing(
     near = near[part.lanes.take(lane.take(near)) != part.signal.take(row.take(near))]
     crosses = near[meets(covers.take(near), share, part.seconds.take(row.take(near)))]
 
-    # The pair of the stretch that each becomes part of, and the same class.
+    # The pair of the run that each becomes part of, and the same class.
     first = np.cumsum(width) - width
     outer = tree.parent.take(row.take(crosses))
     parent = first.take(outer) + crosses - first.take(row.take(crosses))

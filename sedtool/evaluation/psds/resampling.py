@@ -1,7 +1,7 @@
 """PSDS of resampled clips: counts at every threshold are sums over clips, and so can be weighted.
 
 Nothing is judged anew. A clip that is drawn twice counts twice, in true and false positives,
-cross-triggers, references and duration; whether a stretch is accepted and a reference found is the
+cross-triggers, references and duration; whether a run is accepted and a reference found is the
 business of one clip, and stays as it is. Axis letters: B resamples, C clips, K classes.
 """
 

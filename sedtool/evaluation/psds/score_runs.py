@@ -1,9 +1,9 @@
-"""Every stretch that stays above some threshold, at all thresholds at once.
+"""Every run of frames above some threshold, at all thresholds at once.
 
-As a threshold falls, stretches of a score signal begin at its peaks, grow, and join at its valleys.
-Each is there for one range of thresholds, then becomes part of a longer one: a signal of T frames
-has T stretches at most, which form a tree. What holds for a stretch and not for those it is made of
-is a change at its score, so counts at all thresholds are sums over the tree.
+As a threshold falls, runs of a score signal begin at its peaks, grow, and join at its valleys. Each
+is there for one range of thresholds, then becomes part of a longer one: a signal of T frames has at
+most T runs, which form a tree. What holds for a run and not for those it is made of is a change at
+its score, so counts at all thresholds are sums over the tree.
 """
 
 from typing import NamedTuple
@@ -12,17 +12,17 @@ import numpy as np
 
 from sedtool.evaluation.counts import FloatArray, IntArray
 
-__all__ = ["Stretches", "change", "find_stretches", "peaks_and_valleys"]
+__all__ = ["ScoreRuns", "change", "find_runs", "peaks_and_valleys"]
 
 
-class Stretches(NamedTuple):
-    """M stretches of several signals that lie one after the other in one array."""
+class ScoreRuns(NamedTuple):
+    """M runs of several signals that follow each other in one array."""
 
     at: IntArray  # position of the first frame with the lowest score in it; ascending
     first: IntArray  # position of its first frame
     stop: IntArray  # position after its last frame
     score: FloatArray  # its lowest score: it is there for thresholds up to this
-    parent: IntArray  # row of the next longer stretch, -1 where there is none
+    parent: IntArray  # row of the next longer run, -1 where there is none
 
 
 def change(value: FloatArray, parent: IntArray) -> FloatArray:
@@ -32,7 +32,7 @@ def change(value: FloatArray, parent: IntArray) -> FloatArray:
 
 
 def peaks_and_valleys(flat: FloatArray) -> tuple[IntArray, IntArray]:
-    """Return where a stretch begins as the threshold falls, and where two join.
+    """Return where a run begins as the threshold falls, and where two join.
 
     Parameters
     ----------
@@ -46,13 +46,13 @@ def peaks_and_valleys(flat: FloatArray) -> tuple[IntArray, IntArray]:
     return begin[peak], begin[valley[np.isfinite(value[valley])]]
 
 
-def find_stretches(flat: FloatArray) -> Stretches:
-    """Return all stretches of the signals in `flat`, which is as in `peaks_and_valleys`."""
+def find_runs(flat: FloatArray) -> ScoreRuns:
+    """Return all runs of the signals in `flat`, which is as in `peaks_and_valleys`."""
     begin, value = _without_repeats(flat)
     end = np.append(begin[1:], len(flat))
     rows = np.flatnonzero(np.isfinite(value))
     left = _reach(value, rows, strict=True)
-    # Several frames may have the lowest score of one stretch: the first stands for it.
+    # Several frames may have the lowest score of one run: the first stands for it.
     same = np.flatnonzero(value.take(left - 1) == value.take(rows))
     speaker = np.arange(len(value))
     again = rows.take(same)
@@ -69,7 +69,7 @@ def find_stretches(flat: FloatArray) -> Stretches:
     outer = speaker.take(np.where(lower >= upper, left - 1, right))
     number = np.full(len(value), -1)  # of sentinels, too, which are no one's parent
     number[rows] = np.arange(len(rows))
-    return Stretches(
+    return ScoreRuns(
         begin.take(rows),
         begin.take(left),
         end.take(right - 1),
