@@ -10,16 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sedtool.config import DecodingConfig, EvaluationConfig
+from sedtool.config import DecodingConfig
 from sedtool.config.evaluation import PSDS_SCENARIOS, PsdsConfig
 from sedtool.decoding import ClipScores, median_filter
 from sedtool.errors import ConfigError, LabelError
-from sedtool.evaluation.intersection import evaluate_intersection, merge_classes
-from sedtool.evaluation.pair import tabulate
+from sedtool.evaluation.intersection import evaluate_intersection
 from sedtool.evaluation.pairing import match_clips
 from sedtool.evaluation.psds import psds_from_lists, psds_from_scores
-from sedtool.evaluation.psds.counting import ClipFrames, Tally
 from sedtool.evaluation.psds.score_runs import find_runs
+from sedtool.evaluation.psds.steps import area, psd_roc
 from sedtool.labels import Event, StrongLabels, read_durations, read_events
 from sedtool.score_tables import (
     FrameScores,
@@ -85,26 +84,23 @@ def test_counts_at_every_threshold_are_those_of_sed_scores_eval(name, i):
     case, expected = CASES[name], CASES[name]["expected"][i]
     thresholds = GOLDEN["thresholds"]
     config = replace(scenario_of(expected), alpha_ct=1.0)
-    tally, length = tally_of(labels_of(case), scores_of(case), case["classes"], config)
-    for k, label in enumerate(case["classes"]):
-        points, counts = tally.points(k), expected["from_scores"]["points"][label]
+    (result,) = psds_from_scores(
+        labels_of(case), scores_of(case), case["classes"], [config], classes=case["classes"]
+    )
+    length = dict.fromkeys(case["classes"], 0.0)
+    for event in labels_of(case).events:
+        length[event.label] += event.offset - event.onset
+    for label, points in zip(case["classes"], points_of(result), strict=True):
+        counts = expected["from_scores"]["points"][label]
         assert at(points, points.tp, thresholds) == counts["tp"]
         assert at(points, points.fp, thresholds) == counts["fp"]
         crossed = sum(np.array(counts["cross"][c]) / length[c] for c in counts["cross"])
         assert at(points, points.cross, thresholds) == pytest.approx(crossed, abs=1e-12)
 
 
-def tally_of(reference, clips, classes, config):
-    """Count scores; also return how long the references of each class are."""
-    names = tuple(clip.name for clip in clips)
-    pair = tabulate(StrongLabels(reference.events, names), [], EvaluationConfig(), classes)
-    truth = merge_classes(pair.reference)
-    tally = Tally(truth, len(classes), [config])
-    tally.count(ClipFrames(i, clip.times, clip.scores) for i, clip in enumerate(clips))
-    seconds = np.bincount(
-        truth.class_in_clip % len(classes), truth.offset - truth.onset, len(classes)
-    )
-    return tally, dict(zip(classes, seconds, strict=True))
+def points_of(result):
+    """Return the counts of each class at its thresholds."""
+    return result.counts.points(np.ones(result.n_clips))
 
 
 def at(points, counts, thresholds):
@@ -181,15 +177,19 @@ def test_psds_of_resampled_clips_is_that_of_clips_copied_and_left_out(case, draw
     by_name = {clip.name: clip for clip in clips}
     pairs = copies(by_name, drawn, "{0}-{1}".format)
     lasting = {new: durations[name] for new, name in pairs}
-    heard = StrongLabels(of_clips(events, pairs), tuple(lasting))
+    labels = StrongLabels(of_clips(events, pairs), tuple(lasting))
+    present = set(labels.classes)
     twice = [replace(by_name[name], name=new) for new, name in pairs]
 
     def both(psds, found, copied):
-        scored = {"classes": classes, "by_clip": True}
-        (once,) = psds(events, *found, [config], durations=durations, **scored)
-        (other,) = psds(heard, *copied, [config], durations=lasting, classes=classes)
-        rows = [[1.0] * len(clips), [float(drawn[int(name)]) for name in once.steps.clips]]
-        assert once.steps.psds(np.array(rows)) == pytest.approx([once.value, other.value], abs=1e-9)
+        (once,) = psds(events, *found, [config], durations=durations, classes=classes)
+        (other,) = psds(labels, *copied, [config], durations=lasting, classes=classes)
+        rows = [[1.0] * len(clips), [float(drawn[int(name)]) for name in once.counts.clips]]
+        # Classes whose references were not drawn are left out.
+        kept = [other.class_rocs[c] for c in classes if c in present or c in once.undefined]
+        value = area(psd_roc(kept, config.alpha_st), config.max_efpr) if kept else math.nan
+        expected = pytest.approx([once.value, value], abs=1e-9, nan_ok=True)
+        assert once.counts.psds(np.array(rows)) == expected
 
     both(psds_from_scores, (clips, classes), (twice, classes))
     lists = [events_above(clips, classes, threshold) for threshold in (0.05, 0.4, 0.95)]
@@ -275,6 +275,26 @@ def test_perfect_detection_has_psds_1():
     for result in psds_from_scores(REFERENCE, PERFECT, "ab", list(PSDS_SCENARIOS.values())):
         assert result.value == 1.0
         assert result.classes == {"a": 1.0, "b": 1.0}
+
+
+def test_a_perfect_system_has_psds_1_in_every_resample():
+    """Class a has references in clip 1 alone: where that is not drawn, it has no curve."""
+    (result,) = psds_from_scores(REFERENCE, PERFECT, "ab", [PsdsConfig()])
+    assert result.counts.clips == ("1", "2")
+    assert result.counts.psds(np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])).tolist() == [1.0] * 3
+
+
+def test_a_class_without_references_in_the_data_counts_0_in_every_resample():
+    config = PsdsConfig(alpha_st=0.0)
+    (result,) = psds_from_scores(REFERENCE, PERFECT, "ab", [config], classes=["a", "b", "c"])
+    values = result.counts.psds(np.array([[1.0, 1.0], [0.0, 2.0]]))
+    assert values == pytest.approx([2 / 3, 1 / 2])  # of a, b, c; of b, c
+
+
+def test_a_resample_without_any_reference_or_time_has_no_psds():
+    clips = [*PERFECT, whole("3", 10, np.zeros((10, 2)))]
+    (result,) = psds_from_scores(REFERENCE, clips, "ab", [PsdsConfig()])
+    assert np.isnan(result.counts.psds(np.array([[0.0, 0.0, 3.0], [0.0, 0.0, 0.0]]))).all()
 
 
 def test_scores_that_are_equal_everywhere_have_psds_0():
@@ -474,11 +494,12 @@ def test_lists_at_all_thresholds_and_scores_agree():
 def test_counts_of_a_threshold_are_those_of_intersection_f1():
     case = CASES["plateaus"]
     config = scenario_of(case["expected"][1])
-    tally, _ = tally_of(labels_of(case), scores_of(case), case["classes"], config)
+    (result,) = psds_from_scores(
+        labels_of(case), scores_of(case), case["classes"], [config], classes=case["classes"]
+    )
     (estimated,) = lists_of(case, [0.45])
     rows = evaluate_intersection(labels_of(case), estimated, config.criteria).classes
-    for k, label in enumerate(case["classes"]):
-        points = tally.points(k)
+    for label, points in zip(case["classes"], points_of(result), strict=True):
         assert at(points, points.tp, [0.45]) == [rows[label].tp]
         assert at(points, points.fp, [0.45]) == [rows[label].fp]
 

@@ -175,15 +175,15 @@ class _Scored:
     def clips(self) -> set[str]:
         """Return the names of its clips."""
         listed: StrongLabels | None = self.labels.get("estimated")
-        steps = (psds.steps for psds in self.evaluation.psds.values())
-        return set(listed.names if listed else ()).union(*(s.clips for s in steps if s))
+        scored = self.evaluation.psds.values()
+        return set(listed.names if listed else ()).union(*(psds.counts.clips for psds in scored))
 
     def system(self) -> System:
         """Return its scores with the counts of each clip."""
         found = self.evaluation
         table = count_table(evaluation=found, **self.labels) if self.labels else CountTable()
-        steps = {name: psds.steps for name, psds in found.psds.items() if psds.steps is not None}
-        return System(str(self.path), found.macro_scores, replace(table, psds=steps))
+        counts = {name: psds.counts for name, psds in found.psds.items()}
+        return System(str(self.path), found.macro_scores, replace(table, psds=counts))
 
 
 def _score(
@@ -209,13 +209,7 @@ def _score(
         )
     classes = truth.classes.classes if truth.classes else None
     psds, doubts = score_psds(
-        path,
-        truth.reference,
-        scenarios,
-        classes,
-        truth.durations,
-        by_clip=_is_resampled(inputs, report),
-        known=known,
+        path, truth.reference, scenarios, classes, truth.durations, known=known
     )
     if path.is_dir():
         return _Scored(path, _of_folder(truth, config, psds, doubts), {})

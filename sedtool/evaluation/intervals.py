@@ -1,7 +1,7 @@
 """How sure macro scores are, and their difference to another system's: resampled clips.
 
 Counts of each clip are made once; a resample weights them, as `sedtool.evaluation.resampling` says.
-So it is with PSDS, at every threshold: see `sedtool.evaluation.psds.resampling`. With groups, such
+So it is with PSDS, at every threshold: see `sedtool.evaluation.psds.steps`. With groups, such
 as the recordings that clips were cut from, whole groups are drawn. The two systems of a difference
 see the same clips in each resample.
 
@@ -23,7 +23,7 @@ from sedtool.config.evaluation import ReportConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation.counts import FloatArray, IntArray, Undefined
 from sedtool.evaluation.pairing import match_clips
-from sedtool.evaluation.psds.resampling import ClipSteps
+from sedtool.evaluation.psds.steps import PsdsCounts
 from sedtool.evaluation.resampling import Difference, clip_weights, difference, macro_rates
 
 __all__ = ["CountTable", "Progress", "Statistics", "System", "macro_error_rate", "statistics"]
@@ -43,12 +43,12 @@ class CountTable:
     counts: Mapping[str, IntArray] = field(default_factory=dict)  # by metric, (C, K, 3); K may vary
     rules: Mapping[str, Undefined] = field(default_factory=dict)  # by metric
     error_rates: tuple[str, ...] = ()  # metrics whose error rate is asked for, too
-    psds: Mapping[str, ClipSteps] = field(default_factory=dict)  # by scenario
+    psds: Mapping[str, PsdsCounts] = field(default_factory=dict)  # by scenario
 
     @property
     def every_clip(self) -> set[str]:
         """Return the clips of all metrics."""
-        return set(self.clips).union(*(steps.clips for steps in self.psds.values()))
+        return set(self.clips).union(*(counts.clips for counts in self.psds.values()))
 
     def by_unit(self, number: Mapping[str, int], n_units: int) -> dict[str, FloatArray]:
         """Return the counts of each metric summed over the clips of each unit, (C, 3 K)."""
@@ -63,8 +63,8 @@ class CountTable:
     def psds_scores(self, weights: FloatArray, number: Mapping[str, int]) -> dict[str, FloatArray]:
         """Return PSDS by scenario, (B,), of how often each unit was drawn, (B, C)."""
         return {
-            name: steps.psds(weights[:, [number[clip] for clip in steps.clips]])
-            for name, steps in self.psds.items()
+            name: counts.psds(weights[:, [number[clip] for clip in counts.clips]])
+            for name, counts in self.psds.items()
         }
 
     def scores(self, sums: Mapping[str, FloatArray]) -> dict[str, FloatArray]:

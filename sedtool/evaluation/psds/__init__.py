@@ -20,9 +20,8 @@ times their standard deviation, where that is not negative.
 Both take clips without events: false positives and the duration count there, too.
 
 What is scored of a scores file is the score after the median filter of its decoding settings, as
-in DCASE task 4, where post-processing is part of the system (`sources.open_frame_scores` can leave
-it out). Clip gate, shortest event and merging of gaps belong to one operating point, and are left
-out.
+in DCASE task 4, where post-processing is part of the system (`open_frame_scores` can leave it out).
+Clip gate, shortest event and merging of gaps belong to one operating point, and are left out.
 
 Differences from psds_eval and sed_scores_eval
 ----------------------------------------------
@@ -43,7 +42,7 @@ overlaps, zero length and shares of 0) and these.
    everywhere. Scores fall, or stay.
 6. Staircases only, and rates per hour: there is no linear interpolation, and no open `max_efpr`.
 7. With one class there are no cross-triggers. psds_eval has NaN for them. No valid score moves.
-8. Intervals (`resampling`) are of clips drawn with replacement. sed_scores_eval leaves out a fifth
+8. Intervals are of clips drawn with replacement. sed_scores_eval leaves out a fifth
    of the clips instead, in which a mean has √(0.2 / 0.8) = half the deviation: its intervals are
    half as wide. No score moves.
 
@@ -55,7 +54,7 @@ evaluation of sound event detection", ICASSP 2020. J. Ebbers, R. Haeb-Umbach, R.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -63,11 +62,19 @@ from sedtool.config import EvaluationConfig
 from sedtool.config.evaluation import PSDS_SCENARIOS, PsdsConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation.counts import IntArray
-from sedtool.evaluation.intersection import MergedEvents, intersect, merge_classes
+from sedtool.evaluation.intersection import intersect, merge_classes
 from sedtool.evaluation.pair import as_labels, scored_classes, tabulate
-from sedtool.evaluation.psds.counting import ClipFrames, Tally
-from sedtool.evaluation.psds.curves import Curve, OperatingPoints, area, class_curve, psd_roc
-from sedtool.evaluation.psds.resampling import ClassSteps, ClipSteps, ListSteps
+from sedtool.evaluation.psds.counting import ClipFrames, count_steps
+from sedtool.evaluation.psds.steps import (
+    FP,
+    TP,
+    ClassSteps,
+    Curve,
+    PsdsCounts,
+    Steps,
+    area,
+    psd_roc,
+)
 from sedtool.labels import Event, StrongLabels
 from sedtool.score_tables import FrameScores
 
@@ -76,6 +83,7 @@ __all__ = [
     "Curve",
     "Psds",
     "PsdsConfig",
+    "PsdsCounts",
     "psds_from_lists",
     "psds_from_scores",
 ]
@@ -93,8 +101,8 @@ class Psds:
     n_clips: int
     seconds: float  # duration of all clips
     undefined: tuple[str, ...]  # classes without references, whose curve is 0
-    unscored: tuple[str, ...] = ()  # classes of the list that the scores lack
-    steps: ClipSteps | None = None  # what resampling needs, if it was asked for
+    counts: PsdsCounts  # of each clip, for resampling
+    unscored: tuple[str, ...] = ()  # classes of the list that have no scores
     n_lists: int | None = None  # of event lists: how many thresholds there are
 
 
@@ -106,7 +114,6 @@ def psds_from_scores(
     *,
     classes: Iterable[str] | None = None,
     durations: Mapping[str, float] | None = None,
-    by_clip: bool = False,
 ) -> list[Psds]:
     """Return the PSDS of frame scores, over all thresholds.
 
@@ -124,8 +131,6 @@ def psds_from_scores(
         The only classes to score; by default those of the reference.
     durations
         Seconds, by clip name. A clip that is not named here is as long as its scores.
-    by_clip
-        Whether to keep what each clip counts, for resampling.
 
     Returns
     -------
@@ -138,80 +143,15 @@ def psds_from_scores(
         If an event has impossible times, a clip of the reference has neither scores nor a duration,
         a clip or class stands twice in the scores, or there is no class.
     """
-    reference = as_labels(reference)
-    listed = _class_list(reference, classes)
     column = {label: k for k, label in enumerate(score_classes)}
     if len(column) < len(score_classes):
         raise LabelError("a class stands twice in the scores")
-    columns = np.array([column.get(label, -1) for label in listed])
-    clips = dict.fromkeys((*reference.names, *(durations or {})))
-    number = {name: i for i, name in enumerate(clips)}
-    pair = tabulate(StrongLabels(reference.events, tuple(clips)), [], EvaluationConfig(), listed)
-    truth = merge_classes(pair.reference)
-    seconds = dict(durations or {})
-    tally = Tally(truth, len(listed), configs, by_clip)
-    tally.count(_numbered(scores, len(score_classes), columns, number, seconds))
-    total = _total(number, seconds)
-    every = range(len(listed))
-    return [
-        _psds(
-            [tally.points(k, i) for k in every],
-            config,
-            listed,
-            truth,
-            (len(number), total),
-            unscored=tuple(label for label in listed if label not in column),
-            steps=_clip_steps([tally.steps(k, i) for k in every], number, seconds, truth, config)
-            if by_clip
-            else None,
-        )
-        for i, config in enumerate(configs)
-    ]
-
-
-def _clip_steps(
-    steps: Sequence[ClassSteps],
-    clips: Iterable[str],
-    seconds: Mapping[str, float],
-    truth: MergedEvents,
-    config: PsdsConfig,
-) -> ClipSteps:
-    names = tuple(clips)
-    return ClipSteps(names, np.array([seconds[name] for name in names]), truth, steps, config)
-
-
-def _class_list(reference: StrongLabels, classes: Iterable[str] | None) -> tuple[str, ...]:
-    listed, _ = scored_classes(reference.classes, (), classes, "")
-    if not listed:
-        raise LabelError("PSDS needs a class: the reference has no events, so give a class list")
-    return listed
-
-
-def _numbered(
-    scores: Iterable[FrameScores],
-    n_columns: int,
-    columns: IntArray,
-    number: dict[str, int],
-    seconds: dict[str, float],
-) -> Iterator[ClipFrames]:
-    """Yield the scores of the classes in `columns`; number clips, and note how long they are."""
-    seen: set[str] = set()
-    known = columns >= 0
-    as_it_is = np.array_equal(columns, np.arange(len(columns)))
-    for clip in scores:
-        if clip.name in seen:
-            raise LabelError(f"{clip.name} has scores twice")
-        seen.add(clip.name)
-        chosen = clip.scores
-        if chosen.shape[1] != n_columns:
-            raise LabelError(f"{clip.name}: {chosen.shape[1]} scores for {n_columns} classes")
-        if not (as_it_is and chosen.shape[1] == len(columns)):
-            chosen = np.full((len(clip.scores), len(columns)), -np.inf)
-            chosen[:, known] = clip.scores[:, columns[known]]
-        if np.isnan(np.min(chosen, initial=0.0)):
-            raise LabelError(f"{clip.name}: a score is not a number")
-        seconds.setdefault(clip.name, float(clip.times[-1]))
-        yield ClipFrames(number.setdefault(clip.name, len(number)), clip.times, chosen)
+    side = _Reference(reference, classes, durations or {})
+    columns = np.array([column.get(label, -1) for label in side.classes])
+    clips = side.numbered(scores, len(score_classes), columns)
+    steps = count_steps(clips, side.events, len(side.classes), configs)
+    unscored = tuple(label for label in side.classes if label not in column)
+    return side.scored(steps, configs, unscored=unscored)
 
 
 def psds_from_lists(
@@ -221,13 +161,12 @@ def psds_from_lists(
     *,
     classes: Iterable[str] | None = None,
     durations: Mapping[str, float],
-    by_clip: bool = False,
 ) -> list[Psds]:
     """Return the PSDS of lists of events, each made with another threshold.
 
     Parameters
     ----------
-    reference, configs, classes, by_clip
+    reference, configs, classes
         As in `psds_from_scores`.
     lists
         In any order; they are read once, and may be made on the fly.
@@ -239,84 +178,122 @@ def psds_from_lists(
     LabelError
         If an event has impossible times, a clip has no duration, or there is no class.
     """
-    reference = as_labels(reference)
-    listed = _class_list(reference, classes)
-    clips = dict.fromkeys((*reference.names, *durations))
-    reference = StrongLabels(reference.events, tuple(clips))
-    truth = merge_classes(tabulate(reference, [], EvaluationConfig(), listed).reference)
-    rows: list[list[tuple[IntArray, ...]]] = [[] for _ in configs]
-    steps = [ListSteps(len(listed)) for _ in configs if by_clip]
+    side = _Reference(reference, classes, durations)
+    found: list[list[Steps]] = [[] for _ in configs]
+    n_lists = 0
     for estimated in lists:
-        pair = tabulate(reference, estimated, EvaluationConfig(), listed)
-        clips |= dict.fromkeys(pair.clips)
-        for i, (found, config) in enumerate(zip(rows, configs, strict=True)):
-            every = intersect(pair.reference, pair.estimated, config.criteria)
-            if by_clip:
-                steps[i].add(every)
-            counts = every.counts
-            false = counts.n_estimated - counts.tp
-            found.append((counts.tp, false, every.cross_triggers))
-    length = np.bincount(truth.class_in_clip % len(listed), truth.offset - truth.onset, len(listed))
-    weight = np.divide(1.0, length, out=np.zeros(len(listed)), where=length > 0)
-    total = _total(clips, durations)
-    results = []
-    for i, (found, config) in enumerate(zip(rows, configs, strict=True)):
-        points = [_points(found, k, weight) for k in range(len(listed))]
-        kept = _clip_steps(steps[i].classes(), clips, durations, truth, config) if by_clip else None
-        result = _psds(points, config, listed, truth, (len(clips), total), steps=kept)
-        results.append(replace(result, n_lists=len(found)))
-    return results
+        pair = tabulate(side.labels, estimated, EvaluationConfig(), side.classes)
+        for name in pair.clips[len(side.number) :]:  # which have no duration
+            side.number.setdefault(name, len(side.number))
+        for steps, config in zip(found, configs, strict=True):
+            counted = intersect(pair.reference, pair.estimated, config.criteria)
+            accepted, crossing = counted.accepted, counted.crossing
+            for kind, cells in (
+                (TP, counted.reference.class_in_clip[counted.found]),
+                (FP, counted.estimated.class_in_clip[~accepted]),
+                (counted.crossed, counted.estimated.class_in_clip[crossing]),
+            ):
+                clip, label = np.divmod(cells, len(side.classes))
+                once, place = np.ones(len(clip), np.int32), np.full(len(clip), -float(n_lists))
+                steps.append(Steps.of(clip, label, place, kind, once))
+        n_lists += 1
+    return side.scored([Steps.join(steps) for steps in found], configs, n_lists=n_lists)
 
 
-def _points(rows: list[tuple[IntArray, ...]], k: int, weight: np.ndarray) -> OperatingPoints:
-    """Return the counts of a class in each list."""
-    tp, fp = (np.array([row[kind][k] for row in rows], np.int64) for kind in (0, 1))
-    cross = np.array([row[2][k] @ weight for row in rows], float)
-    return OperatingPoints(np.full(len(rows), np.nan), tp, fp, cross)
+class _Reference:
+    """The reference of a score: its events and classes, and clips by number with their length."""
 
+    def __init__(
+        self,
+        reference: StrongLabels | Sequence[Event],
+        classes: Iterable[str] | None,
+        durations: Mapping[str, float],
+    ) -> None:
+        labels = as_labels(reference)
+        self.classes, _ = scored_classes(labels.classes, (), classes, "")
+        if not self.classes:
+            raise LabelError(
+                "PSDS needs a class: the reference has no events, so give a class list"
+            )
+        clips = dict.fromkeys((*labels.names, *durations))
+        self.labels = StrongLabels.from_columns(labels.columns, tuple(clips))
+        self.number = {name: i for i, name in enumerate(clips)}
+        self.seconds = dict(durations)
+        pair = tabulate(self.labels, [], EvaluationConfig(), self.classes)
+        self.events = merge_classes(pair.reference)
 
-def _total(clips: Iterable[str], seconds: Mapping[str, float]) -> float:
-    """Return the duration of all clips."""
-    lacking = [name for name in clips if name not in seconds]
-    if lacking:
-        raise LabelError(
-            f"{len(lacking)} clips have no duration, {lacking[0]} first: rates per hour need "
-            "all of them"
-        )
-    for name, value in seconds.items():
-        if not 0 <= value < np.inf:
-            raise LabelError(f"{name}: a duration of {value:g} s; it must be finite, 0 or more")
-    total = float(np.sum(list(seconds.values())))
-    if not total > 0:
-        raise LabelError("the clips last 0 s altogether, so there is no rate per hour")
-    return total
+    def numbered(
+        self, scores: Iterable[FrameScores], n_columns: int, columns: IntArray
+    ) -> Iterator[ClipFrames]:
+        """Yield the scores of the classes in `columns`; number clips, and note their length."""
+        seen: set[str] = set()
+        present = columns >= 0
+        as_it_is = n_columns == len(columns) and np.array_equal(columns, np.arange(n_columns))
+        for clip in scores:
+            if clip.name in seen:
+                raise LabelError(f"{clip.name} has scores twice")
+            seen.add(clip.name)
+            chosen = clip.scores
+            if chosen.shape[1] != n_columns:
+                raise LabelError(f"{clip.name}: {chosen.shape[1]} scores for {n_columns} classes")
+            if not as_it_is:
+                chosen = np.full((len(clip.scores), len(columns)), -np.inf)
+                chosen[:, present] = clip.scores[:, columns[present]]
+            if np.isnan(np.min(chosen, initial=0.0)):
+                raise LabelError(f"{clip.name}: a score is not a number")
+            self.seconds.setdefault(clip.name, float(clip.times[-1]))
+            number = self.number.setdefault(clip.name, len(self.number))
+            yield ClipFrames(number, clip.times, chosen)
 
+    def scored(
+        self,
+        steps: Sequence[Steps],
+        configs: Sequence[PsdsConfig],
+        unscored: tuple[str, ...] = (),
+        n_lists: int | None = None,
+    ) -> list[Psds]:
+        """Return the score of each scenario."""
+        seconds, clips = self._lengths(), tuple(self.number)
+        results = []
+        for config, mine in zip(configs, steps, strict=True):
+            by_class = ClassSteps.of_each(mine, len(self.classes), n_lists is not None)
+            counts = PsdsCounts(clips, seconds, self.events, by_class, config)
+            curves = [curve for curve in counts.curves(np.ones(len(clips))) if curve is not None]
+            roc = psd_roc(curves, config.alpha_st)
+            rocs = dict(zip(self.classes, curves, strict=True))
+            absent = zip(self.classes, counts.n_reference, strict=True)
+            results.append(
+                Psds(
+                    area(roc, config.max_efpr),
+                    {label: area(curve, config.max_efpr) for label, curve in rocs.items()},
+                    roc,
+                    rocs,
+                    config,
+                    len(clips),
+                    float(seconds.sum()),
+                    tuple(label for label, n in absent if n == 0),
+                    counts,
+                    unscored,
+                    n_lists,
+                )
+            )
+        return results
 
-def _psds(
-    points: Sequence[OperatingPoints],
-    config: PsdsConfig,
-    classes: Sequence[str],
-    truth: MergedEvents,
-    clips: tuple[int, float],
-    unscored: tuple[str, ...] = (),
-    steps: ClipSteps | None = None,
-) -> Psds:
-    n_reference = np.bincount(truth.class_in_clip % len(classes), minlength=len(classes)).tolist()
-    n_clips, seconds = clips
-    curves = [
-        class_curve(p, n, len(classes), seconds, config)
-        for p, n in zip(points, n_reference, strict=True)
-    ]
-    roc = psd_roc(curves, config.alpha_st)
-    return Psds(
-        area(roc, config.max_efpr),
-        {label: area(c, config.max_efpr) for label, c in zip(classes, curves, strict=True)},
-        roc,
-        dict(zip(classes, curves, strict=True)),
-        config,
-        n_clips,
-        seconds,
-        tuple(label for label, n in zip(classes, n_reference, strict=True) if n == 0),
-        unscored,
-        steps,
-    )
+    def _lengths(self) -> np.ndarray:
+        """Return the duration of every clip, (C,)."""
+        missing = [name for name in self.number if name not in self.seconds]
+        if missing:
+            raise LabelError(
+                f"{len(missing)} clips have no duration, {missing[0]} first: rates per hour need "
+                "all of them"
+            )
+        seconds = np.array([self.seconds[name] for name in self.number])
+        wrong = np.flatnonzero(~((seconds >= 0) & (seconds < np.inf)))
+        if wrong.size:
+            raise LabelError(
+                f"{tuple(self.number)[wrong[0]]}: a duration of {seconds[wrong[0]]:g} s; it must "
+                "be finite, 0 or more"
+            )
+        if not seconds.sum() > 0:
+            raise LabelError("the clips last 0 s altogether, so there is no rate per hour")
+        return seconds

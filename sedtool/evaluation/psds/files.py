@@ -29,7 +29,6 @@ def score_psds(
     classes: Iterable[str] | None = None,
     durations: Mapping[str, float] | None = None,
     *,
-    by_clip: bool = False,
     known: Iterable[str] = (),
 ) -> tuple[dict[str, Psds], list[str]]:
     """Compute PSDS from files.
@@ -47,8 +46,6 @@ def score_psds(
         The only classes to score; by default those of the reference.
     durations
         Seconds, by clip name; every clip of it counts. Event lists need them.
-    by_clip
-        Whether to keep what each clip counts, for resampling.
     known
         Names of clips beside those of the reference, for clips that it lacks.
 
@@ -72,7 +69,7 @@ def score_psds(
     if durations is not None:
         durations = _under_clip_names(durations, targets)
         targets = tuple(dict.fromkeys((*targets, *durations)))
-    options: dict[str, Any] = {"classes": classes, "durations": durations, "by_clip": by_clip}
+    options: dict[str, Any] = {"classes": classes, "durations": durations}
     if path.is_dir() and not _has_score_tables(path):
         found, doubts = _from_lists(path, reference, configs, targets, options)
     elif path.is_dir() or is_hdf5(path):
