@@ -10,9 +10,18 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from sedtool.checkpoint import Model, digest, load_model, load_state, save_model, save_state
-from sedtool.config import ADDED, DecodingConfig, PoolingConfig
-from sedtool.errors import ArtifactError
+from sedtool.checkpoint import (
+    Model,
+    digest,
+    empty_detector,
+    load_model,
+    load_state,
+    save_model,
+    save_state,
+)
+from sedtool.checkpoint import model as model_file
+from sedtool.config import ADDED, DecodingConfig, PoolingConfig, parse_architecture
+from sedtool.errors import ArtifactError, ConfigError
 from sedtool.inference import InferOutputs, infer
 from support.models import new_model
 
@@ -138,6 +147,28 @@ def test_scores_that_an_earlier_version_made_are_refused_with_what_to_do(
         infer(tmp_path / "old", [tiny.features], outputs=InferOutputs(scores=scores))
     with pytest.raises(ArtifactError, match=r"made before .* score the clips again"):
         infer(path, [scores], emit=print)
+
+
+def test_a_network_of_400_mib_fits_into_a_model_file():
+    network = parse_architecture("dcase2019:gru-units=2048")
+    size = sum(
+        t.nbytes for t in empty_detector(network, PoolingConfig(), 64, 10).state_dict().values()
+    )
+    assert 390 * 2**20 < size < model_file.MOST_BYTES
+
+
+def test_a_network_is_made_exactly_if_its_file_is_read(saved, monkeypatch):
+    model = new_model()
+    parts = (model.architecture, model.pooling, 64, 2)
+    size = sum(tensor.nbytes for tensor in model.detector.state_dict().values())
+    monkeypatch.setattr(model_file, "MOST_WEIGHTS", size)
+    empty_detector(*parts)
+    load_model(saved)
+    monkeypatch.setattr(model_file, "MOST_WEIGHTS", size - 1)
+    with pytest.raises(ConfigError, match="the weights of the network take 1 MiB"):
+        empty_detector(*parts)
+    with pytest.raises(ArtifactError, match="the weights of the network take 1 MiB"):
+        load_model(saved)
 
 
 def test_equal_models_are_equal_files(saved, tmp_path):

@@ -10,6 +10,7 @@ digest, because torch does not notice a changed byte.
 
 from sedtool.checkpoint.model import (
     Model,
+    empty_detector,
     load_model,
     require_finite,
     save_model,
@@ -22,6 +23,7 @@ from sedtool.checkpoint.tensors import digest, file_sha256
 __all__ = [
     "Model",
     "digest",
+    "empty_detector",
     "file_sha256",
     "load_model",
     "load_state",

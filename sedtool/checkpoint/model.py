@@ -32,6 +32,7 @@ from sedtool.text import is_writable
 
 __all__ = [
     "Model",
+    "empty_detector",
     "load_model",
     "require_finite",
     "save_model",
@@ -40,7 +41,8 @@ __all__ = [
 ]
 
 FORMAT, FORMAT_VERSION = "sedtool-model", 3
-MOST_BYTES = 2**28
+MOST_WEIGHTS = 2**29  # bytes: 134 million numbers
+MOST_BYTES = MOST_WEIGHTS + 2**25  # of a file, which has a header and the tags of clips, too
 MOST_WINDOW = 3600.0  # seconds
 
 
@@ -126,6 +128,28 @@ def teacher_of(path: Path) -> Path:
     if {**load_model(teacher).trained, "network": "student"} != student:
         raise ArtifactError(f"{teacher} is not the teacher of {path}, but of another epoch or run")
     return teacher
+
+
+def empty_detector(
+    architecture: ArchitectureConfig, pooling: PoolingConfig, n_mels: int, n_classes: int
+) -> Detector:
+    """Return a detector whose weights have shapes but neither values nor memory.
+
+    Raises
+    ------
+    ConfigError
+        If it is too large for a model file.
+    """
+    with torch.device("meta"):  # draws no random numbers either
+        detector = Detector(architecture, pooling, n_mels, n_classes)
+    size = sum(tensor.nbytes for tensor in detector.state_dict().values())
+    if size > MOST_WEIGHTS:
+        raise ConfigError(
+            f"the weights of the network take {size / 2**20:.0f} MiB, and a model file holds "
+            f"{MOST_WEIGHTS / 2**20:.0f} MiB of them; take fewer gru-units or gru-layers, or "
+            "another network (--arch)"
+        )
+    return detector
 
 
 def save_model(path: Path, model: Model) -> None:
@@ -251,8 +275,7 @@ def _rebuild(path: Path, header: dict[str, Any], file: Any) -> Model:
         raise ValueError(f"a window of {window} s")
     if not (isinstance(trained, dict) and isinstance(tuned, dict)):
         raise ValueError("'trained' and 'tuned' must be tables")
-    with torch.device("meta"):  # draws no random numbers, and takes no memory on a header's word
-        detector = Detector(architecture, pooling, features.n_mels, len(classes))
+    detector = empty_detector(architecture, pooling, features.n_mels, len(classes))
     tensors = _read_tensors(path, file, detector)
     trained_on = tensors.pop("trained_on").numpy()
     detector.load_state_dict(tensors, assign=True)

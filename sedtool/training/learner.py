@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sedtool.augment import add_mel_noise
-from sedtool.checkpoint import Model, source_tags
+from sedtool.checkpoint import Model, empty_detector, source_tags
 from sedtool.config import (
     DecodingConfig,
     FeatureConfig,
@@ -53,11 +53,19 @@ def frame_loss(logits: Tensor, mask: Tensor, target: Tensor) -> Tensor:
 
 
 def new_model(clips: TrainingClips, vocabulary: Vocabulary, config: TrainConfig) -> Model:
-    """Make a model with fresh weights and the statistics of the training clips."""
+    """Make a model with fresh weights and the statistics of the training clips.
+
+    Raises
+    ------
+    ConfigError
+        If the network is too large for a model file.
+    """
     features, names = clips.features, clips.names
     architecture, pooling = parse_architecture(config.arch), PoolingConfig.parse(config.pooling)
+    network = (architecture, pooling, features.config.n_mels, len(vocabulary))
+    empty_detector(*network)  # refuses one that no model file can hold
     with torch_draws(torch.device("cpu"), "initial weights", config.seed):
-        detector = Detector(architecture, pooling, features.config.n_mels, len(vocabulary))
+        detector = Detector(*network)
     mean, std = features.statistics(names)
     detector.mean.copy_(torch.from_numpy(mean))
     detector.std.copy_(torch.from_numpy(std))
