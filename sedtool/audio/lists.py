@@ -17,9 +17,9 @@ from typing import BinaryIO
 from sedtool.atomic import resource_errors
 from sedtool.errors import AudioError, ConfigError, LabelError, NothingUsableError, ResourceError
 from sedtool.labels import read_names
+from sedtool.labels.cells import numbered_lines
 from sedtool.labels.jsonl import unique_keys
 from sedtool.labels.names import check_name
-from sedtool.labels.text import numbered_lines
 
 __all__ = ["is_manifest", "open_stdin", "read_list", "read_manifest", "read_some", "spool_stdin"]
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from sedtool.errors import LabelError
 from sedtool.labels import Vocabulary
+from sedtool.labels.cells import named_cells, parse_interval, parse_number
 from sedtool.labels.tables import STRONG_COLUMNS, WEAK_COLUMNS
-from sedtool.labels.text import named_cells, parse_interval, parse_number
 from sedtool.text import is_writable
 
 __all__ = ["LabelFile", "Row", "read_label_file"]

@@ -16,7 +16,7 @@ from sedtool.config import EvaluationConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.labels import Event, EventColumns, StrongLabels, Vocabulary
-from sedtool.labels.text import LATEST
+from sedtool.labels.cells import LATEST
 
 __all__ = [
     "EventArrays",

@@ -15,14 +15,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sedtool.errors import LabelError
-from sedtool.labels.events import Event, StrongLabels
-from sedtool.labels.text import (
+from sedtool.labels.cells import (
     check_cell,
     format_times,
     parse_interval,
     parse_number,
     table_rows,
 )
+from sedtool.labels.events import Event, StrongLabels
 
 __all__ = ["format_audacity", "read_audacity"]
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from sedtool.config import lookup
 from sedtool.errors import LabelError
 from sedtool.labels.audacity import format_audacity, read_audacity
+from sedtool.labels.cells import check_cell, parse_number, table_rows
 from sedtool.labels.events import Event, StrongLabels
 from sedtool.labels.jsonl import format_jsonl, format_silent_jsonl, read_jsonl
 from sedtool.labels.raven import BEGIN_TIME, format_raven, raven_header, read_raven
@@ -28,7 +29,6 @@ from sedtool.labels.tables import (
     format_silent,
     read_events,
 )
-from sedtool.labels.text import check_cell, parse_number, table_rows
 
 __all__ = ["EVENT_FORMATS", "EventFormat", "event_format", "guess_format"]
 

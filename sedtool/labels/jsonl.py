@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from sedtool.errors import LabelError
+from sedtool.labels.cells import numbered_lines, parse_interval, parse_number
 from sedtool.labels.events import Event, StrongLabels
-from sedtool.labels.text import numbered_lines, parse_interval, parse_number
 
 __all__ = ["format_jsonl", "format_silent_jsonl", "read_jsonl", "unique_keys"]
 

@@ -12,8 +12,8 @@ from operator import lt
 import numpy as np
 from numpy.typing import NDArray
 
+from sedtool.labels.cells import LATEST
 from sedtool.labels.events import EventColumns, StrongLabels
-from sedtool.labels.text import LATEST
 
 __all__ = ["plain_events"]
 

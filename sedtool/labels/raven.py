@@ -26,8 +26,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from sedtool.errors import LabelError
-from sedtool.labels.events import Event, StrongLabels
-from sedtool.labels.text import (
+from sedtool.labels.cells import (
     check_cell,
     named_cells,
     parse_interval,
@@ -35,6 +34,7 @@ from sedtool.labels.text import (
     parse_seconds,
     table_rows,
 )
+from sedtool.labels.events import Event, StrongLabels
 
 __all__ = ["BEGIN_TIME", "format_raven", "raven_header", "read_raven"]
 

@@ -15,9 +15,7 @@ from pathlib import Path
 
 from sedtool.atomic import write_text
 from sedtool.errors import LabelError
-from sedtool.labels.events import Event, StrongLabels
-from sedtool.labels.plain import plain_events
-from sedtool.labels.text import (
+from sedtool.labels.cells import (
     check_cell,
     format_times,
     named_cells,
@@ -28,6 +26,8 @@ from sedtool.labels.text import (
     read_text,
     table_rows,
 )
+from sedtool.labels.events import Event, StrongLabels
+from sedtool.labels.plain import plain_events
 from sedtool.labels.vocabulary import Vocabulary
 
 __all__ = [

@@ -15,7 +15,7 @@ from sedtool.evaluation.pairing import (
 )
 from sedtool.evaluation.psds import Psds, psds_from_lists, psds_from_scores
 from sedtool.labels import StrongLabels, read_events
-from sedtool.labels.text import table_rows
+from sedtool.labels.cells import table_rows
 from sedtool.score_tables import TIMES, open_frame_scores, score_files
 from sedtool.store import is_hdf5
 
