@@ -25,6 +25,7 @@ from sedtool.checking.rows import read_label_file
 from sedtool.cli import cli
 from sedtool.errors import ConfigError, LabelError, NothingUsableError
 from sedtool.labels import Vocabulary, read_events, read_names, read_weak
+from sedtool.labels.tables import read_rows
 
 RATE = 8_000  # Hz
 CLASSES = ("Air horn, truck horn", "Dog")
@@ -406,17 +407,16 @@ def test_a_name_with_a_comma_needs_a_class_list(data):
 @pytest.mark.parametrize(
     ("kind", "other", "row"),
     [
-        ("weak", "strong", "a.wav\t0\t1\tDog"),
-        ("strong", "weak", "a.wav\tDog"),
-        ("strong", "weak", "filename\tevent_labels"),
-        ("strong", "unlabelled", "filename"),
+        ("weak", "strong labels", "a.wav\t0\t1\tDog"),
+        ("strong", "weak labels", "a.wav\tDog"),
+        ("strong", "weak labels", "filename\tevent_labels"),
+        ("strong", "unlabelled clips", "filename"),
     ],
 )
 def test_a_label_file_of_another_kind_is_recognised(tmp_path, kind, other, row):
     (tmp_path / "labels.tsv").write_text(f"{row}\n")
-    file = read_label_file(tmp_path / "labels.tsv", kind)
-    assert file.unreadable.endswith(f"give it to --{other}")
-    assert file.rows == []
+    (fault,) = read_rows(tmp_path / "labels.tsv", kind)
+    assert str(fault).endswith(f"it looks like a table of {other}")
 
 
 def test_times_of_the_recording_a_clip_was_cut_from_are_recognised(data):
@@ -539,6 +539,16 @@ def test_a_folder_without_audio_is_nothing_usable(tmp_path):
 
 # The rows that are refused are those that the other stages refuse
 
+
+def test_a_header_that_train_refuses_is_no_row(tmp_path):
+    path = tmp_path / "weak.tsv"
+    path.write_text("file\tevent_labels\na.wav\tDog\n")
+    findings = check_labels(read_label_file(path, "weak"), ())
+    assert [f.kind for f in findings] == ["unreadable-labels"]
+    with pytest.raises(LabelError, match="no column 'filename'"):
+        read_weak(path)
+
+
 CELLS = st.one_of(
     st.sampled_from(["", " ", "a.wav", "b", "Dog", "Dog,Cow", "Dog, Cow", "0", "1.5", "-1", "nan"]),
     st.sampled_from(["filename", "onset", "offset", "event_label", "event_labels", "\x0b", "\r"]),
@@ -546,7 +556,12 @@ CELLS = st.one_of(
 )
 TABLES = st.lists(st.lists(CELLS, max_size=6).map("\t".join), max_size=5).map("\n".join)
 HEADERS = st.sampled_from(
-    ["", "filename\tonset\toffset\tevent_label\n", "filename\tevent_labels\n"]
+    [
+        *("", "filename\tonset\toffset\tevent_label\n", "filename\tevent_labels\n"),
+        *("file\tevent_labels\n", "'filename'\t'event_labels'\n", "filename,event_labels\n"),
+        *("name\tonset\toffset\tevent_label\n", '"filename"\tonset\toffset\tevent_label\n'),
+        *("filename\tevent_labels\tevent_labels\n", "\ufefffilename\tevent_labels\r\n", "\xff"),
+    ]
 )
 
 
@@ -561,9 +576,14 @@ def test_a_file_is_without_faults_exactly_if_it_can_be_read(tmp_path_factory, he
     }
     for kind, read in readers.items():
         file = read_label_file(path, kind, classes)
-        unknown = [f for f in check_labels(file, (), classes) if f.kind == "unknown-label"]
-        is_clean = not (file.unreadable or file.bad_rows or file.bad_times)
-        if is_clean and not (unknown and kind == "weak"):
+        findings = {f.kind for f in check_labels(file, (), classes)}
+        refused = {
+            "unreadable-labels",
+            "bad-row",
+            "bad-time",
+            *["unknown-label"] * (kind == "weak"),
+        }
+        if not findings & refused:
             read()
         else:
             with pytest.raises(LabelError):

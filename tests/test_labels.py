@@ -120,7 +120,7 @@ def test_labels_with_commas_are_matched_longest_first():
     ("text", "message"),
     [
         ("Trian horn", "unknown label 'Trian horn'; did you mean 'Train horn'"),
-        ("Car,", "missing after the last comma"),
+        ("Car,", "a label is missing"),
         ("Air horn", "unknown label 'Air horn'"),
         ("Zebra", "the 4 classes are 'Train', 'Train horn', 'Air horn, truck horn', 'Car'"),
     ],

@@ -15,14 +15,17 @@ HERE = Path("list.tsv")
 
 
 def plain(text: str) -> StrongLabels | None:
-    return tables.plain_events(text, tables.STRONG_COLUMNS, "confidence")
+    return tables._plain_events(text)
 
 
 def row_by_row(text: str) -> StrongLabels | str:
-    try:
-        return tables._read_events(HERE, text)
-    except LabelError as error:
-        return str(error)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "_plain_events", lambda text: None)
+        patch.setattr(tables, "read_text", lambda path: text)
+        try:
+            return tables.read_events(HERE)
+        except LabelError as error:
+            return str(error)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,7 @@ def test_plain_lists_are_read_by_columns(text):
         f"{HEADER}\na\t0\t1\tDog\t5\n",
         f"{HEADER}\na\t0\t1\t Dog\n",
         f"{HEADER}\na\t0\t1\tDog \n",
+        f"{HEADER}\na\t0\t1\tDog\u3000\n",
         f"{HEADER}\na\t0\tnan\tDog\n",
         f"{HEADER}\na\t0\t1_0\tDog\n",
         f"{HEADER}\na\t0\t٣\tDog\n",
@@ -74,7 +78,21 @@ def test_anything_else_is_left_to_the_other_reader(text):
 CELLS = st.sampled_from(
     [
         *("a.wav", "b", "0.5", "1", "2.25", "-0", "1e1", "-1", "", " ", "Dog", "air horn", "nan"),
-        *("filename", "onset", "\n", "\r\n", "\r", "\t", "\x85", "é", "inf", "1_0", " x", "١"),
+        *(
+            "filename",
+            "onset",
+            "\n",
+            "\r\n",
+            "\r",
+            "\t",
+            "\x85",
+            "é",
+            "inf",
+            "1_0",
+            " x",
+            "١",
+            "Dog\u3000",
+        ),
     ]
 )
 TEXTS = st.lists(

@@ -18,7 +18,7 @@ from sedtool.atomic import resource_errors
 from sedtool.errors import AudioError, ConfigError, LabelError, NothingUsableError, ResourceError
 from sedtool.labels import read_names
 from sedtool.labels.cells import numbered_lines
-from sedtool.labels.jsonl import unique_keys
+from sedtool.labels.formats import unique_keys
 from sedtool.labels.names import check_name
 
 __all__ = ["is_manifest", "open_stdin", "read_list", "read_manifest", "read_some", "spool_stdin"]

@@ -5,14 +5,16 @@ from collections.abc import Iterable, Iterator
 from statistics import fmean, median
 
 from sedtool.checking.report import ClassSummary, FileSummary, Finding, found
-from sedtool.checking.rows import LabelFile, Row
+from sedtool.checking.rows import LabelFile
 from sedtool.errors import LabelError
 from sedtool.labels import Vocabulary
+from sedtool.labels.tables import Row
 
 __all__ = ["TOLERANCE", "check_labels", "check_spelling", "summarise", "summarise_classes"]
 
 TOLERANCE = 0.001 + 1e-9  # seconds: two times rounded to three decimals, and floating point
 RARE = 10  # clips
+FAULTS = {"file": "unreadable-labels", "row": "bad-row", "time": "bad-time"}
 
 
 def check_labels(
@@ -30,12 +32,11 @@ def check_labels(
         The class list, if there is one.
     """
     where = file.path
-    unreadable = [file.unreadable] if file.unreadable else []
+    faults = {kind: [str(f) for f in file.faults if f.kind == kind] for kind in FAULTS}
+    is_empty = not (file.rows or file.faults)
     findings = [
-        *found("unreadable-labels", where, unreadable),
-        *found("empty-file", where, [] if unreadable or file.n_rows else [str(where)]),
-        *found("bad-row", where, file.bad_rows),
-        *found("bad-time", where, file.bad_times),
+        *(finding for kind in FAULTS for finding in found(FAULTS[kind], where, faults[kind])),
+        *found("empty-file", where, [str(where)] if is_empty else []),
     ]
     if not file.rows:
         return findings

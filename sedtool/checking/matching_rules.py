@@ -8,8 +8,9 @@ from itertools import combinations
 from sedtool.checking.clips import Clip
 from sedtool.checking.label_rules import TOLERANCE
 from sedtool.checking.report import Finding, found
-from sedtool.checking.rows import LabelFile, Row
+from sedtool.checking.rows import LabelFile
 from sedtool.labels import NameIndex
+from sedtool.labels.tables import Row
 
 __all__ = ["Matched", "check_copies", "check_pairs", "check_unlabelled", "match"]
 

@@ -5,11 +5,18 @@ quotes mean themselves. Times are seconds.
 """
 
 from sedtool.labels.events import Event, EventColumns, StrongLabels
-from sedtool.labels.formats import EVENT_FORMATS, EventFormat, event_format, guess_format
-from sedtool.labels.names import NameIndex, check_name, printable
-from sedtool.labels.tables import (
+from sedtool.labels.formats import (
+    EVENT_FORMATS,
+    EventFormat,
+    event_format,
     format_events,
     format_weak,
+    guess_format,
+    write_events,
+    write_weak,
+)
+from sedtool.labels.names import NameIndex, check_name, printable
+from sedtool.labels.tables import (
     read_durations,
     read_events,
     read_groups,
@@ -17,8 +24,6 @@ from sedtool.labels.tables import (
     read_thresholds,
     read_vocabulary,
     read_weak,
-    write_events,
-    write_weak,
 )
 from sedtool.labels.vocabulary import Vocabulary
 

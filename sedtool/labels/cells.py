@@ -10,6 +10,7 @@ from sedtool.text import is_writable
 __all__ = [
     "LATEST",
     "check_cell",
+    "clean_line",
     "format_times",
     "named_cells",
     "numbered_lines",
@@ -17,6 +18,7 @@ __all__ = [
     "parse_number",
     "parse_seconds",
     "read_text",
+    "split_cells",
     "table_rows",
 ]
 
@@ -33,21 +35,31 @@ def read_text(path: Path) -> str:
         raise LabelError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def numbered_lines(path: Path, text: str | None = None) -> Iterator[tuple[str, str]]:
-    """Yield (``file:line``, text without its line end) of a UTF-8 file, or of its `text`."""
-    text = read_text(path) if text is None else text
-    for number, line in enumerate(text.split("\n"), 1):
-        line = line.removesuffix("\r")
-        if not is_writable(line.replace("\t", " ")):
-            raise LabelError(f"{path}:{number}: a control character stands in the line")
-        yield f"{path}:{number}", line
+def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (``file:line``, text without its line end) of a UTF-8 file."""
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        where = f"{path}:{number}"
+        yield where, clean_line(line, where)
 
 
-def table_rows(path: Path, text: str | None = None) -> Iterator[tuple[str, list[str]]]:
+def table_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
     """Yield (``file:line``, cells) of a tab-separated file, empty lines left out."""
-    for where, line in numbered_lines(path, text):
+    for where, line in numbered_lines(path):
         if line.strip():
-            yield where, [cell.strip(" ") for cell in line.split("\t")]
+            yield where, split_cells(line)
+
+
+def clean_line(line: str, where: str) -> str:
+    """Return a line without a carriage return at its end; refuse control characters."""
+    line = line.removesuffix("\r")
+    if not is_writable(line.replace("\t", " ")):
+        raise LabelError(f"{where}: a control character stands in the line")
+    return line
+
+
+def split_cells(line: str) -> list[str]:
+    """Return the cells of a line that is separated by tabs, without spaces around them."""
+    return [cell.strip(" ") for cell in line.split("\t")]
 
 
 def named_cells(header: list[str], cells: list[str], where: str) -> dict[str, str]:

@@ -1,39 +1,268 @@
-"""The formats of event lists, by name; how a format is told, and where a folder keeps a recording.
+r"""The formats of event lists, by name; how a format is told, and where a folder keeps a clip.
 
 ::
 
-    name        suffix            recordings    times
+    name        suffix            clips         times
     dcase       .tsv              many          three decimals, never rounded to zero length
     audacity    .txt              one a file    six decimals, never rounded to zero length
-    raven       .selections.txt   many          every digit
+    raven       .selections.txt   many          every digit (see `sedtool.labels.raven`)
     jsonl       .jsonl            many          every digit
+
+A DCASE table is that of `sedtool.labels.tables`.
+
+An Audacity label track has no header; onset, offset and label are separated by tabs, and equal
+times are a point label::
+
+    0.500000    1.250000    Dog
+    \   800.000000  4000.000000
+
+A line that begins with a backslash gives the frequency range of the label before it; it is checked
+and passed over. A fourth cell is the confidence, as BirdNET-Analyzer writes it; Audacity itself
+does not read it. A label without text is refused, and so is one at a negative time.
+
+JSON lines have one object an event, and a line of nulls for a clip without events::
+
+    {"filename": "a.wav", "onset": 0.5, "offset": 1.25, "event_label": "Dog", "confidence": 0.9}
+    {"filename": "silent.wav", "onset": null, "offset": null, "event_label": null}
+
+Keys that are not named here are passed over; a key that stands twice, one that is missing, a value
+of another type, ``NaN`` and ``Infinity`` are refused. Any text can be a name or a label: what would
+not print is escaped.
 """
 
+import json
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from sedtool.atomic import write_text
 from sedtool.config import lookup
 from sedtool.errors import LabelError
-from sedtool.labels.audacity import format_audacity, read_audacity
-from sedtool.labels.cells import check_cell, parse_number, table_rows
-from sedtool.labels.events import Event, StrongLabels
-from sedtool.labels.jsonl import format_jsonl, format_silent_jsonl, read_jsonl
-from sedtool.labels.raven import BEGIN_TIME, format_raven, raven_header, read_raven
-from sedtool.labels.tables import (
-    STRONG_COLUMNS,
-    format_events,
-    format_header,
-    format_silent,
-    read_events,
+from sedtool.labels.cells import (
+    check_cell,
+    format_times,
+    numbered_lines,
+    parse_interval,
+    parse_number,
+    table_rows,
 )
+from sedtool.labels.events import Event, StrongLabels
+from sedtool.labels.raven import BEGIN_TIME, format_raven, raven_header, read_raven
+from sedtool.labels.tables import COLUMNS, read_events
 
-__all__ = ["EVENT_FORMATS", "EventFormat", "event_format", "guess_format"]
+__all__ = [
+    "EVENT_FORMATS",
+    "EventFormat",
+    "event_format",
+    "format_audacity",
+    "format_events",
+    "format_header",
+    "format_jsonl",
+    "format_silent",
+    "format_silent_jsonl",
+    "format_weak",
+    "guess_format",
+    "read_audacity",
+    "read_jsonl",
+    "unique_keys",
+    "write_events",
+    "write_weak",
+]
 
 _LONGEST_NAME = 230  # bytes; file systems take 255, and a temporary name is longer
 _NUMBERED_TABLE = re.compile(r"\.Table\.\d+$")  # as Raven names what it saves
+
+
+def format_header(confidence: bool = False) -> str:
+    """Return the header line of a strong label file."""
+    return "\t".join((*COLUMNS["strong"], "confidence") if confidence else COLUMNS["strong"]) + "\n"
+
+
+def format_events(events: Iterable[Event], confidence: bool = False, header: bool = True) -> str:
+    """Return events as DCASE TSV, sorted by file, then onset; three decimals, no zero length.
+
+    Raises
+    ------
+    LabelError
+        If a name or a label cannot stand in a table.
+    """
+    lines = [format_header(confidence)] if header else []
+    for event in sorted(events, key=lambda e: (e.name, e.onset, e.offset, e.label)):
+        times = format_times(event.onset, event.offset, 3)
+        cells = [check_cell(event.name), *times, check_cell(event.label)]
+        if confidence:
+            cells.append("" if event.confidence is None else f"{event.confidence:.4f}")
+        lines.append("\t".join(cells) + "\n")
+    return "".join(lines)
+
+
+def format_silent(name: str) -> str:
+    """Return the row of a clip without events in a strong label file: its other cells are empty."""
+    return f"{check_cell(name)}\t\t\t\n"
+
+
+def format_weak(labels: Mapping[str, Sequence[str]]) -> str:
+    """Return weak labels as DCASE TSV, in the given order, labels joined by commas."""
+    rows = [
+        f"{check_cell(name)}\t{','.join(map(check_cell, found))}\n"
+        for name, found in labels.items()
+    ]
+    return "\t".join(COLUMNS["weak"]) + "\n" + "".join(rows)
+
+
+def write_events(path: Path, labels: StrongLabels) -> None:
+    """Write a strong label file; a clip without events becomes a row with empty cells."""
+    heard = {event.name for event in labels.events}
+    silent = map(format_silent, sorted(set(labels.names) - heard))
+    write_text(path, format_events(labels.events) + "".join(silent))
+
+
+def write_weak(path: Path, labels: Mapping[str, Sequence[str]]) -> None:
+    """Write a weak label file."""
+    write_text(path, format_weak(labels))
+
+
+def read_audacity(path: Path, name: str) -> StrongLabels:
+    """Read the label track of the recording `name`; an empty file says it has no events.
+
+    Raises
+    ------
+    LabelError
+        With file and line.
+    """
+    events: list[Event] = []
+    for where, cells in table_rows(path):
+        if cells[0] == "\\":
+            _check_range(cells, bool(events), where)
+            continue
+        if not 3 <= len(cells) <= 4:
+            raise LabelError(
+                f"{where}: {len(cells)} columns; a label track has onset, offset and label"
+            )
+        onset, offset = parse_interval(cells[0], cells[1], where)
+        if not cells[2]:
+            raise LabelError(f"{where}: the label is empty")
+        confidence = parse_number(cells[3], where) if cells[3:] and cells[3] else None
+        events.append(Event(name, onset, offset, cells[2], confidence))
+    return StrongLabels(events, (name,))
+
+
+def _check_range(cells: list[str], has_label: bool, where: str) -> None:
+    if not has_label or len(cells) != 3:
+        raise LabelError(f"{where}: a frequency range is two numbers in the line after its label")
+    for cell in cells[1:]:
+        parse_number(cell, where)
+
+
+def format_audacity(events: Iterable[Event], confidence: bool = False) -> str:
+    """Return the lines of one recording, sorted by onset; six decimals, no zero length."""
+    lines = []
+    for event in sorted(events, key=lambda e: (e.onset, e.offset, e.label)):
+        cells = [*format_times(event.onset, event.offset, 6), check_cell(event.label)]
+        if confidence and event.confidence is not None:
+            cells.append(f"{event.confidence:.4f}")
+        lines.append("\t".join(cells) + "\n")
+    return "".join(lines)
+
+
+def read_jsonl(path: Path) -> StrongLabels:
+    """Read a file of JSON lines.
+
+    Raises
+    ------
+    LabelError
+        With file and line.
+    """
+    events: list[Event] = []
+    names: dict[str, None] = {}
+    for where, line in numbered_lines(path):
+        if not line.strip():
+            continue
+        entry = _object(line, where)
+        name = _text(entry["filename"], "filename", where)
+        names[name] = None
+        values = [entry[key] for key in COLUMNS["strong"][1:]]
+        if all(value is None for value in values):
+            continue
+        if any(value is None for value in values):
+            raise LabelError(
+                f"{where}: onset, offset and event_label must be all given or all null"
+            )
+        onset, offset, label = values
+        times = parse_interval(
+            _digits(onset, "onset", where), _digits(offset, "offset", where), where
+        )
+        confidence = entry.get("confidence")
+        if confidence is not None:
+            confidence = parse_number(_digits(confidence, "confidence", where), where)
+        events.append(Event(name, *times, _text(label, "event_label", where), confidence))
+    return StrongLabels(events, tuple(names))
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
+    """Parse one line; every key of an event must be there."""
+    try:
+        entry = json.loads(line, object_pairs_hook=unique_keys, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise LabelError(f"{where}: nested too deeply") from None
+    except ValueError as error:  # a JSONDecodeError, or an integer of thousands of digits
+        raise LabelError(f"{where}: not JSON ({error})") from None
+    if not isinstance(entry, dict):
+        raise LabelError(f"{where}: not a JSON object")
+    missing = [key for key in COLUMNS["strong"] if key not in entry]
+    if missing:
+        raise LabelError(f"{where}: no key {missing[0]!r}; the keys are {list(entry)}")
+    return entry
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, for json.loads to call; a key that stands twice is a ValueError."""
+    entry = dict(pairs)
+    if len(entry) < len(pairs):
+        raise ValueError("a key stands twice")
+    return entry
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _text(value: Any, key: str, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise LabelError(f"{where}: {key} {value!r} is not text, or empty")
+    return value
+
+
+def _digits(value: Any, key: str, where: str) -> str:
+    """Return a JSON number as text; true and false are no numbers."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise LabelError(f"{where}: {key} {value!r} is not a number")
+    return repr(value)
+
+
+def format_jsonl(events: Iterable[Event], confidence: bool = False) -> str:
+    """Return the lines of events, sorted by file, then onset."""
+    lines = []
+    for event in sorted(events, key=lambda e: (e.name, e.onset, e.offset, e.label)):
+        values = (event.name, float(event.onset), float(event.offset), event.label)
+        entry: dict[str, Any] = dict(zip(COLUMNS["strong"], values, strict=True))
+        if confidence and event.confidence is not None:
+            entry["confidence"] = float(event.confidence)
+        lines.append(_line(entry))
+    return "".join(lines)
+
+
+def format_silent_jsonl(name: str) -> str:
+    """Return the line of a recording without events."""
+    return _line({"filename": name, "onset": None, "offset": None, "event_label": None})
+
+
+def _line(entry: dict[str, Any]) -> str:
+    text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text) + "\n"
 
 
 @dataclass(frozen=True)
@@ -160,7 +389,7 @@ def _formats_that_begin(cells: list[str]) -> list[str]:
         return ["jsonl"]
     if BEGIN_TIME in cells:
         return ["raven"]
-    if STRONG_COLUMNS[0] in cells:
+    if "filename" in cells:
         return ["dcase"]
     numbers = "".join("n" if _is_number(cell) else "x" for cell in cells)
     kinds = {"dcase": ".nn.n?", "audacity": "nn.n?"}  # where numbers must stand

@@ -1,4 +1,4 @@
-"""DCASE tables in and out, tab-separated, three kinds told apart by their columns.
+"""Tables of labels, tab-separated, told apart by their columns.
 
 ::
 
@@ -7,51 +7,245 @@
     unlabelled  filename
 
 CRLF, a byte-order mark, columns in any order by header name and files without a header line are
-taken.
+taken. `read_rows` is the one reader: it yields rows and, in their place, the faults of those that
+cannot be read. A stage raises the first fault (`read_events`, `read_weak`, `read_names`);
+`sedtool check` shows them all, and so passes exactly what a stage takes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import compress
+from operator import lt
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-from sedtool.atomic import write_text
+import numpy as np
+from numpy.typing import NDArray
+
 from sedtool.errors import LabelError
 from sedtool.labels.cells import (
-    check_cell,
-    format_times,
+    LATEST,
+    clean_line,
     named_cells,
     numbered_lines,
     parse_interval,
     parse_number,
     parse_seconds,
     read_text,
-    table_rows,
+    split_cells,
 )
-from sedtool.labels.events import Event, StrongLabels
-from sedtool.labels.plain import plain_events
-from sedtool.labels.vocabulary import Vocabulary
+from sedtool.labels.events import Event, EventColumns, StrongLabels
+from sedtool.labels.vocabulary import Vocabulary, split_labels
 
 __all__ = [
-    "format_events",
-    "format_header",
-    "format_silent",
-    "format_weak",
+    "COLUMNS",
+    "Fault",
+    "Row",
     "read_durations",
     "read_events",
     "read_groups",
     "read_names",
+    "read_rows",
     "read_thresholds",
     "read_vocabulary",
     "read_weak",
-    "write_events",
-    "write_weak",
 ]
 
-STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
-WEAK_COLUMNS = ("filename", "event_labels")
+COLUMNS = {
+    "strong": ("filename", "onset", "offset", "event_label"),
+    "weak": ("filename", "event_labels"),
+    "unlabelled": ("filename",),
+}
+OPTIONAL = {"strong": ("confidence",), "weak": (), "unlabelled": ()}
+
+_TAB, _LINE_END, _SPACE, _DELETE = b"\t\n \x7f"
+
+
+class Fault(LabelError):
+    """Why a table or one of its rows cannot be read, with file and line."""
+
+    def __init__(self, message: str, kind: str = "row") -> None:
+        super().__init__(message)
+        self.kind = kind  # "file": nothing can be read; "row"; or "time": of a row
+
+
+class Row(NamedTuple):
+    """One row of a table; a strong row without a label names a clip without events."""
+
+    line: int  # from 1
+    name: str  # of the clip
+    labels: tuple[str, ...] = ()  # of a strong row at most one
+    onset: float = 0.0  # seconds
+    offset: float = 0.0  # seconds
+    confidence: float | None = None
+
+
+class _Record(NamedTuple):
+    """The cells of one row, by column."""
+
+    line: int
+    where: str  # file:line
+    cells: dict[str, str]
+
+
+T = TypeVar("T")
+
+
+def read_rows(
+    path: Path, kind: str, vocabulary: Vocabulary | None = None, text: str | None = None
+) -> Iterator[Row | Fault]:
+    """Yield the rows of a table, and a fault in place of each that cannot be read.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        A key of `COLUMNS`.
+    vocabulary
+        The classes, to split weak labels by; those that are no class are kept as they stand.
+        Without it labels are split at commas, unless a space follows one: then ``Air horn, truck
+        horn`` may be one label or two, and only a class list can tell.
+    text
+        What stands in the file, where it has been read already.
+    """
+    for record in _records(path, COLUMNS[kind], OPTIONAL[kind], text):
+        if isinstance(record, Fault):
+            yield record
+            continue
+        try:
+            yield _PARSERS[kind](record, vocabulary)
+        except Fault as fault:
+            yield fault
+        except LabelError as error:
+            yield Fault(f"{record.where}: {error}")
+
+
+def _strong_row(record: _Record, vocabulary: Vocabulary | None) -> Row:
+    line, where, cells = record
+    name, label = cells["filename"], cells["event_label"]
+    given = [cells[column] for column in COLUMNS["strong"][1:]]
+    if not any(given):
+        return Row(line, name)
+    if not all(given):
+        raise LabelError("onset, offset and event_label must be all given or all empty")
+    if label != label.strip():
+        raise LabelError(f"label {label!r} begins or ends with a space")
+    try:
+        onset, offset = parse_interval(cells["onset"], cells["offset"], where)
+    except LabelError as error:
+        raise Fault(str(error), "time") from None
+    number = cells.get("confidence")
+    try:
+        confidence = parse_number(number, where) if number else None
+    except LabelError as error:
+        raise Fault(str(error)) from None
+    return Row(line, name, (label,), onset, offset, confidence)
+
+
+def _weak_row(record: _Record, vocabulary: Vocabulary | None) -> Row:
+    labels = split_labels(record.cells["event_labels"], vocabulary)
+    return Row(record.line, record.cells["filename"], labels)
+
+
+def _unlabelled_row(record: _Record, vocabulary: Vocabulary | None) -> Row:
+    return Row(record.line, record.cells["filename"])
+
+
+_PARSERS: dict[str, Callable[[_Record, Vocabulary | None], Row]] = {
+    "strong": _strong_row,
+    "weak": _weak_row,
+    "unlabelled": _unlabelled_row,
+}
+
+
+def _records(
+    path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = (), text: str | None = None
+) -> Iterator[_Record | Fault]:
+    """Yield the cells of each row by column: by header where there is one, else by position."""
+    header: list[str] = []
+    try:
+        lines = (read_text(path) if text is None else text).split("\n")
+    except LabelError as error:
+        yield Fault(str(error), "file")
+        return
+    for number, line in enumerate(lines, 1):
+        where = f"{path}:{number}"
+        try:
+            line = clean_line(line, where)
+            if not line.strip():
+                continue
+            cells = split_cells(line)
+            if not header:
+                header = _header(cells, columns, optional, where)
+                if columns[0] in cells:
+                    continue
+            row = named_cells(header, cells, where)
+            if not row[columns[0]]:
+                raise LabelError(f"{where}: the {columns[0]} is empty")
+        except Fault as fault:  # of the header
+            yield fault
+            return
+        except LabelError as error:
+            yield Fault(str(error))
+        else:
+            yield _Record(number, where, row)
+
+
+def _strictly(items: Iterable[T | Fault]) -> Iterator[T]:
+    """Yield what can be read, and raise the first fault."""
+    for item in items:
+        if isinstance(item, Fault):
+            raise item
+        yield item
+
+
+def _header(
+    cells: list[str], columns: tuple[str, ...], optional: tuple[str, ...], where: str
+) -> list[str]:
+    """Return the column names that a file's first row gives, or those of a file without header.
+
+    Raises
+    ------
+    Fault
+        If it is a header of another table, or one that was meant and cannot be read.
+    """
+    if columns[0] in cells:
+        missing = [column for column in columns if column not in cells]
+        if missing:
+            what = f"no column {missing[0]!r}; the columns are {cells}"
+            raise Fault(f"{where}: {what}{_other_kind(cells, columns)}", "file")
+        if len(set(cells)) < len(cells):
+            raise Fault(f"{where}: a column name stands twice in {cells}", "file")
+        return cells
+    if columns == ("filename",):
+        return ["filename", *cells[1:]]
+    if any(cell.strip("'\"") == columns[0] for cell in cells):
+        what = f"the columns stand in quotes: {cells}; write them without"
+    elif len(cells) == 1 and columns[0] in cells[0]:
+        what = f"columns must be separated by tabs, not as in {cells[0][:80]!r}"
+    elif len(set(cells) & set(columns[1:])) > (len(columns) > 2):  # one may be a label
+        what = f"no column {columns[0]!r}; the columns are {cells}"
+    elif not len(columns) <= len(cells) <= len(columns + optional):
+        what = f"{len(cells)} columns and no header line; expected {', '.join(columns)}"
+        what += _other_kind(cells, columns)
+    else:
+        return [*columns, *optional]
+    raise Fault(f"{where}: {what}", "file")
+
+
+def _other_kind(cells: list[str], expected: tuple[str, ...]) -> str:
+    """Return a hint if the first row is one of another kind of label table."""
+    for kind, columns in COLUMNS.items():
+        fits = set(columns) <= set(cells) or "filename" not in cells
+        if expected in COLUMNS.values() and len(cells) == len(columns) and fits:
+            what = "unlabelled clips" if kind == "unlabelled" else f"{kind} labels"
+            return f"; it looks like a table of {what}"
+    return ""
 
 
 def read_events(path: Path) -> StrongLabels:
-    """Read a strong label file.
+    """Read a table of strong labels.
 
     A row with empty times and label names a clip without events. Zero-length events are kept.
 
@@ -62,65 +256,144 @@ def read_events(path: Path) -> StrongLabels:
         a label without times, a column too few or too many.
     """
     text = read_text(path)
-    plain = plain_events(text, STRONG_COLUMNS, "confidence")
-    return _read_events(path, text) if plain is None else plain
-
-
-def _read_events(path: Path, text: str) -> StrongLabels:
-    """Read row by row, which any file can be, and say where one is wrong."""
+    plain = _plain_events(text)
+    if plain is not None:
+        return plain
     events: list[Event] = []
     names: dict[str, None] = {}
-    for where, row in _rows(path, STRONG_COLUMNS, ("confidence",), text):
-        names[row["filename"]] = None
-        cells = [row[column] for column in STRONG_COLUMNS[1:]]
-        if not any(cells):
-            continue
-        if not all(cells):
-            raise LabelError(
-                f"{where}: onset, offset and event_label must be all given or all empty"
-            )
-        onset, offset = parse_interval(row["onset"], row["offset"], where)
-        confidence = parse_number(row["confidence"], where) if row.get("confidence") else None
-        events.append(Event(row["filename"], onset, offset, row["event_label"], confidence))
+    for row in _strictly(read_rows(path, "strong", text=text)):
+        names[row.name] = None
+        if row.labels:
+            events.append(Event(row.name, row.onset, row.offset, row.labels[0], row.confidence))
     return StrongLabels(events, tuple(names))
 
 
 def read_weak(path: Path, vocabulary: Vocabulary | None = None) -> dict[str, tuple[str, ...]]:
-    """Read a weak label file: clip name -> labels; several rows of one clip add up.
-
-    Without a vocabulary a field is split at its commas, unless one is followed by a space: then
-    ``Air horn, truck horn`` may be one label or two, and only a class list can tell.
+    """Read a table of weak labels: clip name -> labels; several rows of one clip add up.
 
     Raises
     ------
     LabelError
-        With file and line: an unknown label, or an ambiguous comma.
+        With file and line: a label that is no class, or without a vocabulary an ambiguous comma.
     """
     labels: dict[str, list[str]] = {}
-    for where, row in _rows(path, WEAK_COLUMNS):
-        text = row["event_labels"]
-        if vocabulary is None and ", " in text:
-            raise LabelError(
-                f"{where}: {text!r} may be one label or several; give the class list (--classes)"
-            )
-        try:
-            found = vocabulary.split(text) if vocabulary else _split_blindly(text)
-        except LabelError as error:
-            raise LabelError(f"{where}: {error}") from None
-        labels.setdefault(row["filename"], []).extend(found)
+    for row in _strictly(read_rows(path, "weak", vocabulary)):
+        if vocabulary is not None and not all(label in vocabulary for label in row.labels):
+            vocabulary.require(row.labels, f"{path}:{row.line}")
+        labels.setdefault(row.name, []).extend(row.labels)
     return {name: tuple(dict.fromkeys(found)) for name, found in labels.items()}
 
 
-def _split_blindly(text: str) -> tuple[str, ...]:
-    parts = [part.strip() for part in text.split(",")] if text.strip() else []
-    if not all(parts):
-        raise LabelError(f"a label is missing between the commas of {text!r}")
-    return tuple(dict.fromkeys(parts))
-
-
 def read_names(path: Path) -> list[str]:
-    """Read the clip names of any label file, each once, in order."""
-    return list(dict.fromkeys(row["filename"] for _, row in _rows(path, ("filename",))))
+    """Read the clip names of any label table, each once, in order."""
+    return list(dict.fromkeys(row.name for row in _strictly(read_rows(path, "unlabelled"))))
+
+
+def _plain_events(text: str) -> StrongLabels | None:
+    """Read a table of strong labels without anything unusual in it by columns: many times faster.
+
+    Nothing is decided here. A table that is not plain, or has the least thing wrong with it, is
+    None: it is left to `read_rows`, which knows what to say about it.
+    """
+    columns = _columns(text)
+    first = [cells[0] for cells in columns]
+    try:
+        header = _header(first, COLUMNS["strong"], OPTIONAL["strong"], "")
+    except LabelError:
+        return None
+    if "filename" in first:
+        columns = [cells[1:] for cells in columns]
+    column = dict(zip(header, columns, strict=False))
+    names, *rest = (column[name] for name in COLUMNS["strong"])
+    if "" in names:
+        return None
+    events = _event_columns((names, *rest), column.get("confidence"))
+    return events and StrongLabels.from_columns(events, tuple(dict.fromkeys(names)))
+
+
+def _columns(text: str) -> list[list[str]]:
+    """Return the cells of each column; none if lines differ in length, or a cell needs a look."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n")
+    if not text.endswith("\n"):
+        text += "\n"
+    if not text.isascii() and not text.replace("\n", "").replace("\t", "").isprintable():
+        return []
+    width = text.count("\t", 0, text.index("\n")) + 1
+    if not _is_regular(np.frombuffer(text.encode(), np.uint8), width):
+        return []
+    cells = text.replace("\n", "\t").split("\t")
+    cells.pop()  # what is left behind the last line
+    return [cells[k::width] for k in range(width)]
+
+
+def _is_regular(codes: NDArray[np.uint8], width: int) -> bool:
+    """Return whether all lines have `width` cells of characters that print, unpadded."""
+    ends = np.flatnonzero(codes < _SPACE)
+    if len(ends) % width:
+        return False
+    kinds = codes[ends].reshape(-1, width)
+    padded = (codes[ends[:-1] + 1] == _SPACE) | (codes[ends[1:] - 1] == _SPACE)
+    return bool(
+        (kinds[:, -1] == _LINE_END).all()
+        and (kinds[:, :-1] == _TAB).all()
+        and not padded.any()
+        and _SPACE not in (codes[0], codes[ends[0] - 1])
+        and not (codes == _DELETE).any()
+    )
+
+
+def _event_columns(
+    cells: tuple[Sequence[str], ...], given: Sequence[str] | None
+) -> EventColumns | None:
+    """Return the events of columns of text; rows of clips without events are left out."""
+    names, starts, ends, labels = cells
+    if n_silent := starts.count(""):
+        if ends.count("") != n_silent or labels.count("") != n_silent:
+            return None
+        given = given and list(compress(given, starts))
+        # An end or a label that lacks elsewhere is still empty then.
+        names, starts, ends, labels = (list(compress(column, starts)) for column in cells)
+    if "" in ends or any(label != label.strip() or not label for label in set(labels)):
+        return None
+    onset, offset = _seconds(starts), _seconds(ends)
+    if onset is None or offset is None or any(map(lt, offset, onset)):
+        return None
+    confidence = None
+    if given is not None and any(given):
+        number = _numbers([cell for cell in given if cell])
+        if number is None:
+            return None
+        confidence = [number[cell] if cell else None for cell in given]
+    return EventColumns(list(names), onset, offset, list(labels), confidence)
+
+
+def _seconds(column: Sequence[str]) -> list[float] | None:
+    """Return times from 0 up, -0 as 0, or None if one is no such thing."""
+    number = _numbers(column)
+    if number is None or min(number.values(), default=0.0) < 0:
+        return None
+    if max(number.values(), default=0.0) > LATEST:
+        return None
+    if "-" in "".join(number):
+        number = {cell: abs(value) for cell, value in number.items()}
+    return list(map(number.__getitem__, column))
+
+
+def _numbers(column: Sequence[str]) -> dict[str, float] | None:
+    """Return the finite number that each cell is, or None if one is none.
+
+    Times stand on the grid of a system's frames, so that many cells are equal: each is read once.
+    """
+    different = set(column)
+    text = "".join(different)
+    if "_" in text or not text.isascii():  # Python reads 1_0 as 10
+        return None
+    try:
+        number = dict(zip(different, map(float, different), strict=True))
+    except ValueError:
+        return None
+    return number if math.isfinite(sum(number.values())) else None
 
 
 def read_vocabulary(path: Path) -> Vocabulary:
@@ -144,7 +417,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
 def read_durations(path: Path) -> dict[str, float]:
     """Read ``filename duration`` in seconds; identical duplicate rows are accepted."""
     durations: dict[str, float] = {}
-    for where, row in _rows(path, ("filename", "duration")):
+    for _, where, row in _strictly(_records(path, ("filename", "duration"))):
         duration = parse_seconds(row["duration"], where)
         if durations.setdefault(row["filename"], duration) != duration:
             raise LabelError(
@@ -157,7 +430,7 @@ def read_durations(path: Path) -> dict[str, float]:
 def read_groups(path: Path) -> dict[str, str]:
     """Read ``filename group``; identical duplicate rows are accepted."""
     groups: dict[str, str] = {}
-    for where, row in _rows(path, ("filename", "group")):
+    for _, where, row in _strictly(_records(path, ("filename", "group"))):
         name, group = row["filename"], row["group"]
         if not group:
             raise LabelError(f"{where}: the group is empty")
@@ -172,104 +445,8 @@ def read_groups(path: Path) -> dict[str, str]:
 def read_thresholds(path: Path) -> dict[str, float]:
     """Read ``event_label threshold``; a class named twice is an error."""
     thresholds: dict[str, float] = {}
-    for where, row in _rows(path, ("event_label", "threshold")):
+    for _, where, row in _strictly(_records(path, ("event_label", "threshold"))):
         if row["event_label"] in thresholds:
             raise LabelError(f"{where}: {row['event_label']!r} has a threshold already")
         thresholds[row["event_label"]] = parse_number(row["threshold"], where)
     return thresholds
-
-
-def format_header(confidence: bool = False) -> str:
-    """Return the header line of a strong label file."""
-    return "\t".join((*STRONG_COLUMNS, "confidence") if confidence else STRONG_COLUMNS) + "\n"
-
-
-def format_events(events: Iterable[Event], confidence: bool = False, header: bool = True) -> str:
-    """Return events as DCASE TSV, sorted by file, then onset; three decimals, no zero length.
-
-    Raises
-    ------
-    LabelError
-        If a name or a label cannot stand in a table.
-    """
-    lines = [format_header(confidence)] if header else []
-    for event in sorted(events, key=lambda e: (e.name, e.onset, e.offset, e.label)):
-        times = format_times(event.onset, event.offset, 3)
-        cells = [check_cell(event.name), *times, check_cell(event.label)]
-        if confidence:
-            cells.append("" if event.confidence is None else f"{event.confidence:.4f}")
-        lines.append("\t".join(cells) + "\n")
-    return "".join(lines)
-
-
-def format_silent(name: str) -> str:
-    """Return the row of a clip without events in a strong label file: its other cells are empty."""
-    return f"{check_cell(name)}\t\t\t\n"
-
-
-def format_weak(labels: Mapping[str, Sequence[str]]) -> str:
-    """Return weak labels as DCASE TSV, in the given order, labels joined by commas."""
-    rows = [
-        f"{check_cell(name)}\t{','.join(map(check_cell, found))}\n"
-        for name, found in labels.items()
-    ]
-    return "\t".join(WEAK_COLUMNS) + "\n" + "".join(rows)
-
-
-def write_events(path: Path, labels: StrongLabels) -> None:
-    """Write a strong label file; a clip without events becomes a row with empty cells."""
-    heard = {event.name for event in labels.events}
-    silent = map(format_silent, sorted(set(labels.names) - heard))
-    write_text(path, format_events(labels.events) + "".join(silent))
-
-
-def write_weak(path: Path, labels: Mapping[str, Sequence[str]]) -> None:
-    """Write a weak label file."""
-    write_text(path, format_weak(labels))
-
-
-def _rows(
-    path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = (), text: str | None = None
-) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield (``file:line``, cell by column); by header where there is one, else by position."""
-    header: list[str] | None = None
-    for where, cells in table_rows(path, text):
-        if header is None:
-            header = _header(cells, columns, optional, where)
-            if columns[0] in cells:
-                continue
-        row = named_cells(header, cells, where)
-        if not row[columns[0]]:
-            raise LabelError(f"{where}: the {columns[0]} is empty")
-        yield where, row
-
-
-def _header(
-    cells: list[str], columns: tuple[str, ...], optional: tuple[str, ...], where: str
-) -> list[str]:
-    """Return the column names that a file's first row gives, or those of a file without header."""
-    if columns[0] in cells:
-        missing = [column for column in columns if column not in cells]
-        if missing:
-            raise LabelError(f"{where}: no column {missing[0]!r}; the columns are {cells}")
-        if len(set(cells)) < len(cells):
-            raise LabelError(f"{where}: a column name stands twice in {cells}")
-        return cells
-    _refuse_odd_header(cells, columns, where)
-    if columns != ("filename",) and not len(columns) <= len(cells) <= len(columns + optional):
-        raise LabelError(
-            f"{where}: {len(cells)} columns and no header line; expected {', '.join(columns)}"
-        )
-    return [*columns, *optional] if columns != ("filename",) else ["filename", *cells[1:]]
-
-
-def _refuse_odd_header(cells: list[str], columns: tuple[str, ...], where: str) -> None:
-    """Raise a LabelError if a row is a header that was meant, and not one of a table as here."""
-    if columns == ("filename",):
-        return
-    if any(cell.strip("'\"") == columns[0] for cell in cells):
-        raise LabelError(f"{where}: the columns stand in quotes: {cells}; write them without")
-    if len(cells) == 1 and columns[0] in cells[0]:
-        raise LabelError(f"{where}: columns must be separated by tabs, not as in {cells[0][:80]!r}")
-    if len(set(cells) & set(columns[1:])) > (len(columns) > 2):  # one may be a label
-        raise LabelError(f"{where}: no column {columns[0]!r}; the columns are {cells}")

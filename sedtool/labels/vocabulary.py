@@ -8,11 +8,11 @@ from pathlib import Path
 
 from sedtool.errors import LabelError
 
-__all__ = ["Vocabulary"]
+__all__ = ["Vocabulary", "split_labels"]
 
 
 class Vocabulary:
-    """An ordered list of class names, and the only code that splits a joined label field.
+    """An ordered list of class names.
 
     Two of the seventeen classes of DCASE 2017 contain commas, so a field such as
     ``Train,Air horn, truck horn`` is matched against the list, longest name first.
@@ -28,7 +28,7 @@ class Vocabulary:
             if label != label.strip() or not label:
                 raise LabelError(f"class name {label!r} is empty or begins or ends with a space")
         self._index = {label: k for k, label in enumerate(self.classes)}
-        self._longest_first = sorted(self.classes, key=len, reverse=True)
+        self.most_commas = max(label.count(",") for label in self.classes)
 
     def __len__(self) -> int:
         """Return the number of classes, K."""
@@ -44,30 +44,21 @@ class Vocabulary:
             raise LabelError(f"unknown label {label!r}{self._suggestion(label)}")
         return self._index[label]
 
-    def require(self, labels: Iterable[str], where: Path) -> None:
-        """Raise a LabelError that names the file `where`, and the line, for a label of no class."""
+    def require(self, labels: Iterable[str], where: Path | str) -> None:
+        """Raise a LabelError that says `where` for a label of no class; of a file also the line."""
         for label in labels:
             try:
                 self.index(label)
             except LabelError as error:
-                raise LabelError(f"{where}{_line_of(label, where)}: {error}") from None
+                line = _line_of(label, where) if isinstance(where, Path) else ""
+                raise LabelError(f"{where}{line}: {error}") from None
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the labels that are joined by commas in `text`, each once, in order."""
-        labels: list[str] = []
-        rest = text.strip()
-        while rest:
-            label = next((c for c in self._longest_first if _starts_with_label(rest, c)), None)
-            if label is None:
-                unknown = rest.split(",")[0].strip()
-                raise LabelError(f"unknown label {unknown!r}{self._suggestion(unknown)}")
-            labels.append(label)
-            rest = rest[len(label) :].lstrip()
-            if rest:
-                rest = rest[1:].lstrip()  # the comma
-                if not rest:
-                    raise LabelError(f"a label is missing after the last comma of {text!r}")
-        return tuple(dict.fromkeys(labels))
+        labels = split_labels(text, self)
+        for label in labels:
+            self.index(label)
+        return labels
 
     def _suggestion(self, label: str) -> str:
         close = get_close_matches(label, self.classes, n=1)
@@ -87,6 +78,30 @@ def _line_of(label: str, path: Path) -> str:
     return ""
 
 
-def _starts_with_label(text: str, label: str) -> bool:
-    rest = text[len(label) :].lstrip()
-    return text.startswith(label) and (not rest or rest.startswith(","))
+def split_labels(text: str, vocabulary: Vocabulary | None = None) -> tuple[str, ...]:
+    """Return the labels that are joined by commas in `text`, each once, in order.
+
+    With a vocabulary the longest class is taken, and what is no class is kept as it stands.
+    Without one, a comma that a space follows is refused: it may be in the name of a class.
+
+    Raises
+    ------
+    LabelError
+        If a comma is ambiguous, or a label is missing beside one.
+    """
+    if vocabulary is None and ", " in text:
+        raise LabelError(f"{text!r} may be one label or several; give the class list (--classes)")
+    parts = text.split(",") if text.strip() else []
+    longest = 1 if vocabulary is None else vocabulary.most_commas + 1
+    labels: list[str] = []
+    start = 0
+    while start < len(parts):
+        lengths = range(min(longest, len(parts) - start), 1, -1)  # in parts
+        joined = ((n, ",".join(parts[start : start + n]).strip()) for n in lengths)
+        known = (pair for pair in joined if vocabulary is not None and pair[1] in vocabulary)
+        length, label = next(known, (1, parts[start].strip()))
+        if not label:
+            raise LabelError(f"a label is missing beside a comma of {text!r}")
+        labels.append(label)
+        start += length
+    return tuple(dict.fromkeys(labels))
