@@ -3,6 +3,7 @@
 torch is loaded only when a device is asked for.
 """
 
+import re
 import resource
 import shutil
 import sys
@@ -14,7 +15,20 @@ from sedtool.errors import ConfigError, ResourceError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["autocast", "free_disk", "peak_memory", "pick_device"]
+__all__ = [
+    "autocast",
+    "existing_folder",
+    "file_system",
+    "free_disk",
+    "memory",
+    "memory_limit",
+    "peak_memory",
+    "pick_device",
+    "processor_limit",
+]
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_UNLIMITED = 2**60  # bytes; version 1 of cgroups writes a number near 2**63
 
 
 def pick_device(name: str) -> "torch.device":
@@ -67,8 +81,81 @@ def peak_memory(device: "torch.device | None" = None) -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
 
 
+def memory() -> tuple[int, int] | None:
+    """Return the bytes of memory in all, and of those available; None where nothing tells."""
+    try:
+        text = Path("/proc/meminfo").read_text()
+    except OSError:
+        return None
+    kib = dict(re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE))
+    total, available = (2**10 * int(kib.get(key, 0)) for key in ("MemTotal", "MemAvailable"))
+    return total, available
+
+
+def memory_limit() -> int | None:
+    """Return how many bytes the cgroup grants, or None without a limit."""
+    texts = _cgroup_texts("memory.max") + _cgroup_texts("memory.limit_in_bytes")
+    limits = [int(limit) for limit in texts if limit.isdecimal() and int(limit) < _UNLIMITED]
+    return min(limits, default=None)
+
+
+def processor_limit() -> float | None:
+    """Return how many processors the cgroup grants, or None without a limit."""
+    pairs = [text.split() for text in _cgroup_texts("cpu.max")]
+    quotas, periods = _cgroup_texts("cpu.cfs_quota_us"), _cgroup_texts("cpu.cfs_period_us")
+    pairs += [list(pair) for pair in zip(quotas, periods, strict=False)]
+    limits = [
+        int(quota) / int(period)
+        for quota, period in pairs
+        if quota.isdecimal() and period.isdecimal() and int(period)
+    ]
+    return min(limits, default=None)
+
+
+def _cgroup_texts(name: str) -> list[str]:
+    """Return what the file `name` holds in our cgroup and those around it, of either version."""
+    found = []
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        base = _CGROUPS / controllers if controllers else _CGROUPS
+        group = base / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if not folder.is_relative_to(base):
+                break
+            try:
+                found.append((folder / name).read_text().strip())
+            except OSError:
+                continue  # the root of a hierarchy, or what a container does not see, has none
+    return found
+
+
+def existing_folder(path: Path) -> Path:
+    """Return a folder, or the nearest one above that is there."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
 def free_disk(path: Path) -> int:
     """Return the free bytes where a file or folder is to be made, whose parents may be missing."""
-    path = path.absolute()
-    nearest = next(folder for folder in (path, *path.parents) if folder.is_dir())
-    return shutil.disk_usage(nearest).free
+    return shutil.disk_usage(existing_folder(path)).free
+
+
+def file_system(folder: Path) -> str:
+    """Return the type of the file system that a folder is on, as the kernel names it."""
+    unknown = "unknown file system"
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return unknown
+    real, best = str(folder.resolve()), ("", unknown)
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        place = left.split()[4].encode().decode("unicode_escape")  # a space is \040
+        is_above = real == place or real.startswith(place.rstrip("/") + "/")
+        if is_above and len(place) >= len(best[0]):
+            best = (place, right.split()[0])
+    return best[1]

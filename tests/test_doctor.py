@@ -13,8 +13,9 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
+from sedtool import doctor, machine
 from sedtool.cli import cli
-from sedtool.doctor import Check, examine, machine, packages, storage
+from sedtool.doctor import Check, examine
 
 AS_ROOT = os.geteuid() == 0
 Usage = namedtuple("Usage", "f_bavail f_frsize f_files f_favail")
@@ -33,8 +34,8 @@ def run(*arguments):
 @pytest.fixture
 def quick(monkeypatch):
     """Leave out what takes seconds, and has tests of its own."""
-    monkeypatch.setattr("sedtool.doctor.checks.check_packages", list)
-    monkeypatch.setattr("sedtool.doctor.checks.check_torchaudio", list)
+    monkeypatch.setattr("sedtool.doctor.check_packages", list)
+    monkeypatch.setattr("sedtool.doctor.check_torchaudio", lambda: Check("a", "ok", "b"))
 
 
 def test_here_everything_that_is_required_works(tmp_path):
@@ -57,7 +58,7 @@ def test_each_check_is_a_line_and_quiet_leaves_out_what_is_well(quick, monkeypat
     everything = run(tmp_path)
     assert everything.exit_code == 0
     assert "ok       job                    JOB_ID 7" in everything.stdout
-    monkeypatch.setattr("sedtool.doctor.storage._is_refused_elsewhere", lambda path: False)
+    monkeypatch.setattr("sedtool.doctor._is_refused_elsewhere", lambda path: False)
     lines = [line for line in run(tmp_path, "-q").stdout.splitlines() if "->" not in line]
     assert all(line.startswith("warning") for line in lines)
     assert any("file locks" in line for line in lines)
@@ -65,7 +66,7 @@ def test_each_check_is_a_line_and_quiet_leaves_out_what_is_well(quick, monkeypat
 
 def test_a_problem_ends_with_6_and_is_named(quick, monkeypatch, tmp_path):
     bad = Check("thing", "problem", "is broken\x1b[31m", "mend it")
-    monkeypatch.setattr("sedtool.doctor.checks.check_memory", lambda: [bad])
+    monkeypatch.setattr("sedtool.doctor.check_memory", lambda: bad)
     result = run(tmp_path)
     assert result.exit_code == 6
     assert "problem  thing" in result.stdout
@@ -80,7 +81,7 @@ def test_a_check_that_fails_does_not_keep_the_others_from_being_made(quick, monk
     def fails():
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr("sedtool.doctor.checks.check_memory", fails)
+    monkeypatch.setattr("sedtool.doctor.check_memory", fails)
     checks = examine(tmp_path, {})
     assert one(checks, "memory").status == "problem"
     assert "oh" in one(checks, "memory").found
@@ -99,7 +100,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
         return real(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    checks = packages.check_packages()
+    checks = doctor.check_packages()
     assert one(checks, "soxr").status == "problem"
     assert one(checks, "soxr").remedy.endswith("-m pip install --upgrade 'soxr>=0.3.7'")
     assert one(checks, "matplotlib").status == "ok"
@@ -121,16 +122,16 @@ def test_versions_are_compared_as_numbers_with_what_the_package_requires(
 ):
     real = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda n: version if n == name else real(n))
-    monkeypatch.setattr(packages, "import_quietly", lambda name: SimpleNamespace())
-    monkeypatch.setattr(packages, "_with", lambda name, module: "")
-    found = one(packages.check_packages(), name)
+    monkeypatch.setattr(doctor, "import_quietly", lambda name: SimpleNamespace())
+    monkeypatch.setattr(doctor, "_with", lambda name, module: "")
+    found = one(doctor.check_packages(), name)
     assert found.status == status
     assert version in found.found
 
 
 def test_a_package_that_is_installed_and_broken_is_a_problem(monkeypatch):
     monkeypatch.setitem(sys.modules, "soxr", None)
-    found = one(packages.check_packages(), "soxr")
+    found = one(doctor.check_packages(), "soxr")
     assert found.status == "problem"
     assert "cannot be imported" in found.found
     assert "--force-reinstall 'soxr" in found.remedy
@@ -138,7 +139,7 @@ def test_a_package_that_is_installed_and_broken_is_a_problem(monkeypatch):
 
 def test_a_broken_torch_is_a_finding_and_the_rest_is_looked_at(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr("sedtool.doctor.checks.check_torchaudio", list)
+    monkeypatch.setattr("sedtool.doctor.check_torchaudio", lambda: Check("a", "ok", "b"))
     result = run(tmp_path)
     assert result.exit_code == 6
     assert "torch" in result.stderr
@@ -147,12 +148,12 @@ def test_a_broken_torch_is_a_finding_and_the_rest_is_looked_at(monkeypatch, tmp_
 
 
 def test_a_torch_that_kills_python_is_found_in_another_process(monkeypatch):
-    packages._crash.cache_clear()
+    doctor._crash.cache_clear()
     monkeypatch.delitem(sys.modules, "torch")
-    monkeypatch.setattr(packages, "_failure_elsewhere", lambda code: f"{packages._KILLED} 4")
+    monkeypatch.setattr(doctor, "_failure_elsewhere", lambda code: f"{doctor._KILLED} 4")
     with pytest.raises(ImportError, match="kills Python with signal 4"):
-        packages.import_quietly("torch")
-    packages._crash.cache_clear()
+        doctor.import_quietly("torch")
+    doctor._crash.cache_clear()
 
 
 def test_without_the_metadata_of_an_installation_the_requirements_are_unknown(monkeypatch):
@@ -160,7 +161,7 @@ def test_without_the_metadata_of_an_installation_the_requirements_are_unknown(mo
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "requires", requires)
-    (found,) = packages.check_packages()
+    (found,) = doctor.check_packages()
     assert found.status == "problem"
     assert "pip install ." in found.remedy
 
@@ -177,7 +178,7 @@ def test_a_torchaudio_that_does_not_load_is_a_warning_with_its_reason(
 ):
     (tmp_path / "torchaudio.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (found,) = packages.check_torchaudio()
+    found = doctor.check_torchaudio()
     assert found.status == "warning"
     assert reason in found.found
     assert "matching versions" in found.remedy
@@ -191,12 +192,12 @@ def test_formats_that_libsndfile_lacks_are_named(monkeypatch):
     monkeypatch.setattr(
         soundfile, "available_formats", lambda: {k: v for k, v in real.items() if k != "MP3"}
     )
-    (found,) = packages.check_formats()
+    found = doctor.check_formats()
     assert found.status == "warning"
     assert "MP3 no" in found.found
     assert "WAV yes" in found.found
     monkeypatch.setattr(soundfile, "available_formats", dict)
-    assert packages.check_formats()[0].status == "problem"
+    assert doctor.check_formats().status == "problem"
 
 
 # The machine
@@ -230,7 +231,7 @@ def test_the_device_that_auto_takes_is_named_with_the_reason(
     monkeypatch, torch, environment, found
 ):
     monkeypatch.setitem(sys.modules, "torch", torch)
-    (check,) = machine.check_device(environment)
+    check = doctor.check_device(environment)
     assert check.status == "ok"
     assert found in check.found
 
@@ -241,7 +242,7 @@ def test_more_threads_than_processors_are_a_warning(monkeypatch):
     monkeypatch.setattr(
         machine, "_cgroup_texts", lambda name: {"cpu.max": ["150000 100000"]}.get(name, [])
     )
-    (found,) = machine.check_threads({"OMP_NUM_THREADS": "64"})
+    found = doctor.check_threads({"OMP_NUM_THREADS": "64"})
     assert found.status == "warning"
     assert "3 for this process, a cgroup limit of 1.5, OMP_NUM_THREADS 64" in found.found
     assert "OMP_NUM_THREADS=1:" in found.remedy
@@ -277,21 +278,21 @@ def test_the_limit_of_a_cgroup_is_that_of_the_tightest_one_around(
         return lines if str(path) == "/proc/self/cgroup" else real(path, *args, **kwargs)
 
     monkeypatch.setattr(Path, "read_text", read_text)
-    assert machine._cgroup_processors() == limit
+    assert machine.processor_limit() == limit
 
 
 def test_little_memory_is_a_warning(monkeypatch):
     monkeypatch.setattr(
         machine, "_cgroup_texts", lambda name: {"memory.max": ["max", "536870912"]}.get(name, [])
     )
-    (found,) = machine.check_memory()
+    found = doctor.check_memory()
     assert found.status == "warning"
     assert "a cgroup limit of 0.5 GiB" in found.found
 
 
 def test_an_encoding_that_is_not_utf_8_is_a_warning(monkeypatch):
     monkeypatch.setattr("locale.getencoding", lambda: "ANSI_X3.4-1968")
-    (found,) = machine.check_encodings()
+    found = doctor.check_encodings()
     assert found.status == "warning"
     assert "locale ANSI_X3.4-1968" in found.found
     assert "LC_ALL=C.UTF-8" in found.remedy
@@ -303,9 +304,9 @@ def test_inside_a_job_array_the_shard_is_named_or_why_not():
         f"SLURM_ARRAY_TASK_{name}": text
         for name, text in {"MIN": "1", "MAX": "8", "STEP": "1", "COUNT": "8"}.items()
     }
-    (found,) = machine.check_job(job | array)
+    found = doctor.check_job(job | array)
     assert found.found == "JOB_ID 5, ARRAY_TASK_ID 5, CPUS_PER_TASK 5; --shard auto is 5/8"
-    (alone,) = machine.check_job(job)
+    alone = doctor.check_job(job)
     assert alone.status == "warning"
     assert "auto/N" in alone.remedy
 
@@ -322,7 +323,7 @@ def test_a_folder_that_cannot_be_written_is_a_problem(monkeypatch, tmp_path):
         monkeypatch.setattr("tempfile.mkdtemp", refuse)
     else:
         tmp_path.chmod(0o500)
-    found = one(storage.check_folder(tmp_path, {}), "writing")
+    found = one(doctor.check_folder(tmp_path, {}), "writing")
     tmp_path.chmod(0o700)
     assert found.status == "problem"
     assert "Permission denied" in found.found
@@ -333,7 +334,7 @@ def test_a_rename_that_fails_is_a_problem(monkeypatch, tmp_path):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(Path, "replace", refuse)
-    found = one(storage.check_folder(tmp_path, {}), "writing")
+    found = one(doctor.check_folder(tmp_path, {}), "writing")
     assert found.status == "problem"
     assert "the disk failed" in found.found
 
@@ -343,7 +344,7 @@ def test_locks_that_do_not_work_are_a_warning_that_says_what_it_means(monkeypatc
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    found = one(storage.check_folder(tmp_path, {}), "file locks")
+    found = one(doctor.check_folder(tmp_path, {}), "file locks")
     assert found.status == "warning"
     assert "No locks available" in found.found
     assert "start no two runs on one output" in found.remedy
@@ -351,16 +352,16 @@ def test_locks_that_do_not_work_are_a_warning_that_says_what_it_means(monkeypatc
 
 def test_locks_that_keep_nobody_out_are_a_warning(monkeypatch, tmp_path):
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)  # here; the other process has real ones
-    found = one(storage.check_folder(tmp_path, {}), "file locks")
+    found = one(doctor.check_folder(tmp_path, {}), "file locks")
     assert found.status == "warning"
     assert "granted twice" in found.found
 
 
 def test_a_lock_that_is_held_keeps_another_process_out(tmp_path):
-    assert one(storage.check_folder(tmp_path, {}), "file locks").status == "ok"
+    assert one(doctor.check_folder(tmp_path, {}), "file locks").status == "ok"
     path = tmp_path / "lock"
     path.touch()
-    assert storage._is_refused_elsewhere(path) is False
+    assert doctor._is_refused_elsewhere(path) is False
 
 
 @pytest.mark.parametrize(
@@ -374,8 +375,8 @@ def test_a_lock_that_is_held_keeps_another_process_out(tmp_path):
 )
 def test_little_space_and_few_inodes_are_warnings(monkeypatch, tmp_path, usage, status):
     monkeypatch.setattr(os, "statvfs", lambda path: usage)
-    assert one(storage.check_folder(tmp_path, {}), "space").status == status
-    assert storage.check_temporary()[0].status == status
+    assert one(doctor.check_folder(tmp_path, {}), "space").status == status
+    assert doctor.check_temporary().status == status
 
 
 @pytest.mark.parametrize(
@@ -397,20 +398,20 @@ def test_the_file_system_is_named(monkeypatch, tmp_path, kind, status, said):
         "read_text",
         lambda path, *a: lines if str(path) == "/proc/self/mountinfo" else real(path, *a),
     )
-    found = one(storage.check_folder(folder, {}), "folder")
+    found = one(doctor.check_folder(folder, {}), "folder")
     assert found.status == status
     assert said in found.found
-    assert storage._file_system(tmp_path) == "xfs"
+    assert machine.file_system(tmp_path) == "xfs"
 
 
 def test_a_folder_that_is_not_there_yet_is_looked_for_above(tmp_path):
-    found = one(storage.check_folder(tmp_path / "a" / "b", {}), "folder")
+    found = one(doctor.check_folder(tmp_path / "a" / "b", {}), "folder")
     assert f"a/b is not there; looked at {tmp_path}" in found.found
     assert not (tmp_path / "a").exists()
 
 
 def test_hdf5_locking_is_named(tmp_path):
-    checks = storage.check_folder(tmp_path, {"HDF5_USE_FILE_LOCKING": "FALSE"})
+    checks = doctor.check_folder(tmp_path, {"HDF5_USE_FILE_LOCKING": "FALSE"})
     assert "HDF5_USE_FILE_LOCKING is FALSE" in one(checks, "HDF5 locking").found
 
 
