@@ -4,7 +4,133 @@ Kinds are told by content, not by name. Without `verify` tables and headers are 
 of 50 GB takes no longer than a small one; with it every digest is checked, and audio is decoded.
 """
 
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from sedtool.audio import AUDIO_SUFFIXES
+from sedtool.errors import ArtifactError, ConfigError, SedtoolError
+from sedtool.info.artifacts import (
+    Progress,
+    describe_audio,
+    describe_audio_folder,
+    describe_features,
+    describe_model,
+    describe_run,
+    describe_scores,
+    describe_state,
+    describe_sweep,
+    describe_unfinished,
+)
 from sedtool.info.description import Description
-from sedtool.info.dispatch import describe, describe_all
+from sedtool.info.texts import describe_json, describe_labels, describe_recipe
+from sedtool.runs import SweepFolder, is_run_folder
+from sedtool.store import file_format, is_hdf5
 
 __all__ = ["Description", "describe", "describe_all"]
+
+Describer = Callable[[Path, bool], Description]
+
+_KINDS = (
+    "audio files and folders of them, labels, features, scores, models, run folders, folders of "
+    "sweeps, training states, recipes, metrics and part records"
+)
+_AUDIO_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"riff", b"fLaC", b"OggS", b".snd", b"caff")
+_STORED = {"sedtool-features": describe_features, "sedtool-scores": describe_scores}
+
+
+def describe(path: Path, verify: bool = False, progress: Progress | None = None) -> Description:
+    """Return what the file or folder at `path` is.
+
+    Parameters
+    ----------
+    path
+        Any artifact. An output that is not there yet, but was begun, is described too.
+    verify
+        Whether to check every digest it carries, and to decode audio, which reads all of it.
+    progress
+        Called after each file of a folder of audio, and each run of a sweep.
+
+    Raises
+    ------
+    ConfigError
+        If nothing is there.
+    AudioError, LabelError
+        If it is audio, or labels, and cannot be used.
+    ArtifactError
+        If it is damaged, or of no known kind.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return _describe_folder(path, verify, progress)
+        if not path.exists():
+            return _describe_missing(path)
+        return _find(path)(path, verify)
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def describe_all(
+    paths: Sequence[Path], verify: bool = False, progress: Progress | None = None
+) -> tuple[list[Description], list[SedtoolError]]:
+    """Describe what can be described; also return what is wrong, with these and with the others."""
+    described: list[Description] = []
+    problems: list[SedtoolError] = []
+    for path in paths:
+        try:
+            described.append(describe(path, verify, progress))
+        except SedtoolError as error:
+            problems.append(error)
+        else:
+            problems += described[-1].problems
+    return described, problems
+
+
+def _find(path: Path) -> Describer:
+    """Return what describes a file, by its first bytes and, for text, its suffix."""
+    if not path.is_file():  # opening a FIFO would never return
+        raise ArtifactError(f"{path}: not a regular file")
+    if is_hdf5(path):
+        found = file_format(path)
+        if found in _STORED:
+            return _STORED[found]
+        raise ArtifactError(f"{path}: an HDF5 file of another program (its format is {found!r})")
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    suffix = path.suffix.lower()
+    if suffix in AUDIO_SUFFIXES or head.startswith(_AUDIO_MAGIC):
+        return describe_audio
+    if suffix == ".pt":
+        return describe_state
+    if suffix == ".safetensors" or head[8:10] == b'{"':
+        return describe_model
+    if suffix in (".yaml", ".yml"):
+        return describe_recipe
+    if suffix in (".tsv", ".csv", ".txt", ".jsonl"):
+        return describe_labels
+    if head.lstrip(b" \t\r\n\xef\xbb\xbf").startswith(b"{"):
+        return describe_json
+    raise ArtifactError(f"{path}: of no known kind; known are {_KINDS}")
+
+
+def _describe_folder(path: Path, verify: bool, progress: Progress | None) -> Description:
+    if unfinished := describe_unfinished(path):
+        return unfinished
+    if SweepFolder(path).record.is_file():
+        return describe_sweep(path, verify, progress)
+    if is_run_folder(path):
+        return describe_run(path, verify)
+    return describe_audio_folder(path, verify, progress)
+
+
+def _describe_missing(path: Path) -> Description:
+    """Describe an output that was begun, or say what else could have been meant."""
+    if unfinished := describe_unfinished(path):
+        return unfinished
+    if path.is_symlink():
+        raise ConfigError(f"{path} is a link to {path.readlink()}, which does not exist")
+    there = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+    close = get_close_matches(path.name, there, n=1)
+    hint = f"; did you mean {str(path.with_name(close[0]))!r}?" if close else ""
+    raise ConfigError(f"{path} does not exist{hint}")

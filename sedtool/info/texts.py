@@ -1,4 +1,4 @@
-"""Label files and other tables: which kind, and what is in it."""
+"""Text: label files and other tables, JSON that sedtool writes for programs, and recipes."""
 
 import math
 from collections import Counter
@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from sedtool.audio import AUDIO_SUFFIXES
 from sedtool.errors import ArtifactError, LabelError
-from sedtool.info.description import Description
+from sedtool.info.description import Description, first_of
 from sedtool.labels import (
     StrongLabels,
     guess_format,
@@ -18,14 +20,24 @@ from sedtool.labels import (
     read_vocabulary,
     read_weak,
 )
+from sedtool.runs import read_json
 from sedtool.store.parts import PART_SUFFIX, read_part, read_part_record
 
-__all__ = ["describe_labels"]
+__all__ = [
+    "describe_json",
+    "describe_labels",
+    "describe_recipe",
+    "macro_f1",
+    "read_recipe_sections",
+]
 
-MOST_BYTES = 2**28  # of a table that is read whole
+_MOST_OF_TABLE = 2**28  # of a table that is read whole
+_MOST_OF_RECIPE = 2**20  # of a recipe
+_METRICS = ("event", "segment", "clip")
+_RATES = ("f1", "precision", "recall")
 _FAILURES = ("filename", "stage", "error")  # columns
 _RAVEN = "Begin Time (s)"  # a column of its tables
-KINDS = (
+_KINDS = (
     "event lists (DCASE, Audacity, Raven, JSON lines), weak labels (filename, event_labels), "
     "clip lists (filename), durations (filename, duration), thresholds (event_label, threshold) "
     "failures (filename, stage, error), training metrics (epoch, …) and class lists (.txt)"
@@ -41,7 +53,7 @@ def describe_labels(path: Path, verify: bool) -> Description:
     has_header = bool({"filename", "event_label", "epoch", _RAVEN} & set(first))
     kind = _kind_by_header(first) if has_header else _kind_by_shape(first, path)
     if kind is None:
-        raise ArtifactError(f"{path}: a table of no known kind; known are {KINDS}")
+        raise ArtifactError(f"{path}: a table of no known kind; known are {_KINDS}")
     is_part = path.with_name(path.name + PART_SUFFIX).exists()
     values = {
         "rows": len(lines) - has_header,
@@ -55,8 +67,8 @@ def describe_labels(path: Path, verify: bool) -> Description:
 
 def _lines(path: Path) -> list[str]:
     """Return the lines that are not blank."""
-    if path.stat().st_size > MOST_BYTES:
-        raise LabelError(f"{path} is larger than any label file ({MOST_BYTES >> 20} MiB)")
+    if path.stat().st_size > _MOST_OF_TABLE:
+        raise LabelError(f"{path} is larger than any label file ({_MOST_OF_TABLE >> 20} MiB)")
     text = path.read_bytes().decode("utf-8-sig", errors="replace")  # the readers refuse the rest
     return [line for line in text.split("\n") if line.strip()]
 
@@ -182,3 +194,109 @@ _DESCRIBERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "failures": _failures,
     "training metrics": _training_metrics,
 }
+
+
+# Records of programs, and recipes
+
+
+def describe_json(path: Path, verify: bool) -> Description:
+    """Describe a metrics.json, a run.json, a sweep.json or a part record."""
+    if path.name.endswith(PART_SUFFIX):
+        return _describe_part(path, verify)
+    content = read_json(path)
+    if "parameters" in content and set(_METRICS) & set(content):
+        return Description(path, "metrics", _metrics(content))
+    if {"command", "status", "inputs"} <= set(content):
+        return Description(path, "run record", content)
+    if content.get("format") == "sedtool-sweep":
+        return Description(path, "sweep record", content)
+    raise ArtifactError(
+        f"{path}: JSON of no known kind; known are metrics, runs, sweeps and part records"
+    )
+
+
+def _describe_part(path: Path, verify: bool) -> Description:
+    """Describe the record of a part that is text; `verify` reads the part itself."""
+    part = path.with_name(path.name.removesuffix(PART_SUFFIX))
+    record = (read_part if verify else read_part_record)(part)
+    values = {
+        **vars(record),
+        "shard": str(record.shard),
+        "failures": first_of([f"{name}: {error}" for name, _, error in record.failures]),
+    }
+    return Description(path, "part record", {"part": str(part), **values}, verify)
+
+
+def _metrics(content: dict[str, Any]) -> dict[str, Any]:
+    """Return macro and micro rates, as a row each, and how it was measured."""
+    rows = []
+    for name in _METRICS:
+        for average in ("macro", "micro"):
+            rates = _mapping(_mapping(content.get(name)).get(average))
+            rows.append({"metric": name, "average": average, **{r: rates.get(r) for r in _RATES}})
+    classes = _mapping(_mapping(content.get("event")).get("classes"))
+    warnings = content.get("warnings")
+    return {
+        "scores": rows,
+        "classes": [
+            {"class": label, "event_f1": _mapping(row).get("f1")} for label, row in classes.items()
+        ],
+        "parameters": _mapping(content["parameters"]),
+        "clip_source": _mapping(content.get("clip")).get("source"),
+        "warnings": warnings if isinstance(warnings, list) else [],
+    }
+
+
+def macro_f1(content: dict[str, Any]) -> dict[str, float | None]:
+    """Return the macro F1 of each metric of a metrics.json; None where it is not defined."""
+    found = {f"{n}_f1": _mapping(_mapping(content.get(n)).get("macro")).get("f1") for n in _METRICS}
+    return {name: f1 if type(f1) in (int, float) else None for name, f1 in found.items()}
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def describe_recipe(path: Path, verify: bool) -> Description:
+    """Describe a recipe: its sections and their keys."""
+    return Description(path, "recipe", {"sections": read_recipe_sections(path)})
+
+
+def read_recipe_sections(path: Path) -> dict[str, dict[str, Any]]:
+    """Read a recipe: key -> text, or list of text, of each section.
+
+    Nodes are composed, never constructed: merge keys are not followed.
+
+    Raises
+    ------
+    ArtifactError
+        If it is not YAML, or not made of sections.
+    """
+    if path.stat().st_size > _MOST_OF_RECIPE:
+        raise ArtifactError(f"{path} is too large for a recipe")
+    try:
+        root = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = getattr(error, "problem", None) or error
+        raise ArtifactError(f"{path}: not valid YAML ({reason})") from None
+    sections = _pairs(root)
+    if not sections or not all(isinstance(node, yaml.MappingNode) for node in sections.values()):
+        raise ArtifactError(f"{path}: YAML of no known kind; a recipe has a section a subcommand")
+    return {
+        name: {key: _value(value) for key, value in _pairs(section).items()}
+        for name, section in sections.items()
+    }
+
+
+def _pairs(node: yaml.Node | None) -> dict[str, yaml.Node]:
+    """Return the values of a mapping by key; {} of anything else."""
+    if not isinstance(node, yaml.MappingNode):
+        return {}
+    return {k.value: value for k, value in node.value if isinstance(k, yaml.ScalarNode)}
+
+
+def _value(node: yaml.Node) -> Any:
+    """Return a scalar, or a list of scalars, as text; None of anything else."""
+    if isinstance(node, yaml.SequenceNode):
+        return [item.value for item in node.value if isinstance(item, yaml.ScalarNode)]
+    return node.value if isinstance(node, yaml.ScalarNode) else None

@@ -1,0 +1,428 @@
+"""Audio, features, scores and models; folders of audio, of runs and of sweeps.
+
+torch is loaded only where a model or a training state is read.
+"""
+
+import dataclasses
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from sedtool.atomic import is_locked
+from sedtool.audio import AudioHeader, AudioReader, find_audio, read_header
+from sedtool.config import DecodingConfig
+from sedtool.errors import (
+    ArtifactError,
+    AudioError,
+    ConfigError,
+    InputsFailedError,
+    NothingUsableError,
+    SedtoolError,
+)
+from sedtool.info.description import Description, first_of
+from sedtool.info.texts import macro_f1, read_recipe_sections
+from sedtool.labels import printable
+from sedtool.runs import RunFolder, SweepFolder, read_json, split_name
+from sedtool.store import open_features, open_scores, unfinished
+
+if TYPE_CHECKING:
+    from sedtool.checkpoint import Model
+
+__all__ = [
+    "describe_audio",
+    "describe_audio_folder",
+    "describe_features",
+    "describe_model",
+    "describe_run",
+    "describe_scores",
+    "describe_state",
+    "describe_sweep",
+    "describe_unfinished",
+]
+
+Progress = Callable[[int, int, str], None]  # members done, all members, name of the latest
+
+_LEARNED = ("n", "theta", "alpha")  # what poolings learn for each class
+_DONE, _RATES = "done", ("event_f1", "segment_f1", "clip_f1")
+
+
+# Audio
+
+
+def describe_audio(path: Path, verify: bool) -> Description:
+    """Describe an audio file; `verify` decodes it whole."""
+    header = read_header(path)
+    values: dict[str, Any] = {
+        "format": header.format,
+        "subtype": header.subtype,
+        "sample_rate": header.sample_rate,
+        "channels": header.channels,
+        "seconds": header.duration,
+        "bytes": header.size,
+        "sha256": None,
+    }
+    if verify:
+        with AudioReader(path, None) as reader:
+            values |= {"seconds": _decoded_seconds(reader), "sha256": reader.info().sha256}
+    return Description(path, "audio", values, verify)
+
+
+def describe_audio_folder(path: Path, verify: bool, progress: Progress | None) -> Description:
+    """Describe a folder of audio; `verify` decodes every file."""
+    try:
+        files = find_audio([path])
+    except NothingUsableError:
+        raise ArtifactError(f"{path}: neither a run folder nor a folder with audio in it") from None
+    headers: list[AudioHeader] = []
+    seconds: list[float | None] = []
+    failures: list[str] = []
+    for done, (name, file) in enumerate(files.items(), 1):
+        try:
+            headers.append(read_header(file))
+            duration = headers[-1].duration
+            if verify:
+                with AudioReader(file, None) as reader:
+                    duration = _decoded_seconds(reader)
+            seconds.append(duration)
+        except AudioError as error:
+            failures.append(f"{printable(name)}: {str(error).removeprefix(f'{file}: ')}")
+        if progress:
+            progress(done, len(files), name)
+    known = [duration for duration in seconds if duration is not None]
+    values = {
+        "files": len(files),
+        "seconds": math.fsum(known),
+        "unknown_length": len(seconds) - len(known),
+        "bytes": sum(header.size for header in headers),
+        "formats": _counts([f"{header.format} {header.subtype}" for header in headers]),
+        "sample_rates": _counts([header.sample_rate for header in headers]),
+        "channels": _counts([header.channels for header in headers]),
+        "failures": first_of(failures),
+    }
+    problems = [
+        InputsFailedError(
+            f"{path}: {len(failures)} of {len(files)} files cannot be used (the first, {first}); "
+            "`sedtool check` names them all"
+        )
+        for first in failures[:1]
+    ]
+    return Description(path, "audio folder", values, verify, tuple(problems))
+
+
+def _decoded_seconds(reader: AudioReader) -> float:
+    for _ in reader:
+        pass
+    return reader.duration
+
+
+def _counts(values: list[Any]) -> dict[str, int]:
+    """Return how often each value occurs, the most frequent first."""
+    return {str(value): count for value, count in Counter(values).most_common()}
+
+
+# Features and scores
+
+
+def describe_features(path: Path, verify: bool) -> Description:
+    """Describe a features file."""
+    features = open_features(path, verify)
+    truncated = [name for name, cut in zip(features.names, features.truncated, strict=True) if cut]
+    begun = unfinished(path.resolve())
+    values = {
+        "clips": len(features.names),
+        "frames": len(features.data),
+        "seconds": math.fsum(features.duration.tolist()),
+        "bytes": path.stat().st_size,
+        "dtype": str(features.data.dtype),
+        "settings": dataclasses.asdict(features.config),
+        "frame_rate": features.config.frame_rate,
+        "engine": features.engine,
+        "source_rates": _counts(features.source_rate.tolist()),
+        "shard": str(features.shard),
+        "truncated": first_of(truncated),
+        "failures": first_of([f"{name}: {error}" for name, error in features.failures]),
+        "manifest_sha256": features.manifest_sha256,
+        "sha256": features.sha256,
+        "being_replaced": str(begun) if begun else None,
+    }
+    return Description(path, "features", values, verify)
+
+
+def describe_scores(path: Path, verify: bool) -> Description:
+    """Describe a scores file."""
+    scores = open_scores(path, verify)
+    values = {
+        "clips": len(scores.names),
+        "windows": len(scores.window),
+        "frames": len(scores.frame),
+        "seconds": math.fsum(scores.duration.tolist()),
+        "bytes": path.stat().st_size,
+        "frame_rate": scores.frame_rate,
+        **_decoding_values(scores.decoding),
+        "classes": _class_rows(scores.classes, scores.decoding),
+        "settings": json.loads(scores.settings),
+        "shard": str(scores.shard),
+        "manifest_sha256": scores.manifest_sha256,
+        "model_sha256": scores.model_sha256,
+        "sha256": scores.sha256,
+    }
+    return Description(path, "scores", values, verify)
+
+
+def describe_unfinished(path: Path) -> Description | None:
+    """Describe an output, maybe a folder, that was begun; None if there is no such run."""
+    target = path.resolve()
+    lock = target.with_name(f".{target.name}.lock")
+    if path.is_dir():
+        target, lock = target / ".events", target / ".events.journal"
+    begun = unfinished(target)
+    if begun is None:
+        return None
+    values = {
+        "clips_done": begun.done,
+        "clips": begun.total,
+        "shard": str(begun.shard),
+        "manifest_sha256": begun.manifest_sha256,
+        "being_made": is_locked(lock),
+        "to_finish": "run the same command again",
+    }
+    return Description(path, "unfinished output", values)
+
+
+def _decoding_values(decoding: DecodingConfig) -> dict[str, Any]:
+    """Return the decoding settings that all classes share."""
+    return {
+        "gate": decoding.gate,
+        "min_duration": decoding.min_duration,
+        "merge_gap": decoding.merge_gap,
+    }
+
+
+def _class_rows(classes: tuple[str, ...], decoding: DecodingConfig) -> list[dict[str, Any]]:
+    """Return a row a class: its name, thresholds and median window in seconds."""
+    return [
+        {"class": name, "threshold": frame, "clip_threshold": clip, "window": window}
+        for name, frame, clip, window in zip(
+            classes, decoding.thresholds, decoding.clip_thresholds, decoding.windows, strict=True
+        )
+    ]
+
+
+# Models and runs
+
+
+def describe_model(path: Path, verify: bool) -> Description:
+    """Describe a model; its weights are read and checked either way."""
+    from sedtool.checkpoint import load_model
+
+    model = load_model(path)
+    values = {
+        "parameters": sum(p.numel() for p in model.detector.parameters()),
+        "bytes": path.stat().st_size,
+        "architecture": dataclasses.asdict(model.architecture),
+        "pooling": str(model.pooling),
+        "settings": dataclasses.asdict(model.features),
+        "frame_rate": model.frame_rate,
+        "window": model.window,
+        **_decoding_values(model.decoding),
+        "classes": _learned_rows(model),
+        "tuned": model.tuned,
+        "trained": model.trained,
+        "training_clips": len(model.trained_on),
+        "weights_sha256": model.weights_sha256,
+    }
+    return Description(path, "model", values, verified=True)
+
+
+def _learned_rows(model: "Model") -> list[dict[str, Any]]:
+    """Return a row a class, with what the pooling learned for it."""
+    learned = dict.fromkeys(_LEARNED) | model.detector.pooling.learned()
+    rows = _class_rows(model.classes, model.decoding)
+    return [
+        row | {name: values[k] if values else None for name, values in learned.items()}
+        for k, row in enumerate(rows)
+    ]
+
+
+def describe_state(path: Path, verify: bool) -> Description:
+    """Describe what a run resumes from; it is read and checked either way."""
+    return Description(path, "training state", _state_values(path), verified=True)
+
+
+def _state_values(path: Path) -> dict[str, Any]:
+    from sedtool.checkpoint import load_state
+
+    state = load_state(path)
+    try:
+        identity = json.loads(state["identity"])
+        return {
+            "epochs": len(state["rows"]),
+            "step": state["step"],
+            "seed": identity["seed"],
+            "pooling": identity["pooling"],
+            "classes": [{"class": name} for name in identity["classes"]],
+            "bytes": path.stat().st_size,
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{path} is no training state of this sedtool ({error!r})") from None
+
+
+def describe_run(path: Path, verify: bool) -> Description:
+    """Describe a run folder: how the run ended, and whether what it left is whole."""
+    problems: list[SedtoolError] = []
+    folder = RunFolder(path)
+    run = _attempt(read_json, folder.record, problems) or {}
+    sections = _attempt(read_recipe_sections, folder.config, problems) or {}
+    members: dict[str, Any] = {}
+    others = [other for other in folder.others if other.exists()]
+    for file, read in {
+        **dict.fromkeys([folder.model, *others, *folder.kept], _model_values),
+        **dict.fromkeys([folder.last, folder.previous], _state_values),
+    }.items():
+        found = _attempt(read, file, problems)
+        name = str(file.relative_to(path))
+        members[name] = found and {k: v for k, v in found.items() if k not in ("classes", "bytes")}
+    last = members[folder.last.name] or {}
+    values = {
+        "status": folder.status(run),
+        "being_made": is_locked(folder.lock),
+        **{key: run.get(key) for key in ("error", "started", "finished")},
+        "epochs": run.get("epochs", last.get("epochs")),
+        **{key: run.get(key) for key in ("best_epoch", "best_score", "stopped_early")},
+        **{key: run.get(key) for key in ("seed", "device", "host", "sedtool_version")},
+        **{key: run.get(key) for key in ("git_revision", "versions", "command", "inputs")},
+        "resumed": "resumed" in run and run["resumed"] is not None,
+        "settings": sections.get("train"),
+        **members,
+    }
+    return Description(path, "run folder", values, True, tuple(problems))
+
+
+def _model_values(path: Path) -> dict[str, Any]:
+    """Return what tells the models of a run apart."""
+    from sedtool.checkpoint import load_model
+
+    model = load_model(path)
+    return {
+        "epoch": model.trained.get("epoch"),
+        "is_tuned": bool(model.tuned),
+        "weights_sha256": model.weights_sha256,
+    }
+
+
+# Sweeps
+
+
+@dataclass(frozen=True)
+class _Run:
+    """How far a run of a sweep is."""
+
+    name: str
+    pooling: str  # as it was written, or, before the run has begun, the name of its folder
+    seed: int
+    status: str
+    error: str | None  # where it failed: why
+    f1: Mapping[str, float | None]  # of the test clips, macro
+
+
+def describe_sweep(path: Path, verify: bool, progress: Progress | None) -> Description:
+    """Describe the folder of a sweep; `verify` checks models, training states and scores of all."""
+    folder = SweepFolder(path)
+    record = folder.read_record()
+    problems: list[SedtoolError] = []
+    failures, runs = folder.read_failures(), []
+    for name in record.runs:
+        runs.append(_read_run(folder, name, failures.get(name), problems))
+        if verify:
+            problems += _damage(path / name)
+        if progress:
+            progress(len(runs), len(record.runs), name)
+    rows = [{"run": run.name, "status": run.status, "error": run.error} for run in runs]
+    values = {
+        "recipe": record.recipe,
+        "data": record.data,
+        "reference": str(record.reference.path),
+        "weak_reference": record.weak_reference and str(record.weak_reference.path),
+        "paper": record.paper and str(record.paper),
+        "runs": len(runs),
+        "done": sum(run.status == _DONE for run in runs),
+        "seeds": sorted({run.seed for run in runs}),
+        "poolings": _pooling_rows(runs),
+        "not_done": [row for row in rows if row["status"] != _DONE],
+    }
+    return Description(path, "sweep", values, verify, tuple(problems))
+
+
+def _read_run(
+    sweep: SweepFolder, name: str, failure: str | None, problems: list[SedtoolError]
+) -> _Run:
+    """Read how far a run is; what of it is damaged is added to `problems`."""
+    try:
+        folder, seed = split_name(name)
+    except ConfigError as error:
+        raise ArtifactError(f"{sweep.record}: {error}") from None
+    files = sweep.run(name)
+    settings = (_attempt(read_recipe_sections, files.config, problems) or {}).get("train", {})
+    metrics = _attempt(read_json, files.metrics, problems)
+    status, why = (_DONE, None) if metrics else _status(files, failure, problems)
+    rates = macro_f1(metrics or {})
+    return _Run(name, str(settings.get("pooling") or folder), seed, status, why, rates)
+
+
+def _status(
+    files: RunFolder, failure: str | None, problems: list[SedtoolError]
+) -> tuple[str, str | None]:
+    """Return how far a run without metrics is, and why it came no further."""
+    if files.is_held():
+        return "under way", None
+    record = _attempt(read_json, files.record, problems) or {}
+    status, error = files.status(record), record.get("error")
+    if status in (None, "finished"):  # of training: it is another stage that may have failed
+        if failure is not None:
+            return "failed", failure
+        return "not scored" if status else "not begun", None
+    return str(status), error and str(error)
+
+
+def _pooling_rows(runs: Sequence[_Run]) -> list[dict[str, Any]]:
+    """Return a row a pooling, with the mean F1 over the seeds that are done."""
+    rows = []
+    for pooling in dict.fromkeys(run.pooling for run in runs):
+        mine = [run for run in runs if run.pooling == pooling]
+        done = [run for run in mine if run.status == _DONE]
+        means = {rate: _mean([run.f1[rate] for run in done]) for rate in _RATES}
+        rows.append(
+            {"pooling": pooling, "seeds": [run.seed for run in mine], "done": len(done), **means}
+        )
+    return rows
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return a mean; None if there is nothing to average, or something undefined."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None
+
+
+def _damage(folder: Path) -> list[SedtoolError]:
+    """Return what is damaged of a run: all its digests are checked."""
+    if not folder.is_dir():
+        return []
+    problems = [*describe_run(folder, verify=True).problems]
+    _attempt(lambda path: open_scores(path, verify=True), RunFolder(folder).scores, problems)
+    return problems
+
+
+def _attempt(read: Any, path: Path, problems: list[SedtoolError]) -> Any:
+    """Return what `read` makes of a member of a folder; None if it is missing or damaged."""
+    if not path.exists():
+        return None
+    try:
+        return read(path)
+    except SedtoolError as error:
+        problems.append(error)
+        return None
