@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sedtool.cli.console import plain, progress, summary, write_stdout
+from sedtool.cli.console import progress, summary, write_stdout
 from sedtool.cli.options import EXISTING_FILE, common_options, input_options
 from sedtool.cli.settings import SedtoolCommand
 from sedtool.errors import InputsFailedError
+from sedtool.text import plain
 
 if TYPE_CHECKING:
     from sedtool.audio import AudioInputs

@@ -15,7 +15,7 @@ import click
 
 from sedtool.atomic import resource_errors
 from sedtool.errors import ResourceError
-from sedtool.text import is_writable
+from sedtool.text import is_writable, plain
 
 __all__ = [
     "Report",
@@ -23,7 +23,6 @@ __all__ = [
     "harmless",
     "hear_libraries",
     "open_log",
-    "plain",
     "progress",
     "say",
     "setup_logging",
@@ -36,11 +35,6 @@ Report = Callable[[int, int, str], None]  # done, total, what
 _LINE_EVERY = 30.0  # seconds between progress lines where stderr is no terminal
 _log_file: TextIO | None = None
 _real_stderr: int | None = None  # the descriptor that stderr had before silence_libraries
-
-
-def plain(text: str) -> str:
-    """Return `text` on one line without control characters: names come from strangers."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def harmless(text: str, is_json: bool = False) -> str:

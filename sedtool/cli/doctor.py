@@ -5,10 +5,11 @@ from pathlib import Path
 
 import click
 
-from sedtool.cli.console import plain, write_stdout
+from sedtool.cli.console import write_stdout
 from sedtool.cli.options import common_options
 from sedtool.cli.settings import SedtoolCommand
 from sedtool.errors import ResourceError
+from sedtool.text import plain
 
 
 @click.command(cls=SedtoolCommand)

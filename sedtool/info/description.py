@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sedtool.errors import SedtoolError
+from sedtool.text import plain
 
 __all__ = ["Description", "first_of"]
 
@@ -55,7 +56,7 @@ class Description:
         values = {_in_words(key): value for key, value in list(self.values.items())[:MOST_KEYS]}
         values |= {"verified": verified[self.verified]}
         width = max(len(key) for key in values) + 2
-        lines = [_plain(f"{self.path}: {self.kind}")]
+        lines = [plain(f"{self.path}: {self.kind}")]
         for key, value in values.items():
             rows = _rows(value)
             if rows:
@@ -126,7 +127,7 @@ def _in_words(value: Any) -> str:
         if set(value) == {"count", "first"}:
             return _examples(value["count"], value["first"])
         text = ", ".join(f"{key} {_nested(item)}" for key, item in value.items()) or "none"
-        return _cut(_plain(text), 3 * MOST_TEXT)
+        return _cut(plain(text), 3 * MOST_TEXT)
     if isinstance(value, list | tuple):
         text = ", ".join(map(_nested, value[:MOST_ITEMS])) or "none"
         return text + (f", … ({len(value)})" if len(value) > MOST_ITEMS else "")
@@ -137,8 +138,8 @@ def _in_words(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".") if 1e-3 <= abs(value) < 1e15 else f"{value:g}"
     if isinstance(value, str):
-        return _cut(_plain(value), MOST_TEXT)
-    return _cut(_plain(json.dumps(value, default=str)), MOST_TEXT)
+        return _cut(plain(value), MOST_TEXT)
+    return _cut(plain(json.dumps(value, default=str)), MOST_TEXT)
 
 
 def _nested(value: Any) -> str:
@@ -152,8 +153,3 @@ def _examples(count: int, first: Sequence[str]) -> str:
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
-
-
-def _plain(text: str) -> str:
-    """Return text on one line without control characters: names come from strangers."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
