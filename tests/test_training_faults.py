@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from sedtool.atomic import lock
-from sedtool.checkpoint import load_state, save_state
+from sedtool.checkpoint import digest, load_state, save_state
 from sedtool.config import ARCHITECTURES, TrainConfig, TuneConfig
 from sedtool.datasets import FeatureSet, TrainingBatches
 from sedtool.errors import (
@@ -61,7 +62,7 @@ def after(steps, code=75):
 
 def test_the_state_before_the_last_is_kept(inputs, finished):
     last, previous = load_state(finished / "last.pt"), load_state(finished / "previous.pt")
-    assert (len(previous["rows"]), len(last["rows"])) == (1, 2)
+    assert (len(previous["tensors"]["rows"]), len(last["tensors"]["rows"])) == (1, 2)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])
@@ -108,20 +109,50 @@ def test_a_run_whose_best_model_is_gone_is_not_resumed(inputs, finished, tmp_pat
 def test_a_state_with_the_right_digest_and_wrong_content_is_refused(inputs, finished, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished, run)
-    good = load_state(run / "last.pt")
+    good = load_state(finished / "last.pt")
+    tensors, rows = good["tensors"], good["tensors"]["rows"]
+    moment = next(name for name in tensors if name.startswith("adam.exp_avg."))
     for key, value in [
-        *[(key, None) for key in good if key != "scaler"],  # which is used by fp16 alone
-        ("rows", 3),
-        ("rows", good["rows"][1:]),
-        ("rows", [{"epoch": 1}]),
+        *[(key, None) for key in good if key not in ("scaler", "tensors")],  # fp16 has a scaler
+        ("columns", ["epoch"]),
+        ("columns", ["epoch"] * len(good["columns"])),
         ("schedule", {"step": 5}),
+        ("lr", []),
         ("step", "many"),
         ("identity", "[" * 10_000),
-        ("optimizer", good["schedule"]),
+        ("tensors", {}),
+        ("tensors", {"rows": rows}),
+        ("tensors", tensors | {"rows": rows[1:]}),
+        ("tensors", tensors | {"rows": rows[0]}),
+        ("tensors", tensors | {"another": torch.zeros(1)}),
+        ("tensors", tensors | {moment: torch.zeros(1)}),
+        ("tensors", tensors | {"student.mean": torch.zeros(1)}),
+        ("tensors", {name: tensors[name] for name in tensors if name != moment}),
     ]:
         save_state(run / "last.pt", good | {key: value})
-        with pytest.raises(ArtifactError, match=r"last\.pt"):
+        with pytest.raises(ArtifactError, match=r"last\.pt cannot be resumed"):
             train(run, inputs, CONFIG, device="cpu", resume=True)
+
+
+def test_a_state_of_an_earlier_version_is_refused_with_what_to_do(inputs, finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    for name in ("last.pt", "previous.pt"):
+        torch.save({"state": {"step": 1}, "sha256": digest({"step": 1})}, run / name)
+    with pytest.raises(
+        ArtifactError, match=r"last\.pt .*an earlier version .* can resume .*; --overwrite starts"
+    ):
+        train(run, inputs, CONFIG, device="cpu", resume=True)
+
+
+def test_a_state_has_neither_a_pickle_nor_an_archive_in_it(finished):
+    """So that no version of torch has a say in whether a run is resumed."""
+    with safe_open(finished / "last.pt", framework="np") as file:
+        names, header = set(file.keys()), json.loads(file.metadata()["sedtool"])
+    assert {"rows", "student.mean", "adam.exp_avg.crnn.classify.weight"} <= names
+    assert set(header["state"]) == {
+        *("step", "loss_sums", "columns", "identity", "lr", "schedule", "scaler"),
+    }
 
 
 # Stops
@@ -143,7 +174,7 @@ def test_a_stop_anywhere_is_saved_and_the_resumed_run_ends_bit_identical(
         steps = {2: 1, 3: 2, 4: 2}.get(asked, asked - 3)
         assert f"after step {steps};" in str(stopped.value)
         state = load_state(run / "last.pt")
-        assert (state["step"], len(state["rows"])) == (steps, int(asked > 4))
+        assert (state["step"], len(state["tensors"]["rows"])) == (steps, int(asked > 4))
     assert json.loads((run / "run.json").read_text())["status"] == "stopped"
     train(run, inputs, CONFIG, device="cpu", resume=True)
     assert contents(run) == contents(finished)
@@ -292,7 +323,7 @@ def test_a_full_disk_leaves_the_state_that_was_there(inputs, finished, tmp_path)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sedtool.checkpoint.state.torch.save", full)
+        patch.setattr("sedtool.checkpoint.state.to_bytes", full)
         with pytest.raises(OSError, match="No space"):
             train(run, inputs, longer, device="cpu", resume=True)
     assert contents(run)["state"] == before["state"]

@@ -51,7 +51,7 @@ def kill_saves(folder: Path) -> int:
         run.mkdir()
 
         def save(number: int) -> None:
-            state = {"step": number, "weights": torch.full((1000,), number)}
+            state = {"step": number, "tensors": {"weights": torch.full((1000,), number)}}
             save_state(run / "last.pt", state, run / "previous.pt")
 
         save(1)

@@ -1,11 +1,9 @@
 """model.safetensors and last.pt, saved and loaded as one.
 
-``model.safetensors`` holds the weights and, as JSON in its header, everything `infer` needs. It is
-never a pickle, so a stranger's model is safe to open. Weights and decoding settings are hashed
-apart: tuning changes what a model decides, not what its weights are.
-
-``last.pt`` holds what resuming needs. It loads with ``weights_only=True`` and carries its own
-digest, because torch does not notice a changed byte.
+Both are safetensors with a JSON table in the header, never a pickle, so a stranger's are safe to
+open. ``model.safetensors`` holds the weights and everything that `infer` needs. What scores depend
+on and the decoding settings are hashed apart: tuning changes what a model decides, not what it is.
+``last.pt`` holds what resuming needs, and its own digest.
 """
 
 from sedtool.checkpoint.model import (

@@ -23,8 +23,11 @@ MOST_HEADER_BYTES = 2**23
 
 
 def to_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:
-    """Return a file of tensors, with a table for JSON in its metadata under "sedtool"."""
-    text = json.dumps(header, sort_keys=True, allow_nan=False)
+    """Return a file of tensors, with a table for JSON in its metadata under "sedtool".
+
+    The table keeps its order: that of losses is the order of their columns in metrics.tsv.
+    """
+    text = json.dumps(header, allow_nan=False)
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     return save(on_cpu, {"sedtool": text})
 

@@ -261,7 +261,7 @@ def _state_values(path: Path) -> dict[str, Any]:
     try:
         identity = json.loads(state["identity"])
         return {
-            "epochs": len(state["rows"]),
+            "epochs": len(state["tensors"]["rows"]),
             "step": state["step"],
             "seed": identity["seed"],
             "pooling": identity["pooling"],

@@ -24,11 +24,11 @@ def run_identity(
     identity["classes"] = list(vocabulary.classes)
     identity["features"] = [file.sha256 for file in clips.features.files]
     for name, kind in zip(("weak", "unlabelled", "strong"), clips, strict=True):
-        identity[f"{name} training clips"] = list(kind.names)
+        identity[f"{name} training clips"] = digest(kind.names)
         identity[f"{name} training labels"] = digest(torch.from_numpy(kind.targets))
     events = [event for found in clips.strong.events.values() for event in found]
     identity["strong training events"] = digest(format_events(events))
-    identity["validation clips"] = list(validation.clips.names)
+    identity["validation clips"] = digest(validation.clips.names)
     identity["validation labels"] = digest(torch.from_numpy(validation.clips.targets))
     strong = validation.strong
     identity["validation events"] = digest(format_events(strong.events)) if strong else None

@@ -4,10 +4,11 @@ Axis letters: B clips in a batch, T frames, F mel bands, K classes.
 """
 
 import copy
+import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sedtool.augment import add_mel_noise
@@ -29,6 +30,7 @@ from sedtool.pooling import clip_loss
 
 __all__ = ["Learner", "new_model"]
 
+_ADAM = ("step", "exp_avg", "exp_avg_sq")  # what it keeps of a parameter
 _LEAST_SCALE = 1e-6  # of float16 losses; it halves whenever a gradient is not finite
 _LONGEST_WINDOW = 60.0  # seconds; longer training clips are cut into windows of this at inference
 
@@ -232,12 +234,27 @@ class Learner:
             self.schedule.step(validation_loss)
 
     def state(self) -> dict[str, Any]:
-        """Return what `load` needs."""
-        teacher = {"teacher": self.teacher.network.state_dict()} if self.teacher else {}
-        return teacher | {
-            "detector": self.detector.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+        """Return what `load` needs: tensors by name, and numbers for JSON.
+
+        Of torch's optimiser and schedule only what changes in training: what else they keep in
+        their own states differs from version to version.
+        """
+        tensors = {
+            f"{kind}.{name}": tensor
+            for kind, network in self._networks().items()
+            for name, tensor in network.state_dict().items()
+        }
+        for name, parameter in self.detector.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"adam.{key}.{name}"] = value
+        best = self.schedule.best
+        return {
+            "tensors": tensors,
+            "lr": [float(group["lr"]) for group in self.optimizer.param_groups],
+            "schedule": {
+                "best": best if math.isfinite(best) else None,  # before the first epoch ends
+                "bad_epochs": self.schedule.num_bad_epochs,
+            },
             "scaler": self.scaler.state_dict(),
         }
 
@@ -246,17 +263,39 @@ class Learner:
 
         Raises
         ------
-        ValueError, RuntimeError
-            If it is that of another kind of network.
+        LookupError, RuntimeError, TypeError, ValueError
+            If it is that of another kind of network, or none.
         """
-        if state["schedule"].keys() != self.schedule.state_dict().keys():
-            raise ValueError("the state of the learning-rate schedule is not one")
-        self.detector.load_state_dict(state["detector"])
-        if self.teacher is not None:
-            self.teacher.network.load_state_dict(state["teacher"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        tensors = state["tensors"]
+        for kind, network in self._networks().items():
+            prefix = f"{kind}."
+            mine = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            network.load_state_dict(mine)
+        for name, parameter in self.detector.named_parameters():
+            moments = {key: tensors.get(f"adam.{key}.{name}") for key in _ADAM}
+            if any(value is not None for value in moments.values()):
+                self.optimizer.state[parameter] = _moments(moments, parameter)
+        if self.state()["tensors"].keys() != tensors.keys():
+            raise ValueError("its tensors are not those of this run")
+        for group, lr in zip(self.optimizer.param_groups, state["lr"], strict=True):
+            group["lr"] = float(lr)
+        best, bad_epochs = state["schedule"]["best"], state["schedule"]["bad_epochs"]
+        self.schedule.best = math.inf if best is None else float(best)
+        self.schedule.num_bad_epochs = int(bad_epochs)
         self.scaler.load_state_dict(state["scaler"])
-        for parameter, moments in self.optimizer.state.items():
-            if moments["exp_avg"].shape != parameter.shape:
-                raise ValueError("the state of the optimiser is of another network")
+
+    def _networks(self) -> dict[str, nn.Module]:
+        """Return what is trained, by the name it has in a state."""
+        teacher = {"teacher": self.teacher.network} if self.teacher else {}
+        return {"student": self.detector, **teacher}
+
+
+def _moments(saved: dict[str, Any], parameter: Tensor) -> dict[str, Tensor]:
+    """Return what Adam keeps of a parameter, laid out in memory as the parameter is."""
+    if any(saved[key].shape != parameter.shape for key in ("exp_avg", "exp_avg_sq")):
+        raise ValueError("the state of the optimiser is of another network")
+    return {
+        "step": saved["step"].reshape(()).clone(),
+        "exp_avg": torch.empty_like(parameter).copy_(saved["exp_avg"]),
+        "exp_avg_sq": torch.empty_like(parameter).copy_(saved["exp_avg_sq"]),
+    }

@@ -289,12 +289,15 @@ class Trainer:
 
         Randomness is derived from seed and step, so none is in it.
         """
-        return self.learner.state() | {
+        state = self.learner.state() | {
             "identity": self.identity,
             "step": self.step,
             "loss_sums": self.loss_sums,
-            "rows": self.rows,
+            "columns": list(self.rows[0]) if self.rows else [],
         }
+        values = [[float(value) for value in row.values()] for row in self.rows]
+        state["tensors"]["rows"] = torch.tensor(values, dtype=torch.float64)
+        return state
 
     def save(self) -> None:
         """Write the state."""
@@ -312,10 +315,11 @@ class Trainer:
         """
         try:
             require_same_run(self.identity, state["identity"], str(self.folder.last))
-            self.learner.load(state)
+            tensors = dict(state["tensors"])
+            self.rows = _rows(state["columns"], tensors.pop("rows"))
+            self.learner.load(state | {"tensors": tensors})
             self.step = int(state["step"])
             self.loss_sums = {name: float(loss) for name, loss in state["loss_sums"].items()}
-            self.rows = [dict(row) for row in state["rows"]]
             scored = [(row["epoch"], self.score(row)) for row in self.rows]
             if [epoch for epoch, _ in scored] != list(range(1, len(scored) + 1)):
                 raise ValueError("its epochs are not in order")
@@ -334,6 +338,12 @@ class Trainer:
                     "--overwrite"
                 )
         self.saved_step = self.step
+
+
+def _rows(columns: list[str], values: torch.Tensor) -> list[dict[str, Any]]:
+    """Return the rows of metrics.tsv from a state, shape (epochs, columns)."""
+    rows = [dict(zip(columns, row, strict=True)) for row in values.tolist()]
+    return [{**row, "epoch": int(row["epoch"]), "step": int(row["step"])} for row in rows]
 
 
 def _steps_of_a_pass(clips: TrainingClips, sizes: tuple[int, int, int]) -> int:
