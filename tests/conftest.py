@@ -14,7 +14,7 @@ from sedtool.audio import write_wav
 from sedtool.config import FEATURE_PRESETS
 from sedtool.extraction import extract
 from sedtool.labels import Event, StrongLabels, write_events, write_weak
-from support import sweeps
+from support import published, sweeps
 from support.audio import BAD_FILES, RATE
 
 # A busy machine must not fail a property test, nor a random example a run of CI.
@@ -104,3 +104,9 @@ def stages(monkeypatch):
 def data(tiny, tmp_path):
     """A data folder with the recipe of a sweep in it."""
     return sweeps.data_folder(tiny, tmp_path / "the data")
+
+
+@pytest.fixture(params=published.EVERY, ids=lambda lists: "whole" if lists.whole else "excerpt")
+def published_lists(request):
+    """The published label lists: excerpts, and the whole ones where they are."""
+    return request.param

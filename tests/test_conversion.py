@@ -18,7 +18,6 @@ from sedtool.errors import (
 )
 from sedtool.labels import EVENT_FORMATS, read_events, read_weak
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 HEADER = "filename\tonset\toffset\tevent_label\n"
 TABLE = (
     f"{HEADER}"
@@ -222,7 +221,6 @@ def test_a_pipe_needs_its_format_said(tmp_path):
     assert read_labels([Path("/dev/null")], "dcase").events == []
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the DCASE label files are not here")
 @pytest.mark.parametrize("form", ["raven", "jsonl"])
 @pytest.mark.parametrize(
     "path",
@@ -232,17 +230,16 @@ def test_a_pipe_needs_its_format_said(tmp_path):
         "dcase2017/groundtruth_strong_label_evaluation_set.csv",
     ],
 )
-def test_published_labels_keep_every_digit_both_ways(tmp_path, path, form):
+def test_published_labels_keep_every_digit_both_ways(tmp_path, path, form, published_lists):
     output = tmp_path / f"x{EVENT_FORMATS[form].suffix}"
-    convert_to(output, SHARED / path)
-    events, back = read_events(SHARED / path).events, read_labels([output]).events
+    convert_to(output, published_lists.folder / path)
+    events, back = read_events(published_lists.folder / path).events, read_labels([output]).events
     key = lambda e: (e.name, e.onset, e.offset, e.label)  # noqa: E731
     assert sorted(back, key=key) == sorted(events, key=key)
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the DCASE label files are not here")
-def test_published_labels_become_label_tracks_and_come_back(tmp_path):
-    source = SHARED / "dcase2017/groundtruth_strong_label_testing_set.csv"
+def test_published_labels_become_label_tracks_and_come_back(tmp_path, published_lists):
+    source = published_lists.folder / "dcase2017/groundtruth_strong_label_testing_set.csv"
     convert_to(f"{tmp_path}/out/", source, target="audacity")
     assert convert_to(None, tmp_path / "out") == convert_to(None, source)
 

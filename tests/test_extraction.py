@@ -37,8 +37,7 @@ from sedtool.store import open_features
 from support.audio import BAD_FILES, FLAC, OGG, WAV
 from support.faults import Faults, fail, in_a_child
 from support.features import CONFIG
-
-ESC10 = Path(__file__).parents[2] / "shared" / "data" / "esc10"
+from support.published import ESC10
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Label files: a row is read as it stands, or refused with its line."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +20,6 @@ from sedtool.labels import (
     write_events,
 )
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 HORNS = Vocabulary(["Train", "Train horn", "Air horn, truck horn", "Car"])
 
 
@@ -208,24 +205,25 @@ def test_weak_labels_are_written_as_dcase_does():
     )
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the DCASE label files are not here")
 @pytest.mark.parametrize(
-    ("path", "n_events", "n_clips"),
+    ("path", "whole", "excerpt"),
     [
-        ("dcase2019/metadata/validation/validation.tsv", 4236, 1168),
-        ("dcase2019/metadata/train/synthetic.tsv", 6032, 2045),
-        ("dcase2017/groundtruth_strong_label_testing_set.csv", 688, 488),
-        ("dcase2017/groundtruth_strong_label_evaluation_set.csv", 1706, 1103),
+        ("dcase2019/metadata/validation/validation.tsv", (4236, 1168), (70, 21)),
+        ("dcase2019/metadata/train/synthetic.tsv", (6032, 2045), (98, 27)),
+        ("dcase2017/groundtruth_strong_label_testing_set.csv", (688, 488), (54, 33)),
+        ("dcase2017/groundtruth_strong_label_evaluation_set.csv", (1706, 1103), (70, 34)),
     ],
 )
-def test_published_strong_labels_are_read_whole(path, n_events, n_clips):
-    labels = read_events(SHARED / path)
-    assert (len(labels.events), len(labels.names)) == (n_events, n_clips)
+def test_published_strong_labels_are_read_whole(path, whole, excerpt, published_lists):
+    labels = read_events(published_lists.folder / path)
+    counts = len(labels.events), len(labels.names)
+    assert counts == published_lists.expect(whole, excerpt)
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the DCASE label files are not here")
-def test_published_weak_and_unlabelled_lists_are_read_whole():
-    weak = read_weak(SHARED / "dcase2019/metadata/train/weak.tsv")
+def test_published_weak_and_unlabelled_lists_are_read_whole(published_lists):
+    folder = published_lists.folder / "dcase2019/metadata/train"
+    weak = read_weak(folder / "weak.tsv")
     assert weak["YKK227gPpRn4_30.000_40.000.wav"] == ("Alarm_bell_ringing", "Speech")
-    assert len(weak) == 1578
-    assert len(read_names(SHARED / "dcase2019/metadata/train/unlabel_in_domain.tsv")) == 14412
+    assert len(weak) == published_lists.expect(1578, 35)
+    n_unlabelled = len(read_names(folder / "unlabel_in_domain.tsv"))
+    assert n_unlabelled == published_lists.expect(14412, 40)

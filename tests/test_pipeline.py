@@ -18,9 +18,10 @@ from sedtool.errors import OutputExistsError
 from sedtool.evaluation import evaluate
 from sedtool.labels import read_events
 from sedtool.store import open_features
+from support.esc10 import make_esc10
+from support.published import ESC10
 
 ROOT = Path(__file__).parents[1]
-ESC10 = ROOT.parent / "shared" / "data" / "esc10"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -139,8 +140,8 @@ def test_the_demo_touches_no_folder_that_is_not_its_own(tmp_path):
     assert list(tmp_path.rglob("*")) == [mine.parent, mine]
 
 
-@pytest.mark.skipif(not ESC10.exists(), reason="ESC-10 is not here")
 def test_the_esc10_recipe_runs_from_audio_to_a_score_table(tmp_path):
+    audio = ESC10 if ESC10.is_dir() else make_esc10(tmp_path / "esc10")
     environment = os.environ | {
         "PYTHON": sys.executable,
         "SEDTOOL": str(Path(sys.executable).with_name("sedtool")),
@@ -148,7 +149,7 @@ def test_the_esc10_recipe_runs_from_audio_to_a_score_table(tmp_path):
         "SWEEP_OPTIONS": "--set train.epochs=1 --device cpu",
         "PYTHONWARNINGS": "default",
     }
-    command = ["bash", ROOT / "recipes/esc10/run.sh", ESC10, tmp_path, "rap:lambda=1e-3", "7"]
+    command = ["bash", ROOT / "recipes/esc10/run.sh", audio, tmp_path, "rap:lambda=1e-3", "7"]
     for _ in range(2):  # the second time it finds data and run, and goes through
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -32,7 +32,6 @@ from support.psds_cases import events_above, labels_of, scores_of
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "psds" / "golden.json").read_text())
 CASES = GOLDEN["cases"]
-LISTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "dcase2019"
 PAIRS = [(case, i) for case in CASES for i in range(3)]
 
 
@@ -504,16 +503,17 @@ def test_counts_of_a_threshold_are_those_of_intersection_f1():
         assert at(points, points.fp, [0.45]) == [rows[label].fp]
 
 
-@pytest.mark.skipif(not LISTS.is_dir(), reason="the lists are not there")
-def test_psds_of_the_dcase_baseline_at_two_thresholds_is_that_of_psds_eval():
+def test_psds_of_the_dcase_baseline_at_two_thresholds_is_that_of_psds_eval(published_lists):
     """With the 12 overlapping references joined, which psds_eval refuses."""
-    folder = LISTS / "baseline_predictions"
     results = psds_from_lists(
-        read_events(LISTS / "metadata" / "validation" / "validation.tsv"),
-        [read_events(folder / f"threshold_{threshold}.tsv") for threshold in (0.2, 0.5)],
+        read_events(published_lists.validation),
+        [read_events(published_lists.predictions(threshold)) for threshold in (0.2, 0.5)],
         list(PSDS_SCENARIOS.values()),
-        durations=read_durations(LISTS / "validation_durations.tsv"),
+        durations=read_durations(published_lists.durations),
     )
-    expected = [0.0715733963245874, 0.09841839997915786]
+    expected = published_lists.expect(
+        whole=[0.0715733963245874, 0.09841839997915786],
+        excerpt=[0.0565973619496577, 0.104156470259011],
+    )
     assert [result.value for result in results] == pytest.approx(expected, abs=1e-12)
-    assert {result.n_clips for result in results} == {1168}
+    assert {result.n_clips for result in results} == {published_lists.expect(1168, 21)}
