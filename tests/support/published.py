@@ -1,7 +1,7 @@
 """Published label lists: whole where they are, else the excerpts in tests/published.
 
 The whole lists are looked for in `../shared/data` beside the repository, or in the folder that
-SEDTOOL_PUBLISHED names. Tests run on either, and say what each must give.
+PUBLISHED_LISTS names. Tests run on either, and say what each must give.
 """
 
 import os
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 TESTS = Path(__file__).parents[1]
 EXCERPTS = TESTS / "published"
-SHARED = Path(os.environ.get("SEDTOOL_PUBLISHED", TESTS.parents[1] / "shared" / "data"))
+SHARED = Path(os.environ.get("PUBLISHED_LISTS", TESTS.parents[1] / "shared" / "data"))
 ESC10 = SHARED / "esc10"  # recordings
 
 
