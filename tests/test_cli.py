@@ -10,9 +10,10 @@ from click.testing import CliRunner
 
 from sedtool.cli import COMMANDS, cli
 from sedtool.cli.recipe import read_recipe
-from sedtool.cli.settings import option_key
+from sedtool.cli.settings import SedtoolCommand, option_key
 from sedtool.config import TrainConfig
 from sedtool.errors import ConfigError
+from support.command_lines import every_command, every_option
 
 REFERENCE = "filename\tonset\toffset\tevent_label\na.wav\t0.0\t1.0\tDog\nb.wav\t2.0\t3.0\tCat\n"
 
@@ -29,22 +30,34 @@ def lists(tmp_path):
     return reference, estimated
 
 
-def commands(group=cli, prefix=()):
-    """Yield every subcommand, those of `plot` included, with the words that call it."""
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if isinstance(command, click.Group):
-            yield from commands(command, (*prefix, name))
-        else:
-            yield (*prefix, name), command
-
-
-@pytest.mark.parametrize("words", [words for words, _ in commands()])
+@pytest.mark.parametrize("words", [words for words, _ in every_command()])
 def test_each_help_text_has_an_example(words):
-    result = run(*words, "--help")
+    result = run(*words.split(), "--help")
     assert result.exit_code == 0
-    assert f"Example: sedtool {' '.join(words)}" in result.stdout
+    assert f"Example: sedtool {words}" in result.stdout
+
+
+@pytest.mark.parametrize("words", [(), ("plot",)])
+def test_no_summary_of_a_command_is_cut_off(words):
+    lines = run(*words, "--help").stdout.partition("Commands:\n")[2].partition("\n\n")[0]
+    assert all(line.endswith(".") and not line.endswith("...") for line in lines.splitlines())
+
+
+def test_the_help_of_an_option_is_a_sentence():
+    for words, parameter in every_option():
+        if isinstance(parameter, click.Option):
+            text = str(parameter.help)
+            assert text.endswith(".") and len(text.split()) > 3, f"{words} {parameter.name}: {text}"
+
+
+def test_every_option_of_a_command_is_in_a_group_that_help_shows():
+    for words, command in every_command():
+        if isinstance(command, SedtoolCommand):
+            text = run(*words.split(), "--help").stdout
+            assert "\nOptions:" not in text
+            for parameter in command.params:
+                if isinstance(parameter, click.Option):
+                    assert f"\n{parameter.group}:\n" in text, f"{words} {parameter.name}"
 
 
 def test_help_loads_nothing_heavy():
@@ -183,7 +196,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
 
 
 def test_configuration_keys_are_the_long_options():
-    for _, command in commands():
+    for _, command in every_command():
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 assert f"--{option_key(parameter)}" in parameter.opts

@@ -142,11 +142,16 @@ def _bug(error: Exception) -> str:
 @click.group(
     cls=SedtoolGroup,
     context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
-    epilog="Every stage reads files and writes files: extract, train, tune, infer, evaluate.",
+    epilog="`sedtool COMMAND --help` explains a command and its options.",
 )
 @click.version_option(__version__, prog_name="sedtool")
 def cli() -> None:
-    """Detect sound events with models trained from weak labels."""
+    """Detect sound events with models trained from weak labels.
+
+    The stages read and write files: extract makes features of audio, train a model of features and
+    labels, tune the thresholds of the model, infer the events of new audio, and evaluate scores
+    them.
+    """
     setup_logging()
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sedtool.cli.console import progress, summary, write_stdout
-from sedtool.cli.options import EXISTING_FILE, common_options, input_options
+from sedtool.cli.options import EXISTING_FILE, common_options, group, input_options
 from sedtool.cli.settings import SedtoolCommand
 from sedtool.errors import InputsFailedError
 from sedtool.text import plain
@@ -16,14 +16,42 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=SedtoolCommand)
-@input_options
-@click.option("--strong", type=EXISTING_FILE, multiple=True, help="Strong labels. Repeatable.")
-@click.option("--weak", type=EXISTING_FILE, multiple=True, help="Weak labels. Repeatable.")
-@click.option("--unlabelled", type=EXISTING_FILE, multiple=True, help="Clip names. Repeatable.")
-@click.option("--classes", type=EXISTING_FILE, help="The labels that may occur, one a line.")
-@click.option("--decode", is_flag=True, help="Decode all audio; otherwise headers are read.")
-@click.option("--workers", type=click.IntRange(1, 256), default=4, help="Audio files at a time.")
-@click.option("--json", "as_json", is_flag=True, help="Write the report as JSON.")
+@group(
+    "Input",
+    input_options,
+    click.option(
+        "--strong",
+        type=EXISTING_FILE,
+        multiple=True,
+        help="Strong labels. May be given several times.",
+    ),
+    click.option(
+        "--weak",
+        type=EXISTING_FILE,
+        multiple=True,
+        help="Weak labels. May be given several times.",
+    ),
+    click.option(
+        "--unlabelled",
+        type=EXISTING_FILE,
+        multiple=True,
+        help="A list of clips without labels. May be given several times.",
+    ),
+    click.option("--classes", type=EXISTING_FILE, help="The classes that may occur, one a line."),
+)
+@group("Output", click.option("--json", "as_json", is_flag=True, help="Write the report as JSON."))
+@group(
+    "Execution",
+    click.option(
+        "--decode", is_flag=True, help="Decode all audio; otherwise only headers are read."
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1, 256),
+        default=4,
+        help="How many audio files are read at a time.",
+    ),
+)
 @common_options
 def check(
     inputs: "AudioInputs",
@@ -36,10 +64,10 @@ def check(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Compare audio and label files before hours are spent on them.
+    """Find faults in audio and label files before training.
 
-    Problems and notes are counted exactly, with the first five of each. The exit code is 3 where
-    there is a problem. A features file among the inputs stands for the audio it was made from.
+    Problems and notes are counted exactly, and the first five of each are named. The exit code is
+    3 if there is a problem. A features file among the inputs stands for the audio it was made of.
 
     \b
     Example: sedtool check audio/ --weak train.tsv --strong validation.tsv --classes classes.txt

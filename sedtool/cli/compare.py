@@ -12,6 +12,7 @@ from sedtool.cli.options import (
     OUTPUT,
     OUTPUT_FOLDER,
     common_options,
+    group,
     overwrite_option,
 )
 from sedtool.cli.settings import SedtoolCommand
@@ -23,38 +24,62 @@ _FORMATS = ("text", "md", "tsv", "latex")
 
 @click.command(cls=SedtoolCommand)
 @click.argument("runs", type=INPUT, nargs=-1, required=True)
-@click.option(
-    "-o",
-    "--output",
-    type=OUTPUT,
-    multiple=True,
-    help="Write the table here, not to stdout; .txt, .md, .tsv or .tex; repeatable.",
+@group(
+    "Input",
+    click.option(
+        "--reference",
+        type=EXISTING_FILE,
+        help="Strong labels of the test clips; by default, those of the sweep.",
+    ),
+    click.option(
+        "--weak-reference",
+        type=EXISTING_FILE,
+        help="Weak labels of the test clips, which clip F1 is scored by.",
+    ),
+    click.option(
+        "--paper",
+        type=OUTPUT_FOLDER,  # in a recipe, it is relative to the recipe
+        help="A TSV file of published numbers (pooling, event_f1, …); by default, that of the "
+        "sweep.",
+    ),
 )
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(_FORMATS),
-    help="Of all outputs; default: as the suffix says, text on stdout.",
+@group(
+    "Output",
+    click.option(
+        "-o",
+        "--output",
+        type=OUTPUT,
+        multiple=True,
+        help="Write the table to this file (.txt, .md, .tsv or .tex) and not to stdout. May be "
+        "given several times.",
+    ),
+    click.option(
+        "--format",
+        "format_",
+        type=click.Choice(_FORMATS),
+        help="The format of all outputs; by default, as the suffix says, and text on stdout.",
+    ),
+    overwrite_option,
 )
-@click.option(
-    "--against",
-    default=_D.against,
-    metavar="POOLING",
-    help="The reference pooling; default: linear if it is there, else the first row.",
+@group(
+    "Statistics",
+    click.option(
+        "--against",
+        default=_D.against,
+        metavar="POOLING",
+        help="The pooling that others are compared with; by default, linear if it is there, else "
+        "the first.",
+    ),
+    click.option(
+        "--resamples",
+        default=_D.resamples,
+        help="How often clips and seeds are resampled for intervals and p-values.",
+    ),
+    click.option("--seed", default=_D.seed, help="The seed of the resamples."),
+    click.option(
+        "--confidence", default=_D.confidence, help="The confidence of intervals, 0 to 1."
+    ),
 )
-@click.option(
-    "--reference", type=EXISTING_FILE, help="Strong labels of the test clips; default: the sweep's."
-)
-@click.option("--weak-reference", type=EXISTING_FILE, help="Their weak labels, for clip F1.")
-@click.option(
-    "--paper",
-    type=OUTPUT_FOLDER,  # in a recipe, it is relative to the recipe
-    help="TSV of published numbers: pooling, event_f1, …; default: the sweep's.",
-)
-@click.option("--resamples", default=_D.resamples, help="Of clips and seeds, for interval and p.")
-@click.option("--seed", default=_D.seed, help="Of the resampling.")
-@click.option("--confidence", default=_D.confidence, help="Of the interval, 0 to 1.")
-@overwrite_option
 @common_options
 @click.pass_context
 def compare(
@@ -72,11 +97,11 @@ def compare(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Compare poolings: mean and deviation over seeds, gains, what is more than chance.
+    """Compare poolings by mean, gain and significance.
 
     RUNS are run folders, or folders of them as `sedtool sweep` makes. Their test clips are scored
-    anew from test/scores.h5; a paired bootstrap over clips and seeds tests each pooling against the
-    reference one, with Holm's correction for how many they are.
+    again from test/scores.h5; a paired bootstrap over clips and seeds tests each pooling against
+    one of them, with Holm's correction for the number of tests.
 
     \b
     Example: sedtool compare esc10/runs --against linear -o table.md -o table.tex

@@ -12,7 +12,9 @@ SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print what makes the TAB key complete commands, options and names of presets.
+    """Print a script that lets a shell complete by TAB.
+
+    It completes commands, options, and names such as those of poolings and presets.
 
     \b
     bash: sedtool completion bash > ~/.local/share/bash-completion/completions/sedtool

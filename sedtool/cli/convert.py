@@ -5,17 +5,42 @@ from pathlib import Path
 import click
 
 from sedtool.cli.console import summary, write_stdout
-from sedtool.cli.options import INPUT, common_options, overwrite_option
+from sedtool.cli.options import INPUT, common_options, group, overwrite_option
 from sedtool.cli.settings import SedtoolCommand
 
 
 @click.command(cls=SedtoolCommand)
 @click.argument("inputs", nargs=-1, required=True, type=INPUT, metavar="INPUT...")
-@click.option("-o", "--output", type=click.Path(), help="A file, or FOLDER/; stdout without.")
-@click.option("--from", "source", help="dcase, audacity, raven, jsonl; default: as it looks.")
-@click.option("--to", "target", help="One of these, weak, or scores; default: as it looks.")
-@click.option("--audio-suffix", metavar=".SUFFIX", help="Of a recording that a.txt is named after.")
-@overwrite_option
+@group(
+    "Input",
+    click.option(
+        "--from",
+        "source",
+        help="The format of the inputs: dcase, audacity, raven or jsonl. By default, it is found "
+        "from the files.",
+    ),
+    click.option(
+        "--audio-suffix",
+        metavar=".SUFFIX",
+        help="The suffix of the audio file that a label track a.txt belongs to.",
+    ),
+)
+@group(
+    "Output",
+    click.option(
+        "-o",
+        "--output",
+        type=click.Path(),
+        help="The file to write, or FOLDER/ for one file a clip; by default, stdout.",
+    ),
+    click.option(
+        "--to",
+        "target",
+        help="The format of the output: one of those above, weak or scores. By default, it is "
+        "found from OUTPUT.",
+    ),
+    overwrite_option,
+)
 @common_options
 def convert(
     inputs: tuple[Path, ...],
@@ -26,13 +51,14 @@ def convert(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Convert event lists: DCASE tables, Audacity label tracks, Raven tables, JSON lines.
+    """Convert event lists and scores between formats.
 
-    Folders are searched for label files. Several inputs are joined; no recording may stand in two.
-    A folder as OUTPUT takes a file for each recording.
+    The formats of event lists are DCASE tables, Audacity label tracks, Raven tables and JSON
+    lines. Folders are searched for label files. Several inputs are joined; no clip may be in two
+    of them. If OUTPUT is a folder, each clip gets a file.
 
-    A scores.h5 becomes a folder of score files as sed_scores_eval has them, a TSV a clip, filtered
-    with the median windows that the file carries.
+    A scores.h5 becomes a folder of score files for sed_scores_eval, a TSV for each clip, filtered
+    with the median filter lengths that the file carries.
 
     \b
     Example: sedtool convert events.tsv --to audacity -o labels/

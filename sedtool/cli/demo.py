@@ -5,26 +5,43 @@ from pathlib import Path
 import click
 
 from sedtool.cli.console import progress, summary, write_stdout
-from sedtool.cli.options import DEVICES, OUTPUT_FOLDER, common_options, names, overwrite_option
+from sedtool.cli.options import (
+    OUTPUT_FOLDER,
+    common_options,
+    device_option,
+    group,
+    overwrite_option,
+)
 from sedtool.cli.settings import SedtoolCommand
 
 
 @click.command(cls=SedtoolCommand)
-@click.option("-o", "--output", type=OUTPUT_FOLDER, required=True, help="The folder to fill.")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="Of sounds and training."
+@group(
+    "Output",
+    click.option("-o", "--output", type=OUTPUT_FOLDER, required=True, help="The folder to write."),
+    overwrite_option,
 )
-@click.option("--workers", type=click.IntRange(1, 256), default=2, help="Files at a time.")
-@click.option(
-    "--device",
-    default="auto",
-    help="auto, cpu, cuda, cuda:1, mps.",
-    shell_complete=names(*DEVICES),
+@group(
+    "Execution",
+    click.option(
+        "--seed",
+        type=click.IntRange(0, 2**63 - 1),
+        default=0,
+        help="The seed of the sounds and of training.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1, 256),
+        default=2,
+        help="How many audio files are processed at a time.",
+    ),
+    device_option(),
 )
-@overwrite_option
 @common_options
 def demo(output: Path, seed: int, workers: int, device: str, overwrite: bool, quiet: bool) -> None:
-    """Make a small data set, then extract, train, tune, infer and evaluate: about 10 minutes.
+    """Make a small data set and run every stage on it.
+
+    The stages are extract, train, tune, infer and evaluate; they take about ten minutes.
 
     \b
     Example: sedtool demo -o demo

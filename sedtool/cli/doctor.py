@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from sedtool.cli.console import write_stdout
-from sedtool.cli.options import common_options
+from sedtool.cli.options import common_options, group
 from sedtool.cli.settings import SedtoolCommand
 from sedtool.errors import ResourceError
 from sedtool.text import plain
@@ -14,13 +14,18 @@ from sedtool.text import plain
 
 @click.command(cls=SedtoolCommand)
 @click.argument("path", default=".", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One object, with a list of checks.")
+@group(
+    "Output",
+    click.option(
+        "--json", "as_json", is_flag=True, help="Write one JSON object with a list of checks."
+    ),
+)
 @common_options
 def doctor(path: Path, as_json: bool, quiet: bool) -> None:
-    """Check the installation, this machine, and PATH as a folder for outputs.
+    """Check the installation, the machine and a folder.
 
-    Each check is ok, a warning, or a problem, with what mends it. -q leaves out what is ok. Exit
-    code 6: something that is required does not work.
+    PATH is a folder for outputs. Each check is ok, a warning or a problem, with what mends it; -q
+    leaves out what is ok. The exit code is 6 if something that is needed does not work.
 
     \b
     Example: sedtool doctor /scratch/run

@@ -13,6 +13,7 @@ from sedtool.cli.options import (
     INPUT,
     OUTPUT,
     common_options,
+    group,
     names,
     overwrite_option,
 )
@@ -39,56 +40,122 @@ _FILES = (
 @click.command(cls=SedtoolCommand)
 @click.argument("reference", type=EXISTING_FILE)
 @click.argument("estimated", type=EXISTING_PATH)
-@click.option("-o", "--output", type=OUTPUT, help="Write the metrics as JSON, too.")
-@click.option(
-    "--format", "format_", type=click.Choice(REPORT_FORMATS), default="table", help="Of stdout."
+@group(
+    "Input",
+    click.option("--classes", type=EXISTING_FILE, help="Score only these classes, one a line."),
+    click.option(
+        "--durations",
+        type=INPUT,
+        help="The durations of clips: a TSV file (filename, duration) or a folder of audio.",
+    ),
+    click.option(
+        "--weak-reference", type=EXISTING_FILE, help="Weak labels that clip F1 is scored by."
+    ),
+    click.option(
+        "--weak-estimated", type=EXISTING_FILE, help="Tags of clips that clip F1 is scored on."
+    ),
+    click.option(
+        "--partial", is_flag=True, help="Score one shard of several as if it were the whole."
+    ),
 )
-@click.option(
-    "--metrics",
-    metavar="NAME,...",
-    help=f"Of {', '.join(METRICS)}; default: the first three, of a folder PSDS.",
-    shell_complete=names(*METRICS),
+@group(
+    "Output",
+    click.option("-o", "--output", type=OUTPUT, help="Also write the metrics to this JSON file."),
+    click.option(
+        "--format",
+        "format_",
+        type=click.Choice(REPORT_FORMATS),
+        default="table",
+        help="The format of the report on stdout.",
+    ),
+    overwrite_option,
 )
-@click.option("--collar", default=EvaluationConfig.collar, help="Tolerance, seconds.")
-@click.option("--offset-ratio", default=EvaluationConfig.offset_ratio, help="Of event length.")
-@click.option("--segment", default=EvaluationConfig.segment, help="Segment length, seconds.")
-@click.option("--dtc", default=IntersectionConfig.dtc, help="Intersection: share of an estimate.")
-@click.option("--gtc", default=IntersectionConfig.gtc, help="Intersection: share of a reference.")
-@click.option(
-    "--psds",
-    metavar="KEY=VALUE,...",
-    help="PSDS with dtc, gtc, cttc, alpha_ct, alpha_st, max_efpr of your own.",
+@group(
+    "Metrics",
+    click.option(
+        "--metrics",
+        metavar="NAME,...",
+        help=f"The metrics to compute: {', '.join(METRICS)}. By default, the first three; for a "
+        "folder, PSDS.",
+        shell_complete=names(*METRICS),
+    ),
+    click.option(
+        "--collar",
+        default=EvaluationConfig.collar,
+        help="How far onsets and offsets of events may be apart, in seconds.",
+    ),
+    click.option(
+        "--offset-ratio",
+        default=EvaluationConfig.offset_ratio,
+        help="Offsets may be apart by this share of the reference event, if that is more.",
+    ),
+    click.option(
+        "--segment",
+        default=EvaluationConfig.segment,
+        help="The length of a segment in seconds.",
+    ),
+    click.option(
+        "--dtc",
+        default=IntersectionConfig.dtc,
+        help="The share of an estimated event that references must cover (intersection).",
+    ),
+    click.option(
+        "--gtc",
+        default=IntersectionConfig.gtc,
+        help="The share of a reference event that estimates must cover (intersection).",
+    ),
+    click.option(
+        "--psds",
+        metavar="KEY=VALUE,...",
+        help="PSDS with parameters of your own: dtc, gtc, cttc, alpha_ct, alpha_st, max_efpr.",
+    ),
+    click.option(
+        "--engine",
+        default=EvaluationConfig.engine,
+        help="What counts events and segments: sedtool (native), or the sed_eval package.",
+        shell_complete=names("native", "sed_eval"),
+    ),
+    click.option(
+        "--compat",
+        default=EvaluationConfig.compat,
+        help="dcase: treat classes without events as the DCASE challenges do.",
+        shell_complete=names("dcase"),
+    ),
 )
-@click.option("--classes", type=EXISTING_FILE, help="Score these classes, one a line.")
-@click.option("--durations", type=INPUT, help="TSV (filename, duration), or a folder of audio.")
-@click.option("--weak-reference", type=EXISTING_FILE, help="Weak labels for clip F1.")
-@click.option("--weak-estimated", type=EXISTING_FILE, help="Clip predictions for clip F1.")
-@click.option("--bootstrap", type=int, metavar="N", help="Intervals from N resamples of clips.")
-@click.option("--against", type=EXISTING_PATH, help="Other estimates: is the difference chance?")
-@click.option("--groups", type=EXISTING_FILE, help="TSV (filename, group): groups are resampled.")
-@click.option("--seed", default=_R.seed, help="Of the resampling.")
-@click.option("--confidence", default=_R.confidence, help="Of intervals, 0 to 1.")
-@click.option(
-    "--fail-under",
-    multiple=True,
-    metavar="SCORE=VALUE",
-    help="Exit code 7 below it, as in event_f1=0.30; repeatable.",
+@group(
+    "Statistics",
+    click.option(
+        "--bootstrap",
+        type=int,
+        metavar="N",
+        help="Give each score an interval from N resamples of clips.",
+    ),
+    click.option(
+        "--against",
+        type=EXISTING_PATH,
+        help="Other estimated events: test whether the scores differ by more than chance.",
+    ),
+    click.option(
+        "--groups",
+        type=EXISTING_FILE,
+        help="A TSV file (filename, group): groups of clips are resampled, not clips.",
+    ),
+    click.option("--seed", default=_R.seed, help="The seed of the resamples."),
+    click.option(
+        "--confidence", default=_R.confidence, help="The confidence of intervals, 0 to 1."
+    ),
 )
-@click.option("--strict", is_flag=True, help="Warnings are errors.")
-@click.option(
-    "--engine",
-    default=EvaluationConfig.engine,
-    help="native or sed_eval.",
-    shell_complete=names("native", "sed_eval"),
+@group(
+    "Verdict",
+    click.option(
+        "--fail-under",
+        multiple=True,
+        metavar="SCORE=VALUE",
+        help="End with exit code 7 if a score is lower, as in event_f1=0.30. May be given several "
+        "times.",
+    ),
+    click.option("--strict", is_flag=True, help="Treat warnings as errors."),
 )
-@click.option(
-    "--compat",
-    default=EvaluationConfig.compat,
-    help="dcase: its undefined-class rules.",
-    shell_complete=names("dcase"),
-)
-@click.option("--partial", is_flag=True, help="Score one shard of several as if it were all.")
-@overwrite_option
 @common_options
 def evaluate(
     reference: Path,
@@ -99,10 +166,11 @@ def evaluate(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Score estimated events against the reference: event, segment and clip F1, and more.
+    """Score estimated events against a reference.
 
-    ESTIMATED is an event list; or a scores.h5, which is decoded with the settings it carries; or,
-    for PSDS, a folder of score files (a TSV a clip) or of event lists (one a threshold).
+    ESTIMATED is an event list, a scores.h5, which is decoded with the settings it carries, or, for
+    PSDS, a folder of score files (a TSV for each clip) or of event lists (one for each threshold).
+    The scores are event, segment and clip F1; --metrics names others.
 
     \b
     Example: sedtool evaluate reference.tsv events.tsv -o metrics.json

@@ -15,6 +15,7 @@ from sedtool.cli.options import (
     common_options,
     dry_run_option,
     failure_options,
+    group,
     input_options,
     max_time_option,
     names,
@@ -42,44 +43,78 @@ class _ExtractCommand(SedtoolCommand):
 
 
 @click.command(cls=_ExtractCommand)
-@input_options
-@click.option("-o", "--output", type=OUTPUT, required=True, help="The features file to write.")
-@click.option(
-    "--preset",
-    default=_PRESET,
-    shell_complete=names(*FEATURE_PRESETS),
-    help=f"Feature settings: {', '.join(FEATURE_PRESETS)}.",
+@group(
+    "Input",
+    input_options,
+    click.option(
+        "--channel",
+        default=FeatureConfig.channel,
+        help="The channel to use, counted from 0, or the mean of all.",
+    ),
+    click.option(
+        "--allow-truncated",
+        is_flag=True,
+        help="Use files that are cut off up to where they end.",
+    ),
 )
-@click.option("--sample-rate", type=int, help="Hz; replaces the preset's, as all below.")
-@click.option("--n-fft", type=int, help="Samples; --win-length follows unless it is given.")
-@click.option("--win-length", type=int, help="Samples.")
-@click.option("--hop-length", type=int, help="Samples from one frame to the next.")
-@click.option("--n-mels", type=int, help="Mel bands.")
-@click.option("--fmin", type=float, help="Hz.")
-@click.option("--fmax", type=float, help="Hz.")
-@click.option("--channel", default=FeatureConfig.channel, help="mean, or a channel from 0.")
-@click.option("--workers", type=click.IntRange(1, 256), default=1, help="Files at a time.")
-@click.option(
-    "--engine",
-    type=click.Choice(["native", "torchaudio"]),
-    default="native",
-    help="What computes the features.",
+@group(
+    "Output",
+    click.option("-o", "--output", type=OUTPUT, required=True, help="The features file to write."),
+    click.option(
+        "--dtype",
+        type=click.Choice(["f16", "f32"]),
+        default="f16",
+        help="The number type in which features are stored.",
+    ),
+    overwrite_option,
 )
-@click.option(
-    "--device",
-    default="cpu",
-    help="Where torchaudio runs.",
-    shell_complete=names(*DEVICES),
+@group(
+    "Features",
+    click.option(
+        "--preset",
+        default=_PRESET,
+        shell_complete=names(*FEATURE_PRESETS),
+        help=f"Feature settings of a task: {', '.join(FEATURE_PRESETS)}. The options below "
+        "replace single values of it.",
+    ),
+    click.option("--sample-rate", type=int, help="The rate in Hz that audio is resampled to."),
+    click.option(
+        "--n-fft",
+        type=int,
+        help="Samples in a Fourier transform. The analysis window is as long unless --win-length "
+        "is given.",
+    ),
+    click.option("--win-length", type=int, help="Samples in an analysis window."),
+    click.option("--hop-length", type=int, help="Samples from one frame to the next."),
+    click.option("--n-mels", type=int, help="The number of mel bands."),
+    click.option("--fmin", type=float, help="The lower edge of the lowest mel band in Hz."),
+    click.option("--fmax", type=float, help="The upper edge of the highest mel band in Hz."),
 )
-@click.option("--dtype", type=click.Choice(["f16", "f32"]), default="f16", help="As stored.")
-@click.option(
-    "--allow-truncated", is_flag=True, help="Use files whose end is missing as far as they go."
+@group(
+    "Execution",
+    click.option(
+        "--workers",
+        type=click.IntRange(1, 256),
+        default=1,
+        help="How many files are processed at a time.",
+    ),
+    click.option(
+        "--engine",
+        type=click.Choice(["native", "torchaudio"]),
+        default="native",
+        help="The library that computes the spectra: sedtool itself, or torchaudio.",
+    ),
+    click.option(
+        "--device",
+        default="cpu",
+        help="Where torchaudio runs: cpu, cuda, cuda:1 or mps.",
+        shell_complete=names(*DEVICES),
+    ),
+    shard_option,
+    failure_options,
+    max_time_option,
+    dry_run_option,
 )
-@shard_option
-@failure_options
-@max_time_option
-@dry_run_option
-@overwrite_option
 @common_options
 def extract(
     inputs: "AudioInputs",
@@ -98,10 +133,10 @@ def extract(
     quiet: bool,
     **changes: Any,
 ) -> None:
-    """Compute log-mel features of audio files, and of folders of them.
+    """Compute log-mel features of audio files and folders.
 
-    A file that cannot be used is named, written to OUTPUT.failures.tsv, and left out; the exit
-    code is then 3. A run that was interrupted goes on where it stopped.
+    A file that cannot be used is named on stderr and in OUTPUT.failures.tsv, and the others are
+    processed; the exit code is then 3. The same command goes on with a run that was interrupted.
 
     \b
     Example: sedtool extract audio/ -o features.h5 --preset dcase2017 --workers 2

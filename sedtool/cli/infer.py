@@ -9,16 +9,18 @@ import click
 
 from sedtool.cli.console import progress, summary, write_stdout
 from sedtool.cli.options import (
-    DEVICES,
     MODEL,
     OUTPUT,
     common_options,
+    device_option,
     dry_run_option,
     failure_options,
+    group,
     input_options,
     max_time_option,
     names,
     overwrite_option,
+    partial_option,
     shard_option,
 )
 from sedtool.cli.settings import SedtoolCommand
@@ -46,46 +48,111 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
 
 @click.command(cls=SedtoolCommand)
 @click.argument("model", type=MODEL)
-@input_options
-@click.option("-o", "--output", type=OUTPUT, help="Event list; stdout where none is given.")
-@click.option("--scores", type=OUTPUT, help="Write frame and clip scores, too.")
-@click.option("--weak", type=OUTPUT, help="Write the classes of each clip, too.")
-@click.option(
-    "--format",
-    default="dcase",
-    help=f"Of the event list: {', '.join(_FORMATS)}.",
-    shell_complete=names(*_FORMATS),
+@group(
+    "Input",
+    input_options,
+    click.option(
+        "--allow-truncated",
+        is_flag=True,
+        help="Use files that are cut off up to where they end.",
+    ),
+    partial_option,
 )
-@click.option("--teacher", is_flag=True, help="Use the teacher of a mean-teacher run.")
-@click.option("--threshold", default="auto", help="auto (the model's), a number, or a TSV file.")
-@click.option("--clip-threshold", default="auto", help="auto (the model's), a number, or off.")
-@click.option("--median", default="auto", help="auto (the model's), seconds, or off.")
-@click.option("--min-duration", type=float, default=DecodingConfig.min_duration, help="Seconds.")
-@click.option("--merge-gap", type=float, default=DecodingConfig.merge_gap, help="Seconds.")
-@click.option("--confidence", is_flag=True, help="Add a column: the mean score of the event.")
-@click.option("--window", type=float, help="Seconds at a time; default: as in training.")
-@click.option("--overlap", type=float, default=WindowConfig.overlap, help="Of windows, 0 to 1.")
-@click.option("--batch-size", type=int, default=WindowConfig.batch_size, help="Windows at a time.")
-@click.option(
-    "--device",
-    default="auto",
-    help="auto, cpu, cuda, cuda:1, mps.",
-    shell_complete=names(*DEVICES),
+@group(
+    "Output",
+    click.option(
+        "-o", "--output", type=OUTPUT, help="The event list to write; by default, stdout."
+    ),
+    click.option(
+        "--format",
+        default="dcase",
+        help=f"The format of the event list: {', '.join(_FORMATS)}.",
+        shell_complete=names(*_FORMATS),
+    ),
+    click.option(
+        "--confidence",
+        is_flag=True,
+        help="Add a column with the mean score of each event.",
+    ),
+    click.option("--scores", type=OUTPUT, help="Also write frame and clip scores to this file."),
+    click.option("--weak", type=OUTPUT, help="Also write the tags of each clip to this file."),
+    overwrite_option,
 )
-@click.option(
-    "--amp",
-    default="off",
-    help="Mixed precision: off, bf16, fp16.",
-    shell_complete=names("off", "bf16", "fp16"),
+@group(
+    "Network",
+    click.option(
+        "--teacher", is_flag=True, help="Use the teacher of a mean-teacher run, not the student."
+    ),
+    click.option(
+        "--window",
+        type=float,
+        help="Seconds of audio that the network takes at a time; by default, as in training.",
+    ),
+    click.option(
+        "--overlap",
+        type=float,
+        default=WindowConfig.overlap,
+        help="The share of such a scoring window that the next one covers, 0 to 1.",
+    ),
+    click.option(
+        "--batch-size",
+        type=int,
+        default=WindowConfig.batch_size,
+        help="How many scoring windows the network takes at once.",
+    ),
 )
-@click.option("--workers", type=click.IntRange(1, 256), default=1, help="Files decoded at a time.")
-@click.option("--allow-truncated", is_flag=True, help="Take audio that ends too early, too.")
-@click.option("--partial", is_flag=True, help="Take features of which other parts lack.")
-@shard_option
-@failure_options
-@max_time_option
-@dry_run_option
-@overwrite_option
+@group(
+    "Decoding",
+    click.option(
+        "--threshold",
+        default="auto",
+        help="The frame threshold: auto (that of the model), a number, or a TSV file with one for "
+        "each class.",
+    ),
+    click.option(
+        "--clip-threshold",
+        default="auto",
+        help="The clip score below which a class has no events: auto (that of the model), a "
+        "number, or off.",
+    ),
+    click.option(
+        "--median",
+        default="auto",
+        help="The length of the median filter: auto (that of the model), seconds, or off.",
+    ),
+    click.option(
+        "--min-duration",
+        type=float,
+        default=DecodingConfig.min_duration,
+        help="Leave out events that are shorter than these seconds.",
+    ),
+    click.option(
+        "--merge-gap",
+        type=float,
+        default=DecodingConfig.merge_gap,
+        help="Join events of a class with less than these seconds between them.",
+    ),
+)
+@group(
+    "Execution",
+    device_option(),
+    click.option(
+        "--amp",
+        default="off",
+        help="Mixed precision on a GPU: off, bf16 or fp16.",
+        shell_complete=names("off", "bf16", "fp16"),
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1, 256),
+        default=1,
+        help="How many files are decoded at a time.",
+    ),
+    shard_option,
+    failure_options,
+    max_time_option,
+    dry_run_option,
+)
 @common_options
 def infer(
     model: Path,
@@ -97,11 +164,11 @@ def infer(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Detect events in audio, in a features.h5, or anew in a scores.h5.
+    """Detect events in audio, features.h5 or scores.h5.
 
-    MODEL is a file, or the folder of a run. INPUT is as for extract. Events go to stdout recording
-    by recording; files appear when they are whole, and a run that was interrupted goes on where it
-    stopped.
+    MODEL is a model file, or the folder of a run. INPUT is as for extract; a scores.h5 is decoded
+    again without the network. Events go to stdout clip by clip. Files appear when they are
+    complete, and the same command goes on with a run that was interrupted.
 
     \b
     Example: sedtool infer run/ recordings/ > events.tsv

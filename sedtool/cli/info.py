@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from sedtool.cli.console import progress, say, write_stdout
-from sedtool.cli.options import common_options
+from sedtool.cli.options import common_options, group
 from sedtool.cli.settings import SedtoolCommand
 
 
@@ -14,13 +14,29 @@ from sedtool.cli.settings import SedtoolCommand
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH..."
 )
-@click.option("--json", "as_json", is_flag=True, help="One object; a list for several PATHs.")
-@click.option("--verify", is_flag=True, help="Check every digest; decode audio. Reads all of it.")
+@group(
+    "Output",
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Write one JSON object, or a list of them for several PATHs.",
+    ),
+)
+@group(
+    "Execution",
+    click.option(
+        "--verify",
+        is_flag=True,
+        help="Read the files to their ends: check every digest, and decode audio.",
+    ),
+)
 @common_options
 def info(paths: tuple[Path, ...], as_json: bool, verify: bool, quiet: bool) -> None:
-    """Say what artifacts are: audio, labels, features, scores, models, runs, sweeps, metrics.
+    """Describe audio, labels, features, models and runs.
 
-    An extraction that is not finished is described too. What is damaged ends the command with
+    PATH is audio, a list of labels, a features or scores file, a model, a run, a sweep or metrics.
+    Features that are not complete are described as such. A damaged file ends the command with
     exit code 5.
 
     \b

@@ -6,24 +6,31 @@ from shlex import quote
 import click
 
 from sedtool.cli.console import progress, summary
-from sedtool.cli.options import OUTPUT, common_options, overwrite_option
+from sedtool.cli.options import OUTPUT, common_options, group, overwrite_option
 from sedtool.cli.settings import SedtoolCommand
 
 
 @click.command(cls=SedtoolCommand)
 @click.argument("parts", nargs=-1, required=True, type=OUTPUT, metavar="PART...")
-@click.option("-o", "--output", type=OUTPUT, required=True, help="The file to write.")
-@click.option("--partial", is_flag=True, help="Go on if shards are missing; OUTPUT says so.")
-@overwrite_option
+@group(
+    "Output",
+    click.option("-o", "--output", type=OUTPUT, required=True, help="The file to write."),
+    click.option(
+        "--partial",
+        is_flag=True,
+        help="Join the parts that are there if shards are missing; OUTPUT says so.",
+    ),
+    overwrite_option,
+)
 @common_options
 def merge(
     parts: tuple[Path, ...], output: Path, partial: bool, overwrite: bool, quiet: bool
 ) -> None:
-    """Join what extract --shard or infer --shard wrote: features, scores, events or tags.
+    """Join the parts of extract --shard or infer --shard.
 
-    PART is a file, a folder of parts or a quoted pattern. OUTPUT is what one job would have
-    written, byte for byte.
-    A shard that is missing, unfinished, twice there, or of another job is refused: exit code 5.
+    PART is a file, a folder of parts or a quoted pattern. Parts are of features, scores, events or
+    tags, and OUTPUT is what a single job would have written, byte for byte. A shard that is
+    missing, incomplete, there twice or of another job is refused with exit code 5.
 
     \b
     Example: sedtool merge parts/ -o features.h5

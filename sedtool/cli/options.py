@@ -1,4 +1,4 @@
-"""What the subcommands share: option types and groups of options."""
+"""What the subcommands share: option types, options of several commands, groups in --help."""
 
 import functools
 import logging
@@ -23,14 +23,18 @@ __all__ = [
     "MODEL",
     "OUTPUT",
     "OUTPUT_FOLDER",
+    "GroupedCommand",
     "common_options",
+    "device_option",
     "dry_run_option",
     "failure_options",
+    "group",
     "input_options",
     "max_time_option",
     "missing_option",
     "names",
     "overwrite_option",
+    "partial_option",
     "shard_option",
 ]
 
@@ -126,21 +130,67 @@ DEVICES = ("auto", "cpu", "cuda", "mps")  # cuda:1 and so on besides
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace a finished output.")
+
+class GroupedCommand(click.Command):
+    """A command whose --help shows its options under the titles that `group` gave them."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if isinstance(parameter, click.Option) and record:
+                title = getattr(parameter, "group", _COMMON)
+                groups.setdefault(title, []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def group(title: str, *options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Return a decorator that adds options, which --help shows under a title."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            n_before = len(getattr(command, "__click_params__", ()))
+            command = option(command)
+            for parameter in command.__click_params__[n_before:]:
+                parameter.group = title
+        return command
+
+    return add
+
+
+_COMMON = "Common options"
+
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace an output that is there and complete."
+)
 dry_run_option = click.option(
-    "--dry-run", is_flag=True, help="Say what would be done, and what it takes; do nothing."
+    "--dry-run",
+    is_flag=True,
+    help="Say what would be done, and the time, disk and memory it needs, without doing it.",
 )
 missing_option = click.option(
     "--missing",
     type=click.Choice(["error", "skip"]),
     default="error",
-    help="Labelled clips without features.",
+    help="Refuse labelled clips without features, or skip and count them.",
+)
+partial_option = click.option(
+    "--partial",
+    is_flag=True,
+    help="Accept features that `sedtool merge --partial` joined without some shards.",
 )
 shard_option = click.option(
     "--shard",
     metavar="I/N|auto|auto/N",
-    help="Do part I of N, from 1; auto: as the job array says.",
+    help="Do part I of N, counted from 1. With auto, the variables of the job array say which.",
 )
+
+
+def device_option(help: str = "Where the network runs: auto, cpu, cuda, cuda:1 or mps.") -> Any:
+    """Return --device, which is auto by default."""
+    return click.option("--device", default="auto", help=help, shell_complete=names(*DEVICES))
 
 
 def common_options(command: F) -> F:
@@ -151,7 +201,8 @@ def common_options(command: F) -> F:
             "--config",
             type=EXISTING_FILE,
             expose_value=False,
-            help="YAML with a section for each subcommand; keys are option names.",
+            help="Read settings from a YAML file with a section for each subcommand, whose keys "
+            "are names of options.",
         ),
         click.option(
             "--set",
@@ -159,14 +210,14 @@ def common_options(command: F) -> F:
             multiple=True,
             expose_value=False,
             metavar="SECTION.KEY=VALUE",
-            help="As a line of the configuration file; repeatable.",
+            help="Set one value, as a line of the YAML file would. May be given several times.",
         ),
         click.option(
             "--print-config",
             is_flag=True,
             expose_value=False,
             callback=_print_config,
-            help="Show every value and where it comes from; do nothing.",
+            help="Print the value of every option and where it comes from, and do nothing else.",
         ),
         click.option(
             "--log-file",
@@ -174,9 +225,11 @@ def common_options(command: F) -> F:
             is_eager=True,
             expose_value=False,
             callback=_log_file,
-            help="Append to this file what is said on stderr, and more.",
+            help="Append to this file what is written to stderr, with times and details.",
         ),
-        click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors."),
+        click.option(
+            "-q", "--quiet", is_flag=True, help="Write only warnings and errors to stderr."
+        ),
         click.option(
             "-v",
             "--verbose",
@@ -184,12 +237,10 @@ def common_options(command: F) -> F:
             is_eager=True,
             expose_value=False,
             callback=_verbose,
-            help="Say more, what C libraries print included.",
+            help="Write more to stderr, including what C libraries print.",
         ),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return group(_COMMON, *options)(command)
 
 
 def input_options(command: F) -> F:
@@ -212,22 +263,27 @@ def input_options(command: F) -> F:
             "--files-from",
             type=click.Path(),
             metavar="FILE",
-            help="Read more inputs from FILE, one a line; - is stdin.",
+            help="Read more inputs from FILE, one a line, or from stdin if FILE is -.",
         ),
-        click.option("-0", "--null", is_flag=True, help="They end with a NUL: find -print0."),
+        click.option(
+            "-0",
+            "--null",
+            is_flag=True,
+            help="The names in FILE end with a NUL byte, as `find -print0` writes them.",
+        ),
         click.option(
             "--root",
             type=click.Path(path_type=Path),
-            help="Clip names are relative to it; default: the common folder.",
+            help="The folder that clip names are relative to. By default, the deepest folder that "
+            "holds all inputs.",
         ),
         click.option(
-            "--stdin-name", default="stdin", help="The clip name of audio on stdin (INPUT is -)."
+            "--stdin-name",
+            default="stdin",
+            help="The clip name of audio that is read from stdin (INPUT is -).",
         ),
     )
-    decorated: Any = with_inputs
-    for option in reversed(options):
-        decorated = option(decorated)
-    return decorated  # type: ignore[no-any-return]
+    return group("Input", *options)(with_inputs)  # type: ignore[return-value]
 
 
 def failure_options(command: F) -> F:
@@ -243,14 +299,11 @@ def failure_options(command: F) -> F:
             "--tolerate",
             default=FailurePolicy.tolerate,
             metavar="N|P%",
-            help="Failed files that still make a success.",
+            help="How many files may fail, or which share of them, with exit code 0.",
         ),
         click.option("--fail-fast", is_flag=True, help="Stop at the first file that fails."),
     )
-    decorated: Any = with_policy
-    for option in reversed(options):
-        decorated = option(decorated)
-    return decorated  # type: ignore[no-any-return]
+    return group("Execution", *options)(with_policy)  # type: ignore[return-value]
 
 
 def max_time_option(command: F) -> F:
@@ -260,7 +313,8 @@ def max_time_option(command: F) -> F:
         expose_value=False,
         callback=_max_time,
         metavar="TIME",
-        help="Stop, resumable, after this: 3600, 90m, 1.5h, 23:30:00.",
+        help="Save and stop after this time, such as 3600, 90m, 1.5h or 23:30:00; the same "
+        "command goes on.",
     )(command)
 
 

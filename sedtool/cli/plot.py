@@ -12,6 +12,7 @@ from sedtool.cli.options import (
     INPUT,
     OUTPUT,
     common_options,
+    group,
     names,
     overwrite_option,
 )
@@ -19,8 +20,13 @@ from sedtool.cli.settings import SedtoolCommand
 from sedtool.config import POOLING_NAMES
 from sedtool.config.figures import CorrelationConfig
 
-_output_option = click.option(
-    "-o", "--output", type=OUTPUT, required=True, help="The picture to write."
+_output_options = group(
+    "Output",
+    click.option("-o", "--output", type=OUTPUT, required=True, help="The picture to write."),
+    overwrite_option,
+)
+_reference_option = click.option(
+    "--reference", type=EXISTING_FILE, help="Strong labels, whose events are drawn, too."
 )
 
 
@@ -41,16 +47,18 @@ class _ClipCommand(SedtoolCommand):
 
 @click.group()
 def plot() -> None:
-    """Draw figures, as PNG, SVG or PDF by the suffix of the output."""
+    """Draw figures of clips, poolings and runs.
+
+    The suffix of the output says whether it is a PNG, SVG or PDF file.
+    """
 
 
 @plot.command(cls=_ClipCommand)
 @click.argument("features", type=EXISTING_FILE)
 @click.argument("scores", type=EXISTING_FILE)
 @click.argument("name")
-@_output_option
-@click.option("--reference", type=EXISTING_FILE, help="Strong labels.")
-@overwrite_option
+@group("Input", _reference_option)
+@_output_options
 @common_options
 def clip(
     features: Path,
@@ -61,7 +69,9 @@ def clip(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Draw clip NAME: spectrogram, frame probabilities, reference and detected events.
+    """Draw the spectrogram, scores and events of a clip.
+
+    NAME is that of the clip. Its events are the detected ones, and those of --reference.
 
     \b
     Example: sedtool plot clip test.h5 scores.h5 clip.wav -o clip.png --reference test.tsv
@@ -75,18 +85,20 @@ def clip(
 @plot.command(cls=_ClipCommand)
 @click.argument("features", type=EXISTING_FILE)
 @click.argument("name")
-@click.option("--class", "label", required=True, help="The class to draw.")
-@click.option(
-    "--model",
-    "models",
-    type=EXISTING_PATH,
-    multiple=True,
-    required=True,
-    help="A model, or the folder of a run; repeatable.",
+@group(
+    "Input",
+    click.option("--class", "label", required=True, help="The class to draw."),
+    click.option(
+        "--model",
+        "models",
+        type=EXISTING_PATH,
+        multiple=True,
+        required=True,
+        help="A model file, or the folder of a run. May be given several times.",
+    ),
+    _reference_option,
 )
-@_output_option
-@click.option("--reference", type=EXISTING_FILE, help="Strong labels: the true interval.")
-@overwrite_option
+@_output_options
 @common_options
 def frames(
     features: Path,
@@ -98,10 +110,11 @@ def frames(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Draw which frames of clip NAME each model's pooling pushes up, and which down.
+    """Draw which frames of a clip poolings push up or down.
 
-    With the frame probabilities of one class, its clip probability, and the threshold between:
-    y_c n / (n + 1) for power pooling, y_c / 2 for linear pooling.
+    NAME is that of the clip. The figure has the frame probabilities of one class, its clip
+    probability y_c, and the probability above which frames are pushed up: y_c n / (n + 1) with
+    power pooling, y_c / 2 with linear pooling.
 
     \b
     Example: sedtool plot frames test.h5 clip.wav --class Dog --model linear/epochs/040.safetensors
@@ -118,9 +131,15 @@ def frames(
 
 @plot.command(cls=SedtoolCommand)
 @click.argument("models", nargs=-1, required=True, type=EXISTING_PATH, metavar="MODEL...")
-@_output_option
-@click.option("--durations-from", type=EXISTING_FILE, help="Strong labels: orders the classes.")
-@overwrite_option
+@group(
+    "Input",
+    click.option(
+        "--durations-from",
+        type=EXISTING_FILE,
+        help="Strong labels: classes are drawn in the order of their mean event durations.",
+    ),
+)
+@_output_options
 @common_options
 def pooling(
     models: tuple[Path, ...],
@@ -129,9 +148,9 @@ def pooling(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Draw the exponent, or sharpness, that each model's pooling learned for each class.
+    """Draw what each model's pooling learned for each class.
 
-    A MODEL is a file, or the folder of a run.
+    That is an exponent, or a sharpness. A MODEL is a file, or the folder of a run.
 
     \b
     Example: sedtool plot pooling run/model.safetensors -o n.png --durations-from validation.tsv
@@ -143,25 +162,38 @@ def pooling(
 
 
 @plot.command(cls=SedtoolCommand)
-@click.option(
-    "--data",
-    multiple=True,
-    required=True,
-    metavar="NAME=MODELS:STRONG",
-    help="A data set: a model, or a folder of runs, and strong labels; repeatable.",
+@group(
+    "Input",
+    click.option(
+        "--data",
+        multiple=True,
+        required=True,
+        metavar="NAME=MODELS:STRONG",
+        help="A data set: its name, a model or a folder of runs, and its strong labels. May be "
+        "given several times.",
+    ),
+    click.option(
+        "--boundary",
+        "boundaries",
+        multiple=True,
+        metavar="NAME=SECONDS",
+        help="The mean duration up to which a class of a data set has short events; by default, "
+        "the median of its classes. May be given several times.",
+    ),
 )
-@_output_option
-@click.option(
-    "--boundary",
-    "boundaries",
-    multiple=True,
-    metavar="NAME=SECONDS",
-    help="Where short events end; default: the median of the classes of a data set.",
+@_output_options
+@group(
+    "Statistics",
+    click.option(
+        "--resamples",
+        default=CorrelationConfig.resamples,
+        help="How often classes are resampled for the interval of the correlation.",
+    ),
+    click.option(
+        "--level", default=CorrelationConfig.level, help="The confidence of the interval, 0 to 1."
+    ),
+    click.option("--seed", default=CorrelationConfig.seed, help="The seed of the resamples."),
 )
-@click.option("--resamples", default=CorrelationConfig.resamples, help="Of the bootstrap.")
-@click.option("--level", default=CorrelationConfig.level, help="Of the interval.")
-@click.option("--seed", default=CorrelationConfig.seed, help="Of the bootstrap.")
-@overwrite_option
 @common_options
 def durations(
     data: tuple[str, ...],
@@ -173,7 +205,7 @@ def durations(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Draw what poolings learned against the mean duration of each class's events.
+    """Draw what poolings learned against event durations.
 
     \b
     Example: sedtool plot durations -o n.png --data 2017=runs17/power:dev17.tsv
@@ -190,20 +222,26 @@ def durations(
 
 
 @plot.command(cls=SedtoolCommand)
-@_output_option
-@click.option(
-    "--pooling",
-    "poolings",
-    multiple=True,
-    metavar="NAME[:key=value,...]",
-    shell_complete=names(*POOLING_NAMES),
-    help="A pooling to draw; repeatable; default: all.",
+@group(
+    "Input",
+    click.option(
+        "--pooling",
+        "poolings",
+        multiple=True,
+        metavar="NAME[:key=value,...]",
+        shell_complete=names(*POOLING_NAMES),
+        help="A pooling to draw; by default, all. May be given several times.",
+    ),
+    click.option(
+        "--scores",
+        type=EXISTING_FILE,
+        help="A scores file with the frame scores to draw; by default, those of a made-up clip.",
+    ),
+    click.option("--clip", help="The clip of the scores file to draw."),
+    click.option("--class", "label", help="The class of the scores file to draw."),
+    _reference_option,
 )
-@click.option("--scores", type=EXISTING_FILE, help="Scores of real clips; default: a made-up clip.")
-@click.option("--clip", help="Which clip of the scores.")
-@click.option("--class", "label", help="Which class of the scores.")
-@click.option("--reference", type=EXISTING_FILE, help="Strong labels: the true interval.")
-@overwrite_option
+@_output_options
 @common_options
 def gradients(
     output: Path,
@@ -215,7 +253,7 @@ def gradients(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Draw how far each frame moves the clip probability, for every pooling.
+    """Draw how far each frame moves the clip probability.
 
     \b
     Example: sedtool plot gradients -o gradients.svg --pooling linear --pooling power:init=0.337
@@ -236,11 +274,12 @@ def gradients(
 
 @plot.command(cls=SedtoolCommand)
 @click.argument("runs", nargs=-1, required=True, type=INPUT, metavar="RUN...")
-@_output_option
-@overwrite_option
+@_output_options
 @common_options
 def curves(runs: tuple[Path, ...], output: Path, overwrite: bool, quiet: bool) -> None:
-    """Draw losses, scores and what poolings learned by epoch, of runs that may go on.
+    """Draw losses, scores and pooling parameters by epoch.
+
+    A RUN is a run folder, or its metrics.tsv; training may still go on.
 
     \b
     Example: sedtool plot curves runs/linear/seed-0 runs/power/seed-0 -o curves.png

@@ -18,6 +18,7 @@ import click
 from click.core import ParameterSource
 
 from sedtool.cli.console import write_stdout
+from sedtool.cli.options import GroupedCommand
 from sedtool.errors import ConfigError
 
 __all__ = ["SedtoolCommand", "option_key"]
@@ -36,7 +37,7 @@ class Setting:
     source: str  # file:line, variable or option
 
 
-class SedtoolCommand(click.Command):
+class SedtoolCommand(GroupedCommand):
     """A subcommand whose options can also be set by a recipe, the environment and --set."""
 
     def derived(self, values: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:

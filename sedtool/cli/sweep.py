@@ -11,6 +11,7 @@ from sedtool.cli.options import (
     EXISTING_FILE,
     OUTPUT_FOLDER,
     common_options,
+    group,
     max_time_option,
     names,
     shard_option,
@@ -42,56 +43,94 @@ class _SweepCommand(SedtoolCommand):
 
 @click.command(cls=_SweepCommand)
 @click.argument("recipe", type=EXISTING_FILE, required=False)
-@click.option("-o", "--output", type=OUTPUT_FOLDER, required=True, help="Takes a folder a run.")
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=".",
-    help="The folder that paths in RECIPE, and those below, are relative to.",
+@group(
+    "Input",
+    click.option(
+        "--data",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        default=".",
+        help="The folder that the paths in RECIPE and in the options below are relative to.",
+    ),
+    click.option(
+        "--features",
+        type=_IN_DATA,
+        default=SweepConfig.features,
+        help="The features file, which is made of --audio if it is missing.",
+    ),
+    click.option(
+        "--audio",
+        type=_IN_DATA,
+        multiple=True,
+        help="Audio to train and validate on, as INPUT of extract. May be given several times.",
+    ),
+    click.option("--root", type=_IN_DATA, help="The folder that clip names are relative to."),
+    click.option(
+        "--test",
+        type=_IN_DATA,
+        multiple=True,
+        required=True,
+        help="The test clips: audio, or a features file. May be given several times.",
+    ),
+    click.option(
+        "--test-reference",
+        type=_IN_DATA,
+        required=True,
+        help="Strong labels of the test clips.",
+    ),
+    click.option("--test-weak-reference", type=_IN_DATA, help="Weak labels of the test clips."),
 )
-@click.option(
-    "--pooling",
-    multiple=True,
-    required=True,
-    metavar="NAME[:key=value,...],...",
-    help="Poolings, joined by commas; repeatable.",
-    shell_complete=names(*POOLING_NAMES),
+@group(
+    "Output",
+    click.option(
+        "-o",
+        "--output",
+        type=OUTPUT_FOLDER,
+        required=True,
+        help="The folder to write, with a folder for each run.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace runs that have other settings."),
 )
-@click.option(
-    "--seeds",
-    multiple=True,
-    default=SweepConfig.seeds,
-    metavar="LIST",
-    help="Numbers and ranges, joined by commas: 0-4, or 0,2,5-7; repeatable.",
+@group(
+    "Runs",
+    click.option(
+        "--pooling",
+        multiple=True,
+        required=True,
+        metavar="NAME[:key=value,...],...",
+        help="Poolings with commas between them. May be given several times.",
+        shell_complete=names(*POOLING_NAMES),
+    ),
+    click.option(
+        "--seeds",
+        multiple=True,
+        default=SweepConfig.seeds,
+        metavar="LIST",
+        help="Seeds and ranges of seeds with commas between them, as in 0-4 or 0,2,5-7. May be "
+        "given several times.",
+    ),
 )
-@click.option(
-    "--features", type=_IN_DATA, default=SweepConfig.features, help="Made once, of --audio."
+@group(
+    "Execution",
+    click.option(
+        "--device",
+        help="Where train, tune and infer run: auto, cpu, cuda, cuda:1 or mps.",
+        shell_complete=names(*DEVICES),
+    ),
+    shard_option,
+    click.option(
+        "--tolerate",
+        default=FailurePolicy.tolerate,
+        metavar="N|P%",
+        help="How many runs may fail, or which share of them, with exit code 0.",
+    ),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first run that fails."),
+    max_time_option,
+    click.option(
+        "--dry-run",
+        is_flag=True,
+        help="Print the commands that remain to be run, without running them.",
+    ),
 )
-@click.option(
-    "--audio", type=_IN_DATA, multiple=True, help="To train and validate on, as INPUT of extract."
-)
-@click.option("--root", type=_IN_DATA, help="Clip names are relative to it.")
-@click.option(
-    "--test", type=_IN_DATA, multiple=True, required=True, help="Test clips: audio, or features.h5."
-)
-@click.option("--test-reference", type=_IN_DATA, required=True, help="Strong labels of test clips.")
-@click.option("--test-weak-reference", type=_IN_DATA, help="Weak labels of test clips.")
-@click.option(
-    "--device",
-    help="Of train, tune and infer: auto, cpu, cuda, cuda:1, mps.",
-    shell_complete=names(*DEVICES),
-)
-@click.option("--overwrite", is_flag=True, help="Make runs of other settings anew.")
-@shard_option
-@click.option(
-    "--tolerate",
-    default=FailurePolicy.tolerate,
-    metavar="N|P%",
-    help="Failed runs that still make a success.",
-)
-@click.option("--fail-fast", is_flag=True, help="Stop at the first run that fails.")
-@max_time_option
-@click.option("--dry-run", is_flag=True, help="Print the commands that are left; do nothing.")
 @common_options
 @click.pass_context
 def sweep(
@@ -115,11 +154,12 @@ def sweep(
     dry_run: bool,
     quiet: bool,
 ) -> None:
-    """Train, tune and score every pooling with every seed, and compare them.
+    """Train, tune, score and compare poolings and seeds.
 
-    Runs that are done are left as they are, so the same line goes on after a stop or adds poolings
-    and seeds; several at a time share the work. OUTPUT/POOLING/seed-N/test has each run's
-    scores.h5, events.tsv and metrics.json; the table of `sedtool compare` goes to stdout.
+    Runs that are done are left as they are, so the same command goes on after a stop, and more
+    poolings and seeds can be added. Several sweeps at a time share the work. OUTPUT/POOLING/seed-N/
+    test has the scores.h5, events.tsv and metrics.json of each run; the table of `sedtool compare`
+    goes to stdout.
 
     \b
     Example: sedtool sweep recipes/esc10/esc10.yaml --data esc10 -o esc10/runs \\

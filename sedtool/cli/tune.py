@@ -7,12 +7,13 @@ import click
 
 from sedtool.cli.console import progress, summary
 from sedtool.cli.options import (
-    DEVICES,
     EXISTING_FILE,
     MODEL,
     common_options,
+    device_option,
+    group,
     missing_option,
-    names,
+    partial_option,
 )
 from sedtool.cli.settings import SedtoolCommand
 from sedtool.config import TuneConfig
@@ -20,23 +21,34 @@ from sedtool.config import TuneConfig
 
 @click.command(cls=SedtoolCommand)
 @click.argument("model", type=MODEL)
-@click.option("--features", type=EXISTING_FILE, multiple=True, required=True, help="Repeatable.")
-@click.option("--reference", type=EXISTING_FILE, help="Strong labels of validation clips.")
-@click.option("--weak", type=EXISTING_FILE, help="Weak labels of validation clips.")
-@click.option(
-    "--durations-from",
-    type=EXISTING_FILE,
-    help="Strong labels whose mean event durations set the windows: a third of each.",
+@group(
+    "Input",
+    click.option(
+        "--features",
+        type=EXISTING_FILE,
+        multiple=True,
+        required=True,
+        help="A features file of the validation clips. Given several times, a clip is looked up "
+        "in all.",
+    ),
+    click.option("--reference", type=EXISTING_FILE, help="Strong labels of validation clips."),
+    click.option("--weak", type=EXISTING_FILE, help="Weak labels of validation clips."),
+    missing_option,
+    partial_option,
 )
-@click.option("--window", type=float, help="Median window of every class, seconds.")
-@missing_option
-@click.option("--partial", is_flag=True, help="Take parts of features of which others lack.")
-@click.option(
-    "--device",
-    default="auto",
-    help="auto, cpu, cuda, cuda:1, mps.",
-    shell_complete=names(*DEVICES),
+@group(
+    "Decoding",
+    click.option(
+        "--durations-from",
+        type=EXISTING_FILE,
+        help="Strong labels of which a third of each class's mean event duration becomes the "
+        "median filter length of the class.",
+    ),
+    click.option(
+        "--window", type=float, help="The median filter length of every class, in seconds."
+    ),
 )
+@group("Execution", device_option())
 @common_options
 def tune(
     model: Path,
@@ -50,13 +62,14 @@ def tune(
     device: str,
     quiet: bool,
 ) -> None:
-    """Fit decoding to validation labels and write it into MODEL, a file or the folder of a run.
+    """Fit a model's decoding to validation labels.
 
-    Clip thresholds maximise clip F1, of the clips of --weak if it is given, else of those of
-    --reference. With strong labels, frame thresholds (0.05 to 0.95 in steps of 0.05) and median
-    windows (on a grid from 0 to 3 s) maximise event F1; without, frames take the clip thresholds,
-    and windows come from --durations-from, else they are 0.3 s. Clips the model was trained on are
-    refused.
+    What is fitted is written into MODEL, a model file or the folder of a run. Clip thresholds
+    maximise clip F1, of the clips of --weak if it is given, else of those of --reference. With
+    strong labels, frame thresholds (0.05 to 0.95 in steps of 0.05) and median filter lengths (on a
+    grid from 0 to 3 s) maximise event F1. Without them, frames take the clip thresholds, and
+    median filter lengths come from --durations-from, or are 0.3 s. Clips that the model was
+    trained on are refused.
 
     \b
     Example: sedtool tune run/ --features val.h5 --reference validation.tsv
