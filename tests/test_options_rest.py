@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from sedtool.checking.clips import inspect
+from sedtool.checking.files import inspect
 from sedtool.config import FEATURE_PRESETS
 from sedtool.demo import DEMO_TRAINING, run_demo
 from sedtool.doctor import Check
@@ -182,7 +182,7 @@ def test_all_audio_is_decoded_by_so_many_workers_only_if_asked_to(audio, monkeyp
         given.append(workers)
         return inspect(files, decode, workers, progress)
 
-    monkeypatch.setattr("sedtool.checking.stage.inspect", watched)
+    monkeypatch.setattr("sedtool.checking.report.inspect", watched)
     whole = (audio / "noise.wav").read_bytes()
     silent = whole[:44] + bytes(len(whole) - 44)
     (audio / "noise.wav").write_bytes(silent)

@@ -1,52 +1,32 @@
-"""What a check found: exact counts, the first five of each, as text and as JSON."""
+"""Audio and label files -> a report: exact counts, the first five of each, as text and JSON."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from itertools import islice
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean, median
 
-__all__ = ["KINDS", "AudioSummary", "ClassSummary", "FileSummary", "Finding", "Report", "found"]
+from sedtool.audio import AudioInputs, find_audio
+from sedtool.checking.files import Clip, LabelFile, Progress, copies, inspect, listed_clips
+from sedtool.checking.rules import AUDIO, NOTE, PAIR, PROBLEM, RULES, TABLE, Data, Place, Rule
+from sedtool.errors import ConfigError
+from sedtool.labels import NameIndex, Vocabulary, read_vocabulary
+from sedtool.store import is_hdf5
+
+__all__ = [
+    "AudioSummary",
+    "CheckInputs",
+    "ClassSummary",
+    "FileSummary",
+    "Finding",
+    "Report",
+    "check",
+    "label_findings",
+]
 
 SHOWN = 5  # places of each finding
-PROBLEM, NOTE = "problem", "note"
-
-# What is said of each kind; why it is a problem or a note stands in the package's docstring.
-KINDS = {
-    "unreadable-audio": (PROBLEM, "audio files that cannot be used"),
-    "short-clip": (PROBLEM, "clips shorter than one analysis window"),
-    "leak": (PROBLEM, "recordings labelled under different names in different files"),
-    "duplicate-audio": (NOTE, "copies of a recording under another name"),
-    "silent": (NOTE, "clips whose samples are all equal"),
-    "long-clip": (NOTE, "clips more than 10 times as long as the median"),
-    "mixed-formats": (NOTE, "clips of other sample rates or channels than most"),
-    "unknown-duration": (NOTE, "clips whose header does not state a length; --decode finds it"),
-    "unreadable-labels": (PROBLEM, "label files that cannot be read"),
-    "empty-file": (PROBLEM, "label files without a row"),
-    "bad-row": (PROBLEM, "rows that cannot be read"),
-    "bad-time": (PROBLEM, "times that make no sense"),
-    "unknown-label": (PROBLEM, "labels that are not in the class list"),
-    "duplicate-event": (PROBLEM, "events that are listed twice"),
-    "overlap": (PROBLEM, "events that overlap another one of their class"),
-    "relabelled": (PROBLEM, "clips with different labels in different rows"),
-    "added-labels": (NOTE, "clips with a label in each of several rows; they add up"),
-    "duplicate-row": (NOTE, "rows that are listed twice"),
-    "touching": (NOTE, "events that begin where another one of their class ends"),
-    "zero-length": (NOTE, "events that last no time"),
-    "without-labels": (NOTE, "clips in which nothing is heard"),
-    "rare-class": (NOTE, "classes with fewer than 10 clips"),
-    "missing": (PROBLEM, "labelled clips without audio"),
-    "misnamed": (PROBLEM, "labelled clips whose audio differs in suffix, case or leading Y"),
-    "ambiguous": (PROBLEM, "names that could mean several clips"),
-    "same-clip": (PROBLEM, "names that mean a clip that another name means, too"),
-    "past-end": (PROBLEM, "events that end after their audio"),
-    "by-basename": (NOTE, "names that match by their basename, or but for \\ and Unicode form"),
-    "unlabelled": (NOTE, "audio files that no label file names"),
-    "shared-clip": (PROBLEM, "clips in both files: not one to train and one to validate on"),
-    "contradiction": (PROBLEM, "clips with events of classes that their weak labels lack"),
-    "parallel-labels": (NOTE, "clips in both files: not one to train and one to validate on"),
-    "unlocated": (NOTE, "clips with weak labels of which no event is listed"),
-    "label-spelling": (NOTE, "labels that come in several spellings"),
-}
 
 
 @dataclass(frozen=True)
@@ -61,9 +41,11 @@ class Finding:
 
     def lines(self) -> list[str]:
         """Return the finding as text."""
+        rule = RULES[self.kind]
         more = ["    ..."] if self.count > len(self.first) == SHOWN else []
-        head = f"  {self.count} {self.kind} ({self.where}): {KINDS[self.kind][1]}"
-        return [head, *(f"    {self._brief(place)}" for place in self.first), *more]
+        head = f"  {self.count} {self.kind} ({self.where}): {rule.what}"
+        remedy = [f"    remedy: {rule.remedy}"] if rule.remedy else []
+        return [head, *(f"    {self._brief(place)}" for place in self.first), *more, *remedy]
 
     def _brief(self, place: str) -> str:
         """Return a place without the file that the finding names already."""
@@ -71,19 +53,16 @@ class Finding:
         return f"line {place.removeprefix(prefix)}" if place.startswith(prefix) else place
 
 
-def found(
-    kind: str, where: object, places: Iterable[str], count: int | None = None
-) -> list[Finding]:
-    """Return one finding of all places, which are read to the end, or none if there are none.
-
-    With a `count`, a place may stand for several of them.
-    """
-    remaining = iter(places)
-    first = tuple(islice(remaining, SHOWN))
-    if not first:
-        return []
-    total = len(first) + sum(1 for _ in remaining) if count is None else count
-    return [Finding(kind, KINDS[kind][0], total, str(where), first)]
+def _findings_of(rule: Rule, where: object, places: Iterable[Place]) -> list[Finding]:
+    """Return one finding of all places, or none if there are none."""
+    first: list[str] = []
+    count = 0
+    for place in places:
+        text, number = (place, 1) if isinstance(place, str) else place
+        count += number
+        if len(first) < SHOWN:
+            first.append(text)
+    return [Finding(rule.kind, rule.severity, count, str(where), tuple(first))] if first else []
 
 
 @dataclass(frozen=True)
@@ -95,6 +74,12 @@ class FileSummary:
     rows: int
     clips: int
     events: int | None  # of a strong file
+
+    @classmethod
+    def of(cls, file: LabelFile) -> "FileSummary":
+        """Count a label file's rows, clips and events."""
+        events = sum(1 for _ in file.events()) if file.kind == "strong" else None
+        return cls(str(file.path), file.kind, file.n_rows, len(file.first_rows), events)
 
 
 @dataclass(frozen=True)
@@ -199,3 +184,135 @@ def _aligned(rows: list[list[str]]) -> list[str]:
         "  ".join([f"  {row[0]:<{widths[0]}}", *map(str.rjust, row[1:], widths[1:])])
         for row in rows
     ]
+
+
+def _summarise_audio(clips: Collection[Clip], decoded: bool) -> AudioSummary:
+    """Count and measure the clips."""
+    durations = [clip.duration for clip in clips if clip.duration is not None]
+    return AudioSummary(
+        clips=len(clips),
+        unreadable=sum(clip.error is not None for clip in clips),
+        decoded=decoded,
+        total=sum(durations),
+        min=min(durations, default=None),
+        median=median(durations) if durations else None,
+        max=max(durations, default=None),
+        formats=dict(Counter(c.format for c in clips if c.format).most_common()),
+    )
+
+
+def _summarise_classes(file: LabelFile, classes: Iterable[str]) -> list[ClassSummary]:
+    """Count the clips and events of each class, and measure its events."""
+    clips = file.clips_by_label
+    lengths: dict[str, list[float]] = defaultdict(list)
+    events: Counter[str] = Counter()
+    for row in file.events():
+        events[row.labels[0]] += 1
+        if row.offset > row.onset:
+            lengths[row.labels[0]].append(row.offset - row.onset)
+    rows = []
+    for label in classes:
+        given = lengths[label]
+        times = (sum(given), fmean(given), median(given), min(given), max(given)) if given else ()
+        n_events = events[label] if file.kind == "strong" else None
+        rows.append(ClassSummary(label, str(file.path), clips[label], n_events, *times))
+    return rows
+
+
+@dataclass(frozen=True)
+class CheckInputs:
+    """The files that are checked against each other."""
+
+    audio: AudioInputs  # features files may be among them, and stand for their audio
+    strong: Sequence[Path] = ()
+    weak: Sequence[Path] = ()
+    unlabelled: Sequence[Path] = ()
+    classes: Path | None = None  # without it, all labels that occur are classes
+
+
+def check(
+    inputs: CheckInputs, *, decode: bool = False, workers: int, progress: Progress | None = None
+) -> Report:
+    """Check audio and label files by themselves and against each other.
+
+    Parameters
+    ----------
+    inputs
+        The files.
+    decode
+        Whether to decode all audio; otherwise headers are read, and Ogg pages, and what files of
+        equal size need to be told apart.
+    workers
+        Audio files at a time.
+    progress
+        Called in this thread after each audio file.
+
+    Raises
+    ------
+    ConfigError, ArtifactError, NothingUsableError
+        If the audio cannot be listed, or there is none.
+    LabelError
+        If the class list cannot be read. Faults of label files are findings.
+    """
+    vocabulary = read_vocabulary(inputs.classes) if inputs.classes else None
+    clips = _clips(inputs.audio, decode, workers, progress)
+    files = _label_files(inputs, vocabulary, NameIndex(clips))
+    labels = {label for file in files for row in file.rows for label in row.labels}
+    classes = vocabulary.classes if vocabulary else tuple(sorted(labels))
+    data = Data(clips, files, classes, vocabulary, copies(clips.values(), workers))
+    labelled = [file for file in files if file.kind != "unlabelled" and file.rows]
+    return Report(
+        tuple(_findings(data)),
+        tuple(row for file in labelled for row in _summarise_classes(file, classes)),
+        tuple(map(FileSummary.of, files)),
+        _summarise_audio(clips.values(), decode),
+    )
+
+
+def _findings(data: Data) -> Iterator[Finding]:
+    """Apply all rules."""
+    for rule in AUDIO:
+        yield from _findings_of(rule, rule.where, rule.places(data))
+    for file in data.files:
+        yield from label_findings(file, data)
+    for one, other in combinations(data.files, 2):
+        for rule in PAIR:
+            yield from _findings_of(rule, f"{one.path}, {other.path}", rule.places(one, other))
+
+
+def label_findings(file: LabelFile, data: Data) -> Iterator[Finding]:
+    """Apply the rules for one label file."""
+    for rule in TABLE:
+        if file.kind in rule.of:
+            yield from _findings_of(rule, file.path, rule.places(file, data))
+
+
+def _label_files(
+    inputs: CheckInputs, vocabulary: Vocabulary | None, index: NameIndex
+) -> list[LabelFile]:
+    kinds = {"strong": inputs.strong, "weak": inputs.weak, "unlabelled": inputs.unlabelled}
+    given = [(path, kind) for kind, paths in kinds.items() for path in paths]
+    return [LabelFile(path, kind, vocabulary, index) for path, kind in given]
+
+
+def _is_features(path: str | Path) -> bool:
+    return path != "-" and (Path(path).suffix.lower() == ".h5" or is_hdf5(Path(path)))
+
+
+def _clips(
+    audio: AudioInputs, decode: bool, workers: int, progress: Progress | None
+) -> dict[str, Clip]:
+    """Return the clips of features files and audio files, by name."""
+    features = [Path(path) for path in audio.paths if _is_features(path)]
+    others = tuple(path for path in audio.paths if not _is_features(path))
+    listed = listed_clips(features)
+    if features and not others and audio.files_from is None:
+        if decode or audio.root is not None:
+            option = "--decode" if decode else "--root"
+            raise ConfigError(f"{option} has no meaning for features files: they hold no audio")
+        return listed
+    found = find_audio(replace(audio, paths=others))
+    for name in found:
+        if name in listed:
+            raise ConfigError(f"clip {name!r} is in a features file and among the audio files")
+    return listed | inspect(found, decode, workers, progress)

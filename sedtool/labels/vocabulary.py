@@ -41,7 +41,7 @@ class Vocabulary:
     def index(self, label: str) -> int:
         """Return the class number of `label`, or raise a LabelError with a suggestion."""
         if label not in self._index:
-            raise LabelError(f"unknown label {label!r}{self._suggestion(label)}")
+            raise LabelError(f"unknown label {label!r}{self.suggestion(label)}")
         return self._index[label]
 
     def require(self, labels: Iterable[str], where: Path | str) -> None:
@@ -60,7 +60,8 @@ class Vocabulary:
             self.index(label)
         return labels
 
-    def _suggestion(self, label: str) -> str:
+    def suggestion(self, label: str) -> str:
+        """Return the class that an unknown label is nearest to, to end a message with."""
         close = get_close_matches(label, self.classes, n=1)
         if close:
             return f"; did you mean {close[0]!r}?"

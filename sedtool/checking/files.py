@@ -1,19 +1,22 @@
-"""What is known of each clip: from its audio file, or from the table of a features file."""
+"""What is checked: clips, as audio or the table of a features file, and label files."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from sedtool.audio import AudioReader, read_header
 from sedtool.errors import AudioError, ConfigError
-from sedtool.labels import check_name
+from sedtool.labels import NameIndex, Vocabulary, check_name
+from sedtool.labels.names import Match
+from sedtool.labels.tables import Fault, Row, read_rows
 from sedtool.store import open_features
 
-__all__ = ["Clip", "copies", "inspect", "listed_clips"]
+__all__ = ["Clip", "LabelFile", "copies", "inspect", "listed_clips"]
 
 PROBE_SIZE = 2**16  # bytes compared before whole files of equal size are
 
@@ -35,6 +38,107 @@ class Clip:
     sha256: str | None = None  # of the audio file
     constant: float | None = None  # the value of all samples
     error: str | None = None  # why the audio cannot be used
+
+    @property
+    def format(self) -> str:
+        """Return sample rate and channels as text; nothing where they are not known."""
+        if not self.sample_rate:
+            return ""
+        return f"{self.sample_rate} Hz, {self.channels} channel{'s' * (self.channels != 1)}"
+
+
+class LabelFile:
+    """The rows of a label file, the faults of those that cannot be read, and whose clips they are.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        "strong", "weak" or "unlabelled".
+    vocabulary
+        The class list, if there is one; labels that are no class are kept.
+    index
+        The clips that its names may mean.
+    """
+
+    def __init__(
+        self, path: Path, kind: str, vocabulary: Vocabulary | None, index: NameIndex
+    ) -> None:
+        self.path, self.kind, self._index = path, kind, index
+        self.rows: list[Row] = []
+        self.faults: list[Fault] = []
+        for item in read_rows(path, kind, vocabulary):
+            if isinstance(item, Fault):
+                self.faults.append(item)
+            else:
+                self.rows.append(item)
+
+    @property
+    def n_rows(self) -> int:
+        """Return the number of rows, those that cannot be read included."""
+        return len(self.rows) + sum(fault.kind != "file" for fault in self.faults)
+
+    def faults_of(self, kind: str) -> Iterator[str]:
+        """Yield the faults of a kind, with file and line."""
+        return (str(fault) for fault in self.faults if fault.kind == kind)
+
+    def at(self, row: Row) -> str:
+        """Return ``file:line`` of a row."""
+        return f"{self.path}:{row.line}"
+
+    def events(self) -> Iterator[Row]:
+        """Yield the rows of a strong file that are events."""
+        return (row for row in self.rows if row.labels and self.kind == "strong")
+
+    @cached_property
+    def first_rows(self) -> dict[str, Row]:
+        """Return the first row of each clip name, in order."""
+        first: dict[str, Row] = {}
+        for row in self.rows:
+            first.setdefault(row.name, row)
+        return first
+
+    @cached_property
+    def matches(self) -> dict[str, Match]:
+        """Return what each name means."""
+        return {match.name: match for match in self._index.matches(self.first_rows)}
+
+    def mismatches(self, fault: str) -> Iterator[str]:
+        """Yield the places of names that are ambiguous, or of a clip that has another one, too."""
+        for name, match in self.matches.items():
+            if match.fault == fault:
+                yield f"{self.at(self.first_rows[name])}: {match.message}"
+
+    @cached_property
+    def missing(self) -> list[tuple[str, str, str | None]]:
+        """Return place and name of what means no clip, and the nearest one."""
+        return [
+            (self.at(self.first_rows[name]), name, self._index.nearest(name))
+            for name, match in self.matches.items()
+            if match.fault == "missing"
+        ]
+
+    @cached_property
+    def clip_of(self) -> dict[str, str]:
+        """Return the clip of each name: of what is missing the nearest, or else the name itself."""
+        nearest = {name: near or name for _, name, near in self.missing}
+        return {name: m.clip or nearest.get(name, name) for name, m in self.matches.items()}
+
+    @cached_property
+    def labels_by_clip(self) -> dict[str, set[str]]:
+        """Return the labels of each clip, without those of events that last no time."""
+        labels: dict[str, set[str]] = {}
+        for row in self.rows:
+            counts = self.kind != "strong" or row.offset > row.onset
+            labels.setdefault(self.clip_of[row.name], set()).update(row.labels if counts else ())
+        return labels
+
+    @cached_property
+    def clips_by_label(self) -> Counter[str]:
+        """Return the number of clips of each label."""
+        pairs = {(row.name, label) for row in self.rows for label in row.labels}
+        return Counter(label for _, label in pairs)
 
 
 def listed_clips(features: Iterable[Path]) -> dict[str, Clip]:
