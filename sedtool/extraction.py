@@ -11,7 +11,7 @@ import math
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from sedtool.atomic import refuse_existing, refuse_input, resource_errors, write_failures
 from sedtool.audio import AUDIO_SUFFIXES, RESAMPLER, AudioInputs, AudioReader, find_audio, stamp
-from sedtool.config import FeatureConfig
+from sedtool.config import ExtractConfig, FeatureConfig
 from sedtool.errors import AudioError, ConfigError, InputsFailedError, NothingUsableError
 from sedtool.features import Engine, log_mel_blocks, native_engine, torchaudio_engine
 from sedtool.labels import printable
@@ -37,8 +37,9 @@ from sedtool.store import (
     unfinished,
 )
 from sedtool.store.merge import check_siblings
+from sedtool.text import real_time
 
-__all__ = ["ExtractSettings", "ExtractionResult", "extract"]
+__all__ = ["ExtractTask", "ExtractionResult", "Work", "extract", "prepare"]
 
 CHUNK_SIZE = 2**20  # bytes copied at once
 IN_MEMORY = 2**23  # bytes of a clip's features; longer clips wait on the disk
@@ -46,56 +47,6 @@ IN_MEMORY = 2**23  # bytes of a clip's features; longer clips wait on the disk
 Progress = Callable[[int, int, str], None]  # clips done, all clips, name of the latest
 
 _log = logging.getLogger(__name__)
-
-ENGINES = ("native", "torchaudio")
-
-
-@dataclass(frozen=True)
-class ExtractSettings:
-    """How an extraction is run."""
-
-    workers: int = 1  # files at a time; changes no byte of the output
-    engine: str = "native"  # or "torchaudio"
-    device: str = "cpu"  # where torchaudio runs
-    dtype: str = "f16"  # or "f32", as stored
-    shard: Shard = WHOLE  # the part of all files that is done
-    shard_is_auto: bool = False  # whether the environment said which; parts beside are then asked
-    allow_truncated: bool = False  # whether a file whose end is missing is used as far as it goes
-    fail_fast: bool = False  # stop at the first file that cannot be used
-    overwrite: bool = False  # replace a complete output
-
-    def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise ConfigError(f"workers must be at least 1, not {self.workers}")
-        if self.engine not in ENGINES:
-            raise ConfigError(f"engine must be {' or '.join(ENGINES)}, not {self.engine!r}")
-        if self.engine == "native" and self.device != "cpu":
-            raise ConfigError("--device says where torchaudio runs: give --engine torchaudio, too")
-
-    def job(self, config: FeatureConfig, names: Sequence[str]) -> FeaturesJob:
-        """Return what the output is to be; `names` is the whole list, in order."""
-        kind = self.device.partition(":")[0]  # two GPUs make the same
-        made_by = self.engine if self.engine == "native" else f"{self.engine} on {kind}"
-        return FeaturesJob(config, names, self.dtype, made_by, self.shard, self.allow_truncated)
-
-    def make_engine(self, config: FeatureConfig) -> Engine:
-        """Return what computes the features.
-
-        Raises
-        ------
-        ConfigError
-            If no engine here can make them.
-        ResourceError
-            If there is no such device.
-        """
-        if config.resampler != RESAMPLER:
-            raise ConfigError(f"resampler must be {RESAMPLER!r}, not {config.resampler!r}")
-        if self.engine == "native":
-            return native_engine(config)
-        return torchaudio_engine(config, self.device)
-
-
-DEFAULTS = ExtractSettings()
 
 
 @dataclass(frozen=True)
@@ -164,11 +115,59 @@ def as_stored(block: npt.NDArray[np.float32], dtype: str) -> bytes:
     return block.astype(dtype).tobytes()
 
 
+@dataclass(frozen=True)
+class ExtractTask:
+    """What an extraction is of, once all that can be refused beforehand was."""
+
+    output: Path
+    files: dict[str, Path]  # of the whole list, by name
+    job: FeaturesJob
+    work: Work
+    resumes: bool  # whether an unfinished run of the job is there
+
+
+def prepare(
+    inputs: AudioInputs | Sequence[Path],
+    output: Path,
+    features: FeatureConfig,
+    config: ExtractConfig,
+    root: Path | None = None,
+) -> ExtractTask:
+    """Find the files, and refuse what cannot end well; see `extract`."""
+    output = Path(output)
+    if output.suffix.lower() in AUDIO_SUFFIXES:
+        raise ConfigError(f"{output} is named as audio is; features go to a file such as out.h5")
+    if unfinished(output.resolve()) is None:  # else it depends on the files whether it can go on
+        refuse_existing(output, config.overwrite)
+    engine, made_by = _engine(features, config)
+    shard = Shard.of(config.shard)
+    files = find_audio(inputs, root)
+    refuse_input(output, files.values())
+    job = FeaturesJob(features, list(files), config.dtype, made_by, shard, config.allow_truncated)
+    resumes = refuse_finished(output, job, config.overwrite)
+    if config.shard == "auto":
+        check_siblings(output, shard, manifest_digest(job.names))
+    dtype = DTYPES[config.dtype]
+    work = Work(features, engine, dtype, config.allow_truncated, output.resolve())
+    return ExtractTask(output, files, job, work, resumes)
+
+
+def _engine(features: FeatureConfig, config: ExtractConfig) -> tuple[Engine, str]:
+    """Return what computes the features, and its name in the file."""
+    if features.resampler != RESAMPLER:
+        raise ConfigError(f"resampler must be {RESAMPLER!r}, not {features.resampler!r}")
+    if config.engine == "native":
+        return native_engine(features), "native"
+    kind = config.device.partition(":")[0]  # two GPUs make the same
+    return torchaudio_engine(features, config.device), f"{config.engine} on {kind}"
+
+
 @dataclass
 class ExtractionResult:
     """What was done."""
 
     n_files: int  # in all, or in the shard
+    shard: Shard = WHOLE
     n_clips: int = 0  # in the output
     n_resumed: int = 0  # of these, taken over from an interrupted run
     n_truncated: int = 0  # of these, used as far as they go
@@ -182,18 +181,16 @@ class ExtractionResult:
         resumed = f" ({self.n_resumed} of an interrupted run)" if self.n_resumed else ""
         truncated = f", {self.n_truncated} truncated" if self.n_truncated else ""
         failed = f", {len(self.failures)} failed" if self.failures else ""
-        speed = self.audio_seconds / self.seconds if self.seconds else 0.0
-        return (
-            f"{self.n_clips} clips{resumed}{truncated}{failed}, {self.audio_seconds:.0f} s of "
-            f"audio in {self.seconds:.1f} s ({speed:.0f} times real time)"
+        return f"{self.n_clips} clips{resumed}{truncated}{failed}, " + real_time(
+            self.audio_seconds, self.seconds
         )
 
 
 def extract(
     inputs: AudioInputs | Sequence[Path],
     output: Path,
-    config: FeatureConfig,
-    settings: ExtractSettings = DEFAULTS,
+    features: FeatureConfig,
+    config: ExtractConfig | None = None,
     *,
     root: Path | None = None,
     progress: Progress | None = None,
@@ -211,9 +208,9 @@ def extract(
         the shard.
     output
         The features file.
-    config
+    features
         What the features are.
-    settings
+    config
         How the run works.
     progress
         Called in this thread after each clip.
@@ -223,37 +220,29 @@ def extract(
     ConfigError, OutputExistsError
         Before anything is read.
     InputsFailedError
-        At the first file that cannot be used, if `settings.fail_fast`; a rerun goes on.
+        At the first file that cannot be used, if `config.fail_fast`; a rerun goes on.
     NothingUsableError
         If there is no audio file, or none can be used.
     ResourceError
         If the disk is full or another process is making the same output; a rerun goes on.
     """
     started = time.monotonic()
-    output = Path(output)
-    refuse_at_once(output, settings.overwrite)
-    engine = settings.make_engine(config)
-    files = find_audio(inputs, root)
-    job = settings.job(config, list(files))
-    refuse_output(output, files, job, settings.overwrite)
-    if settings.shard_is_auto:
-        check_siblings(output, job.shard, manifest_digest(job.names))
-    result = ExtractionResult(len(job.share))
-    with FeaturesWriter(output, job, settings.overwrite) as writer:
-        _forget_changed(files, writer)
+    config = config or ExtractConfig()
+    task = prepare(inputs, output, features, config, root)
+    share = task.job.share
+    result = ExtractionResult(len(share), task.job.shard)
+    with FeaturesWriter(task.output, task.job, config.overwrite) as writer:
+        _forget_changed(task.files, writer)
         result.n_resumed = len(writer.done)
         if result.n_resumed:
             _log.info("%s: %d of %d clips are done", output, result.n_resumed, result.n_files)
-        work = Work(
-            config, engine, DTYPES[settings.dtype], settings.allow_truncated, output.resolve()
-        )
-        waiting = {name: files[name] for name in job.share if name not in writer.done}
-        _Extraction(work, settings, writer, result, progress).run(waiting)
+        waiting = {name: task.files[name] for name in share if name not in writer.done}
+        _Extraction(task.work, config, writer, result, progress).run(waiting)
         result.failures.sort()
-        is_empty = not writer.done and settings.shard.is_whole
+        is_empty = not writer.done and task.job.shard.is_whole
         if not is_empty:
             writer.finish([(name, error) for name, _, error in result.failures])
-        result.failures_path = write_failures(output, result.failures)  # after it
+        result.failures_path = write_failures(task.output, result.failures)  # after it
         if is_empty:
             raise NothingUsableError(_none_usable(result))
         result.n_clips = len(writer.done)
@@ -283,14 +272,14 @@ class _Extraction:
     """A run on its way."""
 
     work: Work
-    settings: ExtractSettings
+    config: ExtractConfig
     writer: FeaturesWriter
     result: ExtractionResult
     progress: Progress | None
 
     def run(self, files: dict[str, Path]) -> None:
         """Extract files, at most twice as many in hand as there are workers."""
-        workers = self.settings.workers
+        workers = self.config.workers
         waiting = iter(files)
         pending: dict[Future[tuple[SourceClip, BinaryIO]], str] = {}
         executor = ThreadPoolExecutor(workers)
@@ -319,7 +308,7 @@ class _Extraction:
             clip, frames = future.result()
         except AudioError as error:
             failures.append((printable(name), "extract", str(error)))
-            if self.settings.fail_fast:
+            if self.config.fail_fast:
                 raise InputsFailedError(
                     f"{printable(name)}: {error}; stopped at this first failure, and "
                     f"{len(done)} of {self.result.n_files} clips are kept for a rerun"
@@ -329,30 +318,3 @@ class _Extraction:
                 self.writer.add(clip, iter(lambda: frames.read(CHUNK_SIZE), b""))
         if self.progress:
             self.progress(len(done) + len(failures), self.result.n_files, name)
-
-
-def refuse_at_once(output: Path, overwrite: bool) -> None:
-    """Refuse, before any file is looked for, an output that no files could be meant for.
-
-    Raises
-    ------
-    ConfigError
-        If it has the name of an audio file.
-    OutputExistsError
-        If it is complete and `overwrite` is false.
-    """
-    if output.suffix.lower() in AUDIO_SUFFIXES:
-        raise ConfigError(f"{output} is named as audio is; features go to a file such as out.h5")
-    if unfinished(output.resolve()) is None:  # else `refuse_output` knows whether it can go on
-        refuse_existing(output, overwrite)
-
-
-def refuse_output(
-    output: Path, files: Mapping[str, Path], job: FeaturesJob, overwrite: bool
-) -> bool:
-    """Refuse an output that is one of the audio files, or as `refuse_finished` does.
-
-    Returns whether an unfinished run of the job is there.
-    """
-    refuse_input(output, files.values())
-    return refuse_finished(output, job, overwrite)

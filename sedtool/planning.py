@@ -1,43 +1,40 @@
-"""What extract, train and infer would take: for a dry run, which writes nothing."""
+"""What extract, train and infer would do, and what it would take: for a dry run.
 
-import datetime
+Nothing is written. Sizes come from headers, times from a little of the work, done in memory. torch
+is imported where it is needed, so that the plan of an extraction need not wait for it.
+"""
+
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from sedtool.audio import AudioInputs, AudioReader, find_audio
-from sedtool.checkpoint import Model
-from sedtool.config import FeatureConfig, TrainConfig
+from sedtool.audio import AudioInputs
+from sedtool.config import ExtractConfig, FeatureConfig, InferConfig, TrainConfig
 from sedtool.errors import AudioError
-from sedtool.extraction import (
-    DEFAULTS,
-    IN_MEMORY,
-    ExtractSettings,
-    Work,
-    refuse_at_once,
-    refuse_output,
-)
+from sedtool.extraction import IN_MEMORY, Work, prepare
 from sedtool.features import log_mel_blocks
-from sedtool.inference import InferOutputs, InferRun, InferSettings
-from sedtool.inference.infer import InferTask, prepare
-from sedtool.inference.outputs import name_problem, refuse_finished
-from sedtool.inference.sources import Source
 from sedtool.labels import printable
 from sedtool.machine import free_disk, peak_memory, pick_device
-from sedtool.scoring import Recording, predict, score_recordings
-from sedtool.shards import manifest_digest
-from sedtool.store import DTYPES, Scores, unfinished
-from sedtool.store.merge import check_siblings
-from sedtool.training.folder import RunWriter
-from sedtool.training.inputs import TrainInputs
-from sedtool.training.trainer import Trainer
+from sedtool.store import unfinished
+
+if TYPE_CHECKING:
+    import torch
+
+    from sedtool.checkpoint import Model
+    from sedtool.inference import InferOutputs
+    from sedtool.inference.infer import InferTask
+    from sedtool.inference.sources import ClipSource
+    from sedtool.scoring import ClipFeatures
+    from sedtool.training import TrainInputs
+    from sedtool.training.trainer import Trainer
 
 __all__ = [
     "ExtractionPlan",
@@ -50,17 +47,31 @@ __all__ = [
 
 TRIAL_SECONDS = 10.0  # of audio, whose features are timed
 MOST_TRIALS = 20  # files, where decoding them fails
-HEADER_SIZE = 7_000  # bytes of an output without clips
+TIMED_STEPS = 2  # of a training
+HEADER_SIZE = 7_000  # bytes of a features file without clips
 CLIP_SIZE = 200  # bytes a clip of tables in the output, and about as many in the journal
+METRICS_CELL = 12  # bytes of metrics.tsv
+SCORE_SIZE = 4  # bytes
 NAMES_SHOWN = 5
-_TIMED_STEPS = 2
-_METRICS_CELL = 12  # bytes
-_FLOAT = 4  # bytes of a stored score
+
+Array = npt.NDArray[np.float32]
+
+
+class _Plan:
+    """What a command would do. Sizes are bytes, times seconds."""
+
+    def lines(self) -> list[str]:
+        """Say it for people, a line each."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        """Return the lines as one text."""
+        return "\n".join(self.lines())
 
 
 @dataclass(frozen=True)
-class ExtractionPlan:
-    """What an extraction would take. Sizes are bytes, times seconds."""
+class ExtractionPlan(_Plan):
+    """What an extraction would take."""
 
     output: Path
     n_files: int  # in all, or in the shard
@@ -81,37 +92,30 @@ class ExtractionPlan:
         return 2 * self.output_size
 
     def lines(self) -> list[str]:
-        """Say it for people, a line each."""
         unstated = f" and {self.n_unstated} that do not say" if self.n_unstated else ""
         lines = [f"{self.n_files} files, {self.audio_seconds:.1f} s of audio{unstated}"]
         if self.unreadable:
-            first = "; ".join(f"{name}: {error}" for name, error in self.unreadable[:NAMES_SHOWN])
-            more = "; ..." if len(self.unreadable) > NAMES_SHOWN else ""
-            lines.append(f"{len(self.unreadable)} of them cannot be used ({first}{more})")
+            lines.append(f"{len(self.unreadable)} of them cannot be used ({_few(self.unreadable)})")
         if self.n_done:
             lines.append(f"{self.n_done} are done by an interrupted run, which would go on")
         lines.append(
             f"{self.n_frames} frames, {_megabytes(self.output_size)} in {self.output}; meanwhile "
             f"{_megabytes(self.disk_needed)}, and {_megabytes(self.disk_free)} are free"
         )
-        took = f"about {self.seconds:.0f} s" if self.seconds is not None else "an unknown time"
         workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
-        lines.append(f"{took} with {workers}, {_megabytes(self.memory)} of memory")
+        lines.append(f"{_about(self.seconds)} with {workers}, {_megabytes(self.memory)} of memory")
         return lines
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines())
 
 
 def plan_extraction(
     inputs: AudioInputs | Sequence[Path],
     output: Path,
-    config: FeatureConfig,
-    settings: ExtractSettings = DEFAULTS,
+    features: FeatureConfig,
+    config: ExtractConfig | None = None,
     *,
     root: Path | None = None,
 ) -> ExtractionPlan:
-    """Return what `extract` would take, given the same. No file is written.
+    """Return what `extract` would take, given the same.
 
     The time is that of the features of the first ten seconds of a file, times all audio that is
     left, over the workers there are cores for.
@@ -121,36 +125,30 @@ def plan_extraction(
     ConfigError, OutputExistsError, NothingUsableError
         As `extract` would.
     """
-    output = Path(output)
-    refuse_at_once(output, settings.overwrite)
-    engine = settings.make_engine(config)
-    files = find_audio(inputs, root)
-    job = settings.job(config, list(files))
-    goes_on = refuse_output(output, files, job, settings.overwrite)
-    if settings.shard_is_auto:
-        check_siblings(output, job.shard, manifest_digest(job.names))
-    work = Work(config, engine, DTYPES[settings.dtype], settings.allow_truncated, output.resolve())
-    headers = _Headers(work)
-    for name in job.share:
-        headers.add(name, files[name])
-    before = unfinished(output.resolve()) if goes_on else None
+    config = config or ExtractConfig()
+    task = prepare(inputs, output, features, config, root)
+    names = task.job.share
+    headers = _Headers(task.work)
+    for name in names:
+        headers.add(name, task.files[name])
+    before = unfinished(task.output.resolve()) if task.resumes else None
     n_done = before.done if before else 0
     speed = headers.speed()
-    left = headers.audio_seconds * (1 - n_done / max(len(job.share), 1))
-    size = headers.n_frames * config.n_mels * np.dtype(DTYPES[settings.dtype]).itemsize
+    left = headers.audio_seconds * (1 - n_done / max(len(names), 1))
+    size = headers.n_frames * features.n_mels * np.dtype(task.work.dtype).itemsize
     return ExtractionPlan(
-        output=output,
-        n_files=len(job.share),
+        output=task.output,
+        n_files=len(names),
         n_done=n_done,
         unreadable=tuple(headers.unreadable),
         n_unstated=headers.n_unstated,
         audio_seconds=headers.audio_seconds,
         n_frames=headers.n_frames,
-        output_size=size + HEADER_SIZE + CLIP_SIZE * len(job.share),
-        disk_free=free_disk(output.resolve()),
-        memory=peak_memory() + 2 * settings.workers * min(IN_MEMORY, size),
-        seconds=left / speed / min(settings.workers, os.cpu_count() or 1) if speed else None,
-        workers=settings.workers,
+        output_size=size + HEADER_SIZE + CLIP_SIZE * len(names),
+        disk_free=free_disk(task.output.resolve()),
+        memory=peak_memory() + 2 * config.workers * min(IN_MEMORY, size),
+        seconds=left / speed / min(config.workers, os.cpu_count() or 1) if speed else None,
+        workers=config.workers,
     )
 
 
@@ -191,21 +189,16 @@ class _Headers:
     def _try(self, name: str, path: Path) -> float:
         started = time.perf_counter()
         with self._work.open(name, path) as reader:
-            for _ in log_mel_blocks(_beginning(reader), self._work.config, self._work.engine):
+            config = self._work.config
+            beginning = _beginning(reader, int(TRIAL_SECONDS * config.sample_rate))
+            for _ in log_mel_blocks(beginning, config, self._work.engine):
                 pass
             return reader.duration / (time.perf_counter() - started)
 
 
-def _beginning(reader: AudioReader) -> Iterator[npt.NDArray[np.float32]]:
-    for block in reader:
-        yield block
-        if reader.duration >= TRIAL_SECONDS:
-            return
-
-
 @dataclass(frozen=True)
-class TrainingPlan:
-    """What a run would take. Sizes are bytes, times seconds."""
+class TrainingPlan(_Plan):
+    """What a training would take."""
 
     run: Path
     n_clips: int
@@ -222,12 +215,10 @@ class TrainingPlan:
     device: str
 
     def lines(self) -> list[str]:
-        """Say it for people, a line each."""
         lines = [
             f"{self.n_clips} clips to train and {self.n_validation_clips} to validate on, "
             f"{self.n_classes} classes, {self.n_parameters} parameters",
-            f"{self.epochs} epochs of {self.steps} steps, "
-            f"about {datetime.timedelta(seconds=round(self.seconds))} on {self.device}",
+            f"{self.epochs} epochs of {self.steps} steps, {_about(self.seconds)} on {self.device}",
         ]
         if self.steps_done:
             lines.append(f"{self.steps_done} steps are done by the run that would be resumed")
@@ -237,21 +228,17 @@ class TrainingPlan:
         )
         return lines
 
-    def __str__(self) -> str:
-        """Return the lines as one text."""
-        return "\n".join(self.lines())
-
 
 def plan_training(
     run: Path,
-    inputs: TrainInputs,
+    inputs: "TrainInputs",
     config: TrainConfig,
     *,
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
 ) -> TrainingPlan:
-    """Return what `train` would take, given the same. Nothing is written.
+    """Return what `train` would take, given the same.
 
     All inputs are read and checked, and a few steps are taken and timed, as the run would take
     them; of early stopping nothing can be known.
@@ -261,6 +248,9 @@ def plan_training(
     SedtoolError
         As `train` would, before its first step or in the first few.
     """
+    from sedtool.training.folder import RunWriter
+    from sedtool.training.trainer import Trainer
+
     chosen = pick_device(device)
     folder = RunWriter(run, resume, overwrite)
     folder.refuse_existing()
@@ -282,24 +272,26 @@ def plan_training(
         steps_done,
         max(config.epochs * trainer.steps - steps_done, 0) * step
         + max(config.epochs - epochs_done, 0) * validation,
-        _disk_needed(trainer),
+        _run_size(trainer),
         free_disk(run),
         peak_memory(chosen),
         str(chosen),
     )
 
 
-def _time_steps(trainer: Trainer, device: torch.device) -> float:
+def _time_steps(trainer: "Trainer", device: "torch.device") -> float:
     """Return the seconds of a step."""
     trainer.train_step()  # the first takes longer than all others
     started = _now(device)
-    for _ in range(_TIMED_STEPS):
+    for _ in range(TIMED_STEPS):
         trainer.train_step()
-    return (_now(device) - started) / _TIMED_STEPS
+    return (_now(device) - started) / TIMED_STEPS
 
 
-def _time_validation(trainer: Trainer, device: torch.device) -> float:
+def _time_validation(trainer: "Trainer", device: "torch.device") -> float:
     """Return the seconds of a validation, from those of one batch."""
+    from sedtool.scoring import predict
+
     clips, size = trainer.validation.clips, trainer.config.total_batch_size
     network = trainer.model.detector.eval()
     batch = [clips.features.clip(name) for name in clips.names[:size]]
@@ -308,7 +300,7 @@ def _time_validation(trainer: Trainer, device: torch.device) -> float:
     return (_now(device) - started) * len(clips) / len(batch)
 
 
-def _disk_needed(trainer: Trainer) -> int:
+def _run_size(trainer: "Trainer") -> int:
     """Return the bytes of all files of the run, and of a state that is being written."""
     network = trainer.model.detector
     weights: int = sum(t.numel() * t.element_size() for t in network.state_dict().values())
@@ -316,87 +308,94 @@ def _disk_needed(trainer: Trainer) -> int:
     state = (2 + n_networks) * weights  # the optimiser keeps two numbers a weight
     columns: int = 12 + sum(map(len, network.pooling.learned().values()))
     models = n_networks + len(trainer.config.keep_epochs)
-    return models * weights + 3 * state + trainer.config.epochs * columns * _METRICS_CELL
+    return models * weights + 3 * state + trainer.config.epochs * columns * METRICS_CELL
 
 
-def _now(device: torch.device) -> float:
+def _now(device: "torch.device") -> float:
     """Return the time when all that was asked of the device is done."""
     if device.type == "cuda":
+        import torch
+
         torch.cuda.synchronize(device)
     return time.monotonic()
 
 
 @dataclass(frozen=True)
-class InferencePlan:
-    """What a run would do."""
+class InferencePlan(_Plan):
+    """What an inference would take."""
 
-    n_recordings: int
-    n_unreadable: int
-    first_unreadable: tuple[str, ...]  # name and error of up to five
+    n_clips: int
+    unreadable: tuple[tuple[str, str], ...]  # name and error
     audio_seconds: float
-    seconds: float  # that it would take, from a trial on one window
-    score_bytes: int  # of the scores: kept until the outputs are complete, and in --scores
-    memory: int  # bytes, resident, after the trial
+    seconds: float  # from a trial on one scoring window
+    score_size: int  # of the scores: kept until the outputs are complete, and in --scores
+    memory: int  # resident, after the trial
     outputs: tuple[Path, ...]
     before: str = ""  # what becomes of an unfinished run, if there is one
 
-    def lines(self) -> Iterator[str]:
-        """Yield the plan as lines of text."""
-        yield f"{self.n_recordings} recordings, {self.audio_seconds:.0f} s of audio"
-        if self.n_unreadable:
-            yield f"{self.n_unreadable} cannot be read: {'; '.join(self.first_unreadable)}"
-        yield f"about {self.seconds:.0f} s, {self.memory / 2**20:.0f} MiB of memory"
-        yield f"{self.score_bytes / 2**20:.1f} MiB of scores on the disk meanwhile"
+    def lines(self) -> list[str]:
+        lines = [f"{self.n_clips} clips, {self.audio_seconds:.0f} s of audio"]
+        if self.unreadable:
+            lines.append(f"{len(self.unreadable)} of them cannot be used ({_few(self.unreadable)})")
         if self.before:
-            yield self.before
-        yield f"outputs: {', '.join(map(str, self.outputs)) or 'stdout'}; nothing was written"
+            lines.append(self.before)
+        outputs = ", ".join(map(str, self.outputs)) or "stdout"
+        lines += [
+            f"{_megabytes(self.score_size)} of scores on the disk meanwhile",
+            f"{_about(self.seconds)}, {_megabytes(self.memory)} of memory",
+            f"outputs: {outputs}; nothing was written",
+        ]
+        return lines
 
 
 def plan_inference(
     model_path: Path,
     inputs: AudioInputs | Sequence[Path],
-    settings: InferSettings,
-    outputs: InferOutputs,
-    run: InferRun,
+    config: InferConfig,
+    outputs: "InferOutputs",
 ) -> InferencePlan:
-    """Check everything that `infer` would, look at all headers, and time one window.
+    """Check everything that `infer` would, look at all headers, and time one scoring window.
 
     Raises
     ------
     SedtoolError
         Whatever `infer` would refuse before it computes anything.
     """
-    task = prepare(model_path, inputs, settings, outputs, run)
+    from sedtool.inference.infer import prepare
+    from sedtool.inference.sources import UnscoredClips
+
+    task = prepare(model_path, inputs, config, outputs)
     before = _look_at_outputs(task, outputs)
-    model = task.job.model
-    durations, errors = _durations(task.given)
-    for name in list(durations):
-        if problem := name_problem(outputs, name):
-            errors.append(f"{name}: {problem}")
+    source, header = task.source, task.header
+    durations, unreadable = _durations(source)
+    for name in durations:
+        if problem := outputs.name_problem(name):
+            unreadable.append((name, problem))
     audio_seconds = sum(durations.values())
-    seconds, score_bytes = 0.0, 0
-    if isinstance(task.given, Source):
-        speed = _trial(model, task.given, next(iter(durations), None), settings, run)
+    seconds, score_size = 0.0, 0
+    if isinstance(source, UnscoredClips) and durations:
+        first = next(iter(durations))
+        speed = _scoring_speed(task.model, lambda: source.features(first), config)
         seconds = audio_seconds / speed if speed else 0.0
-        score_bytes = int(audio_seconds * model.frame_rate * len(model.classes) * _FLOAT)
+        score_size = int(audio_seconds * header.frame_rate * len(header.classes) * SCORE_SIZE)
     return InferencePlan(
-        n_recordings=len(task.names),
-        n_unreadable=len(errors),
-        first_unreadable=tuple(errors[:5]),
+        n_clips=len(source.names),
+        unreadable=tuple(unreadable),
         audio_seconds=audio_seconds,
         seconds=seconds,
-        score_bytes=score_bytes,
-        memory=peak_memory(),
+        score_size=score_size,
+        memory=peak_memory(pick_device(config.device)),
         outputs=tuple(outputs.files),
         before=before,
     )
 
 
-def _look_at_outputs(task: InferTask, outputs: InferOutputs) -> str:
+def _look_at_outputs(task: "InferTask", outputs: "InferOutputs") -> str:
     """Refuse finished outputs; return what would become of an unfinished run, in words."""
     kept_at = outputs.spool
     goes_on = task.resumes(outputs)
-    refuse_finished(replace(outputs, overwrite=outputs.overwrite or goes_on), task.names)
+    overwrite = outputs.overwrite or goes_on
+    replace(outputs, overwrite=overwrite).refuse_finished(task.source.names)
     begun = unfinished(kept_at.resolve()) if kept_at is not None else None
     if begun is None:
         return ""
@@ -404,52 +403,62 @@ def _look_at_outputs(task: InferTask, outputs: InferOutputs) -> str:
     return f"{verb} an unfinished run ({begun} are done)"
 
 
-def _durations(given: Source | Scores) -> tuple[dict[str, float], list[str]]:
-    """Return the seconds of each recording as far as headers tell, and those without a header."""
-    if isinstance(given, Scores):
-        return dict(zip(given.names, given.duration.tolist(), strict=True)), []
+def _durations(source: "ClipSource") -> tuple[dict[str, float], list[tuple[str, str]]]:
+    """Return the seconds of each clip as far as headers tell, and the clips without a header."""
     durations: dict[str, float] = {}
-    errors: list[str] = []
-    for name in given.names:
+    unreadable: list[tuple[str, str]] = []
+    for name in source.names:
         try:
-            durations[name] = given.claimed_duration(name)
+            durations[name] = source.claimed_duration(name)
         except AudioError as error:
-            errors.append(f"{given.recording(name).name}: {error}")
-    return durations, errors
+            unreadable.append((printable(name), str(error)))
+    return durations, unreadable
 
 
-def _trial(
-    model: Model, source: Source, name: str | None, settings: InferSettings, run: InferRun
+def _scoring_speed(
+    model: "Model", clip: Callable[[], "ClipFeatures"], config: InferConfig
 ) -> float:
-    """Score about one window; return seconds of audio a second, 0 if there is nothing to score."""
-    if name is None:
-        return 0.0
-    windows = settings.windows(model)
+    """Return the seconds of audio that a second scores, by a trial on about one scoring window."""
+    from sedtool.inference.infer import windows_of
+    from sedtool.scoring import ClipFeatures, score_clips
+
+    windows = windows_of(model, config)
     wanted = int(windows.window * model.features.frame_rate)
-    device = pick_device(run.device)
-    seconds = elapsed = 0.0
+    speed = 0.0
     for _ in range(2):  # the first time is a warm-up
         started = time.perf_counter()
         try:
-            features = _first_frames(source.recording(name), wanted)
+            frames = np.concatenate(list(_beginning(clip().blocks(), wanted)))[:wanted]
         except AudioError:
             return 0.0
-        seconds = len(features) / model.features.frame_rate
-        trial = Recording(name, lambda found=features: [found], lambda: 0.0)  # type: ignore[misc]
-        list(score_recordings(model, [trial], windows, device, settings.amp))
-        elapsed = time.perf_counter() - started
-    return seconds / elapsed
+        trial = ClipFeatures("", [frames].copy, lambda: 0.0)
+        list(score_clips(model, [trial], windows, pick_device(config.device), config.amp))
+        speed = len(frames) / model.features.frame_rate / (time.perf_counter() - started)
+    return speed
 
 
-def _first_frames(recording: Recording, wanted: int) -> np.ndarray:
-    blocks: list[np.ndarray] = []
-    n_frames = 0
-    for block in recording.blocks():
-        blocks.append(block)
-        n_frames += len(block)
-        if n_frames >= wanted:
-            break
-    return np.concatenate(blocks)[:wanted]
+def _beginning(blocks: Iterable[Array], wanted: int) -> Iterator[Array]:
+    """Yield blocks (n, ...) until there are `wanted` samples or frames."""
+    for block in blocks:
+        yield block
+        wanted -= len(block)
+        if wanted <= 0:
+            return
+
+
+def _few(unreadable: Sequence[tuple[str, str]]) -> str:
+    """Return the first names with their errors."""
+    first = "; ".join(f"{name}: {error}" for name, error in unreadable[:NAMES_SHOWN])
+    return first + ("; ..." if len(unreadable) > NAMES_SHOWN else "")
+
+
+def _about(seconds: float | None) -> str:
+    """Return a time in words: seconds, from two minutes on also minutes and hours."""
+    if seconds is None:
+        return "about an unknown time"
+    return (
+        f"about {seconds:.0f} s" if seconds < 120 else f"about {timedelta(seconds=round(seconds))}"
+    )
 
 
 def _megabytes(size: int) -> str:

@@ -1,13 +1,12 @@
-"""Model + features -> scores of each recording.
+"""Model + features -> scores of each clip: the network on arrays.
 
-A recording longer than the model's window is cut into overlapping windows; the probabilities of
+A clip longer than the model's window is cut into overlapping scoring windows; the probabilities of
 frames that several windows cover are averaged, so no event breaks at a seam. Windows are cut from
 a stream of features, so an hour needs no more memory than its scores.
 
-Axis letters: B windows in a batch, T frames, F mel bands, K classes, W windows of a recording.
+Axis letters: B windows in a batch, T frames, F mel bands, K classes, W windows of a clip.
 """
 
-import itertools
 import math
 import queue
 import threading
@@ -30,26 +29,26 @@ from sedtool.errors import ArtifactError, AudioError
 from sedtool.machine import autocast
 
 __all__ = [
+    "ClipFeatures",
     "Failure",
     "Prediction",
-    "Recording",
     "WindowGrid",
     "cut_windows",
-    "feature_recordings",
     "join_windows",
     "predict",
     "prefetch",
-    "score_recordings",
+    "score_clips",
+    "stored_clip",
 ]
 
 
-_BLOCKS_AHEAD = 64  # of a recording, about two minutes: a longer one waits to be consumed
+_BLOCKS_AHEAD = 64  # of a clip, about two minutes: a longer one waits to be consumed
 _FRAMES_AT_ONCE = 4096  # read from a features file
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a detector says about one window of features."""
+    """What a detector says about one scoring window."""
 
     frame: np.ndarray  # float32 (T', K), frame probabilities
     log_y: np.ndarray  # float32 (K,), log of the clip probability
@@ -57,8 +56,11 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Recording:
-    """A source of features: `blocks` yields arrays (t, F); `duration` is asked for at the end."""
+class ClipFeatures:
+    """A clip on its way to the network.
+
+    `blocks` yields its features (t, F) in order; `duration` is asked for at the end.
+    """
 
     name: str
     blocks: Callable[[], Iterable[np.ndarray]]
@@ -67,7 +69,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Failure:
-    """A recording that could not be scored."""
+    """A clip that could not be scored."""
 
     name: str
     error: str
@@ -120,7 +122,7 @@ def cut_windows(blocks: Iterable[np.ndarray], grid: WindowGrid) -> Iterator[tupl
     blocks
         Arrays (t, F), in order.
     grid
-        The last window is as long as the others and ends where the recording does, give or take a
+        The last window is as long as the others and ends where the clip does, give or take a
         step.
 
     Yields
@@ -147,41 +149,41 @@ def cut_windows(blocks: Iterable[np.ndarray], grid: WindowGrid) -> Iterator[tupl
         yield tail, np.concatenate(held)[tail - first :]
 
 
-def score_recordings(
+def score_clips(
     model: Model,
-    recordings: Iterable[Recording],
+    clips: Iterable[ClipFeatures],
     config: WindowConfig,
     device: torch.device,
     amp: str = "off",
 ) -> Iterator[ClipScores | Failure]:
-    """Score recordings, in their order; one that cannot be read becomes a Failure.
+    """Score clips, in their order; one that cannot be read becomes a Failure.
 
-    The windows of one recording share batches, those of several never do: what a recording scores
-    then depends on nothing beside it, so that shards, reruns and bad files among the inputs change
-    no bit. (On a CPU larger batches gain next to nothing.)
+    The windows of one clip share batches, those of several never do: what a clip scores then
+    depends on nothing beside it, so that shards, reruns and bad files among the inputs change no
+    bit. (On a CPU larger batches gain next to nothing.)
     """
     detector = model.detector.to(device).eval()
     grid = WindowGrid.of(model, config)
-    for recording in recordings:
+    for clip in clips:
         starts: list[int] = []
         predictions: list[Prediction] = []
         try:
-            windows = cut_windows(recording.blocks(), grid)
-            while batch := list(itertools.islice(windows, config.batch_size)):
+            windows = cut_windows(clip.blocks(), grid)
+            while batch := list(islice(windows, config.batch_size)):
                 starts += [start // grid.step for start, _ in batch]
                 predictions += predict(detector, [window for _, window in batch], device, amp)
             scored: ClipScores | Failure = join_windows(
-                recording.name, recording.duration(), starts, predictions
+                clip.name, clip.duration(), starts, predictions
             )
         except AudioError as error:
-            scored = Failure(recording.name, str(error))
+            scored = Failure(clip.name, str(error))
         yield scored
 
 
 def join_windows(
     name: str, duration: float, starts: Sequence[int], predictions: Sequence[Prediction]
 ) -> ClipScores:
-    """Return the scores of a recording of several windows, averaged where windows overlap.
+    """Return the scores of a clip of several windows, averaged where windows overlap.
 
     `starts` are the first output frames of the windows, ascending.
     """
@@ -201,34 +203,31 @@ def join_windows(
     )
 
 
-def feature_recordings(features: FeatureSet, names: Sequence[str]) -> Iterator[Recording]:
-    """Return clips of a feature set as recordings."""
+def stored_clip(features: FeatureSet, name: str) -> ClipFeatures:
+    """Return a clip of features files."""
 
-    def recording(name: str) -> Recording:
-        def blocks() -> Iterator[np.ndarray]:
-            clip = features.clip(name)
-            for start in range(0, len(clip), _FRAMES_AT_ONCE):
-                yield clip[start : start + _FRAMES_AT_ONCE]
+    def blocks() -> Iterator[np.ndarray]:
+        clip = features.clip(name)
+        for start in range(0, len(clip), _FRAMES_AT_ONCE):
+            yield clip[start : start + _FRAMES_AT_ONCE]
 
-        return Recording(name, blocks, lambda: features.duration(name))
-
-    return map(recording, names)
+    return ClipFeatures(name, blocks, lambda: features.duration(name))
 
 
 @dataclass(frozen=True)
 class _Ahead:
-    """A recording whose blocks a thread puts into a queue; None, or an error, ends them."""
+    """A clip whose blocks a thread puts into a queue; None, or an error, ends them."""
 
-    recording: Recording
+    clip: ClipFeatures
     blocks: "queue.Queue[np.ndarray | Exception | None]"
 
     def fill(self, stop: threading.Event) -> None:
         try:
-            for block in self.recording.blocks():
+            for block in self.clip.blocks():
                 if not self._put(block, stop):
                     return
             self._put(None, stop)
-        except Exception as error:  # whatever it is belongs to who reads the blocks
+        except Exception as error:  # raised again where the blocks are read
             self._put(error, stop)
 
     def _put(self, item: "np.ndarray | Exception | None", stop: threading.Event) -> bool:
@@ -247,32 +246,32 @@ class _Ahead:
             yield item
 
 
-def prefetch(recordings: Iterable[Recording], workers: int) -> Iterator[Recording]:
-    """Yield the same recordings in the same order, their features computed ahead.
+def prefetch(clips: Iterable[ClipFeatures], workers: int) -> Iterator[ClipFeatures]:
+    """Yield the same clips in the same order, their features computed ahead.
 
     Parameters
     ----------
-    recordings
+    clips
         Each is read once, in the order they are yielded.
     workers
         Threads; 1 computes features when they are asked for, without a thread.
     """
     if workers == 1:
-        yield from recordings
+        yield from clips
         return
     stop = threading.Event()
-    waiting = iter(recordings)
+    waiting = iter(clips)
     ahead: deque[_Ahead] = deque()
     executor = ThreadPoolExecutor(workers)
     try:
         while True:
-            for recording in islice(waiting, workers + 1 - len(ahead)):
-                ahead.append(_Ahead(recording, queue.Queue(_BLOCKS_AHEAD)))
+            for clip in islice(waiting, workers + 1 - len(ahead)):
+                ahead.append(_Ahead(clip, queue.Queue(_BLOCKS_AHEAD)))
                 executor.submit(ahead[-1].fill, stop)
             if not ahead:
                 return
             next_one = ahead.popleft()
-            yield replace(next_one.recording, blocks=next_one.read)
+            yield replace(next_one.clip, blocks=next_one.read)
     finally:
         stop.set()
         executor.shutdown(cancel_futures=True)

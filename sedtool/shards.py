@@ -5,6 +5,7 @@ i-th on, so that long and short clips spread evenly.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,11 @@ class Shard:
         if not self.number:
             raise ConfigError(f"{self} names no shard")
         return list(names[self.number - 1 :: self.count])
+
+    @classmethod
+    def of(cls, text: str | None) -> Self:
+        """Return the shard of an option, by the environment of this process; None: the whole."""
+        return cls() if text is None else cls.parse(text, os.environ)
 
     @classmethod
     def parse(cls, text: str, environment: Mapping[str, str]) -> Self:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,20 +13,25 @@ import h5py
 import numpy as np
 import pytest
 
-from sedtool import runs, shards
+from sedtool import runs
 from sedtool.audio import write_wav
 from sedtool.checkpoint import load_model, save_model
 from sedtool.checkpoint.model import FORMAT_VERSION as MODEL_VERSION
-from sedtool.config import FEATURE_PRESETS, EvaluationConfig, TrainConfig
+from sedtool.config import (
+    FEATURE_PRESETS,
+    EvaluationConfig,
+    ExtractConfig,
+    InferConfig,
+    TrainConfig,
+)
 from sedtool.config.evaluation import METRICS, ReportConfig
 from sedtool.decoding import clip_scores, decode_clip
 from sedtool.errors import ArtifactError, StoppedError
 from sedtool.evaluation.files import EvaluateInputs, evaluate_files
-from sedtool.extraction import ExtractSettings, extract
-from sedtool.inference import InferOutputs, InferRun, InferSettings, infer
+from sedtool.extraction import extract
+from sedtool.inference import InferOutputs, infer
 from sedtool.labels import EVENT_FORMATS, Event, format_events, format_weak, read_events
-from sedtool.shards import Shard
-from sedtool.store import layout, open_features, open_scores
+from sedtool.store import layout, open_features, open_scores, parts
 from sedtool.training import TrainInputs, train
 from support.audio import RATE
 from support.models import new_model
@@ -33,7 +39,7 @@ from support.models import new_model
 DOCUMENT = Path(__file__).parents[1] / "docs" / "artifacts.md"
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 CLIP = "yard/dog.wav"  # that the examples are about
-SETTINGS = InferSettings(threshold="0.01", clip_threshold="off", window=0.5)
+SETTINGS = InferConfig(threshold="0.01", clip_threshold="off", window=0.5)
 EVENTS = [
     Event(CLIP, 0.5, 1.25, "Dog", 0.9125),
     Event(CLIP, 2.0, 2.001, "Air horn, truck horn", 0.5),
@@ -76,7 +82,7 @@ def artifacts(tmp_path_factory):
     save_model(folder / "model.safetensors", new_model())
     audio, model = [folder / "audio"], folder / "model.safetensors"
     extract(audio, folder / "features.h5", FEATURE_PRESETS["dcase2017"])
-    f32 = ExtractSettings(dtype="f32")
+    f32 = ExtractConfig(dtype="f32")
     extract(audio, folder / "features32.h5", FEATURE_PRESETS["dcase2017"], f32)
     lists = InferOutputs(
         folder / "events.tsv", folder / "scores.h5", folder / "tags.tsv", confidence=True
@@ -84,7 +90,7 @@ def artifacts(tmp_path_factory):
     infer(model, [folder / "features.h5"], SETTINGS, lists)
     infer(model, audio, SETTINGS, InferOutputs(folder / "events.jsonl", format="jsonl"))
     part = InferOutputs(folder / "part.tsv", weak=folder / "part tags.tsv")
-    infer(model, audio, SETTINGS, part, InferRun(shard=Shard(1, 2)))
+    infer(model, audio, replace(SETTINGS, shard="1/2"), part)
     inputs = EvaluateInputs(folder / "events.tsv", folder / "scores.h5")
     evaluate_files(inputs, EvaluationConfig(), folder / "metrics.json")
     return folder
@@ -249,7 +255,7 @@ def test_the_versions_are_those_that_are_written():
         "scores.h5": str(layout.FORMAT_VERSION),
         "model.safetensors": str(MODEL_VERSION),
         "sweep.json": str(runs._SWEEP_FORMAT["format_version"]),
-        "NAME.part.json": str(shards._FORMAT["format_version"]),
+        "NAME.part.json": str(parts._FORMAT["format_version"]),
     }
 
 

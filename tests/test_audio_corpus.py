@@ -25,9 +25,9 @@ import pytest
 import soundfile
 
 from sedtool.audio import AudioReader
-from sedtool.config import FeatureConfig
+from sedtool.config import ExtractConfig, FeatureConfig
 from sedtool.errors import AudioError
-from sedtool.extraction import ExtractSettings, extract
+from sedtool.extraction import extract
 from sedtool.features import log_mel_blocks
 from sedtool.labels import printable
 from sedtool.store import open_features
@@ -421,7 +421,7 @@ def test_a_folder_of_bad_files_changes_nothing_of_the_good_ones(tmp_path, outcom
     for name, (content, _) in CORPUS.items():
         (tmp_path / "all" / "corpus" / name).write_bytes(content)
     special = make_special_files(tmp_path / "all")
-    extract([tmp_path / "all"], tmp_path / "all.h5", CONFIG, ExtractSettings(workers=2))
+    extract([tmp_path / "all"], tmp_path / "all.h5", CONFIG, ExtractConfig(workers=2))
     features = open_features(tmp_path / "all.h5")
 
     for i, name in enumerate(alone.names):

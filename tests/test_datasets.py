@@ -9,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sedtool.augment import draw_time_shift, time_shift
-from sedtool.config import FEATURE_PRESETS
+from sedtool.config import FEATURE_PRESETS, ExtractConfig
 from sedtool.datasets import FeatureSet, Sampler
 from sedtool.draws import generator, torch_draws
 from sedtool.errors import ArtifactError
-from sedtool.extraction import ExtractSettings, extract
-from sedtool.shards import Shard
+from sedtool.extraction import extract
 
 
 def targets(*rows):
@@ -90,7 +89,7 @@ def parts(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("parts")
     paths = [folder / f"part-{number}.h5" for number in (1, 2, 3)]
     for number, path in enumerate(paths, 1):
-        settings = ExtractSettings(shard=Shard(number, 3))
+        settings = ExtractConfig(shard=f"{number}/3")
         extract([tiny.audio], path, FEATURE_PRESETS["dcase2017"], settings, root=tiny.audio)
     return paths
 
@@ -126,7 +125,7 @@ def test_parts_of_which_others_lack_are_refused_unless_asked_for(parts, given, s
 
 def test_parts_of_two_lists_do_not_complete_each_other(tiny, parts, tmp_path):
     other = tmp_path / "other.h5"
-    settings = ExtractSettings(shard=Shard(1, 2))
+    settings = ExtractConfig(shard="1/2")
     audio = tiny.audio / "val"
     extract([audio], other, FEATURE_PRESETS["dcase2017"], settings, root=audio)
     with pytest.raises(ArtifactError, match="parts 1 of 2 are given"):

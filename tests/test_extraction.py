@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from sedtool import extraction
 from sedtool.audio import read
 from sedtool.cli import cli
-from sedtool.config import FEATURE_PRESETS, FeatureConfig
+from sedtool.config import FEATURE_PRESETS, ExtractConfig, FeatureConfig
 from sedtool.errors import (
     AudioError,
     ConfigError,
@@ -29,7 +29,7 @@ from sedtool.errors import (
     OutputExistsError,
     ResourceError,
 )
-from sedtool.extraction import ExtractionResult, ExtractSettings, extract
+from sedtool.extraction import ExtractionResult, extract
 from sedtool.features import log_mel
 from sedtool.planning import plan_extraction
 from sedtool.shards import Shard
@@ -51,7 +51,7 @@ def beside(output: Path) -> list[str]:
 
 
 def run(folder: Path, output: Path, **settings) -> ExtractionResult:
-    return extract([folder], output, CONFIG, ExtractSettings(overwrite=True, **settings))
+    return extract([folder], output, CONFIG, ExtractConfig(overwrite=True, **settings))
 
 
 # What comes out
@@ -104,7 +104,7 @@ def test_the_place_of_the_audio_changes_no_byte(make_clips, output):
 def test_progress_counts_every_file_once(make_clips, bad_files, output):
     seen: list[tuple[int, int, str]] = []
     folder = make_clips().parent
-    settings = ExtractSettings(workers=2)
+    settings = ExtractConfig(workers=2)
     extract([folder], output, CONFIG, settings, progress=lambda *report: seen.append(report))
     total = 5 + len(bad_files)
     assert [done for done, _, _ in seen] == list(range(1, total + 1))
@@ -178,7 +178,7 @@ def test_bad_files_are_left_out_and_named_and_change_no_other(make_clips, bad_fi
     extract([make_clips()], output, CONFIG)
     alone = open_features(output)
     folder = make_clips().parent
-    settings = ExtractSettings(workers=2, overwrite=True)
+    settings = ExtractConfig(workers=2, overwrite=True)
     result = extract([folder], output, CONFIG, settings, root=folder)
     features = open_features(output)
     assert features.names == [f"clips/{name}" for name in alone.names]
@@ -243,7 +243,7 @@ def test_the_loudest_audio_there_can_be_fits_float16(output, tmp_path):
     path = tmp_path / "loud.wav"
     soundfile.write(path, np.full(20_000, 9_999.0), 16_000, subtype="FLOAT")
     for config in FEATURE_PRESETS.values():
-        extract([path], output, config, ExtractSettings(overwrite=True))
+        extract([path], output, config, ExtractConfig(overwrite=True))
         assert np.isfinite(open_features(output).data).all()
 
 
@@ -321,7 +321,7 @@ def test_every_file_is_in_exactly_one_shard_under_its_own_name(make_clips, outpu
     found: dict[str, np.ndarray] = {}
     for number in (1, 2, 3):
         part = output.with_name(f"{number}.h5")
-        result = run(folder, part, shard=Shard(number, 3))
+        result = run(folder, part, shard=f"{number}/3")
         features = open_features(part)
         assert result.n_files == 3
         assert features.shard == Shard(number, 3)
@@ -340,7 +340,7 @@ def test_only_the_files_of_a_shard_are_read(make_clips, output):
     names = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*"))
     for name in names[1::2]:
         (folder / name).write_bytes(b"")
-    result = run(folder, output, shard=Shard(1, 2))
+    result = run(folder, output, shard="1/2")
     assert (result.n_clips, result.failures) == (3, [])
 
 
@@ -351,19 +351,23 @@ def test_a_shard_without_a_usable_file_is_an_output_without_clips(
     """Else the parts could not be merged."""
     folder = make_clips(1)
     (folder / "b.wav").write_bytes(b"")
-    result = run(folder, output, shard=Shard(number, 3))
+    result = run(folder, output, shard=f"{number}/3")
     assert (result.n_clips, len(result.failures)) == (0, n_failed)
     features = open_features(output)
     assert (features.names, features.shard) == ([], Shard(number, 3))
     assert len(features.failures) == n_failed
 
 
-def test_a_guessed_shard_is_refused_if_a_part_beside_says_otherwise(make_clips, output):
+def test_a_guessed_shard_is_refused_if_a_part_beside_says_otherwise(
+    make_clips, output, monkeypatch
+):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
     folder = make_clips(4)
-    run(folder, output.with_name("1.h5"), shard=Shard(1, 3))
+    run(folder, output.with_name("1.h5"), shard="1/3")
     for work in (extract, plan_extraction):
         with pytest.raises(ConfigError, match="one of 3 shards, not of 1; state it: auto/3"):
-            work([folder], output, CONFIG, ExtractSettings(shard_is_auto=True))
+            work([folder], output, CONFIG, ExtractConfig(shard="auto"))
     assert run(folder, output).n_clips == 4
 
 
@@ -373,7 +377,7 @@ def test_a_guessed_shard_is_refused_if_a_part_beside_says_otherwise(make_clips, 
 def test_a_plan_tells_what_a_run_then_does_and_writes_nothing(make_clips, bad_files, output):
     folder = make_clips(9).parent
     before = sorted(folder.rglob("*"))
-    plan = plan_extraction([folder], output, CONFIG, ExtractSettings(workers=2))
+    plan = plan_extraction([folder], output, CONFIG, ExtractConfig(workers=2))
     assert sorted(folder.rglob("*")) == before
     result = run(folder, output, workers=2)
     features = open_features(output)
@@ -415,10 +419,10 @@ def test_a_plan_counts_what_an_interrupted_run_has_done(make_clips, output):
     assert plan.n_done == 6
     assert "6 are done by an interrupted run" in str(plan)
     (folder / "another.wav").write_bytes(WAV)
-    for other in ({}, {"shard": Shard(1, 2)}, {"dtype": "f32"}):
+    for other in ({}, {"shard": "1/2"}, {"dtype": "f32"}):
         with pytest.raises(OutputExistsError, match=r"differs in: .*--overwrite"):
-            plan_extraction([folder], output, CONFIG, ExtractSettings(**other))
-        dropped = ExtractSettings(**other, overwrite=True)
+            plan_extraction([folder], output, CONFIG, ExtractConfig(**other))
+        dropped = ExtractConfig(**other, overwrite=True)
         assert plan_extraction([folder], output, CONFIG, dropped).n_done == 0
 
 
@@ -433,13 +437,13 @@ def test_an_unfinished_run_of_other_files_is_no_leave_to_replace_an_output(make_
             make([folder], output, CONFIG)
     assert output.read_bytes() == finished
     assert journal.exists()
-    extract([folder], output, CONFIG, ExtractSettings(overwrite=True))
+    extract([folder], output, CONFIG, ExtractConfig(overwrite=True))
     assert output.read_bytes() == finished
     assert not journal.exists()
 
 
 def test_a_plan_of_a_shard_is_about_its_files(make_clips, output):
-    plan = plan_extraction([make_clips(5)], output, CONFIG, ExtractSettings(shard=Shard(2, 2)))
+    plan = plan_extraction([make_clips(5)], output, CONFIG, ExtractConfig(shard="2/2"))
     assert plan.n_files == 2
 
 
@@ -478,7 +482,7 @@ def test_a_complete_output_is_refused_before_anything_is_read(output):
     [
         ({"workers": 0}, "workers must be at least 1"),
         ({"engine": "fast"}, "engine must be native or torchaudio"),
-        ({"dtype": "f64"}, "dtype must be one of f16, f32"),
+        ({"dtype": "f64"}, "dtype must be f16 or f32"),
     ],
 )
 def test_options_out_of_range_are_refused(make_clips, output, options, message):
@@ -571,7 +575,7 @@ def test_an_interrupt_leaves_finished_clips_to_the_next_run(make_clips, output, 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract([folder], output, CONFIG, ExtractSettings(workers=2), progress=interrupt)
+        extract([folder], output, CONFIG, ExtractConfig(workers=2), progress=interrupt)
     assert beside(output) == ["features.h5.journal", "features.h5.spool"]
     with caplog.at_level(logging.INFO, logger="sedtool"):
         result = extract([folder], output, CONFIG)
@@ -614,7 +618,7 @@ def test_real_recordings_are_extracted_alike_by_any_number_of_workers(output):
     result = extract(inputs, output, FEATURE_PRESETS["dcase2017"], root=ESC10)
     assert (result.n_clips, result.failures) == (12, [])
     first = output.read_bytes()
-    settings = ExtractSettings(workers=3, overwrite=True)
+    settings = ExtractConfig(workers=3, overwrite=True)
     extract(inputs, output, FEATURE_PRESETS["dcase2017"], settings, root=ESC10)
     assert output.read_bytes() == first
 
@@ -701,7 +705,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(one_of_four_bad, o
 def test_the_options_have_the_defaults_of_the_settings():
     options = {option.name: option.default for option in cli.get_command(None, "extract").params}
     for name in ("workers", "engine", "device", "dtype"):
-        assert options[name] == getattr(ExtractSettings(), name)
+        assert options[name] == getattr(ExtractConfig(), name)
 
 
 if __name__ == "__main__":
@@ -714,7 +718,7 @@ def test_an_output_named_as_audio_is_refused(make_clips, name):
     before = sorted(folder.iterdir())
     for make in (extract, plan_extraction):
         with pytest.raises(ConfigError, match="is named as audio is"):
-            make([folder], folder / name, CONFIG, ExtractSettings(overwrite=True))
+            make([folder], folder / name, CONFIG, ExtractConfig(overwrite=True))
     assert sorted(folder.iterdir()) == before
 
 
@@ -723,7 +727,7 @@ def test_an_output_that_is_an_input_is_refused(make_clips, tmp_path):
     content = recording.read_bytes()
     for make in (extract, plan_extraction):
         with pytest.raises(ConfigError, match="recording is an input"):
-            make([recording], recording, CONFIG, ExtractSettings(overwrite=True))
+            make([recording], recording, CONFIG, ExtractConfig(overwrite=True))
     assert recording.read_bytes() == content
 
 
@@ -740,7 +744,7 @@ def test_a_list_of_failures_never_stands_beside_an_older_output(
     monkeypatch.setattr("sedtool.store.features.write_features", full)
     with pytest.raises(ResourceError):
         inputs = [folder, bad_files["empty.wav"]]
-        extract(inputs, output, CONFIG, ExtractSettings(overwrite=True))
+        extract(inputs, output, CONFIG, ExtractConfig(overwrite=True))
     assert output.read_bytes() == before
     assert not output.with_name(output.name + ".failures.tsv").exists()
 

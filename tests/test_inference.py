@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sedtool.audio import write_wav
 from sedtool.checkpoint import load_model, save_model
-from sedtool.config import DecodingConfig, WindowConfig
+from sedtool.config import DecodingConfig, InferConfig, WindowConfig
 from sedtool.errors import (
     ArtifactError,
     ConfigError,
@@ -18,10 +18,11 @@ from sedtool.errors import (
     NothingUsableError,
     OutputExistsError,
 )
-from sedtool.inference import InferOutputs, InferRun, InferSettings, infer
+from sedtool.inference import InferOutputs, infer
+from sedtool.inference.infer import decoding_of
 from sedtool.labels import read_events, read_weak
 from sedtool.machine import pick_device
-from sedtool.scoring import Recording, WindowGrid, cut_windows, score_recordings
+from sedtool.scoring import ClipFeatures, WindowGrid, cut_windows, score_clips
 from sedtool.store import open_scores
 from support.models import new_model
 
@@ -62,7 +63,7 @@ def test_windows_cover_every_frame_in_order_and_none_is_longer_than_asked(length
 
 def recording(name, features, size=100):
     blocks = [features[i : i + size] for i in range(0, len(features), size)]
-    return Recording(name, lambda: blocks, lambda: len(features) / 40)
+    return ClipFeatures(name, lambda: blocks, lambda: len(features) / 40)
 
 
 def features(n, seed=0):
@@ -71,7 +72,7 @@ def features(n, seed=0):
 
 def test_a_clip_as_long_as_the_window_is_scored_whole():
     model, clip = new_model(), features(400)
-    (scores,) = score_recordings(model, [recording("a", clip)], WindowConfig(10.0), CPU)
+    (scores,) = score_clips(model, [recording("a", clip)], WindowConfig(10.0), CPU)
     with torch.inference_mode():
         output = model.detector(torch.from_numpy(clip)[None], torch.tensor([400]))
     assert np.allclose(scores.frame, output.logits[0].sigmoid(), atol=1e-6)
@@ -81,16 +82,16 @@ def test_a_clip_as_long_as_the_window_is_scored_whole():
 def test_a_clip_a_few_samples_over_a_frame_is_one_window_of_its_own_length():
     model, clip = new_model(), features(201)
     config = WindowConfig(5.001, 0.5)
-    (scores,) = score_recordings(model, [recording("a", clip)], config, CPU)
+    (scores,) = score_clips(model, [recording("a", clip)], config, CPU)
     assert scores.window_frames.tolist() == [51]
 
 
 def test_overlapping_windows_are_averaged_and_the_clip_score_is_their_maximum():
     model, clip = new_model(), features(120)
     config = WindowConfig(2.0, 0.5)  # 80 frames in, every 40: windows at 0 and 40
-    (scores,) = score_recordings(model, [recording("a", clip)], config, CPU)
+    (scores,) = score_clips(model, [recording("a", clip)], config, CPU)
     parts = [
-        next(iter(score_recordings(model, [recording("a", part)], WindowConfig(2.0), CPU)))
+        next(iter(score_clips(model, [recording("a", part)], WindowConfig(2.0), CPU)))
         for part in (clip[:80], clip[40:])
     ]
     assert scores.window_start.tolist() == [0, 10]
@@ -109,8 +110,8 @@ def test_overlapping_windows_are_averaged_and_the_clip_score_is_their_maximum():
 def test_results_do_not_depend_on_the_batch_size(batch_size):
     model, clip = new_model(), features(900)
     config = WindowConfig(10.0, 0.5, batch_size)
-    (scores,) = score_recordings(model, [recording("x", clip)], config, CPU)
-    (one,) = score_recordings(model, [recording("x", clip)], WindowConfig(10.0, 0.5, 1), CPU)
+    (scores,) = score_clips(model, [recording("x", clip)], config, CPU)
+    (one,) = score_clips(model, [recording("x", clip)], WindowConfig(10.0, 0.5, 1), CPU)
     assert np.allclose(scores.frame, one.frame, atol=1e-5)
     assert np.allclose(scores.clip, one.clip, atol=1e-5)
 
@@ -119,27 +120,27 @@ def test_recordings_beside_a_recording_change_no_bit_of_its_scores():
     model = new_model()
     clips = [features(n, seed=n) for n in (400, 37, 900, 1, 400)]
     named = [recording(str(i), clip) for i, clip in enumerate(clips)]
-    together = list(score_recordings(model, named, WindowConfig(10.0), CPU))
+    together = list(score_clips(model, named, WindowConfig(10.0), CPU))
     assert [scores.name for scores in together] == ["0", "1", "2", "3", "4"]
     for clip, scores in zip(clips, together, strict=True):
-        (alone,) = score_recordings(model, [recording("x", clip)], WindowConfig(10.0), CPU)
+        (alone,) = score_clips(model, [recording("x", clip)], WindowConfig(10.0), CPU)
         assert np.array_equal(scores.frame, alone.frame)
         assert np.array_equal(scores.window, alone.window)
 
 
-CPU_RUN = InferRun(device="cpu")
+CPU_RUN = InferConfig(device="cpu")
 
 
-def run(model, inputs, settings=None, how=CPU_RUN, **outputs):
+def run(model, inputs, config=CPU_RUN, **outputs):
     stream = io.StringIO()
-    result = infer(model, inputs, settings, InferOutputs(**outputs), how, emit=stream.write)
+    result = infer(model, inputs, config, InferOutputs(**outputs), emit=stream.write)
     return stream.getvalue(), result
 
 
 def test_audio_features_and_scores_give_the_same_events(model_path, tiny, tmp_path):
     from_features, result = run(model_path, [tiny.features], scores=tmp_path / "s.h5")
     from_scores, _ = run(model_path, [tmp_path / "s.h5"])
-    assert result.n_recordings == 24
+    assert result.n_clips == 24
     assert result.n_events > 5
     assert from_scores == from_features
     from_audio, _ = run(model_path, [tiny.audio])
@@ -185,25 +186,25 @@ def test_an_hour_is_scored_in_windows_of_the_model(model_path, tmp_path):
 def test_settings_replace_those_of_the_model(model_path, tmp_path):
     model = load_model(model_path)
     (tmp_path / "t.tsv").write_text("event_label\tthreshold\ntone\t0.9\n")
-    settings = InferSettings(str(tmp_path / "t.tsv"), "0.7", "0.5", 0.2, 0.1)
-    decoding = settings.decoding(model)
+    settings = InferConfig(str(tmp_path / "t.tsv"), "0.7", "0.5", 0.2, 0.1)
+    decoding = decoding_of(model, settings)
     assert decoding.thresholds == (0.45, 0.9)
     assert decoding.clip_thresholds == (0.7, 0.7)
     assert decoding.windows == (0.5, 0.5)
     assert (decoding.min_duration, decoding.merge_gap, decoding.gate) == (0.2, 0.1, True)
-    off = InferSettings("0.5", "off", "off").decoding(model)
+    off = decoding_of(model, InferConfig("0.5", "off", "off"))
     assert (off.thresholds, off.gate, off.windows) == ((0.5, 0.5), False, (0.0, 0.0))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (InferSettings("often"), "--threshold 'often' is not a number, nor"),
-        (InferSettings("1.5"), r"thresholds must be in \[0, 1\]"),
-        (InferSettings(median="-1"), "seconds from 0 up"),
-        (InferSettings(window=0.0), "window must be positive"),
-        (InferSettings(overlap=1.0), r"overlap must be in \[0, 1\)"),
-        (InferSettings(amp="fp8"), "amp must be off, bf16 or fp16"),
+        (InferConfig("often"), "--threshold 'often' is not a number, nor"),
+        (InferConfig("1.5"), r"thresholds must be in \[0, 1\]"),
+        (InferConfig(median="-1"), "seconds from 0 up"),
+        (InferConfig(window=0.0), "window must be positive"),
+        (InferConfig(overlap=1.0), r"overlap must be in \[0, 1\)"),
+        (InferConfig(amp="fp8"), "amp must be off, bf16 or fp16"),
     ],
 )
 def test_wrong_settings_are_refused(model_path, tiny, settings, message):
@@ -214,7 +215,7 @@ def test_wrong_settings_are_refused(model_path, tiny, settings, message):
 def test_thresholds_for_unknown_classes_are_refused(model_path, tmp_path):
     (tmp_path / "t.tsv").write_text("zebra\t0.9\n")
     with pytest.raises(LabelError, match=r"t\.tsv:1: unknown label 'zebra'"):
-        InferSettings(str(tmp_path / "t.tsv")).decoding(load_model(model_path))
+        decoding_of(load_model(model_path), InferConfig(str(tmp_path / "t.tsv")))
 
 
 def test_scores_of_another_model_are_refused(model_path, tiny, tmp_path):
@@ -238,12 +239,12 @@ def test_a_bad_recording_is_named_and_the_others_are_complete(model_path, tiny, 
     (tmp_path / "bad.wav").write_bytes(b"RIFF")
     good = sorted(tiny.audio.rglob("*.wav"))[:2]
     _, result = run(model_path, [*good, tmp_path / "bad.wav"], events=tmp_path / "e.tsv")
-    assert result.n_recordings == 2
+    assert result.n_clips == 2
     assert [stage for _, stage, _ in result.failures] == ["infer"]
     lines = (tmp_path / "e.tsv.failures.tsv").read_text().splitlines()
     assert lines[0] == "filename\tstage\terror"
     assert "bad.wav\tinfer\t" in lines[1]
-    with pytest.raises(NothingUsableError, match="none of 1 recordings could be used"):
+    with pytest.raises(NothingUsableError, match="none of 1 clips could be used"):
         run(model_path, [tmp_path / "bad.wav"])
 
 
@@ -261,7 +262,7 @@ def test_a_model_that_was_not_tuned_says_what_it_uses(model_path, tiny, caplog):
     untuned.tuned = {}
     save_model(model_path, untuned)
     run(model_path, [tiny.features])
-    assert "is not tuned: thresholds are 0.5 and median windows 0.3 s" in caplog.text
+    assert "is not tuned: thresholds are 0.5 and median filters 0.3 s" in caplog.text
 
 
 def test_two_outputs_in_one_file_are_refused(model_path, tiny, tmp_path):

@@ -14,7 +14,7 @@ import soundfile
 
 from sedtool.audio import AudioInputs
 from sedtool.checkpoint import load_model, save_model
-from sedtool.config import DecodingConfig
+from sedtool.config import DecodingConfig, InferConfig
 from sedtool.errors import (
     ArtifactError,
     ConfigError,
@@ -24,10 +24,9 @@ from sedtool.errors import (
     ResourceError,
 )
 from sedtool.extraction import extract
-from sedtool.inference import InferOutputs, InferRun, InferSettings, infer
+from sedtool.inference import InferOutputs, infer
 from sedtool.labels import EVENT_FORMATS, read_events
 from sedtool.planning import plan_inference
-from sedtool.shards import Shard
 from sedtool.store import open_scores
 from sedtool.store.merge import merge
 from support.faults import Faults, fail, in_a_child
@@ -63,7 +62,7 @@ def outputs_in(folder: Path, **options) -> InferOutputs:
 
 
 def run(model: Path, audio: Path, outputs: InferOutputs, **how):
-    return infer(model, [audio], None, outputs, InferRun(device="cpu", **how))
+    return infer(model, [audio], InferConfig(device="cpu", **how), outputs)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -109,7 +108,7 @@ def test_merged_parts_are_the_whole(model, audio, tmp_path, expected, count):
     run(model, audio, outputs_in(whole))
     for number in range(1, count + 1):
         folder = tmp_path / f"part{number}"
-        run(model, audio, outputs_in(folder), shard=Shard(number, count))
+        run(model, audio, outputs_in(folder), shard=f"{number}/{count}")
     for name in ("e.tsv", "s.h5", "w.tsv"):
         parts = [tmp_path / f"part{number}" / name for number in range(1, count + 1)]
         (tmp_path / "merged").mkdir(exist_ok=True)
@@ -120,14 +119,14 @@ def test_merged_parts_are_the_whole(model, audio, tmp_path, expected, count):
 def test_a_part_of_features_makes_a_part(model, audio, tmp_path):
     config = load_model(model).features
     extract([audio], tmp_path / "f.h5", config)
-    infer(model, [tmp_path / "f.h5"], None, outputs_in(tmp_path / "whole"), InferRun("cpu"))
+    infer(model, [tmp_path / "f.h5"], InferConfig(device="cpu"), outputs_in(tmp_path / "whole"))
     parts = []
     for number in (1, 2):
-        from sedtool.extraction import ExtractSettings
+        from sedtool.config import ExtractConfig
 
         part = tmp_path / f"f{number}.h5"
-        extract([audio], part, config, ExtractSettings(shard=Shard(number, 2)))
-        infer(model, [part], None, outputs_in(tmp_path / f"p{number}"), InferRun("cpu"))
+        extract([audio], part, config, ExtractConfig(shard=f"{number}/2"))
+        infer(model, [part], InferConfig(device="cpu"), outputs_in(tmp_path / f"p{number}"))
         parts.append(tmp_path / f"p{number}" / "e.tsv")
     merge(parts, tmp_path / "e.tsv")
     assert (tmp_path / "e.tsv").read_bytes() == (tmp_path / "whole" / "e.tsv").read_bytes()
@@ -138,7 +137,7 @@ def test_a_part_of_features_makes_a_part(model, audio, tmp_path):
 def test_a_shard_of_scores_is_refused(model, audio, tmp_path, expected):
     scores = tmp_path / "expected" / "s.h5"
     with pytest.raises(ConfigError, match="--shard has no meaning for scores"):
-        infer(model, [scores], run=InferRun("cpu", shard=Shard(1, 2)))
+        infer(model, [scores], InferConfig(device="cpu", shard="1/2"))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +146,7 @@ def test_a_shard_of_scores_is_refused(model, audio, tmp_path, expected):
 def test_what_has_no_meaning_for_scores_is_refused(model, tmp_path, expected, changes):
     option = next(iter(changes)).replace("_", "-")
     with pytest.raises(ConfigError, match=f"--{option} has no meaning for scores"):
-        infer(model, [tmp_path / "expected" / "s.h5"], InferSettings(**changes))
+        infer(model, [tmp_path / "expected" / "s.h5"], InferConfig(**changes))
 
 
 # Formats and folders
@@ -168,7 +167,7 @@ def test_a_folder_takes_a_list_a_recording_in_every_format(model, audio, tmp_pat
     for recording, wanted in by_name.items():
         found = form.read(events / form.file_of(recording), recording).events
         assert [(round(e.onset, 3), round(e.offset, 3), e.label) for e in found] == wanted
-    assert result.n_recordings == 7
+    assert result.n_clips == 7
     assert not list(events.glob(".*"))
     with pytest.raises(OutputExistsError):
         run(model, audio, outputs)
@@ -184,7 +183,7 @@ def test_a_format_of_one_recording_a_file_needs_a_folder_for_several(model, audi
 
 def test_parts_are_written_as_dcase_only(model, audio, tmp_path):
     with pytest.raises(ConfigError, match="--format dcase"):
-        run(model, audio, InferOutputs(tmp_path / "e", format="jsonl"), shard=Shard(1, 2))
+        run(model, audio, InferOutputs(tmp_path / "e", format="jsonl"), shard="1/2")
 
 
 # Failures
@@ -193,7 +192,7 @@ def test_parts_are_written_as_dcase_only(model, audio, tmp_path):
 def test_fail_fast_stops_at_the_first_failure_and_keeps_what_is_done(model, audio, tmp_path):
     (audio / "a" / "99.wav").write_bytes(b"RIFF")
     folder = tmp_path / "out"
-    with pytest.raises(InputsFailedError, match="1 of 5 recordings could not be used"):
+    with pytest.raises(InputsFailedError, match="1 of 5 clips could not be used"):
         run(model, audio, outputs_in(folder), fail_fast=True)
     assert sorted(contents(folder)) == ["e.tsv.journal", "e.tsv.spool"]
     (audio / "a" / "99.wav").unlink()
@@ -212,7 +211,7 @@ def test_a_part_whose_recordings_all_fail_is_written_all_the_same(model, tmp_pat
     for i in range(2):
         (tmp_path / "bad" / f"{i}.wav").write_bytes(b"RIFF")
     outputs = outputs_in(tmp_path / "out")
-    result = run(model, tmp_path / "bad", outputs, shard=Shard(2, 2))
+    result = run(model, tmp_path / "bad", outputs, shard="2/2")
     assert len(result.failures) == 1
     assert outputs.events.read_text() == "filename\tonset\toffset\tevent_label\n"
     assert len(open_scores(outputs.scores).names) == 0
@@ -230,7 +229,7 @@ def test_a_second_run_on_the_same_output_stops_at_once(model, audio, tmp_path):
                 run(model, audio, other)
 
     inputs = AudioInputs((audio,))
-    infer(model, inputs, None, outputs, InferRun("cpu"), progress=second)
+    infer(model, inputs, InferConfig(device="cpu"), outputs, progress=second)
     assert sorted(contents(tmp_path / "out")) == ["e.tsv", "s.h5", "w.tsv"]
 
 
@@ -242,10 +241,10 @@ def test_a_recording_that_changed_since_the_interruption_is_scored_again(model, 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        infer(model, [audio], None, outputs, InferRun("cpu"), progress=interrupt)
+        infer(model, [audio], InferConfig(device="cpu"), outputs, progress=interrupt)
     shutil.copy(audio / NAMES[6], audio / NAMES[0])
     result = run(model, audio, outputs)
-    assert (result.n_resumed, result.n_recordings) == (4, 7)
+    assert (result.n_resumed, result.n_clips) == (4, 7)
     resumed = contents(tmp_path / "out")
     run(model, audio, outputs_in(tmp_path / "again"))
     assert contents(tmp_path / "again") == resumed
@@ -259,26 +258,26 @@ def test_other_settings_do_not_take_up_the_scores_of_an_interrupted_run(model, a
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        infer(model, [audio], None, outputs, InferRun("cpu"), progress=interrupt)
-    other, before = InferSettings(overlap=0.0), contents(tmp_path / "out")
+        infer(model, [audio], InferConfig(device="cpu"), outputs, progress=interrupt)
+    other, before = InferConfig(overlap=0.0, device="cpu"), contents(tmp_path / "out")
     with pytest.raises(OutputExistsError, match=r"unfinished run with other settings.*scoring"):
-        infer(model, [audio], other, outputs, InferRun("cpu"))
+        infer(model, [audio], other, outputs)
     assert contents(tmp_path / "out") == before
     overwriting = outputs_in(tmp_path / "out", overwrite=True)
-    result = infer(model, [audio], other, overwriting, InferRun("cpu"))
+    result = infer(model, [audio], other, overwriting)
     assert result.n_resumed == 0
 
 
 def test_a_dry_run_counts_everything_and_writes_nothing(model, audio, tmp_path):
     (audio / "a" / "bad.wav").write_bytes(b"RIFF")
     outputs = outputs_in(tmp_path / "out")
-    plan = plan_inference(model, [audio], InferSettings(), outputs, InferRun("cpu"))
+    plan = plan_inference(model, [audio], InferConfig(device="cpu"), outputs)
     total = sum(4_000 + 2_000 * i for i in range(7)) / 16_000
-    assert (plan.n_recordings, plan.n_unreadable) == (8, 1)
+    assert (plan.n_clips, len(plan.unreadable)) == (8, 1)
     assert plan.audio_seconds == pytest.approx(total)
     assert plan.seconds > 0
     assert contents(tmp_path / "out") == {}
-    assert "8 recordings" in next(plan.lines())
+    assert "8 clips" in plan.lines()[0]
 
 
 # Faults at every operation that changes the disk

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from sedtool.checkpoint import save_model
 from sedtool.cli import cli
-from sedtool.config import DecodingConfig
+from sedtool.config import DecodingConfig, InferConfig
 from sedtool.convert import ConvertSettings, convert
 from sedtool.errors import (
     ArtifactError,
@@ -18,14 +18,13 @@ from sedtool.errors import (
     OutputExistsError,
     ResourceError,
 )
-from sedtool.inference import InferOutputs, InferRun, InferSettings, infer
+from sedtool.inference import InferOutputs, infer
 from sedtool.info import describe
 from sedtool.planning import plan_inference
-from sedtool.shards import Shard
 from support.models import new_model
 
 NAMES = ["0.wav", "1.wav", "2.wav"]
-CPU = InferRun("cpu")
+CPU = InferConfig(device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +67,9 @@ def interrupt_at(number: int):
     return interrupt
 
 
-def interrupted(model, inputs, outputs, at=2, settings=None):
+def interrupted(model, inputs, outputs, at=2, settings=CPU):
     with pytest.raises(KeyboardInterrupt):
-        infer(model, inputs, settings, outputs, CPU, progress=interrupt_at(at))
+        infer(model, inputs, settings, outputs, progress=interrupt_at(at))
 
 
 # Finished outputs
@@ -80,26 +79,26 @@ def test_a_finished_output_is_kept_though_another_job_was_interrupted_beside_it(
     model, audio, tmp_path
 ):
     events = tmp_path / "e.tsv"
-    infer(model, [audio], None, InferOutputs(events), CPU)
+    infer(model, [audio], CPU, InferOutputs(events))
     finished = events.read_bytes()
-    other = InferSettings(window=0.4)
+    other = InferConfig(window=0.4, device="cpu")
     interrupted(model, [audio], InferOutputs(events, overwrite=True), settings=other)
     with pytest.raises(OutputExistsError, match="unfinished run with other settings"):
-        infer(model, [audio], None, InferOutputs(events), CPU)
+        infer(model, [audio], CPU, InferOutputs(events))
     assert events.read_bytes() == finished
 
 
 def test_a_whole_list_over_a_part_is_no_part(model, audio, tmp_path):
     events, weak = tmp_path / "e.tsv", tmp_path / "w.tsv"
-    infer(model, [audio], None, InferOutputs(events, weak=weak), InferRun("cpu", shard=Shard(1, 2)))
+    infer(model, [audio], InferConfig(device="cpu", shard="1/2"), InferOutputs(events, weak=weak))
     assert (tmp_path / "e.tsv.part.json").exists()
-    infer(model, [audio], None, InferOutputs(events, weak=weak, overwrite=True), CPU)
+    infer(model, [audio], CPU, InferOutputs(events, weak=weak, overwrite=True))
     assert sorted(path.name for path in tmp_path.glob("*.json")) == []
 
 
 def test_a_failed_rerun_keeps_the_record_of_the_part(model, audio, tmp_path):
     events = tmp_path / "e.tsv"
-    infer(model, [audio], None, InferOutputs(events), InferRun("cpu", shard=Shard(1, 2)))
+    infer(model, [audio], InferConfig(device="cpu", shard="1/2"), InferOutputs(events))
     interrupted(model, [audio], InferOutputs(events, overwrite=True))
     assert (tmp_path / "e.tsv.part.json").exists()
 
@@ -112,7 +111,7 @@ def test_a_failed_rerun_keeps_the_record_of_the_part(model, audio, tmp_path):
 def test_an_output_is_never_an_input(model, audio, tmp_path, kind, which):
     own = tmp_path / "m.safetensors"
     own.write_bytes(model.read_bytes())
-    infer(own, [audio], None, InferOutputs(scores=tmp_path / "s.h5"), CPU)
+    infer(own, [audio], CPU, InferOutputs(scores=tmp_path / "s.h5"))
     (tmp_path / "t.tsv").write_text("event_label\tthreshold\ntone\t0.1\n")
     files = {"model": own, "audio": audio / NAMES[1], "scores": tmp_path / "s.h5"}
     files["thresholds"] = tmp_path / "t.tsv"
@@ -120,11 +119,11 @@ def test_an_output_is_never_an_input(model, audio, tmp_path, kind, which):
     link = tmp_path / "link.out"
     link.symlink_to(files[which])
     outputs = InferOutputs(**{"events": tmp_path / "e.out", kind: link}, overwrite=True)
-    settings = InferSettings(threshold=str(tmp_path / "t.tsv"))
+    settings = InferConfig(threshold=str(tmp_path / "t.tsv"), device="cpu")
     given = [files["scores"]] if which == "scores" else [audio]
     for begin in (infer, plan_inference):
         with pytest.raises(ConfigError, match="is an input"):
-            begin(own, given, settings, outputs, CPU)
+            begin(own, given, settings, outputs)
     assert files[which].read_bytes() == before
 
 
@@ -133,7 +132,7 @@ def test_an_output_is_never_an_input(model, audio, tmp_path, kind, which):
 
 def test_a_name_that_a_folder_cannot_hold_fails_alone(model, audio, lists):
     rename(audio, " 0.wav")
-    result = infer(model, [audio], None, InferOutputs(lists, format="audacity"), CPU)
+    result = infer(model, [audio], CPU, InferOutputs(lists, format="audacity"))
     assert [name for name, _, _ in result.failures] == [" 0.wav"]
     assert sorted(path.name for path in lists.iterdir()) == ["1.wav.txt", "2.wav.txt"]
 
@@ -143,27 +142,26 @@ def test_a_name_that_a_raven_table_cannot_hold_fails_alone(model, audio, tmp_pat
     texts = []
     scores = tmp_path / "s.h5"
     outputs = InferOutputs(format="raven", scores=scores)
-    from_audio = infer(model, [audio], None, outputs, CPU, emit=texts.append)
-    from_scores = infer(model, [scores], None, InferOutputs(format="raven"), CPU, emit=texts.append)
+    from_audio = infer(model, [audio], CPU, outputs, emit=texts.append)
+    from_scores = infer(model, [scores], CPU, InferOutputs(format="raven"), emit=texts.append)
     assert [len(found.failures) for found in (from_audio, from_scores)] == [1, 0]
     assert "Windows path" in from_audio.failures[0][2]
-    plan = plan_inference(model, [audio], InferSettings(), InferOutputs(format="raven"), CPU)
-    assert plan.n_unreadable == 1
+    plan = plan_inference(model, [audio], CPU, InferOutputs(format="raven"))
+    assert len(plan.unreadable) == 1
 
 
 def test_a_name_that_scores_bring_fails_alone(model, audio, tmp_path):
     rename(audio, "C:\\0.wav")
-    infer(model, [audio], None, InferOutputs(scores=tmp_path / "s.h5"), CPU)
-    result = infer(
-        model, [tmp_path / "s.h5"], None, InferOutputs(tmp_path / "e", format="raven"), CPU
-    )
-    assert (result.n_recordings, len(result.failures)) == (2, 1)
+    infer(model, [audio], CPU, InferOutputs(scores=tmp_path / "s.h5"))
+    raven = InferOutputs(tmp_path / "e", format="raven")
+    result = infer(model, [tmp_path / "s.h5"], None, raven)
+    assert (result.n_clips, len(result.failures)) == (2, 1)
     assert result.failures_path == tmp_path / "e.failures.tsv"
     only = InferOutputs(tmp_path / "other", format="raven")
     for path in (audio / "1.wav", audio / "2.wav"):
         path.unlink()
     with pytest.raises(NothingUsableError, match="Windows path"):
-        infer(model, [audio], None, only, CPU)
+        infer(model, [audio], CPU, only)
 
 
 # Failures
@@ -171,21 +169,21 @@ def test_a_name_that_scores_bring_fails_alone(model, audio, tmp_path):
 
 def test_failures_are_said_where_no_file_can_hold_them(model, audio, caplog):
     (audio / "bad.wav").write_bytes(b"RIFF")
-    infer(model, [audio], None, None, CPU, emit=lambda text: None)
+    infer(model, [audio], CPU, None, emit=lambda text: None)
     assert [r.getMessage() for r in caplog.records if r.getMessage().startswith("bad.wav: ")]
 
 
 def test_failures_stand_beside_scores_where_there_is_no_list(model, audio, tmp_path):
     (audio / "bad.wav").write_bytes(b"RIFF")
     scores = tmp_path / "s.h5"
-    result = infer(model, [audio], None, InferOutputs(scores=scores), CPU, emit=lambda text: None)
+    result = infer(model, [audio], CPU, InferOutputs(scores=scores), emit=lambda text: None)
     assert result.failures_path == tmp_path / "s.h5.failures.tsv"
     assert "s.h5.failures.tsv" in result.failure_summary()
 
 
 def test_failures_of_a_folder_stand_beside_it(model, audio, lists):
     (audio / "bad.wav").write_bytes(b"RIFF")
-    result = infer(model, [audio], None, InferOutputs(lists), CPU)
+    result = infer(model, [audio], CPU, InferOutputs(lists))
     assert result.failures_path == lists.with_name("lists.failures.tsv")
     assert "bad.wav\tinfer\t" in result.failures_path.read_text()
 
@@ -214,14 +212,14 @@ def test_outputs_that_cannot_be_written_are_refused_first(
     os.mkfifo("f")
     for begin in (infer, plan_inference):
         with pytest.raises(ConfigError, match=error):
-            begin(model, [audio], InferSettings(), outputs, CPU)
+            begin(model, [audio], CPU, outputs)
 
 
 def test_a_dry_run_refuses_a_folder_that_is_not_there(model, audio, tmp_path):
     outputs = InferOutputs(tmp_path / "nowhere" / "e.tsv")
     for begin in (infer, plan_inference):
         with pytest.raises(ResourceError, match="the folder does not exist"):
-            begin(model, [audio], InferSettings(), outputs, CPU)
+            begin(model, [audio], CPU, outputs)
 
 
 # Unfinished work
@@ -230,20 +228,20 @@ def test_a_dry_run_refuses_a_folder_that_is_not_there(model, audio, tmp_path):
 def test_a_dry_run_says_what_becomes_of_an_unfinished_run(model, audio, tmp_path):
     outputs = InferOutputs(tmp_path / "e.tsv")
     interrupted(model, [audio], outputs)
-    plan = plan_inference(model, [audio], InferSettings(), outputs, CPU)
+    plan = plan_inference(model, [audio], CPU, outputs)
     assert any("goes on with an unfinished run (2 of 3 clips" in line for line in plan.lines())
-    other = InferSettings(window=0.4)
+    other = InferConfig(window=0.4, device="cpu")
     with pytest.raises(OutputExistsError, match="unfinished run with other settings"):
-        plan_inference(model, [audio], other, outputs, CPU)
+        plan_inference(model, [audio], other, outputs)
     overwriting = InferOutputs(tmp_path / "e.tsv", overwrite=True)
-    plan = plan_inference(model, [audio], other, overwriting, CPU)
+    plan = plan_inference(model, [audio], other, overwriting)
     assert any("--overwrite drops an unfinished run" in line for line in plan.lines())
 
 
 def test_a_dry_run_names_an_unreadable_file_once(model, audio):
     (audio / "bad.wav").write_bytes(b"RIFF")
-    plan = plan_inference(model, [audio], InferSettings(), InferOutputs(), CPU)
-    assert plan.first_unreadable[0].count("bad.wav") == 1
+    plan = plan_inference(model, [audio], CPU, InferOutputs())
+    assert str(plan).count("bad.wav") == 1
 
 
 @pytest.mark.parametrize("source", ["audio", "scores"])
@@ -251,14 +249,14 @@ def test_an_unfinished_folder_is_refused_by_convert_and_info_says_it(
     model, audio, lists, tmp_path, source
 ):
     scores = tmp_path / "s.h5"
-    infer(model, [audio], None, InferOutputs(scores=scores), CPU)
+    infer(model, [audio], CPU, InferOutputs(scores=scores))
     given = [scores] if source == "scores" else [audio]
     interrupted(model, given, InferOutputs(lists), at=3)
     for folder in (lists, lists.parent):
         with pytest.raises(ArtifactError, match=r"lists: not complete .* of 3 clips"):
             convert([folder], None, ConvertSettings(), print)
     assert describe(lists).kind == "unfinished output"
-    infer(model, given, None, InferOutputs(lists), CPU)
+    infer(model, given, CPU, InferOutputs(lists))
     texts = []
     assert convert([lists], None, ConvertSettings(), texts.append).n_recordings == 3
     assert not list(lists.glob(".*"))
@@ -266,20 +264,20 @@ def test_an_unfinished_folder_is_refused_by_convert_and_info_says_it(
 
 def test_a_folder_is_locked_while_scores_are_decoded_into_it(model, audio, lists, tmp_path):
     scores = tmp_path / "s.h5"
-    infer(model, [audio], None, InferOutputs(scores=scores), CPU)
+    infer(model, [audio], CPU, InferOutputs(scores=scores))
 
     def second(done: int, total: int, name: str) -> None:
         with pytest.raises(ResourceError, match="another sedtool is making"):
-            infer(model, [scores], None, InferOutputs(lists), CPU)
+            infer(model, [scores], CPU, InferOutputs(lists))
 
-    infer(model, [scores], None, InferOutputs(lists), CPU, progress=second)
+    infer(model, [scores], CPU, InferOutputs(lists), progress=second)
 
 
 def test_what_a_killed_writer_left_in_a_folder_is_removed_and_nothing_else(model, audio, lists):
     (lists / ".1.wav.tsv.k2j3.tmp").write_text("torn")
     (lists / ".other.k2j3.tmp").write_text("of another program")
     weak = lists / "w.tsv"
-    infer(model, [audio], None, InferOutputs(lists, weak=weak), CPU)
+    infer(model, [audio], CPU, InferOutputs(lists, weak=weak))
     assert [path.name for path in lists.glob(".*")] == [".other.k2j3.tmp"]
     assert weak.exists()
 
@@ -289,7 +287,7 @@ def test_what_a_killed_writer_left_in_a_folder_is_removed_and_nothing_else(model
 
 def test_a_part_that_comes_from_the_input_is_to_be_merged_next(model, audio, tmp_path):
     scores = tmp_path / "s2.h5"
-    infer(model, [audio], None, InferOutputs(scores=scores), InferRun("cpu", shard=Shard(2, 3)))
+    infer(model, [audio], InferConfig(device="cpu", shard="2/3"), InferOutputs(scores=scores))
     line = ["infer", str(model), str(scores), "-o", str(tmp_path / "e2.tsv")]
     result = CliRunner().invoke(cli, line)
     assert result.exit_code == 0
@@ -299,6 +297,6 @@ def test_a_part_that_comes_from_the_input_is_to_be_merged_next(model, audio, tmp
 
 
 def test_a_features_file_that_is_misspelt_is_suggested(model, audio, tmp_path):
-    infer(model, [audio], None, InferOutputs(scores=tmp_path / "whole.h5"), CPU)
+    infer(model, [audio], CPU, InferOutputs(scores=tmp_path / "whole.h5"))
     with pytest.raises(ConfigError, match=r"wole.h5 does not exist; did you mean .*whole.h5\?"):
-        infer(model, [tmp_path / "wole.h5"], None, None, CPU)
+        infer(model, [tmp_path / "wole.h5"], CPU, None)

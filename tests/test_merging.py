@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sedtool.atomic import claim, write_failures
 from sedtool.cli import cli
-from sedtool.config import DecodingConfig
+from sedtool.config import DecodingConfig, ExtractConfig
 from sedtool.decoding import ClipScores
 from sedtool.errors import (
     ArtifactError,
@@ -23,7 +23,7 @@ from sedtool.errors import (
     OutputExistsError,
     ResourceError,
 )
-from sedtool.extraction import ExtractSettings, extract
+from sedtool.extraction import extract
 from sedtool.labels import Event, format_events, format_weak
 from sedtool.shards import WHOLE, Shard, manifest_digest
 from sedtool.store import (
@@ -194,7 +194,7 @@ def test_parts_of_an_extraction_merge_to_what_one_extraction_writes(
     whole = folder.parent / "whole.h5"
     extract([audio / "clips", audio / "bad"], whole, CONFIG)
     for number in range(1, count + 1):
-        shard = ExtractSettings(shard=Shard(number, count))
+        shard = ExtractConfig(shard=f"{number}/{count}")
         extract([audio / "clips", audio / "bad"], folder / f"{number}.h5", CONFIG, shard)
     output = folder.parent / "merged.h5"
     merge([folder], output)
@@ -672,7 +672,7 @@ def test_the_summary_names_the_next_command(make_clips, tmp_path):
     for number in (1, 2):
         part = tmp_path / "parts" / f"{number}.h5"
         part.parent.mkdir(exist_ok=True)
-        extract([folder], part, CONFIG, ExtractSettings(shard=Shard(number, 2)))
+        extract([folder], part, CONFIG, ExtractConfig(shard=f"{number}/2"))
     output = str(tmp_path / "f.h5")
     done = CliRunner().invoke(cli, ["merge", str(tmp_path / "parts"), "-o", output])
     assert done.exit_code == 0

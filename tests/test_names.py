@@ -7,10 +7,10 @@ import pytest
 import soundfile
 
 from sedtool.checkpoint import save_model
-from sedtool.config import DecodingConfig, EvaluationConfig, FeatureConfig
+from sedtool.config import DecodingConfig, EvaluationConfig, FeatureConfig, InferConfig
 from sedtool.evaluation.files import EvaluateInputs, evaluate_files
 from sedtool.extraction import extract
-from sedtool.inference import InferOutputs, InferRun, infer
+from sedtool.inference import InferOutputs, infer
 from sedtool.labels import Event, StrongLabels, read_events, write_events
 from sedtool.store import open_features
 from support.audio import NOISE
@@ -81,12 +81,12 @@ def test_random_names_come_out_as_they_went_in_or_are_refused_by_name(tmp_path, 
     assert set(kept) == {name for name in made if name in set(kept)}
 
     events, tags, scores = tmp_path / "e.tsv", tmp_path / "w.tsv", tmp_path / "s.h5"
-    from_audio = infer(model, [root], None, InferOutputs(events, scores, tags), InferRun("cpu"))
-    assert from_audio.n_recordings == len(kept)
+    from_audio = infer(model, [root], InferConfig(device="cpu"), InferOutputs(events, scores, tags))
+    assert from_audio.n_clips == len(kept)
     assert sorted(read_events(events).names) == kept
     assert _names(tags) == kept
     copied = tmp_path / "again.tsv"
-    infer(model, [features], None, InferOutputs(copied), InferRun("cpu"))
+    infer(model, [features], InferConfig(device="cpu"), InferOutputs(copied))
     assert sorted(read_events(copied).names) == kept
 
     reference = tmp_path / "r.tsv"

@@ -11,11 +11,10 @@ import pytest
 
 from sedtool import scoring
 from sedtool.checkpoint import load_model
-from sedtool.config import FEATURE_PRESETS
-from sedtool.extraction import ExtractSettings, extract
+from sedtool.config import FEATURE_PRESETS, ExtractConfig
+from sedtool.extraction import extract
 from sedtool.labels import EVENT_FORMATS, read_events, read_weak
 from sedtool.scoring import prefetch
-from sedtool.shards import Shard
 from sedtool.store import Scores, open_scores
 from support.command_lines import refused, run, save_small_model, tries
 from support.score_files import write_scores
@@ -71,7 +70,7 @@ def test_the_folder_of_a_run_stands_for_its_model(model, audio, out):
     folder = out / "run"
     folder.mkdir()
     line = (audio, "--threshold", "0", "--clip-threshold", "off")
-    message = f"{folder} holds no model.safetensors; give a model file, or the folder of a run"
+    message = f"{folder} holds no model.safetensors; give a model file, or a run folder"
     assert message in refused("infer", folder, *line)
     shutil.copy(model, folder / "model.safetensors")
     assert run("infer", f"{folder}/", *line).stdout == run("infer", model, *line).stdout
@@ -307,7 +306,7 @@ def test_some_parts_of_features_are_taken_only_if_asked_to(loud, audio, out):
     preset = FEATURE_PRESETS["dcase2017"]
     shutil.copy(audio / "noise.wav", audio / "third.wav")
     for number in (1, 2):
-        settings = ExtractSettings(shard=Shard(number, 3))
+        settings = ExtractConfig(shard=f"{number}/3")
         extract([audio], out / f"{number}.h5", preset, settings)
     parts = (out / "1.h5", out / "2.h5")
     assert "--partial" in refused(*loud, *parts, exit_code=5)
@@ -346,7 +345,7 @@ def test_so_many_failures_are_tolerated(loud, audio, out, tolerated, exit_code):
 def test_the_first_failure_ends_the_run(loud, audio, out):
     (audio / "a" / "tone.wav").write_bytes(b"")
     line = (*loud, audio, "-o", out / "e.tsv", "--tolerate", "9")
-    assert "1 of 1 recordings" in refused(*line, "--fail-fast", exit_code=3)
+    assert "1 of 1 clips" in refused(*line, "--fail-fast", exit_code=3)
     assert not (out / "e.tsv").exists()
     assert "--fail-fast" not in run(*line).stderr
 
@@ -373,7 +372,7 @@ def _slowly(*arguments):
 @tries("infer", "--dry-run")
 def test_a_dry_run_writes_nothing_and_refuses_what_a_run_would(loud, audio, out):
     line = (*loud, audio, "-o", out / "e.tsv", "--dry-run")
-    assert run(*line).stderr.startswith("2 recordings, 2 s of audio")
+    assert run(*line).stderr.startswith("2 clips, 2 s of audio")
     assert not list(out.iterdir())
     for wrong in (["--format", "x"], ["--amp", "x"], ["--shard", "3/2"], ["--median", "x"]):
         refused(*line, *wrong)

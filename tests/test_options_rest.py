@@ -9,12 +9,11 @@ import shutil
 import pytest
 
 from sedtool.checking.files import inspect
-from sedtool.config import FEATURE_PRESETS
+from sedtool.config import FEATURE_PRESETS, ExtractConfig
 from sedtool.demo import DEMO_TRAINING, run_demo
 from sedtool.doctor import Check
-from sedtool.extraction import ExtractSettings, extract
+from sedtool.extraction import extract
 from sedtool.labels import read_events, read_weak
-from sedtool.shards import Shard
 from sedtool.store import open_features
 from support.command_lines import refused, run, save_small_model, tries
 
@@ -125,7 +124,7 @@ def test_parts_become_a_whole_that_is_replaced_only_if_asked_to(tiny, tmp_path):
     parts, output = tmp_path / "parts", tmp_path / "f.h5"
     parts.mkdir()
     for number in (1, 2, 3):
-        settings = ExtractSettings(shard=Shard(number, 3))
+        settings = ExtractConfig(shard=f"{number}/3")
         preset = FEATURE_PRESETS["dcase2017"]
         extract([tiny.audio], parts / f"{number}.h5", preset, settings, root=tiny.audio)
     run("merge", parts, "-o", output)

@@ -8,10 +8,9 @@ import pytest
 import yaml
 
 from sedtool.checkpoint import load_model, load_state
-from sedtool.config import ARCHITECTURES, FEATURE_PRESETS, TrainConfig
-from sedtool.extraction import ExtractSettings, extract
+from sedtool.config import ARCHITECTURES, FEATURE_PRESETS, ExtractConfig, TrainConfig
+from sedtool.extraction import extract
 from sedtool.pooling import POOLINGS
-from sedtool.shards import Shard
 from sedtool.training.trainer import Trainer
 from support.command_lines import refused, run, save_small_model, tries
 
@@ -138,7 +137,7 @@ def test_clips_without_features_are_an_error_or_left_out(short, output, tiny, tm
 @tries("tune", "--partial")
 def test_parts_of_features_are_taken_only_if_asked_to(short, output, tiny, tmp_path):
     part, preset = tmp_path / "part.h5", FEATURE_PRESETS["dcase2017"]
-    settings = ExtractSettings(shard=Shard(1, 2))
+    settings = ExtractConfig(shard="1/2")
     extract([tiny.audio], part, preset, settings, root=tiny.audio)
     line = tuple(part if word == tiny.features else word for word in short)
     line = (*line, "-o", output, "--missing", "skip")

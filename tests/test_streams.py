@@ -209,7 +209,7 @@ def test_the_log_file_has_what_stderr_is_spared(folder):
     done = shell("sedtool infer m.safetensors rec/ -q -o e.tsv --log-file run.log", folder)
     assert done.stderr == b""
     log = (folder / "run.log").read_text()
-    assert "10 events in 5 recordings" in log
+    assert "10 events in 5 clips" in log
     assert all(line[:4].isdigit() for line in log.splitlines())
     shell("sedtool infer nowhere rec/ --log-file run.log", folder)
     assert "Error: " in (folder / "run.log").read_text()

@@ -25,7 +25,7 @@ from sedtool.errors import (
 from sedtool.extraction import extract
 from sedtool.labels import read_events
 from sedtool.planning import plan_training
-from sedtool.scoring import Prediction, feature_recordings, join_windows, score_recordings
+from sedtool.scoring import Prediction, join_windows, score_clips, stored_clip
 from sedtool.training import TrainInputs, learner, load_inputs, train
 from sedtool.training.folder import RunWriter
 from sedtool.training.trainer import Trainer
@@ -372,8 +372,8 @@ def test_clips_longer_than_the_window_are_validated_as_they_are_inferred(
     clips, windows = validation.clips, [[] for _ in validation.clips.names]
     for window in _predict(model, clips, CONFIG, device, lambda: None):
         windows[window.clip].append(window)
-    recordings = feature_recordings(clips.features, clips.names)
-    inferred = score_recordings(model, recordings, WindowConfig(model.window), device)
+    stored = (stored_clip(clips.features, name) for name in clips.names)
+    inferred = score_clips(model, stored, WindowConfig(model.window), device)
     for name, parts, expected in zip(clips.names, windows, inferred, strict=True):
         starts, predictions = zip(*((p.start, p.prediction) for p in parts), strict=True)
         scores = join_windows(name, clips.features.duration(name), starts, predictions)

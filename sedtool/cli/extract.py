@@ -1,6 +1,5 @@
 """`sedtool extract`: audio -> features.h5."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
@@ -23,9 +22,16 @@ from sedtool.cli.options import (
     shard_option,
 )
 from sedtool.cli.settings import SedtoolCommand
-from sedtool.config import FEATURE_PRESETS, FailurePolicy, FeatureConfig, lookup
+from sedtool.config import (
+    ENGINES,
+    FEATURE_PRESETS,
+    STORED_TYPES,
+    ExtractConfig,
+    FailurePolicy,
+    FeatureConfig,
+    lookup,
+)
 from sedtool.errors import InputsFailedError
-from sedtool.shards import WHOLE, Shard
 
 if TYPE_CHECKING:
     from sedtool.audio import AudioInputs
@@ -62,8 +68,8 @@ class _ExtractCommand(SedtoolCommand):
     click.option("-o", "--output", type=OUTPUT, required=True, help="The features file to write."),
     click.option(
         "--dtype",
-        type=click.Choice(["f16", "f32"]),
-        default="f16",
+        type=click.Choice(STORED_TYPES),
+        default=ExtractConfig.dtype,
         help="The number type in which features are stored.",
     ),
     overwrite_option,
@@ -95,18 +101,18 @@ class _ExtractCommand(SedtoolCommand):
     click.option(
         "--workers",
         type=click.IntRange(1, 256),
-        default=1,
+        default=ExtractConfig.workers,
         help="How many files are processed at a time.",
     ),
     click.option(
         "--engine",
-        type=click.Choice(["native", "torchaudio"]),
-        default="native",
+        type=click.Choice(ENGINES),
+        default=ExtractConfig.engine,
         help="The library that computes the spectra: sedtool itself, or torchaudio.",
     ),
     click.option(
         "--device",
-        default="cpu",
+        default=ExtractConfig.device,
         help="Where torchaudio runs: cpu, cuda, cuda:1 or mps.",
         shell_complete=names(*DEVICES),
     ),
@@ -120,18 +126,10 @@ def extract(
     inputs: "AudioInputs",
     output: Path,
     preset: str,
-    channel: str,
-    workers: int,
-    engine: str,
-    device: str,
-    dtype: str,
-    allow_truncated: bool,
-    shard: str | None,
     failures: FailurePolicy,
     dry_run: bool,
-    overwrite: bool,
     quiet: bool,
-    **changes: Any,
+    **options: Any,
 ) -> None:
     """Compute log-mel features of audio files and folders.
 
@@ -141,32 +139,21 @@ def extract(
     \b
     Example: sedtool extract audio/ -o features.h5 --preset dcase2017 --workers 2
     """
-    from sedtool.extraction import ExtractSettings
     from sedtool.extraction import extract as extract_features
     from sedtool.planning import plan_extraction
 
-    config = lookup(FEATURE_PRESETS, preset, "preset").with_overrides(channel=channel, **changes)
-    settings = ExtractSettings(
-        workers,
-        engine,
-        device,
-        dtype,
-        shard=Shard.parse(shard, os.environ) if shard is not None else WHOLE,
-        shard_is_auto=shard == "auto",
-        allow_truncated=allow_truncated,
-        fail_fast=failures.fail_fast,
-        overwrite=overwrite,
-    )
+    changes = {name: options.pop(name) for name in (*_FEATURES, "channel")}
+    features = lookup(FEATURE_PRESETS, preset, "preset").with_overrides(**changes)
+    config = ExtractConfig(**options, fail_fast=failures.fail_fast)
     if dry_run:
-        for line in plan_extraction(inputs, output, config, settings).lines():
+        for line in plan_extraction(inputs, output, features, config).lines():
             summary(line, quiet=False)
         return
     with progress("extract", quiet) as report:
-        result = extract_features(inputs, output, config, settings, progress=report)
-    features = quote(str(output))
+        result = extract_features(inputs, output, features, config, progress=report)
     following = (
-        f"sedtool train -o RUN --features {features} --weak WEAK.tsv"
-        if settings.shard.is_whole
+        f"sedtool train -o RUN --features {quote(str(output))} --weak WEAK.tsv"
+        if result.shard.is_whole
         else f"sedtool merge {quote(str(output.parent))} -o features.h5"
     )
     summary(f"{result} -> {output}; next: {following}", quiet)

@@ -1,6 +1,5 @@
 """`sedtool infer`: model + audio, features.h5 or scores.h5 -> events."""
 
-import os
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from sedtool.cli.options import (
     shard_option,
 )
 from sedtool.cli.settings import SedtoolCommand
-from sedtool.config import DecodingConfig, FailurePolicy, WindowConfig
+from sedtool.config import FailurePolicy, InferConfig
 from sedtool.errors import InputsFailedError
 
 if TYPE_CHECKING:
@@ -91,13 +90,13 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
     click.option(
         "--overlap",
         type=float,
-        default=WindowConfig.overlap,
+        default=InferConfig.overlap,
         help="The share of such a scoring window that the next one covers, 0 to 1.",
     ),
     click.option(
         "--batch-size",
         type=int,
-        default=WindowConfig.batch_size,
+        default=InferConfig.batch_size,
         help="How many scoring windows the network takes at once.",
     ),
 )
@@ -105,31 +104,31 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
     "Decoding",
     click.option(
         "--threshold",
-        default="auto",
+        default=InferConfig.threshold,
         help="The frame threshold: auto (that of the model), a number, or a TSV file with one for "
         "each class.",
     ),
     click.option(
         "--clip-threshold",
-        default="auto",
+        default=InferConfig.clip_threshold,
         help="The clip score below which a class has no events: auto (that of the model), a "
         "number, or off.",
     ),
     click.option(
         "--median",
-        default="auto",
+        default=InferConfig.median,
         help="The length of the median filter: auto (that of the model), seconds, or off.",
     ),
     click.option(
         "--min-duration",
         type=float,
-        default=DecodingConfig.min_duration,
+        default=InferConfig.min_duration,
         help="Leave out events that are shorter than these seconds.",
     ),
     click.option(
         "--merge-gap",
         type=float,
-        default=DecodingConfig.merge_gap,
+        default=InferConfig.merge_gap,
         help="Join events of a class with less than these seconds between them.",
     ),
 )
@@ -138,14 +137,14 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
     device_option(),
     click.option(
         "--amp",
-        default="off",
+        default=InferConfig.amp,
         help="Mixed precision on a GPU: off, bf16 or fp16.",
         shell_complete=names("off", "bf16", "fp16"),
     ),
     click.option(
         "--workers",
         type=click.IntRange(1, 256),
-        default=1,
+        default=InferConfig.workers,
         help="How many files are decoded at a time.",
     ),
     shard_option,
@@ -158,8 +157,8 @@ def infer(
     model: Path,
     inputs: "AudioInputs",
     failures: FailurePolicy,
+    output: Path | None,
     teacher: bool,
-    shard: str | None,
     dry_run: bool,
     quiet: bool,
     **options: Any,
@@ -176,33 +175,22 @@ def infer(
              ffmpeg -i film.mp4 -f wav - | sedtool infer m.safetensors -
     """
     from sedtool.checkpoint import teacher_of
-    from sedtool.inference import InferOutputs, InferRun, InferSettings
+    from sedtool.inference import InferOutputs
     from sedtool.inference import infer as detect
     from sedtool.planning import plan_inference
-    from sedtool.shards import WHOLE, Shard
 
     if teacher:
         model = teacher_of(model)
-    keys = ("events", "scores", "weak", "format", "confidence", "overwrite")
-    output = options.pop("output")
-    options["events"] = None if output == Path("/dev/stdout") else output
-    outputs = InferOutputs(**{key: options.pop(key) for key in keys})
-    run = InferRun(
-        options.pop("device"),
-        options.pop("workers"),
-        Shard.parse(shard, os.environ) if shard is not None else WHOLE,
-        shard == "auto",
-        failures.fail_fast,
-        options.pop("allow_truncated"),
-        options.pop("partial"),
-    )
-    settings = InferSettings(**options)
+    keys = ("scores", "weak", "format", "confidence", "overwrite")
+    events = None if output == Path("/dev/stdout") else output
+    outputs = InferOutputs(events, **{key: options.pop(key) for key in keys})
+    config = InferConfig(**options, fail_fast=failures.fail_fast)
     if dry_run:
-        for line in plan_inference(model, inputs, settings, outputs, run).lines():
+        for line in plan_inference(model, inputs, config, outputs).lines():
             summary(line, quiet=False)
         return
-    with progress("infer", quiet, data_on_stdout=outputs.events is None) as report:
-        result = detect(model, inputs, settings, outputs, run, emit=write_stdout, progress=report)
+    with progress("infer", quiet, data_on_stdout=events is None) as report:
+        result = detect(model, inputs, config, outputs, emit=write_stdout, progress=report)
     summary(f"{result} -> {outputs}; next: {_next(outputs, result.shard)}", quiet)
     if not failures.allows(len(result.failures), result.n_done):
         raise InputsFailedError(result.failure_summary())

@@ -6,8 +6,20 @@ A value out of range is a ConfigError, never clamped.
 
 from sedtool.config.base import ADDED, from_json, lookup, to_json
 from sedtool.config.evaluation import EvaluationConfig
-from sedtool.config.extraction import FEATURE_PRESETS, FeatureConfig
-from sedtool.config.inference import DecodingConfig, FailurePolicy, TuneConfig, WindowConfig
+from sedtool.config.extraction import (
+    ENGINES,
+    FEATURE_PRESETS,
+    STORED_TYPES,
+    ExtractConfig,
+    FeatureConfig,
+)
+from sedtool.config.inference import (
+    DecodingConfig,
+    FailurePolicy,
+    InferConfig,
+    TuneConfig,
+    WindowConfig,
+)
 from sedtool.config.network import (
     ARCHITECTURES,
     POOLING_NAMES,
@@ -20,15 +32,19 @@ from sedtool.config.training import MEAN_TEACHER, METHODS, TrainConfig
 __all__ = [
     "ADDED",
     "ARCHITECTURES",
+    "ENGINES",
     "FEATURE_PRESETS",
     "MEAN_TEACHER",
     "METHODS",
     "POOLING_NAMES",
+    "STORED_TYPES",
     "ArchitectureConfig",
     "DecodingConfig",
     "EvaluationConfig",
+    "ExtractConfig",
     "FailurePolicy",
     "FeatureConfig",
+    "InferConfig",
     "PoolingConfig",
     "TrainConfig",
     "TuneConfig",

@@ -1,4 +1,4 @@
-"""What log-mel features are."""
+"""What log-mel features are, and how an extraction is run."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -6,7 +6,10 @@ from typing import Any, Self
 
 from sedtool.config.base import require, require_finite
 
-__all__ = ["FEATURE_PRESETS", "FeatureConfig"]
+__all__ = ["ENGINES", "FEATURE_PRESETS", "STORED_TYPES", "ExtractConfig", "FeatureConfig"]
+
+ENGINES = ("native", "torchaudio")
+STORED_TYPES = ("f16", "f32")
 
 
 @dataclass(frozen=True)
@@ -111,3 +114,27 @@ FEATURE_PRESETS: dict[str, FeatureConfig] = {
         floor=1e-5,
     ),
 }
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """How an extraction is run; what the features are is `FeatureConfig`."""
+
+    workers: int = 1  # files at a time; changes no byte of the output
+    engine: str = "native"  # or "torchaudio"
+    device: str = "cpu"  # where torchaudio runs
+    dtype: str = "f16"  # or "f32", as stored
+    shard: str | None = None  # the part of all files that is done: I/N, auto or auto/N
+    allow_truncated: bool = False  # whether a file whose end is missing is used as far as it goes
+    fail_fast: bool = False  # stop at the first file that cannot be used
+    overwrite: bool = False  # replace a complete output
+
+    def __post_init__(self) -> None:
+        require(self.workers >= 1, f"workers must be at least 1, not {self.workers}")
+        for name, valid in (("engine", ENGINES), ("dtype", STORED_TYPES)):
+            value = getattr(self, name)
+            require(value in valid, f"{name} must be {' or '.join(valid)}, not {value!r}")
+        require(
+            self.engine != "native" or self.device == "cpu",
+            "--device says where torchaudio runs: give --engine torchaudio, too",
+        )

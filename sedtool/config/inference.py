@@ -9,6 +9,7 @@ from sedtool.config.base import MOST, Seconds, require, require_within
 __all__ = [
     "DecodingConfig",
     "FailurePolicy",
+    "InferConfig",
     "TuneConfig",
     "WindowConfig",
 ]
@@ -65,6 +66,35 @@ class WindowConfig:
         )
         require(0 <= self.overlap < 1, f"overlap must be in [0, 1), not {self.overlap}")
         require_within(1, MOST, self, "batch_size")
+
+
+@dataclass(frozen=True)
+class InferConfig:
+    """How clips are scored and decoded, and how the work is done.
+
+    "auto" and None take what the model was trained and tuned with. What a clip scores depends on
+    none of the second group but `device`, which moves its last bits.
+    """
+
+    threshold: str = "auto"  # or a number, or a TSV file: event_label, threshold
+    clip_threshold: str = "auto"  # or a number, or "off"
+    median: str = "auto"  # or seconds, or "off"
+    min_duration: Seconds = DecodingConfig.min_duration
+    merge_gap: Seconds = DecodingConfig.merge_gap
+    window: Seconds | None = None  # length of the scoring windows
+    overlap: float = WindowConfig.overlap
+    batch_size: int = WindowConfig.batch_size  # scoring windows of one clip
+    amp: str = "off"  # or "bf16", "fp16"
+
+    device: str = "auto"
+    workers: int = 1  # clips whose features are computed at a time
+    shard: str | None = None  # the part of all clips that is scored: I/N, auto or auto/N
+    allow_truncated: bool = False  # whether a file whose end is missing is used as far as it goes
+    partial: bool = False  # whether features may be parts of which others are missing
+    fail_fast: bool = False  # stop at the first clip that cannot be used
+
+    def __post_init__(self) -> None:
+        require(self.workers >= 1, f"--workers must be at least 1, not {self.workers}")
 
 
 @dataclass(frozen=True)

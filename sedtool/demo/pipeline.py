@@ -8,13 +8,20 @@ from pathlib import Path
 
 from sedtool.atomic import refuse_existing, resource_errors, write_text
 from sedtool.audio import AudioInputs
-from sedtool.config import FEATURE_PRESETS, EvaluationConfig, TrainConfig, TuneConfig
+from sedtool.config import (
+    FEATURE_PRESETS,
+    EvaluationConfig,
+    ExtractConfig,
+    InferConfig,
+    TrainConfig,
+    TuneConfig,
+)
 from sedtool.demo.sounds import SIZES, make_dataset
 from sedtool.errors import OutputExistsError
 from sedtool.evaluation.files import EvaluateInputs, evaluate_files
 from sedtool.evaluation.report import Evaluation
-from sedtool.extraction import ExtractSettings, extract
-from sedtool.inference import InferOutputs, InferRun, infer
+from sedtool.extraction import extract
+from sedtool.inference import InferOutputs, infer
 from sedtool.labels import read_events
 from sedtool.machine import pick_device
 from sedtool.plots import plot_clip, plot_pooling, require_matplotlib
@@ -99,8 +106,8 @@ def run_demo(
         make_dataset(folder, seed, sizes or SIZES, overwrite, report)
     with bar("extract") as report:
         config, audio = FEATURE_PRESETS["dcase2017"], files.audio
-        settings = ExtractSettings(workers=workers)
-        extract([audio], files.features, config, settings, root=audio, progress=report)
+        run = ExtractConfig(workers=workers)
+        extract([audio], files.features, config, run, root=audio, progress=report)
     _train(files, replace(training, seed=seed), bar, device)
     evaluation = _score(files, bar, device)
     clip, reference = _busiest_clip(files.reference), files.reference
@@ -135,7 +142,7 @@ def _score(files: DemoFiles, bar: Bar, device: str) -> Evaluation:
     outputs = InferOutputs(files.events, files.scores, files.tags)
     inputs = AudioInputs((files.audio / "test",), root=files.audio)
     with bar("infer") as report:
-        infer(files.model, inputs, outputs=outputs, run=InferRun(device), progress=report)
+        infer(files.model, inputs, InferConfig(device=device), outputs, progress=report)
     comparison = EvaluateInputs(files.reference, files.scores)
     return evaluate_files(comparison, EvaluationConfig(), files.metrics)
 

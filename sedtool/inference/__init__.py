@@ -1,7 +1,10 @@
-"""Model + audio, features.h5 or scores.h5 -> scores.h5, event list, clip tags."""
+"""Model + audio, features.h5 or scores.h5 -> scores.h5, event list, clip tags.
+
+`sources` finds the clips that the inputs mean, `infer` scores and decodes them, `outputs` writes
+what was asked for, and `resume` keeps the scores of finished clips until the outputs are complete.
+"""
 
 from sedtool.inference.infer import InferResult, infer
 from sedtool.inference.outputs import InferOutputs
-from sedtool.inference.settings import InferRun, InferSettings
 
-__all__ = ["InferOutputs", "InferResult", "InferRun", "InferSettings", "infer"]
+__all__ = ["InferOutputs", "InferResult", "infer"]

@@ -1,61 +1,56 @@
-"""The scores of finished recordings on disk, so that an interrupted run goes on."""
+"""The scores of finished clips on disk, so that an interrupted run goes on."""
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from sedtool.decoding import ClipScores
 from sedtool.store.spool import Spool
 
-__all__ = ["ScoreSpool"]
+__all__ = ["KeptScores", "kept_scores"]
 
 Stamp = tuple[int, int]  # size and time of an audio file; it is scored again where they changed
 
 
-class ScoreSpool:
-    """Scores of recordings beside the output `path`, until all are there; locked meanwhile.
+@contextlib.contextmanager
+def kept_scores(path: Path | None, job: dict[str, Any]) -> Iterator["KeptScores"]:
+    """Open what is kept beside the output `path`, locked while the block lasts.
 
     Parameters
     ----------
     path
         The output; None keeps nothing.
     job
-        All that the scores depend on, as JSON; see `scoring_identity`. Scores of another job are
-        thrown away.
+        All that the scores depend on, as JSON. Scores of another job are thrown away.
 
     Raises
     ------
     ResourceError
-        On entering, if another process is making the same output.
+        If another process is making the same output.
     """
+    if path is None:
+        yield KeptScores(None)
+        return
+    with Spool(path.resolve(), job) as spool:
+        yield KeptScores(spool)
 
-    def __init__(self, path: Path | None, job: dict[str, Any]) -> None:
-        self._spool = Spool(path.resolve(), job) if path is not None else None
-        self._closing = contextlib.ExitStack()
 
-    def __enter__(self) -> Self:
-        if self._spool is not None:
-            self._closing.enter_context(self._spool)
-        return self
+class KeptScores:
+    """The scores of finished clips, until the outputs are complete."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closing.close()
+    def __init__(self, spool: Spool | None) -> None:
+        self._spool = spool
 
     def has(self, name: str, stamp: Stamp) -> bool:
-        """Return whether the recording is done, and its file still the same."""
+        """Return whether the clip is done, and its file still the same."""
         entry = self._spool.entries.get(name) if self._spool is not None else None
         return entry is not None and tuple(entry.info["stamp"]) == stamp
 
     def add(self, scores: ClipScores, stamp: Stamp) -> None:
-        """Keep the scores of a recording."""
+        """Keep the scores of a clip."""
         if self._spool is None:
             return
         info = {
@@ -69,12 +64,12 @@ class ScoreSpool:
         self._spool.append(scores.name, info, content)
 
     def note(self, name: str) -> None:
-        """Keep that a recording is done, without scores: they are at hand for a rerun."""
+        """Keep that a clip is done, without scores: they are at hand for a rerun."""
         if self._spool is not None:
             self._spool.append(name, {}, ())
 
     def read(self, name: str) -> ClipScores:
-        """Return the scores of a recording that is done."""
+        """Return the scores of a clip that is done."""
         assert self._spool is not None  # what is not kept is not read
         info = self._spool.entries[name].info
         values = np.frombuffer(b"".join(self._spool.read(name)), "<f4")

@@ -1,4 +1,4 @@
-"""Audio or features.h5 -> recordings, by name."""
+"""What the inputs of an inference mean: audio, features.h5 or a scores.h5 -> clips by name."""
 
 import glob
 import logging
@@ -12,116 +12,71 @@ import numpy as np
 
 from sedtool.audio import AudioInputs, AudioReader, find_audio, stamp
 from sedtool.checkpoint import Model
-from sedtool.config import FeatureConfig
+from sedtool.config import FeatureConfig, InferConfig
 from sedtool.datasets import FeatureSet
 from sedtool.errors import ArtifactError, AudioError, ConfigError
 from sedtool.features import log_mel_blocks
-from sedtool.inference.settings import InferRun, InferSettings
 from sedtool.labels import printable
-from sedtool.scoring import Recording, feature_recordings
+from sedtool.scoring import ClipFeatures, stored_clip
 from sedtool.shards import Shard, manifest_digest
-from sedtool.store import Scores, file_format, is_hdf5, open_features, open_scores
-from sedtool.store.spool import unfinished
+from sedtool.store import Scores, file_format, is_hdf5, open_features, open_scores, unfinished
 
-__all__ = ["Source", "artifacts_among", "find_source", "given_scores", "refuse_for_scores"]
+__all__ = ["ClipSource", "ScoredClips", "UnscoredClips", "open_source"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Source:
-    """Recordings that can be scored."""
+class ClipSource:
+    """Clips by name, and which part of which list they are."""
 
-    names: list[str]  # those to score, sorted
-    recording: Callable[[str], Recording]
-    claimed_duration: Callable[[str], float]  # seconds, as the header says; 0 if it does not
-    stamp: Callable[[str], tuple[int, int]]  # changes when the recording's file does
+    names: list[str]  # sorted
     shard: Shard
     manifest_sha256: str  # of the whole list of names
-    identity: list[str]  # digests of the files read, where they have them
     files: list[Path]  # that are read
+    digests: list[str]  # of these files, where they have them
+    claimed_duration: Callable[[str], float]  # seconds, as the header says; 0 if it does not
 
 
-def audio_source(model: Model, inputs: AudioInputs, run: InferRun) -> Source:
-    """Return audio files as recordings, which are decoded when they are scored."""
-    found = find_audio(inputs)
-    names = list(found)
+@dataclass(frozen=True)
+class ScoredClips(ClipSource):
+    """Clips of a scores file, to be decoded anew."""
 
-    def recording(name: str) -> Recording:
-        return _audio_recording(name, found[name], model.features, run.allow_truncated)
-
-    def claimed_duration(name: str) -> float:
-        try:
-            with AudioReader(found[name], None, allow_truncated=run.allow_truncated) as reader:
-                return reader.claimed_duration
-        except AudioError as error:
-            raise _without_path(error, found[name]) from error
-
-    share = run.shard.select(names)
-    manifest = manifest_digest(names)
-    files = list(found.values())
-    return Source(
-        share,
-        recording,
-        claimed_duration,
-        lambda name: stamp(found[name]),
-        run.shard,
-        manifest,
-        [],
-        files,
-    )
+    scores: Scores
 
 
-def features_source(model: Model, paths: Sequence[Path], run: InferRun) -> Source:
-    """Return the clips of features files; one file that is a part makes a part."""
-    features = FeatureSet(paths, partial=run.partial or len(paths) == 1)
-    features.require(model.features)
-    for file in features.files:
-        if file.failures:
-            log.warning("%s lacks %d files that could not be used", file.path, len(file.failures))
-    names = sorted(features.place)
-    shard, manifest = run.shard, manifest_digest(names)
-    if run.shard.is_whole and len(paths) == 1:
-        shard, manifest = features.files[0].shard, features.files[0].manifest_sha256
-        share = names
-    else:
-        share = shard.select(names)
-    return Source(
-        share,
-        lambda name: next(feature_recordings(features, [name])),
-        features.duration,
-        lambda name: (0, 0),
-        shard,
-        manifest,
-        [file.sha256 for file in features.files],
-        list(paths),
-    )
+@dataclass(frozen=True)
+class UnscoredClips(ClipSource):
+    """Clips for the network."""
+
+    features: Callable[[str], ClipFeatures]
+    stamp: Callable[[str], tuple[int, int]]  # changes when the clip's file does
 
 
-def _audio_recording(
-    name: str, path: Path, config: FeatureConfig, allow_truncated: bool
-) -> Recording:
-    """Return an audio file as a recording: decoded, and turned into features, as it is read."""
-    reader = AudioReader(
-        path, config.sample_rate, config.channel, name=name, allow_truncated=allow_truncated
-    )
+def open_source(model: Model, inputs: AudioInputs, config: InferConfig) -> ClipSource:
+    """Return the clips that the inputs mean.
 
-    def blocks() -> Iterator[np.ndarray]:
-        try:
-            with reader:
-                yield from log_mel_blocks(reader, config)
-        except AudioError as error:
-            raise _without_path(error, path) from error
+    Raises
+    ------
+    ArtifactError
+        If a file is unfinished or damaged, or does not fit the model.
+    ConfigError
+        If inputs are missing or of several kinds, or an option has no meaning for them.
+    """
+    artifacts = _artifacts(inputs)
+    if artifacts and artifacts[0].exists() and file_format(artifacts[0]) == "sedtool-scores":
+        return _scored_clips(model, artifacts, inputs, config)
+    for path in artifacts:
+        _refuse_missing(path)
+    if artifacts:
+        _refuse_given("features", inputs, "root")
+        _refuse_given("features", config, "allow_truncated")
+        return _features_source(model, artifacts, config)
+    _refuse_given("audio", config, "partial")
+    return _audio_source(model, inputs, config)
 
-    return Recording(printable(name), blocks, lambda: reader.duration)
 
-
-def _without_path(error: AudioError, path: Path) -> AudioError:
-    """Return the error without the file's path: the recording's name says which it was."""
-    return AudioError(str(error).removeprefix(f"{path}: "))
-
-
-def artifacts_among(inputs: AudioInputs) -> list[Path]:
+def _artifacts(inputs: AudioInputs) -> list[Path]:
     """Return the features or scores files among the inputs, which are all such or none."""
     if inputs.is_stdin:
         return []
@@ -139,39 +94,6 @@ def _matching(path: Path) -> list[Path]:
     return [Path(match) for match in sorted(glob.glob(str(path)))] or [path]  # noqa: PTH207
 
 
-def given_scores(model: Model, inputs: AudioInputs) -> Scores | None:
-    """Return the scores file that is the input, if that is what it is."""
-    artifacts = artifacts_among(inputs)
-    if not artifacts or not artifacts[0].exists() or file_format(artifacts[0]) != "sedtool-scores":
-        return None
-    if len(artifacts) > 1:
-        raise ConfigError("give one scores file at a time")
-    scores = open_scores(artifacts[0])
-    if scores.model_sha256 == model.weights_sha256_of_format_2:
-        raise ArtifactError(
-            f"{artifacts[0]} was made before models of equal weights and different pooling were "
-            "told apart; score the clips again"
-        )
-    if scores.model_sha256 != model.weights_sha256:
-        raise ArtifactError(
-            f"{artifacts[0]} was made by a model with other weights than the one given"
-        )
-    return scores
-
-
-def find_source(model: Model, inputs: AudioInputs, run: InferRun) -> Source:
-    """Return the recordings that the inputs mean, be they audio or features."""
-    artifacts = artifacts_among(inputs)
-    for path in artifacts:
-        _refuse_missing(path)
-    if artifacts:
-        refuse_given("features", inputs, "root")
-        refuse_given("features", run, "allow_truncated")
-        return features_source(model, artifacts, run)
-    refuse_given("audio", run, "partial")
-    return audio_source(model, inputs, run)
-
-
 def _refuse_missing(path: Path) -> None:
     """Raise an error if a file is not there: ArtifactError if it is unfinished."""
     if path.exists():
@@ -184,18 +106,111 @@ def _refuse_missing(path: Path) -> None:
     open_features(path)  # says how far it is
 
 
-def refuse_for_scores(inputs: AudioInputs, settings: InferSettings, run: InferRun) -> None:
-    """Raise a ConfigError if an option is given that scores, decoded as they are, do not need."""
-    refuse_given("scores", inputs, "root")
-    refuse_given("scores", settings, "window", "overlap", "batch_size", "amp")
-    refuse_given("scores", run, "shard", "workers", "allow_truncated", "partial")
-    if run.device not in ("auto", "cpu"):
-        raise ConfigError("--device has no meaning for scores: no network is run")
-
-
-def refuse_given(what: str, options: Any, *names: str) -> None:
+def _refuse_given(what: str, options: Any, *names: str) -> None:
     """Raise a ConfigError if an option is given that would be ignored for such inputs."""
     default = type(options)()
     for name in names:
         if getattr(options, name) != getattr(default, name):
             raise ConfigError(f"--{name.replace('_', '-')} has no meaning for {what}")
+
+
+def _scored_clips(
+    model: Model, paths: Sequence[Path], inputs: AudioInputs, config: InferConfig
+) -> ScoredClips:
+    if len(paths) > 1:
+        raise ConfigError("give one scores file at a time")
+    scores = open_scores(paths[0])
+    if scores.model_sha256 == model.weights_sha256_of_format_2:
+        raise ArtifactError(
+            f"{paths[0]} was made before models of equal weights and different pooling were "
+            "told apart; score the clips again"
+        )
+    if scores.model_sha256 != model.weights_sha256:
+        raise ArtifactError(f"{paths[0]} was made by a model with other weights than the one given")
+    _refuse_given("scores", inputs, "root")
+    of_network = ("window", "overlap", "batch_size", "amp", "workers", "allow_truncated")
+    _refuse_given("scores", config, *of_network, "shard", "partial")
+    if config.device not in ("auto", "cpu"):
+        raise ConfigError("--device has no meaning for scores: no network is run")
+    durations = dict(zip(scores.names, scores.duration.tolist(), strict=True))
+    return ScoredClips(
+        scores.names,
+        scores.shard,
+        scores.manifest_sha256,
+        list(paths),
+        [scores.sha256],
+        durations.__getitem__,
+        scores,
+    )
+
+
+def _features_source(model: Model, paths: Sequence[Path], config: InferConfig) -> UnscoredClips:
+    """Return the clips of features files; one file that is a part makes a part."""
+    features = FeatureSet(paths, partial=config.partial or len(paths) == 1)
+    features.require(model.features)
+    for file in features.files:
+        if file.failures:
+            _log.warning(
+                "%s: %d files that could not be used are missing", file.path, len(file.failures)
+            )
+    names = sorted(features.place)
+    shard, manifest = Shard.of(config.shard), manifest_digest(names)
+    if shard.is_whole and len(paths) == 1:
+        shard, manifest = features.files[0].shard, features.files[0].manifest_sha256
+    else:
+        names = shard.select(names)
+    return UnscoredClips(
+        names,
+        shard,
+        manifest,
+        list(paths),
+        [file.sha256 for file in features.files],
+        features.duration,
+        lambda name: stored_clip(features, name),
+        lambda name: (0, 0),
+    )
+
+
+def _audio_source(model: Model, inputs: AudioInputs, config: InferConfig) -> UnscoredClips:
+    """Return audio files as clips, which are decoded when they are scored."""
+    shard = Shard.of(config.shard)
+    found = find_audio(inputs)
+
+    def claimed_duration(name: str) -> float:
+        try:
+            with AudioReader(found[name], None, allow_truncated=config.allow_truncated) as reader:
+                return reader.claimed_duration
+        except AudioError as error:
+            raise _without_path(error, found[name]) from error
+
+    return UnscoredClips(
+        shard.select(list(found)),
+        shard,
+        manifest_digest(list(found)),
+        list(found.values()),
+        [],
+        claimed_duration,
+        lambda name: _decoded(name, found[name], model.features, config.allow_truncated),
+        lambda name: stamp(found[name]),
+    )
+
+
+def _decoded(name: str, path: Path, features: FeatureConfig, allow_truncated: bool) -> ClipFeatures:
+    """Return an audio file as a clip: decoded, and turned into features, as it is read."""
+    reader = AudioReader(
+        path, features.sample_rate, features.channel, name=name, allow_truncated=allow_truncated
+    )
+
+    def blocks() -> Iterator[np.ndarray]:
+        try:
+            with reader:
+                yield from log_mel_blocks(reader, features)
+        except AudioError as error:
+            raise _without_path(error, path) from error
+
+    return ClipFeatures(printable(name), blocks, lambda: reader.duration)
+
+
+def _without_path(error: AudioError, path: Path) -> AudioError:
+    """Return the error without the file's path: the clip's name says which it was."""
+    return AudioError(str(error).removeprefix(f"{path}: "))

@@ -18,7 +18,7 @@ from sedtool.decoding import ClipScores
 from sedtool.errors import ConfigError, LabelError
 from sedtool.labels import Vocabulary, read_events
 from sedtool.machine import pick_device
-from sedtool.scoring import Failure, feature_recordings, score_recordings
+from sedtool.scoring import Failure, score_clips, stored_clip
 from sedtool.tuning.fit import tune_clips, tune_events, windows_from_durations
 
 __all__ = ["TuneInputs", "TuneResult", "tune"]
@@ -161,10 +161,10 @@ def _score(
     device: str,
     progress: Callable[[int, int, str], None] | None,
 ) -> list[ClipScores]:
-    recordings = feature_recordings(features, names)
+    clips = (stored_clip(features, name) for name in names)
     scores: list[ClipScores] = []
     windows = WindowConfig(model.window)
-    for clip in score_recordings(model, recordings, windows, pick_device(device)):
+    for clip in score_clips(model, clips, windows, pick_device(device)):
         if isinstance(clip, Failure):
             raise LabelError(f"{clip.name}: {clip.error}")
         scores.append(clip)
