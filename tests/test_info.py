@@ -438,7 +438,7 @@ def test_a_stopped_run_says_so(tiny, tmp_path):
             tmp_path / "run",
             inputs,
             config,
-            progress=lambda at: steps.append(at.step),
+            progress=lambda done, *_: steps.append(done),
             stop=lambda: 75 if len(steps) >= 1 else 0,
         )
     found = describe(tmp_path / "run")

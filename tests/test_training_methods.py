@@ -159,9 +159,9 @@ def test_a_run_that_ends_between_its_first_files_is_begun_anew_by_resuming(
 def test_no_other_process_rewrites_a_teacher_that_is_being_trained(inputs, settings, tmp_path):
     run, tried = tmp_path / "run", []
 
-    def tune_meanwhile(at):
+    def tune_meanwhile(done, *_):
         if not tried:
-            tried.append(at)
+            tried.append(done)
             with pytest.raises(ResourceError), claim(run / "teacher.safetensors", overwrite=True):
                 pass
 

@@ -308,7 +308,7 @@ def train(
                 inputs,
                 config,
                 **how,
-                progress=lambda at: report(at.done, at.total, str(at)),
+                progress=report,
                 stop=stop,
             )
         summary(f"{result}; next: {_next(result.model, inputs)}", quiet)

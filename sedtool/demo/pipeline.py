@@ -130,7 +130,7 @@ def _train(files: DemoFiles, training: TrainConfig, bar: Bar, device: str) -> No
             inputs,
             training,
             device=device,
-            progress=lambda at: report(at.done, at.total, str(at)),
+            progress=report,
         )
     with bar("tune") as report:
         validation = TuneInputs((files.features,), reference=files.validation)

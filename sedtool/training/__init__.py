@@ -7,10 +7,8 @@ with the same number of threads.
 
 from sedtool.training.inputs import TrainInputs, Validation, load_inputs
 from sedtool.training.train import TrainResult, train
-from sedtool.training.trainer import Progress
 
 __all__ = [
-    "Progress",
     "TrainInputs",
     "TrainResult",
     "Validation",

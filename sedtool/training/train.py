@@ -12,7 +12,7 @@ from sedtool.machine import pick_device
 from sedtool.runs import RunSettings
 from sedtool.training.folder import RunWriter, new_record
 from sedtool.training.inputs import TrainInputs
-from sedtool.training.trainer import Progress, Trainer
+from sedtool.training.trainer import Trainer
 
 __all__ = ["TrainResult", "train"]
 
@@ -46,7 +46,7 @@ def train(
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
     stop: Callable[[], int] | None = None,
 ) -> TrainResult:
     """Train a model, by the method of the settings.
@@ -64,7 +64,7 @@ def train(
     overwrite
         Start anew over a run that is there.
     progress
-        Called after every step and every epoch.
+        Called after every step with the steps done, all steps, and where the run stands.
     stop
         Asked before every step and every batch of validation; an exit code other than 0 saves and
         stops the run.
@@ -85,7 +85,7 @@ def train(
     started = time.monotonic()
     chosen = pick_device(device)
     folder = RunWriter(run, resume, overwrite)
-    report = progress or (lambda _: None)
+    report = progress or (lambda *_: None)
     with folder.held():
         trainer = Trainer(folder, inputs, config, chosen, stop or (lambda: 0))
         state = folder.load_state() if resume else None
@@ -101,7 +101,7 @@ def train(
                 folder.write_metrics(trainer.rows)
             while not trainer.finished():
                 trainer.train_epoch(report)
-                report(trainer.where(trainer.validate()))
+                trainer.validate()
         except BaseException as error:
             folder.abandon(_status(error), error)
             raise

@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,38 +22,12 @@ from sedtool.training.inputs import TrainInputs, load_inputs
 from sedtool.training.learner import Learner, new_model
 from sedtool.training.validation import validate
 
-__all__ = ["Progress", "Trainer"]
+__all__ = ["Trainer"]
 
 _LISTENED_TO = 100  # clips in which noise is compared with sound
 _LOUD = 0.9  # of their mel values below its standard deviation
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands, for a callback; `row` is set at the end of an epoch."""
-
-    epoch: int  # from 1
-    epochs: int
-    step: int  # of the epoch, from 1
-    steps: int
-    loss: float  # mean over the epoch so far
-    row: dict[str, Any] | None = None
-
-    @property
-    def done(self) -> int:
-        """Return the steps of the run so far."""
-        return (self.epoch - 1) * self.steps + self.step
-
-    @property
-    def total(self) -> int:
-        """Return the steps of the whole run."""
-        return self.epochs * self.steps
-
-    def __str__(self) -> str:
-        """Return epoch and loss, for a progress bar."""
-        return f"epoch {self.epoch} of {self.epochs}, loss {self.loss:.3f}"
 
 
 class Trainer:
@@ -138,14 +111,17 @@ class Trainer:
 
     # One epoch
 
-    def train_epoch(self, report: Callable[[Progress], None]) -> None:
-        """Run the remaining steps of the current epoch."""
+    def train_epoch(self, progress: Callable[[int, int, str], None]) -> None:
+        """Run the remaining steps of the current epoch.
+
+        `progress` is told the steps done, all steps, and where the run stands in words.
+        """
         while self.step < (len(self.rows) + 1) * self.steps:
             self.pause()
             for name, loss in self.train_step().items():
                 self.loss_sums[name] = self.loss_sums.get(name, 0.0) + loss
             self.step += 1
-            report(self.where(None))
+            progress(self.step, self.config.epochs * self.steps, self._where())
 
     def train_step(self) -> dict[str, float]:
         """Draw the batch of the current step and learn from it; return the losses."""
@@ -156,7 +132,7 @@ class Trainer:
         except FloatingPointError as error:
             raise self._diverged(f"{error}; {self._latest()}", self.step + 1) from None
 
-    def validate(self) -> dict[str, Any]:
+    def validate(self) -> None:
         """End the epoch: score the validation clips, keep the best model, save."""
         self._require_finite()
         try:
@@ -181,7 +157,6 @@ class Trainer:
         self._save_models(row)
         self.folder.write_metrics(self.rows)
         self.save()
-        return row
 
     def pause(self) -> None:
         """Save, or save and stop, if it is time to; called where no step is half done.
@@ -228,12 +203,11 @@ class Trainer:
         """Return the validation score of an epoch that models are selected by."""
         return sum(float(row[name]) for name in self.config.select_by.split("+"))
 
-    def where(self, row: dict[str, Any] | None) -> Progress:
-        """Return where the run stands."""
-        epoch = row["epoch"] if row else len(self.rows) + 1
-        step = self.step - (epoch - 1) * self.steps
-        loss = row["train_loss"] if row else self.loss_sums.get("train_loss", 0.0) / max(step, 1)
-        return Progress(epoch, self.config.epochs, step, self.steps, loss, row)
+    def _where(self) -> str:
+        """Return the epoch and its loss so far, for people."""
+        epoch = len(self.rows) + 1
+        loss = self.loss_sums["train_loss"] / (self.step - (epoch - 1) * self.steps)
+        return f"epoch {epoch} of {self.config.epochs}, loss {loss:.3f}"
 
     def _save_models(self, row: dict[str, Any]) -> None:
         """Save the model of the latest epoch if it is the best so far, or to be kept."""
