@@ -584,6 +584,24 @@ def test_names_that_a_tsv_would_not_keep_are_refused(name, message):
     assert str(caught.value).isprintable()
 
 
+def test_paths_of_a_manifest_that_are_not_there_are_matched_as_names_of_labels_are(here, caplog):
+    for name in ("rec/sub/a.wav", "rec/b.wav", "rec/K\u00fcche.wav", "rec/c.flac", "rec/d.wav"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(WAV)
+    rows = ["sub\\a.wav", "C:\\data\\rec\\b.wav", "Ku\u0308che.wav", "c.wav", "d.wav", "x/d.wav"]
+    Path("list.csv").write_text("filename\n" + "".join(f"{row}\n" for row in rows))
+    found = find_audio(["list.csv"], root=Path("rec"))
+    names = ["K\u00fcche.wav", "b.wav", "c.wav", "d.wav", "sub/a.wav", "x/d.wav"]
+    assert list(found) == names  # d.wav is listed, and so is not x/d.wav, too
+    assert "3 files are matched by their basename" in caplog.messages[0]
+    assert "1 files are not there, but others like them: c.wav (there is c.flac)" in caplog.text
+    Path("rec/other").mkdir()
+    Path("rec/other/a.wav").write_bytes(WAV)
+    with pytest.raises(LabelError, match=r"'y/a\.wav' could be any of 2 clips: other/a\.wav, sub"):
+        Path("list.csv").write_text("filename\ny/a.wav\n")
+        find_audio(["list.csv"], root=Path("rec"))
+
+
 def test_a_manifest_with_durations_says_once_that_files_are_read_to_their_end(here, caplog):
     rows = [{"audio_filepath": f"{i}.wav", "duration": 0.5} for i in range(3)]
     Path("m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

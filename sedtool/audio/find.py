@@ -1,6 +1,7 @@
 """Files, folders, patterns, lists and manifests -> clip names and paths."""
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from sedtool.audio.lists import is_manifest, read_list, read_manifest, spool_stdin
 from sedtool.errors import AudioError, ConfigError, NothingUsableError
-from sedtool.labels.names import check_name
+from sedtool.labels.names import NameIndex, check_name
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -23,6 +24,17 @@ __all__ = [
     "suggestion",
     "walk",
 ]
+
+AUDIO_SUFFIXES = (
+    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
+    *(".rf64", ".snd", ".w64", ".wav", ".wave"),
+)
+
+MOST_COMPARED = 10_000  # names of a folder, to find the one that may have been meant
+
+Above = frozenset[tuple[int, int]]  # the folders that one lies in, by device and inode
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,11 +93,13 @@ def find_audio(
           files and folders that they match.
         - Manifests: ``.tsv``, ``.csv`` and ``.jsonl``; see `read_manifest`. Their relative paths
           start from the root where one is given, else from the folder the manifest is in. No path
-          may lead out of there.
+          may lead out of there. One that is not there is matched with the other audio files in
+          that folder as names in label files are; see `sedtool.labels.names`.
         - ``"-"``: one audio file on standard input, named `stdin_name`.
 
         The paths in `files_from` start from the current folder and are never read as patterns or
-        manifests. A path in a list or a manifest need not exist; reading it then fails.
+        manifests. A path in a list need not exist, and one in a manifest that matches no file;
+        reading it then fails.
     root
         In place of that of `inputs`. The default is the deepest folder that has in it the given
         files and folders, the folders in front of patterns, and those of manifests.
@@ -95,7 +109,7 @@ def find_audio(
     ConfigError
         If an input does not exist, cannot be read or listed, or is not under the root.
     LabelError
-        If a manifest has a row that cannot be read.
+        If a manifest has a row that cannot be read, or that could mean several files.
     NothingUsableError
         If no audio file is found, a pattern matches nothing or a list is empty.
     ResourceError
@@ -175,13 +189,35 @@ class _Found:
     def _add_manifest(self, manifest: Path) -> None:
         folder = self.root or manifest.parent
         self.folders.add(folder)
-        for row in read_manifest(manifest):
-            file = _absolute(folder / row)
+        rows = read_manifest(manifest)
+        files = {row: _absolute(folder / row) for row in rows}
+        for row, file in files.items():
             if self.root is None and not file.is_relative_to(folder):
                 raise ConfigError(
                     f"{manifest}: {row} leads out of the folder of the list; give --root"
                 )
-            self.files[file] = None
+        absent = [row for row, file in files.items() if not os.path.lexists(file)]
+        if absent:
+            files |= _found_by_name(absent, manifest, folder, set(files.values()))
+        self.files.update(dict.fromkeys(files.values()))
+
+
+def _found_by_name(
+    rows: Sequence[str], manifest: Path, folder: Path, listed: set[Path]
+) -> dict[str, Path]:
+    """Return the files under a folder that paths of a manifest mean which are not there.
+
+    A file that the manifest lists is not taken for another one.
+    """
+    start = str(folder / "_")[:-1]
+    index = NameIndex(str(p).removeprefix(start) for p in walk(folder) if p not in listed)
+    found, missing = index.resolve(rows, manifest)
+    if found:
+        _log.warning("%s: %d files are matched by their basename", manifest, len(found))
+    if misnamed := [row for row in missing if index.nearest(row) is not None]:
+        what = "%s: %d files are not there, but others like them: %s"
+        _log.warning(what, manifest, len(misnamed), index.listed(misnamed))
+    return {row: folder / name for row, name in found.items()}
 
 
 def _is_name(text: str) -> bool:
@@ -213,7 +249,7 @@ def _absolute(path: str | Path) -> Path:
 
 
 def _exists(path: str) -> bool:
-    """Return whether something is there, be it a broken link."""
+    """Return whether something is there, a broken link included."""
     if not path:
         raise ConfigError("an input is empty text; give a file, a folder or a pattern")
     try:
@@ -223,16 +259,6 @@ def _exists(path: str) -> bool:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
     return True
-
-
-AUDIO_SUFFIXES = (
-    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
-    *(".rf64", ".snd", ".w64", ".wav", ".wave"),
-)
-
-MOST_COMPARED = 10_000  # names of a folder, to find the one that may have been meant
-
-Above = frozenset[tuple[int, int]]  # the folders that one lies in, by device and inode
 
 
 def walk(folder: Path, above: Above = frozenset()) -> Iterator[Path]:
