@@ -1,11 +1,18 @@
-"""Text as it is shown and written: which characters it may hold, escapes."""
+"""Text as it is shown and written: which characters it may hold, columns, escapes, short lists."""
 
+from collections.abc import Iterable, Sequence
 from unicodedata import category
 
-__all__ = ["is_writable", "plain", "real_time"]
+__all__ = ["aligned", "first_five", "is_writable", "latex", "plain", "real_time"]
 
 # Control characters, line and paragraph separators, and surrogates, which UTF-8 does not have.
 _UNWRITABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
 
 
 def is_writable(text: str) -> bool:
@@ -22,3 +29,27 @@ def real_time(audio_seconds: float, seconds: float) -> str:
     """Return ``"2400 s of audio in 1.4 s (1714 times real time)"``."""
     speed = audio_seconds / seconds if seconds else 0.0
     return f"{audio_seconds:.0f} s of audio in {seconds:.1f} s ({speed:.0f} times real time)"
+
+
+def aligned(rows: Sequence[Sequence[str]], n_left: int) -> list[str]:
+    """Lay rows out in columns: the first `n_left` to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if place < n_left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def latex(text: str) -> str:
+    """Return a text that LaTeX shows as it is."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def first_five(items: Iterable[str]) -> str:
+    """Return the first five items with commas between them, and whether there are more."""
+    listed = list(items)
+    return ", ".join(listed[:5]) + ", …" * (len(listed) > 5)

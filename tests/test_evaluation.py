@@ -22,6 +22,7 @@ from sedtool.evaluation import (
     event_counts,
 )
 from sedtool.evaluation.files import EvaluateInputs, evaluate_files
+from sedtool.evaluation.formats import format_evaluation
 from sedtool.labels import Event, StrongLabels, read_durations, read_events, read_weak
 
 CONFIG = EvaluationConfig()
@@ -53,7 +54,7 @@ def silent(*names: str) -> StrongLabels:
 
 def test_perfect_detection_scores_1_everywhere():
     result = evaluate(REFERENCE, REFERENCE[::-1], CONFIG)
-    for scores in result.metrics.values():
+    for scores in result.scores.values():
         assert (scores.macro.f1, scores.macro.precision, scores.macro.recall) == (1, 1, 1)
         assert scores.micro.f1 == 1
         assert set(scores.classes) == {"Cat", "Dog", "Speech"}
@@ -62,7 +63,7 @@ def test_perfect_detection_scores_1_everywhere():
 
 def test_a_silent_system_scores_0_and_its_precision_is_undefined():
     result = evaluate(REFERENCE, silent("1.wav", "2.wav"), CONFIG)
-    for scores in result.metrics.values():
+    for scores in result.scores.values():
         assert (scores.macro.f1, scores.macro.precision, scores.macro.recall) == (0, 0, 0)
         assert (scores.micro.f1, scores.micro.recall) == (0, 0)
         assert math.isnan(scores.micro.precision)
@@ -72,7 +73,7 @@ def test_a_silent_system_scores_0_and_its_precision_is_undefined():
 
 def test_without_events_on_either_side_every_score_is_undefined():
     result = evaluate(silent("1.wav"), silent("1.wav"), CONFIG)
-    for scores in result.metrics.values():
+    for scores in result.scores.values():
         assert math.isnan(scores.macro.f1)
         assert math.isnan(scores.micro.f1)
     assert json.loads(result.to_json())["event"]["micro"]["f1"] is None
@@ -193,7 +194,7 @@ def test_a_class_that_was_never_estimated_counts_0_here_and_is_dropped_by_sed_ev
 def test_a_class_only_in_the_estimates_counts_in_micro_and_not_in_macro():
     estimated = [*REFERENCE, Event("1.wav", 0, 1, "Doog")]
     result = evaluate(REFERENCE, estimated, CONFIG)
-    for scores in result.metrics.values():
+    for scores in result.scores.values():
         assert scores.macro.f1 == scores.macro.precision == 1
         assert counts(scores.micro)[1] == 1
         assert "Doog" not in scores.classes
@@ -211,7 +212,7 @@ def test_a_class_only_in_the_estimates_counts_in_micro_and_not_in_macro():
 
 def test_a_given_class_list_decides_what_is_scored_on_both_sides():
     result = evaluate(REFERENCE, ESTIMATED, CONFIG, classes=["Dog", "Bird"])
-    for scores in result.metrics.values():
+    for scores in result.scores.values():
         assert tuple(scores.classes) == ("Dog", "Bird")
         assert counts(scores.micro) == counts(scores.classes["Dog"])
         assert scores.undefined == ("Bird",)
@@ -256,7 +257,7 @@ def test_a_warning_names_five_clips_and_counts_all():
 def test_clips_match_by_unique_basename_and_the_result_says_how_many():
     moved = [replace(event, name=f"/data/eval/{event.name}") for event in REFERENCE]
     result = evaluate(REFERENCE, moved, CONFIG, durations={"audio/1.wav": 8.0, "other.wav": 1.0})
-    assert [scores.micro.f1 for scores in result.metrics.values()] == [1, 1, 1]
+    assert [scores.micro.f1 for scores in result.scores.values()] == [1, 1, 1]
     assert result.n_matched_by_basename == 2
     assert result.segment.classes["Speech"].n_reference == 7  # 1 to 8 s, not to 9 s
     assert evaluate(REFERENCE, REFERENCE, CONFIG).n_matched_by_basename == 0
@@ -367,7 +368,7 @@ def test_json_has_the_documented_layout():
 
 
 def test_the_table_has_averages_first_and_aligned_columns():
-    lines = evaluate(REFERENCE, ESTIMATED, CONFIG).table().splitlines()
+    lines = format_evaluation(evaluate(REFERENCE, ESTIMATED, CONFIG), "table").splitlines()
     assert lines[0].split()[:5] == ["metric", "class", "F1", "precision", "recall"]
     assert [line.split()[:2] for line in lines[1:7]] == [
         [metric, average]
@@ -383,7 +384,7 @@ def test_the_table_has_averages_first_and_aligned_columns():
 
 def test_the_table_says_how_it_was_measured():
     result = evaluate(REFERENCE, ESTIMATED, CONFIG, classes=["Dog", "Bird"], durations={"1.wav": 9})
-    footer = result.table().split("\n\n")[-1]
+    footer = format_evaluation(result, "table").split("\n\n")[-1]
     assert "1 of 2 clips end with their known duration" in footer
     assert "clip: from event lists" in footer
     assert "class list given; an undefined rate counts 0" in footer
@@ -391,7 +392,7 @@ def test_the_table_says_how_it_was_measured():
 
 
 def test_a_table_without_classes_is_still_a_table():
-    table = evaluate(silent(), silent(), CONFIG).table()
+    table = format_evaluation(evaluate(silent(), silent(), CONFIG), "table")
     assert table.splitlines()[1].split() == ["event", "macro", "-", "-", "-"]
 
 
@@ -413,7 +414,7 @@ def golden_evaluation():
 @pytest.mark.parametrize("name", ["metrics.json", "table.txt"])
 def test_reports_equal_the_golden_files(name):
     result = golden_evaluation()
-    text = {"metrics.json": result.to_json(), "table.txt": result.table()}[name]
+    text = {"metrics.json": result.to_json(), "table.txt": format_evaluation(result, "table")}[name]
     assert text == (GOLDEN / name).read_text("utf-8"), "if meant: python tests/golden/evaluation"
 
 

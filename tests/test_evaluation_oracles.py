@@ -22,7 +22,6 @@ from sedtool.evaluation import (
     evaluate_segments,
     event_counts,
 )
-from sedtool.evaluation.by_clip import count_by_clip
 from sedtool.labels import Event, StrongLabels, read_durations, read_events
 
 with warnings.catch_warnings():
@@ -77,22 +76,6 @@ def test_onset_counts_equal_those_of_sed_eval(reference, estimated, config):
     native = evaluate_onsets(reference, estimated, config)
     oracle = evaluate_onsets(reference, estimated, replace(config, engine="sed_eval"))
     assert counts(native) == counts(oracle)
-
-
-@FEW
-@given(LABEL_LISTS, LABEL_LISTS, CONFIGS, st.none() | st.just(["Dog", "Bird"]))
-def test_counts_by_clip_add_up_to_those_of_the_metrics(reference, estimated, config, classes):
-    config = replace(config, compat="")
-    result = evaluate(
-        reference, estimated, config, classes=classes, metrics=("event", "segment", "clip", "onset")
-    )
-    listed = tuple(result.event.classes)
-    if not listed:
-        return
-    by_clip = count_by_clip(reference, estimated, config, listed)
-    for name, scores in result.metrics.items():
-        rows = [(r.tp, r.n_reference, r.n_estimated) for r in scores.classes.values()]
-        assert by_clip.metric(name).sum(axis=0).tolist() == [list(row) for row in rows]
 
 
 @FEW
@@ -244,7 +227,7 @@ def test_labels_and_names_that_dcase_util_would_change_reach_sed_eval_unchanged(
     events = [Event(r"a\b.wav", 0, 1, "none"), Event("1", 0, 1, " Dog"), Event("01", 0, 1, "Dog")]
     for engine in ("native", "sed_eval"):
         result = evaluate(events, events, EvaluationConfig(engine=engine))
-        for scores in result.metrics.values():
+        for scores in result.scores.values():
             assert counts(scores)["none"] == counts(scores)[" Dog"] == (1, 1, 1)
 
 
@@ -294,4 +277,4 @@ def test_known_durations_move_the_baseline_by_more_than_a_point(lists, published
 def test_every_count_of_the_baseline_equals_that_of_sed_eval(lists, published_lists):
     durations = read_durations(published_lists.durations)
     oracle = evaluate(*lists, replace(CONFIG, engine="sed_eval"), durations=durations)
-    assert evaluate(*lists, CONFIG, durations=durations).metrics == oracle.metrics
+    assert evaluate(*lists, CONFIG, durations=durations).scores == oracle.scores

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sedtool.config import EvaluationConfig
 from sedtool.config.evaluation import IntersectionConfig
 from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation.intersection import evaluate_intersection, intersect, merge
-from sedtool.evaluation.pair import tabulate
+from sedtool.evaluation.pair import pair_up
 from sedtool.labels import Event, StrongLabels, read_events
 from support.psds_cases import events_above, labels_of, scores_of
 
@@ -22,6 +21,14 @@ HALF = IntersectionConfig(0.5, 0.5, 0.3)
 
 def counts(row):
     return (row.tp, row.fp, row.fn)
+
+
+def crosses(found):
+    """Return how many estimates of each class cross each other class, (K, K)."""
+    table = np.zeros((found.n_labels, found.n_labels), int)
+    of_class = found.estimated.class_in_clip[found.crossing] % found.n_labels
+    np.add.at(table, (of_class, found.crossed), 1)
+    return table
 
 
 @pytest.mark.parametrize("name", sorted(GOLDEN["cases"]))
@@ -44,17 +51,15 @@ def test_counts_are_those_of_sed_scores_eval(name):
         config = IntersectionConfig(expected["dtc"], expected["gtc"], expected["cttc"])
         for i, threshold in enumerate(GOLDEN["thresholds"]):
             estimated = events_above(scores_of(case), classes, threshold)
-            pair = tabulate(labels_of(case), estimated, EvaluationConfig(), classes)
-            found = intersect(pair.reference, pair.estimated, config)
+            pair = pair_up(labels_of(case), estimated, classes)
+            found = intersect(pair, config)
+            table = found.counts(len(pair.clips), pair.labels, pair.classes).table
             for k, label in enumerate(classes):
                 points = expected["from_scores"]["points"][label]
-                tp = int(found.counts.tp[k])
-                assert (tp, int(found.counts.n_estimated[k]) - tp) == (
-                    points["tp"][i],
-                    points["fp"][i],
-                )
+                tp, _, estimates = table[k].tolist()
+                assert (tp, estimates - tp) == (points["tp"][i], points["fp"][i])
                 for other, crossing in points["cross"].items():
-                    assert found.cross_triggers[k, classes.index(other)] == crossing[i]
+                    assert crosses(found)[k, classes.index(other)] == crossing[i]
 
 
 TIMES = st.integers(0, 40).map(lambda n: n / 20)
@@ -73,8 +78,9 @@ CONFIGS = st.builds(IntersectionConfig, SHARES, SHARES, SHARES)
 @given(st.lists(EVENTS, max_size=12), st.lists(EVENTS, max_size=12), CONFIGS)
 def test_counts_are_those_of_brute_force(reference, estimated, config):
     classes = ["a", "b", "c"]
-    pair = tabulate(reference, estimated, EvaluationConfig(), classes)
-    found = intersect(pair.reference, pair.estimated, config)
+    pair = pair_up(reference, estimated, classes)
+    found = intersect(pair, config)
+    table = found.counts(len(pair.clips), pair.labels, pair.classes).table
     truth, guess = joined(reference), joined(estimated)
     accepted = [e for e in guess if enough(e, [t for t in truth if t[3] == e[3]], config.dtc)]
     false = [e for e in guess if e not in accepted]
@@ -82,13 +88,12 @@ def test_counts_are_those_of_brute_force(reference, estimated, config):
         mine = [e for e in accepted if e[3] == label]
         tp = sum(enough(t, mine, config.gtc) for t in truth if t[3] == label)
         fp = sum(e[3] == label for e in false)
-        assert (found.counts.tp[k], found.counts.n_estimated[k]) == (tp, tp + fp)
-        assert found.counts.n_reference[k] == sum(t[3] == label for t in truth)
+        n_reference = sum(t[3] == label for t in truth)
+        assert tuple(table[k].tolist()) == (tp, n_reference, tp + fp)
         for c, other in enumerate(classes):
             theirs = [t for t in truth if t[3] == other]
             crossing = [e for e in false if e[3] == label and enough(e, theirs, config.cttc)]
-            assert found.cross_triggers[k, c] == (len(crossing) if c != k else 0)
-    assert (found.counts_by_clip(len(pair.clips)).sum(axis=0)[:, 0] == found.counts.tp).all()
+            assert crosses(found)[k, c] == (len(crossing) if c != k else 0)
 
 
 def joined(events):
@@ -138,13 +143,12 @@ def test_what_is_too_long_to_be_accepted_finds_nothing():
 
 def test_a_cross_trigger_is_a_false_positive_that_covers_another_class():
     estimated = [Event("1", 15, 30, "a"), Event("1", 25, 60, "a"), Event("2", 0, 4, "b")]
-    pair = tabulate(REFERENCE, estimated, EvaluationConfig(), None)
-    found = intersect(pair.reference, pair.estimated, IntersectionConfig(0.5, 0.5, 0.5))
+    pair = pair_up(REFERENCE, estimated)
+    found = intersect(pair, IntersectionConfig(0.5, 0.5, 0.5))
     # Joined, the first two are 15 s to 60 s, of which 10 s are b.
-    assert found.cross_triggers.tolist() == [[0, 0], [1, 0]]
-    found = intersect(pair.reference, pair.estimated, IntersectionConfig(0.5, 0.5, 0.2))
-    assert found.cross_triggers.tolist() == [[0, 1], [1, 0]]
-    assert found.reference_seconds.tolist() == [14.0, 10.0]
+    assert crosses(found).tolist() == [[0, 0], [1, 0]]
+    found = intersect(pair, IntersectionConfig(0.5, 0.5, 0.2))
+    assert crosses(found).tolist() == [[0, 1], [1, 0]]
 
 
 def test_times_that_tie_in_decimals_meet_the_share():

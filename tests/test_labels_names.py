@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sedtool.errors import LabelError
-from sedtool.evaluation.pairing import match_names
+from sedtool.evaluation.mismatches import match_names
 from sedtool.labels import NameIndex
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Küche.wav") for form in ("NFC", "NFD"))

@@ -15,7 +15,7 @@ from sedtool.config.evaluation import PSDS_SCENARIOS, PsdsConfig
 from sedtool.decoding import ClipScores, median_filter
 from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation.intersection import evaluate_intersection
-from sedtool.evaluation.pairing import match_clips
+from sedtool.evaluation.mismatches import match_names
 from sedtool.evaluation.psds import psds_from_lists, psds_from_scores
 from sedtool.evaluation.psds.score_runs import find_runs
 from sedtool.evaluation.psds.steps import area, psd_roc
@@ -451,7 +451,7 @@ def test_a_scores_file_is_filtered_with_its_own_windows_unless_told_otherwise(sc
     found = {}
     for median in (True, False):
         source = open_frame_scores(scores_file, median)
-        names = match_clips(source.names, ["1", "2"], "scores")
+        names = match_names(source.names, ["1", "2"], "scores", any_suffix=True)
         assert names == {"x/1.wav": "x/1.wav", "x/2.wav": "x/2.wav"}
         reference = [Event(f"x/{e.name}.wav", e.onset, e.offset, e.label) for e in REFERENCE]
         found[median] = psds_from_scores(
@@ -465,16 +465,16 @@ def test_a_folder_of_score_tables_scores_as_the_arrays_it_was_made_of(tmp_path):
     write_score_tables(tmp_path, ("a", "b"), PERFECT)
     source = open_frame_scores(tmp_path)
     reference = [Event(f"x/{e.name}.wav", e.onset, e.offset, e.label) for e in REFERENCE]
-    names = match_clips(source.names, ["x/1.wav", "x/2.wav"], "scores")
+    names = match_names(source.names, ["x/1.wav", "x/2.wav"], "scores", any_suffix=True)
     (result,) = psds_from_scores(reference, source.clips(names), source.classes, [PsdsConfig()])
     assert result.value == 1.0
 
 
 def test_a_name_that_could_be_two_clips_is_refused():
     with pytest.raises(LabelError, match=r"'1' could be any of 2 clips: 1\.wav, x/1\.flac"):
-        match_clips(["1"], ["1.wav", "x/1.flac"], "scores")
+        match_names(["1"], ["1.wav", "x/1.flac"], "scores", any_suffix=True)
     with pytest.raises(LabelError, match="both mean clip"):
-        match_clips(["1", "1.wav"], ["1.wav"], "scores")
+        match_names(["1", "1.wav"], ["1.wav"], "scores", any_suffix=True)
 
 
 def test_lists_at_all_thresholds_and_scores_agree():

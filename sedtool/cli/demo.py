@@ -47,6 +47,7 @@ def demo(output: Path, seed: int, workers: int, device: str, overwrite: bool, qu
     Example: sedtool demo -o demo
     """
     from sedtool.demo import DemoFiles, run_demo
+    from sedtool.evaluation.formats import format_evaluation
 
     evaluation = run_demo(
         output,
@@ -56,6 +57,6 @@ def demo(output: Path, seed: int, workers: int, device: str, overwrite: bool, qu
         device=device,
         overwrite=overwrite,
     )
-    write_stdout(evaluation.table())
+    write_stdout(format_evaluation(evaluation, "table"))
     files = DemoFiles(output)
     summary(f"pictures: {files.clip_picture} and {files.pooling_picture}", quiet)

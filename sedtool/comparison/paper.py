@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from sedtool.comparison.scoring import Column
+from sedtool.comparison.runs import Column
 from sedtool.config import PoolingConfig
 from sedtool.errors import ConfigError, LabelError
 

@@ -1,4 +1,4 @@
-"""Folders -> the runs in them that are scored, those that lack, and what they were scored against.
+"""Folders -> the runs in them that are scored, those that are not, and what they were scored on.
 
 A run is a folder with a config.yaml that `train` wrote, and in ``test`` the scores and metrics of
 the test clips. What it is, is read from its settings; the names of folders do not matter.
@@ -12,10 +12,14 @@ from typing import Any
 
 from sedtool.config import EvaluationConfig, PoolingConfig
 from sedtool.errors import ArtifactError, ConfigError, NothingUsableError
+from sedtool.evaluation.resampling import RATES
 from sedtool.runs import RunFolder, RunSettings, SweepFolder, SweepRecord, settings_of_systems
 
-__all__ = ["RunSet", "TrainedRun", "find_runs"]
+__all__ = ["COLUMNS", "METRICS", "Column", "RunSet", "TrainedRun", "find_runs"]
 
+METRICS = ("event", "segment", "clip")
+Column = tuple[str, str]  # metric and rate
+COLUMNS: tuple[Column, ...] = tuple((metric, rate) for metric in METRICS for rate in RATES)
 _DEPTH = 3  # folders below one that is given in which runs are looked for
 
 
@@ -39,7 +43,7 @@ class TrainedRun:
         """Return the classes that were scored."""
         return tuple(self.metrics["event"]["classes"])
 
-    def unheard(self, metric: str) -> tuple[str, ...]:
+    def unreferenced(self, metric: str) -> tuple[str, ...]:
         """Return the classes that the reference has nothing of."""
         rows = self.metrics[metric]["classes"]
         return tuple(label for label, row in rows.items() if row.get("n_reference") == 0)

@@ -1,17 +1,29 @@
-"""A comparison as text and as Markdown: the same tables, cut to what each can show."""
+"""A comparison as text, Markdown, LaTeX like the tables of the paper, and TSV with every number."""
 
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from sedtool.comparison.scoring import METRICS, Column, System
-from sedtool.comparison.statistics import Comparison, Gain, is_power
+from sedtool.atomic import claim, refuse_input, write_text
+from sedtool.comparison.compare import RULES, Comparison, Gain, System, is_power
+from sedtool.comparison.paper import PAPER_COLUMNS
+from sedtool.comparison.runs import COLUMNS, METRICS, Column
+from sedtool.config import lookup
+from sedtool.errors import ConfigError
+from sedtool.text import aligned, latex
 
-__all__ = ["UNKNOWN", "as_markdown", "as_text", "claims", "marks", "notes", "number", "percent"]
+__all__ = ["FORMATS", "TSV_COLUMNS", "check_outputs", "format_comparison", "write_tables"]
 
-UNKNOWN = "—"
+TSV_COLUMNS = (
+    *("pooling", "metric", "rate", "rule", "n_seeds", "seeds", "values", "mean", "deviation"),
+    *("best", "best_without_power", "paper", "against", "gain", "relative_gain"),
+    *("interval_low", "interval_high", "p", "p_holm"),
+)
+_SUFFIXES = {".txt": "text", ".md": "md", ".tsv": "tsv", ".tex": "latex"}
+_UNDEFINED = "—"
 _NAMES = {"event": "Events", "segment": "Segments", "clip": "Clips"}
 _HEADS = {"f1": "F1", "precision": "precision", "recall": "recall"}
 _PAPER_HEADS = {"f1": "paper", "precision": "(P)", "recall": "(R)"}
@@ -41,51 +53,58 @@ class _Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def number(value: float, digits: int = 3) -> str:
-    """Return a number; a dash for what is not defined."""
-    return UNKNOWN if math.isnan(value) else f"{value:.{digits}f}"
+def format_comparison(comparison: Comparison, name: str) -> str:
+    """Return a comparison in one of `FORMATS`."""
+    return lookup(FORMATS, name, "format")(comparison)
 
 
-def percent(value: float) -> str:
-    """Return a share as a signed percentage."""
-    return UNKNOWN if math.isnan(value) else f"{value:+.1%}".replace("%", " %")
+def write_tables(
+    comparison: Comparison, outputs: Sequence[Path], name: str | None, overwrite: bool
+) -> None:
+    """Write a comparison to files, each in the format `name`, or in that of its suffix."""
+    with claim(*outputs, overwrite=overwrite):
+        for output in outputs:
+            write_text(output, format_comparison(comparison, name or _format_of(output)))
 
 
-def chance(p: float, resamples: int) -> str:
-    """Return a p-value; one that is as low as resamples can tell is said to be below that."""
-    least = 2 / (resamples + 1)
-    return f"<{least:.1g}" if p <= least * 1.001 else f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"
+def check_outputs(outputs: Sequence[Path], name: str | None, inputs: Sequence[Path]) -> None:
+    """Raise a ConfigError if an output cannot be written as asked, before anything is done."""
+    if name is not None:
+        lookup(FORMATS, name, "format")
+    for output in outputs:
+        refuse_input(output, inputs)
+        if name is None:
+            _format_of(output)
 
 
-def marks(comparison: Comparison, system: System, column: Column) -> tuple[bool, bool]:
-    """Return whether a system is the best in a column, and the best apart from power."""
-    best, apart = comparison.best(column), comparison.best(column, without_power=True)
-    return system in best, system in apart and any(map(is_power, comparison.systems))
+def _format_of(output: Path) -> str:
+    """Return the format that the suffix of a file stands for."""
+    if output.suffix not in _SUFFIXES:
+        raise ConfigError(
+            f"{output}: no format is known by that suffix ({', '.join(_SUFFIXES)}); give --format"
+        )
+    return _SUFFIXES[output.suffix]
 
 
-def score(system: System, column: Column) -> str:
-    """Return mean and deviation over seeds."""
-    deviation = system.deviation(column)
-    spread = "" if math.isnan(deviation) else f" ±{deviation:.3f}"
-    return f"{number(system.mean(column))}{spread}"
-
-
-def as_text(comparison: Comparison) -> str:
+def _as_text(comparison: Comparison) -> str:
     """Return the tables for a terminal."""
 
     def mark(text: str, is_best: bool, is_apart: bool) -> str:
         return f"{text}{'*' if is_best else ' '}{'+' if is_apart else ' '}"
 
-    blocks = [_aligned(table) for table in _tables(comparison, mark)]
+    blocks = [
+        "\n".join([table.title, *aligned([table.header, *table.rows], n_left=1), ""])
+        for table in _tables(comparison, mark)
+    ]
     legend = "* best, + best apart from power pooling; dcase: F1 by its macro rule"
     if comparison.paper:
         legend += "; paper, (P), (R): F1, precision and recall of the paper"
-    lines = [legend, *claims(comparison), *notes(comparison)]
+    lines = [legend, *_claims(comparison), *_notes(comparison)]
     wrapped = [part for line in lines for part in textwrap.wrap(line, _WIDTH, **_WRAP)]
     return "\n".join([*blocks, *wrapped]) + "\n"
 
 
-def as_markdown(comparison: Comparison) -> str:
+def _as_markdown(comparison: Comparison) -> str:
     """Return the tables for a README."""
 
     def mark(text: str, is_best: bool, is_apart: bool) -> str:
@@ -98,8 +117,8 @@ def as_markdown(comparison: Comparison) -> str:
         rows = [[_LONG_HEADS.get(h, h) for h in table.header], rule, *table.rows]
         lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in r)} |" for r in rows]
         blocks.append("\n".join([f"**{table.title}**", "", *lines]))
-    lines = ["**Bold**: best; underlined: best apart from power pooling.", *claims(comparison)]
-    blocks.append("\n".join(f"- {line}" for line in [*lines, *notes(comparison)]))
+    lines = ["**Bold**: best; underlined: best apart from power pooling.", *_claims(comparison)]
+    blocks.append("\n".join(f"- {line}" for line in [*lines, *_notes(comparison)]))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -122,11 +141,11 @@ def _score_table(comparison: Comparison, metric: str, mark: Mark) -> _Table:
         row = [comparison.title(system), str(len(system.seeds))]
         for rate in rates:
             row.append(
-                mark(score(system, (metric, rate)), *marks(comparison, system, (metric, rate)))
+                mark(_score(system, (metric, rate)), *_marks(comparison, system, (metric, rate)))
             )
-        row.append(number(system.mean((metric, "f1"), "dcase")))
+        row.append(_number(system.mean((metric, "f1"), "dcase")))
         paper = comparison.published(system)
-        row += [number(paper.get((metric, rate), math.nan)) for rate in published]
+        row += [_number(paper.get((metric, rate), math.nan)) for rate in published]
         rows.append(tuple(row))
     return _Table(
         f"{_NAMES[metric]}: macro, mean ± deviation over seeds", tuple(header), tuple(rows)
@@ -146,7 +165,7 @@ def _test_table(comparison: Comparison, metric: str) -> _Table:
         name = comparison.title(comparison.system(label))
         rows.append((name, *_test_cells(comparison, test, base)))
     against = comparison.title(comparison.reference)
-    title = f"{_NAMES[metric]}: F1 against {against} ({number(base)})"
+    title = f"{_NAMES[metric]}: F1 against {against} ({_number(base)})"
     return _Table(title, ("pooling", "gain", "relative", interval, "p", "p Holm"), tuple(rows))
 
 
@@ -154,18 +173,18 @@ def _test_cells(comparison: Comparison, test: Gain, base: float) -> tuple[str, .
     found, resamples = test.difference, comparison.config.resamples
     return (
         _signed(found.observed),
-        percent(test.relative(base)),
+        _percent(test.relative(base)),
         f"{_signed(found.low)} to {_signed(found.high)}",
-        chance(found.p, resamples),
-        number(test.p_holm),
+        _chance(found.p, resamples),
+        _number(test.p_holm),
     )
 
 
 def _signed(value: float) -> str:
-    return UNKNOWN if math.isnan(value) else f"{value:+.3f}"
+    return _UNDEFINED if math.isnan(value) else f"{value:+.3f}"
 
 
-def claims(comparison: Comparison) -> list[str]:
+def _claims(comparison: Comparison) -> list[str]:
     """Say what power pooling gains over the best of the others, where there are both."""
     lines = []
     for metric in METRICS:
@@ -176,7 +195,7 @@ def claims(comparison: Comparison) -> list[str]:
             continue
         other, power = others[0], max(mine, key=lambda system: system.mean(column))
         gain, base = power.mean(column) - other.mean(column), other.mean(column)
-        relative = percent(gain / base if base > 0 else math.nan)
+        relative = _percent(gain / base if base > 0 else math.nan)
         lines.append(
             f"{metric} F1: {comparison.title(power)} {_signed(gain)} ({relative}) over "
             f"{comparison.title(other)}, the best of the others"
@@ -184,8 +203,8 @@ def claims(comparison: Comparison) -> list[str]:
     return lines
 
 
-def notes(comparison: Comparison) -> list[str]:
-    """Say how it was measured, and what lacks."""
+def _notes(comparison: Comparison) -> list[str]:
+    """Say how it was measured, and what is missing."""
     s = comparison.scoring
     lines = [
         f"{comparison.n_clips} test clips, {len(comparison.classes)} classes; collar {s.collar:g} s"
@@ -193,7 +212,7 @@ def notes(comparison: Comparison) -> list[str]:
         "clip predictions",
         "macro: an undefined rate counts 0; by the rule of DCASE it is left out",
     ]
-    for metric, labels in comparison.unheard.items():
+    for metric, labels in comparison.unreferenced.items():
         if labels:
             n_classes = len(comparison.classes)
             lines.append(
@@ -230,13 +249,137 @@ def _test_notes(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _aligned(table: _Table) -> str:
-    """Lay a table out in columns; the first to the left, the others to the right."""
-    rows: list[Sequence[str]] = [table.header, *table.rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [table.title]
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines) + "\n"
+def _as_tsv(comparison: Comparison) -> str:
+    """Return a row for each pooling, metric, rate and rule; what is not defined is empty."""
+    rows: list[tuple[str, ...]] = [TSV_COLUMNS]
+    for system in comparison.systems:
+        for column in COLUMNS:
+            for rule in RULES:
+                rows.append(_row(comparison, system, column, rule))
+    return "".join("\t".join(row) + "\n" for row in rows)
+
+
+def _row(comparison: Comparison, system: System, column: Column, rule: str) -> tuple[str, ...]:
+    is_default = rule == "default"
+    best, apart = _marks(comparison, system, column) if is_default else (False, False)
+    test = comparison.tests[column].get(system.label) if is_default else None
+    found = None if test is None else test.difference
+    paper = comparison.published(system).get(column, math.nan)
+    base = comparison.reference.mean(column)
+    return (
+        *(system.label, *column, rule, str(len(system.seeds)), ",".join(map(str, system.seeds))),
+        ",".join(_exact(value) or "-" for value in system.values[rule][column]),
+        *(_exact(system.mean(column, rule)), _exact(system.deviation(column, rule))),
+        *(str(int(best)) if is_default else "", str(int(apart)) if is_default else ""),
+        *(_exact(paper) if is_default else "", comparison.against if found else ""),
+        *((_exact(found.observed), _exact(test.relative(base))) if found and test else ("", "")),
+        *((_exact(found.low), _exact(found.high), _exact(found.p)) if found else ("", "", "")),
+        _exact(test.p_holm) if test else "",
+    )
+
+
+def _exact(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def _as_latex(comparison: Comparison) -> str:
+    """Return two tables with booktabs: scores as in the paper, and gains with their p-values."""
+    lines = [f"% {line}" for line in (*_claims(comparison), *_notes(comparison))]
+    lines += ["% bold: best; underlined: best apart from power pooling; needs booktabs"]
+    lines += [*_score_lines(comparison), ""]
+    if len(comparison.systems) > 1:
+        lines += _test_lines(comparison)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _score_lines(comparison: Comparison) -> list[str]:
+    columns = list(PAPER_COLUMNS.values())
+    lines = [
+        r"\begin{tabular}{l" + "c" * len(columns) + "}",
+        r"\toprule",
+        r" & \multicolumn{3}{c}{Event-level} & \multicolumn{3}{c}{Segment-level} & Clip-level \\",
+        r"\cmidrule(lr){2-4} \cmidrule(lr){5-7} \cmidrule(lr){8-8}",
+        r"Pooling & F1 & Precision & Recall & F1 & Precision & Recall & F1 \\",
+        r"\midrule",
+    ]
+    for system in comparison.systems:
+        cells = [_score_cell(comparison, system, column) for column in columns]
+        lines.append(" & ".join([latex(comparison.title(system)), *cells]) + r" \\")
+        if paper := comparison.published(system):
+            cells = [
+                _number(paper.get(column, math.nan)).replace(_UNDEFINED, "--") for column in columns
+            ]
+            lines.append(" & ".join([r"\quad (paper)", *cells]) + r" \\")
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def _score_cell(comparison: Comparison, system: System, column: Column) -> str:
+    best, apart = _marks(comparison, system, column)
+    text = _number(system.mean(column)).replace(_UNDEFINED, "--")
+    text = rf"\textbf{{{text}}}" if best else text
+    text = rf"\underline{{{text}}}" if apart else text
+    deviation = system.deviation(column)
+    return text if math.isnan(deviation) else rf"{text} {{\scriptsize $\pm$ {deviation:.3f}}}"
+
+
+def _test_lines(comparison: Comparison) -> list[str]:
+    heads = "".join(rf" & \multicolumn{{3}}{{c}}{{{name.title()}-level F1}}" for name in METRICS)
+    lines = [
+        r"\begin{tabular}{l" + "c" * 9 + "}",
+        r"\toprule",
+        heads.removeprefix(" ") + r" \\",
+        r"\cmidrule(lr){2-4} \cmidrule(lr){5-7} \cmidrule(lr){8-10}",
+        rf"Against {latex(comparison.title(comparison.reference))}"
+        + r" & Gain & Relative & $p$" * 3
+        + r" \\",
+        r"\midrule",
+    ]
+    for system in comparison.systems:
+        if system.label == comparison.against:
+            continue
+        cells = [latex(comparison.title(system))]
+        for metric in METRICS:
+            test = comparison.tests[(metric, "f1")][system.label]
+            relative = test.relative(comparison.reference.mean((metric, "f1")))
+            share = _percent(relative).replace(" %", r"\,\%")
+            cells += [f"${test.difference.observed:+.3f}$", f"${share}$"]
+            cells.append(f"${_chance(test.p_holm, comparison.config.resamples)}$")
+        lines.append(" & ".join(cells).replace(_UNDEFINED, "--") + r" \\")
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def _number(value: float, digits: int = 3) -> str:
+    """Return a number; a dash for what is not defined."""
+    return _UNDEFINED if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _percent(value: float) -> str:
+    """Return a share as a signed percentage."""
+    return _UNDEFINED if math.isnan(value) else f"{value:+.1%}".replace("%", " %")
+
+
+def _chance(p: float, resamples: int) -> str:
+    """Return a p-value; one that is as low as resamples can tell is said to be below that."""
+    least = 2 / (resamples + 1)
+    return f"<{least:.1g}" if p <= least * 1.001 else f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"
+
+
+def _marks(comparison: Comparison, system: System, column: Column) -> tuple[bool, bool]:
+    """Return whether a system is the best in a column, and the best apart from power."""
+    best, apart = comparison.best(column), comparison.best(column, without_power=True)
+    return system in best, system in apart and any(map(is_power, comparison.systems))
+
+
+def _score(system: System, column: Column) -> str:
+    """Return mean and deviation over seeds."""
+    deviation = system.deviation(column)
+    spread = "" if math.isnan(deviation) else f" ±{deviation:.3f}"
+    return f"{_number(system.mean(column))}{spread}"
+
+
+FORMATS: dict[str, Callable[[Comparison], str]] = {
+    "text": _as_text,
+    "md": _as_markdown,
+    "tsv": _as_tsv,
+    "latex": _as_latex,
+}

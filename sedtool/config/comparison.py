@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sedtool.config.base import MOST, require, require_finite, require_within
+from sedtool.config.evaluation import RESAMPLES
 
 __all__ = ["CompareConfig", "SweepConfig"]
 
@@ -21,7 +22,7 @@ class CompareConfig:
     """How poolings are compared, and how far the comparison can be trusted."""
 
     against: str | None = None  # the reference pooling; None: linear if it is there, else the first
-    resamples: int = 10_000  # of clips and seeds
+    resamples: int = RESAMPLES  # of clips and seeds
     seed: int = 0  # of the resampling
     confidence: float = 0.95  # of intervals
 

@@ -12,6 +12,7 @@ __all__ = [
     "METRICS",
     "PSDS_SCENARIOS",
     "REPORT_FORMATS",
+    "RESAMPLES",
     "EvaluationConfig",
     "IntersectionConfig",
     "Limit",
@@ -96,6 +97,7 @@ METRICS = (
 )
 _USUAL = ("event", "segment", "clip")
 _OF_SCORES = tuple(PSDS_SCENARIOS)  # what is left where no single event list is given
+RESAMPLES = 10_000  # for a difference, where no number is given
 REPORT_FORMATS = ("table", "tsv", "json", "md", "latex")
 
 
@@ -127,7 +129,7 @@ class ReportConfig:
     metrics: tuple[str, ...] = ()  # none: event, segment and clip; of a folder PSDS
     intersection: IntersectionConfig = field(default_factory=IntersectionConfig)
     psds: PsdsConfig | None = None  # a scenario beside psds1 and psds2, named psds
-    bootstrap: int | None = None  # resamples; None: none, or with a second list 10 000
+    bootstrap: int | None = None  # resamples; None: none, or `RESAMPLES` with a second system
     seed: int = 0  # of the resampling
     confidence: float = 0.95  # of intervals
     limits: tuple[Limit, ...] = ()  # scores that must be reached
@@ -143,6 +145,11 @@ class ReportConfig:
             require_within(1, MOST, self, "bootstrap")
         require_within(0, 2**63 - 1, self, "seed")
         require(0 < self.confidence < 1, f"confidence must be in (0, 1), not {self.confidence}")
+
+    @property
+    def resamples(self) -> int:
+        """Return how many resamples there are, if there are any."""
+        return self.bootstrap or RESAMPLES
 
     def chosen(self, has_list: bool) -> tuple[str, ...]:
         """Return the metrics to compute, in the order of reports; those of --psds aside."""

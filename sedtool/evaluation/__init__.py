@@ -28,9 +28,12 @@ Metrics
 
 `evaluate` matches the clip names of the two sides, by path, else by unique basename, and computes
 those that it is asked for. Each function takes events as label files give them, as a sequence of
-`Event`, or as `EventColumns` of arrays, and loads nothing. `event_counts`, `segment_counts` and
-`clip_counts` are their cores, for arrays of numbers, and fast enough to sit inside a search over
-thresholds.
+`Event`, or as `EventColumns` of arrays, and loads nothing. `event_counts` is for arrays of numbers,
+and fast enough to sit inside a search over thresholds.
+
+How it is done: `pair` gives numbers to the clips and labels of both sides, once. Each metric is one
+function from that pair to its `counts`, by clip and class. Rates, macro averages, error rates,
+intervals and comparisons are sums of these counts.
 
 Differences from sed_eval
 -------------------------
@@ -82,32 +85,17 @@ Sciences 6(6), 2016. N. Turpault, R. Serizel, A. Parag Shah, J. Salamon, "Sound 
 domestic environments with weakly labeled data and soundscape synthesis", DCASE workshop 2019.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
-
-from sedtool.config import EvaluationConfig, lookup
-from sedtool.config.evaluation import METRICS, PSDS_SCENARIOS, IntersectionConfig
 from sedtool.evaluation.analysis import ErrorAnalysis, ErrorCounts, analyse_errors
-from sedtool.evaluation.clips import clip_counts, evaluate_clips, score_heard
+from sedtool.evaluation.clips import evaluate_clips
 from sedtool.evaluation.counts import ClassScores, Rates, Scores
 from sedtool.evaluation.error_rates import ErrorRate, ErrorRates, event_errors, segment_errors
-from sedtool.evaluation.events import evaluate_events, evaluate_onsets, event_counts, score_events
+from sedtool.evaluation.evaluate import evaluate
+from sedtool.evaluation.events import evaluate_events, evaluate_onsets, event_counts
 from sedtool.evaluation.intersection import evaluate_intersection
-from sedtool.evaluation.pair import EventArrays, LabelInput, as_labels, pair_up
-from sedtool.evaluation.pairing import (
-    durations_by_clip,
-    match_names,
-    matched_by_basename,
-    warn_of_basenames,
-    warn_of_durations,
-    warn_of_labels,
-    warn_of_names,
-    warn_of_overlaps,
-    weak_form,
-)
+from sedtool.evaluation.pair import EventArrays
 from sedtool.evaluation.report import Evaluation
-from sedtool.evaluation.segments import evaluate_segments, score_segments, segment_counts
-from sedtool.labels import EventColumns, StrongLabels
+from sedtool.evaluation.segments import evaluate_segments
+from sedtool.labels import EventColumns
 
 __all__ = [
     "ClassScores",
@@ -121,7 +109,6 @@ __all__ = [
     "Rates",
     "Scores",
     "analyse_errors",
-    "clip_counts",
     "evaluate",
     "evaluate_clips",
     "evaluate_events",
@@ -130,148 +117,5 @@ __all__ = [
     "evaluate_segments",
     "event_counts",
     "event_errors",
-    "segment_counts",
     "segment_errors",
 ]
-
-_SHARES = IntersectionConfig()
-
-
-def evaluate(
-    reference: LabelInput,
-    estimated: LabelInput,
-    config: EvaluationConfig,
-    *,
-    classes: Iterable[str] | None = None,
-    durations: Mapping[str, float] | None = None,
-    weak_reference: Mapping[str, Iterable[str]] | None = None,
-    weak_estimated: Mapping[str, Iterable[str]] | None = None,
-    metrics: Iterable[str] = ("event", "segment", "clip"),
-    intersection: IntersectionConfig = _SHARES,
-) -> Evaluation:
-    """Match clip names and compute metrics: by default event, segment and clip.
-
-    Parameters
-    ----------
-    reference, estimated
-        Events in any order.
-    config
-        Tolerances, engine, conventions.
-    classes
-        The only classes to score; by default those of the reference.
-    durations
-        Seconds, by clip name; see `evaluate_segments`.
-    weak_reference, weak_estimated
-        Labels by clip name, for the clip metric. Without them it uses the labels of the events,
-        which measures the events' thresholds more than the system's judgement of clips.
-    metrics
-        Of ``event``, ``segment``, ``clip``, ``onset`` and ``intersection``, in the order of the
-        result; and ``error-rate``, ``errors``.
-    intersection
-        The shares of ``intersection``.
-
-    Returns
-    -------
-    Evaluation
-        With a warning for every clip and label without a partner.
-
-    Raises
-    ------
-    LabelError
-        If an event or a duration has impossible times, or a clip name is ambiguous.
-    ConfigError
-        If there is no such metric.
-    """
-    classes = None if classes is None else tuple(classes)
-    metrics = tuple(metrics)
-    for name in metrics:
-        lookup(dict.fromkeys(n for n in METRICS if n not in PSDS_SCENARIOS), name, "metric")
-    reference, estimated = as_labels(reference), as_labels(estimated)
-    heard, tagged, clip_names = _clip_labels(
-        reference, estimated, weak_reference, weak_estimated, config
-    )
-    from_events = not (heard or tagged)
-    event_names = match_names(estimated.names, reference.names, "estimated events")
-    estimated = estimated.renamed(event_names)
-    pair = pair_up(reference, estimated, classes, config.compat)
-    scored = pair.within_reference() if config.compat == "dcase" else pair
-    seconds = durations_by_clip(durations, pair.clips)
-
-    tags = None if weak_reference is None and weak_estimated is None else (heard, tagged)
-    warnings = warn_of_basenames(event_names | clip_names)
-    of_events = tags is None or any(name != "clip" for name in metrics)
-    sides = (reference, estimated) if of_events else None
-    warnings += _warn_of_sides(sides, tags, classes, config)
-    warnings += warn_of_overlaps(pair)
-    if durations is not None:
-        warnings += warn_of_durations(reference, estimated, seconds)
-    measure: dict[str, Callable[[], Scores]] = {
-        "event": lambda: score_events(scored, config),
-        "segment": lambda: score_segments(scored, config, seconds),
-        "clip": lambda: (
-            score_heard(pair, config.compat)
-            if from_events
-            else evaluate_clips(heard, tagged, classes, config)
-        ),
-        "onset": lambda: score_events(scored, config, onset_only=True),
-        "intersection": lambda: evaluate_intersection(reference, estimated, intersection, classes),
-    }
-    return Evaluation(
-        {name: measure[name]() for name in metrics if name in measure},
-        clip_source="event lists" if weak_estimated is None else "clip predictions",
-        config=config,
-        n_clips=len(pair.clips),
-        n_durations=len(seconds),
-        n_matched_by_basename=len(matched_by_basename(event_names | clip_names)),
-        classes_given=classes is not None,
-        warnings=tuple(warnings),
-        intersection=intersection,
-        error_rates={
-            "event": event_errors(reference, estimated, config, classes),
-            "segment": segment_errors(reference, estimated, config, classes, seconds),
-        }
-        if "error-rate" in metrics
-        else {},
-        errors=analyse_errors(reference, estimated, config, classes)
-        if "errors" in metrics
-        else None,
-    )
-
-
-def _warn_of_sides(
-    events: tuple[StrongLabels, StrongLabels] | None,
-    tags: tuple[Mapping[str, Iterable[str]], Mapping[str, Iterable[str]]] | None,
-    classes: tuple[str, ...] | None,
-    config: EvaluationConfig,
-) -> list[str]:
-    """Return what is to be said of names and labels that one side alone has."""
-    warnings: list[str] = []
-    labels: list[tuple[Sequence[str], Sequence[str]]] = []
-    if events is not None:
-        reference, estimated = events
-        warnings += warn_of_names("events", reference.names, estimated.names)
-        labels.append((reference.classes, estimated.classes))
-    if tags is not None:
-        heard, tagged = tags
-        warnings += warn_of_names("clip labels", heard, tagged)
-        labels.append((tuple(chain(*heard.values())), tuple(chain(*tagged.values()))))
-    return warnings + warn_of_labels(labels, classes, config.compat)
-
-
-def _clip_labels(
-    reference: StrongLabels,
-    estimated: StrongLabels,
-    weak_reference: Mapping[str, Iterable[str]] | None,
-    weak_estimated: Mapping[str, Iterable[str]] | None,
-    config: EvaluationConfig,
-) -> tuple[Mapping[str, Iterable[str]], Mapping[str, Iterable[str]], dict[str, str]]:
-    """Return the labels of clips under the names of the reference, and what each name means.
-
-    All are empty where the events say it, which need no such detour.
-    """
-    if weak_reference is None and weak_estimated is None and config.engine == "native":
-        return {}, {}, {}
-    heard = weak_form(reference, config.compat) if weak_reference is None else weak_reference
-    tagged = weak_form(estimated, config.compat) if weak_estimated is None else weak_estimated
-    names = match_names(tagged, heard, "estimated clip labels")
-    return heard, {names[name]: labels for name, labels in tagged.items()}, names

@@ -32,9 +32,9 @@ from sedtool.config import EvaluationConfig
 from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.evaluation.intersection import expand
 from sedtool.evaluation.matching import largest_matching
-from sedtool.evaluation.pair import EventArrays, LabelInput, tabulate
+from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, pair_up
 
-__all__ = ["ErrorAnalysis", "ErrorCounts", "analyse_errors"]
+__all__ = ["ErrorAnalysis", "ErrorCounts", "analyse_errors", "count_kinds"]
 
 Chosen = NDArray[np.bool_]
 
@@ -91,47 +91,55 @@ def analyse_errors(
     LabelError
         If an event has impossible times.
     """
-    pair = tabulate(reference, estimated, config, classes)
-    truth, guess = pair.lanes
-    matched, partner = largest_matching(truth, guess, config)
-    left, extra = ~_rows(len(truth.clip), matched), ~_rows(len(guess.clip), partner)
-    n_over = _degrees(truth, left, guess, extra)  # of references: estimates that overlap
-    n_under = _degrees(guess, extra, truth, left)
-    i, j = _couples(truth, left & (n_over == 1), guess, extra & (n_under == 1))
-    paired, pairing = _rows(len(left), i), _rows(len(extra), j)
-    alone, stray = left & (n_over == 0), extra & (n_under == 0)
-    known, said = (EventArrays(t.clip, t.onset, t.offset) for t in (pair.truth, pair.guess))
-    swapped = _degrees(known, alone, said, stray) > 0  # in any class
-    swapping = _degrees(said, stray, known, alone) > 0
-    of_truth = {
-        "reference": np.ones_like(left),
-        "correct": ~left,
-        "displaced": paired,
+    return count_kinds(pair_up(reference, estimated, classes, config.compat), config)
+
+
+def count_kinds(pair: Pair, config: EvaluationConfig) -> ErrorAnalysis:
+    """Count the events of each kind; see `analyse_errors`."""
+    if config.compat == "dcase":
+        pair = pair.within_reference()
+    reference, estimated = pair.by_class
+    matched, partner = largest_matching(reference, estimated, config)
+    missed = ~_rows(len(reference.clip), matched)  # so far
+    spurious = ~_rows(len(estimated.clip), partner)
+    n_over = _degrees(reference, missed, estimated, spurious)  # estimates that overlap each
+    n_under = _degrees(estimated, spurious, reference, missed)
+    i, j = _couples(reference, missed & (n_over == 1), estimated, spurious & (n_under == 1))
+    displaced, displacing = _rows(len(missed), i), _rows(len(spurious), j)
+    alone, alone_too = missed & (n_over == 0), spurious & (n_under == 0)
+    in_clip = pair.reference.by_clip(), pair.estimated.by_clip()  # of any class
+    substituted = _degrees(in_clip[0], alone, in_clip[1], alone_too) > 0
+    mislabelled = _degrees(in_clip[1], alone_too, in_clip[0], alone) > 0
+    of_references = {
+        "reference": np.ones_like(missed),
+        "correct": ~missed,
+        "displaced": displaced,
         "fragmented": n_over > 1,
-        "joined": (n_over == 1) & ~paired,
-        "substituted": swapped,
-        "missed": alone & ~swapped,
-        **_shifts(truth, guess, i, j, config),
+        "joined": (n_over == 1) & ~displaced,
+        "substituted": substituted,
+        "missed": alone & ~substituted,
+        **_shifts(reference, estimated, i, j, config),
     }
-    of_guess = {
-        "estimated": np.ones_like(extra),
-        "fragments": (n_under == 1) & ~pairing,
+    of_estimates = {
+        "estimated": np.ones_like(spurious),
+        "fragments": (n_under == 1) & ~displacing,
         "merged": n_under > 1,
-        "mislabelled": swapping,
-        "spurious": stray & ~swapping,
+        "mislabelled": mislabelled,
+        "spurious": alone_too & ~mislabelled,
     }
+    sides = (pair.reference.label, of_references), (pair.estimated.label, of_estimates)
     counted = {
-        name: np.bincount(side[rows], minlength=pair.n_labels)
-        for side, kinds in ((pair.truth.label, of_truth), (pair.guess.label, of_guess))
+        name: np.bincount(label[rows], minlength=pair.n_labels)
+        for label, kinds in sides
         for name, rows in kinds.items()
     }
+    total = ErrorCounts(**{name: int(column.sum()) for name, column in counted.items()})
+    rows = {label: k for k, label in enumerate(pair.labels)}
     classes = {
-        label: ErrorCounts(**{name: int(column[k]) for name, column in counted.items()})
-        for k, label in enumerate(pair.classes)
+        label: ErrorCounts(**{name: int(column[rows[label]]) for name, column in counted.items()})
+        for label in pair.classes
     }
-    return ErrorAnalysis(
-        ErrorCounts(**{name: int(column.sum()) for name, column in counted.items()}), classes
-    )
+    return ErrorAnalysis(total, classes)
 
 
 def _shifts(
@@ -161,9 +169,9 @@ def _rows(length: int, rows: IntArray) -> Chosen:
     return chosen
 
 
-def _key(lane: IntArray, time: FloatArray) -> NDArray[np.complex128]:
-    """Return numbers that sort by lane, then time, exactly."""
-    return lane + 1j * time
+def _key(clip: IntArray, time: FloatArray) -> NDArray[np.complex128]:
+    """Return numbers that sort by clip, then time, exactly."""
+    return clip + 1j * time
 
 
 def _degrees(events: EventArrays, chosen: Chosen, others: EventArrays, taking: Chosen) -> IntArray:
@@ -185,11 +193,11 @@ def _degrees(events: EventArrays, chosen: Chosen, others: EventArrays, taking: C
 
 
 def _couples(
-    reference: EventArrays, known: Chosen, estimated: EventArrays, said: Chosen
+    reference: EventArrays, chosen: Chosen, estimated: EventArrays, taking: Chosen
 ) -> tuple[IntArray, IntArray]:
     """Return references and estimates that overlap each other, of those that overlap one only."""
-    i, j = _beginning_within(reference, known, estimated, said, "left")
-    y, x = _beginning_within(estimated, said, reference, known, "right")
+    i, j = _beginning_within(reference, chosen, estimated, taking, "left")
+    y, x = _beginning_within(estimated, taking, reference, chosen, "right")
     i, j = np.concatenate([i, x]), np.concatenate([j, y])
     meet = reference.onset[i] < estimated.offset[j]
     meet &= estimated.onset[j] < reference.offset[i]
@@ -209,5 +217,5 @@ def _beginning_within(
     order = np.argsort(begin)
     first = np.searchsorted(begin[order], _key(events.clip, events.onset)[i], side=side)
     stop = np.searchsorted(begin[order], _key(events.clip, events.offset)[i], side="left")
-    rows, found = expand(first, np.maximum(first, stop))
-    return i[rows], j[order[found]]
+    rows, partners = expand(first, np.maximum(first, stop))
+    return i[rows], j[order[partners]]

@@ -1,50 +1,200 @@
-"""Counts of each class -> precision, recall and F1 of each class, macro and micro.
+"""Counts of each clip and class -> precision, recall, F1 and error rates: by class, macro, micro.
 
-K is the number of classes. Rates are fractions; NaN is an undefined one.
+Axis letters: B weightings of the clips, such as resamples, C clips, K classes of the class list, L
+labels: the class list, and those beyond it that count in micro only. The last axis of a table of
+counts has length 3: true positives, references, estimates. Rates are fractions; NaN is an
+undefined one.
+
+Sums over the clips are the metric. With weights on the clips they are the counts of a resample, in
+which a clip counts as often as it was drawn. A class that has references in the data and none in a
+resample is left out of its macro averages: the resample says nothing about the class. (If it
+counted 0 there, a perfect system with a class of one clip would have a lower interval end below 1.)
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 __all__ = [
     "ClassScores",
+    "Counted",
     "Counts",
     "FloatArray",
     "IntArray",
+    "MacroRule",
     "Rates",
     "Scores",
-    "Undefined",
+    "class_error_rates",
+    "class_rates",
+    "error_ratio",
+    "macro_error_rates",
+    "macro_rates",
     "score",
 ]
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+_SMALLEST = float(np.spacing(1.0))  # what sed_eval adds to every denominator
 
 
-@dataclass(frozen=True)
-class Counts:
-    """What a metric counts, class by class; each of shape (K,)."""
-
-    tp: IntArray
-    n_reference: IntArray
-    n_estimated: IntArray
-
-    def total(self) -> "Counts":
-        """Return the sums over the classes, shape (1,)."""
-        columns = (self.tp, self.n_reference, self.n_estimated)
-        return Counts(*(column.sum(keepdims=True) for column in columns))
-
-
-class Undefined(Enum):
-    """What a rate whose denominator is zero does to its class and to the macro average."""
+class MacroRule(Enum):
+    """What a rate whose denominator is 0 does to its class and to the macro average."""
 
     ZERO = "counts 0"  # F1 is 2 tp / (n_reference + n_estimated)
-    DROPPED = "dropped"  # sed_eval: F1 needs both precision and recall
-    DROPPED_ZERO_PRECISION = "zero_score"  # the same, but precision without estimates is 0
+    DCASE = "dropped"  # sed_eval: F1 needs both precision and recall
+    DCASE_EVENTS = "zero_score"  # the same, but precision without estimates is 0
+
+
+class Counted(NamedTuple):
+    """One kind of count: M entries, of which several may be of one class in one clip, and add."""
+
+    class_in_clip: IntArray  # ``clip * L + label``
+    amount: FloatArray | None = None  # None: each is 1
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """What a metric counts in each clip and class. What has no entry is 0."""
+
+    n_clips: int
+    labels: Sequence[str]  # by number
+    classes: Sequence[str]  # the class list
+    kinds: tuple[Counted, Counted, Counted]  # true positives, references, estimates
+    rule: MacroRule = MacroRule.ZERO
+
+    @cached_property
+    def by_label(self) -> IntArray:
+        """Return the sums over all clips, (L, 3)."""
+        size = len(self.labels)
+        sums = [np.bincount(cell % size, n, size) if size else cell for cell, n in self.kinds]
+        return np.stack(sums, axis=-1).astype(np.int64)
+
+    @cached_property
+    def table(self) -> IntArray:
+        """Return the sums over all clips of the class list, (K, 3)."""
+        return self.by_label[self._listed]
+
+    @cached_property
+    def _listed(self) -> IntArray:
+        number = {label: k for k, label in enumerate(self.labels)}
+        return np.array([number[label] for label in self.classes], np.int64)
+
+    @cached_property
+    def by_clip(self) -> sparse.csr_array:
+        """Return the counts of the class list in each clip, (C, 3 K)."""
+        place = np.full(len(self.labels), -1)
+        place[self._listed] = np.arange(len(self.classes))
+        entries = []
+        for kind, (cell, amount) in enumerate(self.kinds):
+            clip, label = np.divmod(cell, max(len(self.labels), 1))
+            column = 3 * place[label] + kind
+            amount = np.ones(len(cell)) if amount is None else amount
+            listed = column >= 0
+            entries.append((amount[listed], clip[listed], column[listed]))
+        amount, clip, column = map(np.concatenate, zip(*entries, strict=True))
+        shape = (self.n_clips, 3 * len(self.classes))
+        return sparse.coo_array((amount, (clip, column)), shape).tocsr()
+
+    def weighted(self, weights: FloatArray) -> FloatArray:
+        """Return the sums over clips with weights (B, C), of the class list, (B, K, 3)."""
+        sums: FloatArray = weights @ self.by_clip
+        return sums.reshape(len(weights), len(self.classes), 3)
+
+    @property
+    def expected(self) -> BoolArray:
+        """Return the classes that have references, (K,)."""
+        expected: BoolArray = self.table[:, 1] > 0
+        return expected
+
+
+def class_rates(
+    counts: NDArray[np.number], rule: MacroRule
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return F1, precision and recall, each (..., K), of counts (..., K, 3)."""
+    tp, reference, estimated = np.moveaxis(counts, -1, 0)
+    precision, recall = _ratio(tp, estimated), _ratio(tp, reference)
+    f1 = _ratio(2 * tp, reference + estimated)
+    if rule is MacroRule.DCASE_EVENTS:
+        precision = np.where(np.isnan(precision), 0.0, precision)
+    if rule is not MacroRule.ZERO:
+        f1 = np.where(np.isnan(precision) | np.isnan(recall), np.nan, f1)
+    return f1, precision, recall
+
+
+def macro_rates(
+    counts: NDArray[np.number], rule: MacroRule, expected: BoolArray | None = None
+) -> FloatArray:
+    """Return macro F1, precision and recall.
+
+    Parameters
+    ----------
+    counts
+        Shape (..., K, 3).
+    rule
+        For classes without references, without estimates, or without both.
+    expected
+        The classes that have references in the data, (K,): without any in `counts` such a class is
+        left out. None: `counts` is all of the data.
+
+    Returns
+    -------
+    array
+        Shape (..., 3). NaN where every class is left out.
+    """
+    absent = _absent(counts, expected)
+    rates = class_rates(counts, rule)
+    return np.stack([_mean(each, absent, rule is MacroRule.ZERO) for each in rates], axis=-1)
+
+
+def class_error_rates(
+    counts: NDArray[np.number], rule: MacroRule
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return error, deletion and insertion rates, each (..., K), of counts (..., K, 3)."""
+    tp, reference, estimated = np.moveaxis(counts, -1, 0)
+    deletion, insertion = (error_ratio(n - tp, reference, rule) for n in (reference, estimated))
+    return deletion + insertion, deletion, insertion
+
+
+def error_ratio(errors: ArrayLike, n_reference: ArrayLike, rule: MacroRule) -> FloatArray:
+    """Return errors per reference; undefined without any, but with the rules of DCASE."""
+    least = 0.0 if rule is MacroRule.ZERO else _SMALLEST
+    return _ratio(np.asarray(errors), np.asarray(n_reference) + least)
+
+
+def macro_error_rates(
+    counts: NDArray[np.number], rule: MacroRule, expected: BoolArray | None = None
+) -> FloatArray:
+    """Return macro error, deletion and insertion rates, (..., 3); see `macro_rates`."""
+    absent = _absent(counts, expected)
+    rates = class_error_rates(counts, rule)
+    return np.stack([_mean(each, absent, count_undefined=False) for each in rates], axis=-1)
+
+
+def _absent(counts: NDArray[np.number], expected: BoolArray | None) -> BoolArray:
+    """Return the classes to leave out, (..., K)."""
+    absent: BoolArray = (counts[..., 1] == 0) & (False if expected is None else expected)
+    return absent
+
+
+def _mean(rates: FloatArray, absent: BoolArray, count_undefined: bool) -> FloatArray:
+    """Return the mean over classes, (...), of rates (..., K); undefined ones count 0 or not."""
+    defined = ~(np.isnan(rates) | absent)
+    n = (~absent if count_undefined else defined).sum(axis=-1)
+    return _ratio(np.where(defined, rates, 0.0).sum(axis=-1), n)
+
+
+def _ratio(part: NDArray[np.number], whole: NDArray[np.number]) -> FloatArray:
+    ratio = np.full(np.shape(part), np.nan)
+    np.divide(part, whole, out=ratio, where=np.greater(whole, 0))
+    return ratio
 
 
 @dataclass(frozen=True)
@@ -89,52 +239,14 @@ class Scores:
         return tuple(label for label, row in self.classes.items() if np.isnan(row.f1))
 
 
-def score(classes: Sequence[str], counts: Counts, undefined: Undefined) -> Scores:
-    """Turn counts into rates.
-
-    Parameters
-    ----------
-    classes
-        The K classes that macro averages over.
-    counts
-        Of at least K classes, those of `classes` first; the others count in micro only.
-    undefined
-        The rule for classes without references, without estimates, or without both.
-    """
-    rates = _rates(counts, undefined)
-    macro = Rates(*(_mean(column[: len(classes)], undefined) for column in rates))
-    total = counts.total()
-    (micro,) = _class_scores(total, _rates(total, undefined))
-    return Scores(macro, micro, dict(zip(classes, _class_scores(counts, rates), strict=False)))
+def score(counts: Counts) -> Scores:
+    """Turn counts into rates; labels beyond the class list count in micro only."""
+    macro = Rates(*macro_rates(counts.table, counts.rule).tolist())
+    (micro,) = _class_scores(counts.by_label.sum(axis=0, keepdims=True), counts.rule)
+    rows = _class_scores(counts.table, counts.rule)
+    return Scores(macro, micro, dict(zip(counts.classes, rows, strict=True)))
 
 
-def _rates(counts: Counts, undefined: Undefined) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return F1, precision and recall, each of shape (K,)."""
-    precision = _ratio(counts.tp, counts.n_estimated)
-    recall = _ratio(counts.tp, counts.n_reference)
-    f1 = _ratio(2 * counts.tp, counts.n_reference + counts.n_estimated)
-    if undefined is Undefined.DROPPED_ZERO_PRECISION:
-        precision = np.where(np.isnan(precision), 0.0, precision)
-    if undefined is not Undefined.ZERO:
-        f1 = np.where(np.isnan(precision) | np.isnan(recall), np.nan, f1)
-    return f1, precision, recall
-
-
-def _class_scores(
-    counts: Counts, rates: tuple[FloatArray, FloatArray, FloatArray]
-) -> list[ClassScores]:
-    columns = (*rates, counts.tp, counts.n_reference, counts.n_estimated)
+def _class_scores(counts: IntArray, rule: MacroRule) -> list[ClassScores]:
+    columns = (*class_rates(counts, rule), *counts.T)
     return [ClassScores(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
-
-
-def _ratio(part: IntArray, whole: IntArray) -> FloatArray:
-    ratio = np.full(part.shape, np.nan)
-    np.divide(part, whole, out=ratio, where=whole > 0)
-    return ratio
-
-
-def _mean(values: FloatArray, undefined: Undefined) -> float:
-    """Average over classes; NaN if there is none to average over."""
-    known = values[~np.isnan(values)]
-    n = len(values) if undefined is Undefined.ZERO else len(known)
-    return float(known.sum()) / n if n else float("nan")

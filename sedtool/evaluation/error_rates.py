@@ -35,20 +35,45 @@ Sciences 6(6), 2016, section 4.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sedtool.config import EvaluationConfig
-from sedtool.evaluation.counts import Counts, IntArray
+from sedtool.evaluation.counts import (
+    Counts,
+    IntArray,
+    class_error_rates,
+    error_ratio,
+    macro_error_rates,
+)
+from sedtool.evaluation.events import count_matched
 from sedtool.evaluation.matching import largest_matching, layered_matching, possible_pairs
-from sedtool.evaluation.pair import EventArrays, EventPair, LabelInput, tabulate
-from sedtool.evaluation.segments import clip_seconds, segment_runs
+from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, pair_up
+from sedtool.evaluation.segments import count_runs, segment_runs
 
-__all__ = ["ErrorRate", "ErrorRates", "event_errors", "segment_errors", "substitutions"]
+__all__ = [
+    "ErrorRate",
+    "ErrorRates",
+    "Errors",
+    "count_event_errors",
+    "count_segment_errors",
+    "event_errors",
+    "rate_errors",
+    "segment_errors",
+    "substitutions",
+]
 
 MOST_PAIRS = 2_000_000
-_SMALLEST = float(np.spacing(1.0))  # what sed_eval adds to every denominator
+
+
+class Errors(NamedTuple):
+    """How many errors there are of each kind, of all classes together."""
+
+    substitutions: int
+    deletions: int
+    insertions: int
 
 
 @dataclass(frozen=True)
@@ -87,18 +112,39 @@ def event_errors(
 
     With `onset_only` offsets are not looked at. The engine is always the native one.
     """
-    pair = tabulate(reference, estimated, config, classes)
-    truth, guess = pair.lanes
-    matching = largest_matching(truth, guess, config, onset_only)
-    labels = (pair.truth.label[matching[0]], pair.truth.label, pair.guess.label)
-    counts = Counts(*(np.bincount(column, minlength=pair.n_labels) for column in labels))
-    missed, spurious = np.ones(len(truth.clip), bool), np.ones(len(guess.clip), bool)
+    pair = pair_up(reference, estimated, classes, config.compat)
+    return rate_errors(*count_event_errors(pair, config, onset_only))
+
+
+def segment_errors(
+    reference: LabelInput,
+    estimated: LabelInput,
+    config: EvaluationConfig,
+    classes: Iterable[str] | None = None,
+    durations: Mapping[str, float] | None = None,
+) -> ErrorRates:
+    """Count the errors of segments; parameters are those of `evaluate_segments`.
+
+    The engine is always the native one.
+    """
+    pair = pair_up(reference, estimated, classes, config.compat, durations)
+    return rate_errors(*count_segment_errors(pair, config))
+
+
+def count_event_errors(
+    pair: Pair, config: EvaluationConfig, onset_only: bool = False
+) -> tuple[Counts, Errors]:
+    """Return the counts of events, and the errors of all classes together."""
+    if config.compat == "dcase":
+        pair = pair.within_reference()
+    matching = largest_matching(*pair.by_class, config, onset_only)
+    counts = count_matched(pair, matching[0], config)
+    missed, spurious = (np.ones(len(side.clip), bool) for side in pair.by_class)
     matched, partner = _in_order(pair, matching, config, onset_only)
     missed[matched], spurious[partner] = False, False
-    known, said = (EventArrays(t.clip, t.onset, t.offset) for t in (pair.truth, pair.guess))
-    n = substitutions(known, said, missed, spurious, config, onset_only)
-    errors = (n, int(missed.sum()) - n, int(spurious.sum()) - n)
-    return _rates(pair, counts, errors, config)
+    sides = pair.reference.by_clip(), pair.estimated.by_clip()
+    n = substitutions(*sides, missed, spurious, config, onset_only)
+    return counts, Errors(n, int(missed.sum()) - n, int(spurious.sum()) - n)
 
 
 def substitutions(
@@ -122,9 +168,8 @@ def substitutions(
     config, onset_only
         What may match is told in `sedtool.evaluation.event_counts`.
     """
-    known, said = np.flatnonzero(missed), np.flatnonzero(spurious)
-    sides = _take(reference, known), _take(estimated, said)
-    taken = np.zeros(len(said), bool)
+    sides = reference.take(missed), estimated.take(spurious)
+    taken = np.zeros(len(sides[1].clip), bool)
     for i, j in possible_pairs(*sides, config, onset_only):
         for found in np.split(j, np.flatnonzero(np.diff(i)) + 1):  # a reference each
             free = found[~taken[found]]
@@ -133,46 +178,32 @@ def substitutions(
     return int(taken.sum())
 
 
-def _take(events: EventArrays, rows: IntArray) -> EventArrays:
-    return EventArrays(events.clip[rows], events.onset[rows], events.offset[rows])
-
-
-def segment_errors(
-    reference: LabelInput,
-    estimated: LabelInput,
-    config: EvaluationConfig,
-    classes: Iterable[str] | None = None,
-    durations: Mapping[str, float] | None = None,
-) -> ErrorRates:
-    """Count the errors of segments; parameters are those of `evaluate_segments`.
-
-    The engine is always the native one.
-    """
-    pair = tabulate(reference, estimated, config, classes)
-    found = segment_runs(pair, config, clip_seconds(durations or {}, pair.clips))
-    label = pair.label_of(found.class_in_clip)
-    sums = (np.bincount(label, row * found.width, pair.n_labels) for row in found.active)
-    counts = Counts(*(column.astype(np.int64) for column in sums))
-
-    # The same runs on one time line a clip: how many classes are active at a time?
-    clip = np.tile(found.class_in_clip % max(len(pair.clips), 1), 2)
-    edge = np.concatenate([found.first, found.first + found.width])
+def count_segment_errors(pair: Pair, config: EvaluationConfig) -> tuple[Counts, Errors]:
+    """Return the counts of segments, and the errors of all classes together."""
+    if config.compat == "dcase":
+        pair = pair.within_reference()
+    runs = segment_runs(pair, config)
+    # The runs of all classes on one time line a clip: how many classes are active at a time?
+    clip = np.tile(runs.class_in_clip // max(pair.n_labels, 1), 2)
+    edge = np.concatenate([runs.first, runs.first + runs.width])
     order = np.lexsort((edge, clip))
-    step = np.concatenate([found.active.astype(int), -found.active.astype(int)], axis=1)
-    both, known, said = np.cumsum(step[:, order], axis=1)[:, :-1]  # between clips all are 0
-    width = np.where(known + said > 0, np.diff(edge[order]), 0.0)
-    substituted = int(((np.minimum(known, said) - both) * width).sum())
-    deleted = int((np.maximum(known - said, 0) * width).sum())
-    inserted = int((np.maximum(said - known, 0) * width).sum())
-    return _rates(pair, counts, (substituted, deleted, inserted), config)
+    step = np.concatenate([runs.active.astype(int), -runs.active.astype(int)], axis=1)
+    both, reference, estimated = np.cumsum(step[:, order], axis=1)[:, :-1]  # 0 between clips
+    width = np.where(reference + estimated > 0, np.diff(edge[order]), 0.0)
+    errors = (
+        np.minimum(reference, estimated) - both,
+        np.maximum(reference - estimated, 0),
+        np.maximum(estimated - reference, 0),
+    )
+    return count_runs(pair, runs, config), Errors(*(int((n * width).sum()) for n in errors))
 
 
 def _in_order(
-    pair: EventPair, matching: tuple[IntArray, IntArray], config: EvaluationConfig, onset_only: bool
+    pair: Pair, matching: tuple[IntArray, IntArray], config: EvaluationConfig, onset_only: bool
 ) -> tuple[IntArray, IntArray]:
     """Return rows of the largest matching that sed_eval finds, where several are largest."""
     parts = []
-    for part in possible_pairs(*pair.lanes, config, onset_only):
+    for part in possible_pairs(*pair.by_class, config, onset_only):
         parts.append(part)
         if sum(len(i) for i, _ in parts) > MOST_PAIRS:
             return matching
@@ -180,43 +211,40 @@ def _in_order(
         return matching
     i, j = (np.concatenate(side) for side in zip(*parts, strict=True))
     several = (np.bincount(i)[i] > 1) | (np.bincount(j)[j] > 1)
-    unclear = np.unique(pair.truth.clip[i[several]])
-    keep = ~np.isin(pair.truth.clip[matching[0]], unclear)
-    rows = np.flatnonzero(np.isin(pair.truth.clip[i], unclear))
-    clip = pair.truth.clip[i[rows]]
+    unclear = np.unique(pair.reference.clip[i[several]])
+    keep = ~np.isin(pair.reference.clip[matching[0]], unclear)
+    rows = np.flatnonzero(np.isin(pair.reference.clip[i], unclear))
+    clip = pair.reference.clip[i[rows]]
     rows = rows[np.lexsort((j[rows], i[rows], clip))]  # as in one matrix of hits a clip
     found: dict[int, int] = {}
     for row in np.split(rows, np.flatnonzero(np.diff(np.sort(clip))) + 1):
         found |= layered_matching(i[row].tolist(), j[row].tolist())
-    known, said = (np.array(list(side), np.int64) for side in (found.keys(), found.values()))
-    return np.concatenate([matching[0][keep], known]), np.concatenate([matching[1][keep], said])
+    rows, partners = (np.array(list(side), np.int64) for side in (found.keys(), found.values()))
+    return np.concatenate([matching[0][keep], rows]), np.concatenate([matching[1][keep], partners])
 
 
-def _rates(
-    pair: EventPair, counts: Counts, errors: tuple[int, int, int], config: EvaluationConfig
-) -> ErrorRates:
-    """Turn the counts of classes, and the errors of all together, into rates."""
-    least = _SMALLEST if config.compat == "dcase" else 0.0
-    columns = (counts.n_reference, counts.n_reference - counts.tp, counts.n_estimated - counts.tp)
-    rows = zip(pair.labels, *(column.tolist() for column in columns), strict=True)
-    of_label = {label: _rate(n, 0, missed, spurious, least) for label, n, missed, spurious in rows}
-    classes = {label: of_label[label] for label in pair.classes}
-    macro, deletion, insertion = (
-        _mean([getattr(row, name) for row in classes.values()])
-        for name in ("rate", "deletion_rate", "insertion_rate")
-    )
-    overall = _rate(int(counts.n_reference.sum()), *errors, least)
-    return ErrorRates(overall, macro, deletion, insertion, classes)
+def rate_errors(counts: Counts, errors: Errors) -> ErrorRates:
+    """Turn counts, and the errors of all classes together, into rates."""
+    rates = class_error_rates(counts.table, counts.rule)
+    tp, reference, estimated = counts.table.T
+    columns = (*rates, reference - tp, estimated - tp, reference)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    classes = {
+        label: ErrorRate(rate, _none(rate), deletion, insertion, 0, deleted, inserted, n)
+        for label, (rate, deletion, insertion, deleted, inserted, n) in zip(
+            counts.classes, rows, strict=True
+        )
+    }
+    macro, deletion, insertion = macro_error_rates(counts.table, counts.rule).tolist()
+    return ErrorRates(_overall(counts, errors), macro, deletion, insertion, classes)
 
 
-def _rate(
-    n_reference: int, substituted: int, deleted: int, inserted: int, least: float
-) -> ErrorRate:
-    whole = n_reference + least
-    s, d, i = (n / whole if whole else math.nan for n in (substituted, deleted, inserted))
-    return ErrorRate(s + d + i, s, d, i, substituted, deleted, inserted, n_reference)
+def _none(rate: float) -> float:
+    """Return the rate of what there are none of: undefined where others are."""
+    return math.nan if math.isnan(rate) else 0.0
 
 
-def _mean(rates: list[float]) -> float:
-    known = [rate for rate in rates if not math.isnan(rate)]
-    return math.fsum(known) / len(known) if known else math.nan
+def _overall(counts: Counts, errors: Errors) -> ErrorRate:
+    n_reference = int(counts.by_label[:, 1].sum())
+    s, d, i = (float(error_ratio(n, n_reference, counts.rule)) for n in errors)
+    return ErrorRate(s + d + i, s, d, i, *errors, n_reference)

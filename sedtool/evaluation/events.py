@@ -2,20 +2,19 @@
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation import sed_eval_engine
-from sedtool.evaluation.counts import Counts, IntArray, Scores, Undefined, score
+from sedtool.evaluation.counts import Counted, Counts, IntArray, MacroRule, Scores, score
 from sedtool.evaluation.matching import largest_matching
-from sedtool.evaluation.pair import EventArrays, EventPair, LabelInput, tabulate
+from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, pair_up
 
 __all__ = [
+    "count_events",
+    "count_matched",
+    "count_onsets",
     "evaluate_events",
     "evaluate_onsets",
     "event_counts",
-    "matched_references",
-    "score_events",
 ]
 
 
@@ -51,7 +50,7 @@ def evaluate_events(
     A. Mesaros, T. Heittola, T. Virtanen, "Metrics for polyphonic sound event detection",
     Applied Sciences 6(6), 2016, section 3.2.
     """
-    return score_events(tabulate(reference, estimated, config, classes), config)
+    return score(count_events(pair_up(reference, estimated, classes, config.compat), config))
 
 
 def evaluate_onsets(
@@ -64,23 +63,29 @@ def evaluate_onsets(
 
     Parameters, errors and result are those of `evaluate_events`; `offset_ratio` is not used.
     """
-    pair = tabulate(reference, estimated, config, classes)
-    return score_events(pair, config, onset_only=True)
+    return score(count_onsets(pair_up(reference, estimated, classes, config.compat), config))
 
 
-def score_events(pair: EventPair, config: EvaluationConfig, onset_only: bool = False) -> Scores:
-    """Score events that are numbered already; see `evaluate_events` and `evaluate_onsets`."""
-    count = sed_eval_engine.count_events if config.engine == "sed_eval" else _count_events
-    compat = config.compat == "dcase"
-    rule = Undefined.DROPPED_ZERO_PRECISION if compat else Undefined.ZERO
-    return score(pair.classes, count(pair, config, onset_only), rule)
+def count_onsets(pair: Pair, config: EvaluationConfig) -> Counts:
+    """Count events that match by their onsets."""
+    return count_events(pair, config, onset_only=True)
 
 
-def _count_events(pair: EventPair, config: EvaluationConfig, onset_only: bool) -> Counts:
-    reference, estimated = pair.lanes
-    matched = matched_references(reference, estimated, config, onset_only)
-    labels = (pair.truth.label[matched], pair.truth.label, pair.guess.label)
-    return Counts(*(np.bincount(column, minlength=pair.n_labels) for column in labels))
+def count_events(pair: Pair, config: EvaluationConfig, onset_only: bool = False) -> Counts:
+    """Count events, and those that match; see `event_counts`."""
+    if config.compat == "dcase":
+        pair = pair.within_reference()
+    if config.engine == "sed_eval":
+        return sed_eval_engine.count_events(pair, config, onset_only)
+    return count_matched(pair, largest_matching(*pair.by_class, config, onset_only)[0], config)
+
+
+def count_matched(pair: Pair, matched: IntArray, config: EvaluationConfig) -> Counts:
+    """Return the counts of events of which those rows of the reference are matched."""
+    reference, estimated = (side.clip for side in pair.by_class)
+    rule = MacroRule.DCASE_EVENTS if config.compat == "dcase" else MacroRule.ZERO
+    kinds = Counted(reference[matched]), Counted(reference), Counted(estimated)
+    return Counts(len(pair.clips), pair.labels, pair.classes, kinds, rule)
 
 
 def event_counts(
@@ -110,15 +115,4 @@ def event_counts(
     int
         True positives; false positives are M less these, false negatives N less these.
     """
-    return len(matched_references(reference, estimated, config, onset_only))
-
-
-def matched_references(
-    reference: EventArrays,
-    estimated: EventArrays,
-    config: EvaluationConfig,
-    onset_only: bool = False,
-) -> IntArray:
-    """Return the rows of the reference that are matched; see `event_counts`."""
-    rows, _ = largest_matching(reference, estimated, config, onset_only)
-    return rows
+    return len(largest_matching(reference, estimated, config, onset_only)[0])

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from sedtool.atomic import claim, refuse_input, write_text
 from sedtool.audio import find_audio, read_duration
@@ -13,13 +12,12 @@ from sedtool.config.evaluation import PSDS_SCENARIOS, ReportConfig
 from sedtool.decoding import clip_scores, clip_tags, decode_clip
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation import evaluate
-from sedtool.evaluation.count_tables import count_table
-from sedtool.evaluation.intervals import CountTable, Progress, System, statistics
 from sedtool.evaluation.limits import require_names, score_names
-from sedtool.evaluation.pairing import match_names
+from sedtool.evaluation.mismatches import match_names
 from sedtool.evaluation.psds import Psds
 from sedtool.evaluation.psds.files import score_psds
 from sedtool.evaluation.report import Evaluation
+from sedtool.evaluation.resampling import Progress, Resampled, statistics
 from sedtool.labels import (
     Event,
     StrongLabels,
@@ -51,7 +49,7 @@ class EvaluateInputs:
     weak_reference: Path | None = None
     weak_estimated: Path | None = None
     partial: bool = False  # whether the estimates may be one shard of several
-    against: Path | None = None  # what another system said, as `estimated`
+    against: Path | None = None  # the output of another system, as `estimated`
     groups: Path | None = None  # which clips are drawn together
 
     @property
@@ -63,17 +61,8 @@ class EvaluateInputs:
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What estimates are compared with, read once for two systems."""
-
-    reference: StrongLabels
-    classes: Vocabulary | None
-    durations: dict[str, float] | None  # those that were given
-
-
-@dataclass(frozen=True)
 class Estimated:
-    """What a system said."""
+    """The output of a system."""
 
     events: StrongLabels
     classes: tuple[str, ...]
@@ -81,7 +70,7 @@ class Estimated:
     durations: dict[str, float] | None = None
 
     def under(self, targets: Collection[str], where: str) -> "Estimated":
-        """Return the same with those names of clips that `targets` have for them."""
+        """Return the same with the names of `targets` for those clips."""
         every = (*self.events.names, *(self.tags or ()), *(self.durations or ()))
         names = match_names(dict.fromkeys(every), targets, where)
         return Estimated(
@@ -136,163 +125,141 @@ def _evaluate(
     report: ReportConfig,
     progress: Progress | None,
 ) -> Evaluation:
-    has_list = not any(path and path.is_dir() for path in (inputs.estimated, inputs.against))
+    systems = [path for path in (inputs.estimated, inputs.against) if path is not None]
+    has_list = not any(path.is_dir() for path in systems)
     require_names(report.limits, score_names(report, has_list))
-    resampled = _is_resampled(inputs, report)
-    if inputs.groups is not None and not resampled:
+    is_resampled = report.bootstrap is not None or inputs.against is not None
+    if inputs.groups is not None and not is_resampled:
         raise ConfigError("groups needs --bootstrap or --against: they are what is resampled")
-    if resampled and not {*report.chosen(has_list), *report.scenarios(has_list)} - {"errors"}:
+    if is_resampled and not {*report.chosen(has_list), *report.scenarios(has_list)} - {"errors"}:
         raise ConfigError("metrics must name one that has intervals; errors has none")
-    truth = Truth(
+    scorer = _Scorer(
+        inputs,
         read_events(inputs.reference),
         read_vocabulary(inputs.classes) if inputs.classes else None,
         _read_durations(inputs.durations) if inputs.durations else None,
+        config,
+        report,
+        has_list,
     )
-    found = _score(inputs, inputs.estimated, truth, config, report, has_list)
-    if not resampled:
-        return found.evaluation
+    evaluation = scorer.score(inputs.estimated, inputs.weak_estimated)
+    if not is_resampled:
+        return evaluation
     other = None
     if inputs.against is not None:
-        alike = replace(inputs, weak_estimated=None)  # which are the first system's
-        other = _score(alike, inputs.against, truth, config, report, has_list, found.clips)
-    groups = read_groups(inputs.groups) if inputs.groups else None
-    return _with_statistics(found, other, report, groups, progress)
+        other = scorer.score(inputs.against, None, _resampled(evaluation, inputs.estimated).clips)
+        evaluation = _with_warnings(evaluation, inputs.estimated, other, inputs.against)
+    drawn = statistics(
+        _resampled(evaluation, inputs.estimated),
+        _resampled(other, inputs.against) if other and inputs.against else None,
+        report,
+        read_groups(inputs.groups) if inputs.groups else None,
+        progress,
+    )
+    return replace(evaluation, statistics=drawn)
 
 
-def _is_resampled(inputs: EvaluateInputs, report: ReportConfig) -> bool:
-    return report.bootstrap is not None or inputs.against is not None
+def _resampled(evaluation: Evaluation, path: Path) -> Resampled:
+    return Resampled(str(path), evaluation.macro_scores, evaluation.measures)
 
 
-@dataclass(frozen=True, eq=False)
-class _Scored:
-    """One system: its evaluation, and what it was made of."""
+@dataclass(frozen=True)
+class _Scorer:
+    """Scores one system or two against the same reference."""
 
-    path: Path
-    evaluation: Evaluation
-    labels: dict[str, Any]  # reference, estimated, and keywords of `evaluate`
+    inputs: EvaluateInputs
+    reference: StrongLabels
+    classes: Vocabulary | None
+    durations: dict[str, float] | None  # those that were given
+    config: EvaluationConfig
+    report: ReportConfig
+    has_list: bool  # whether all systems have an event list
 
-    @property
-    def clips(self) -> set[str]:
-        """Return the names of its clips."""
-        listed: StrongLabels | None = self.labels.get("estimated")
-        scored = self.evaluation.psds.values()
-        return set(listed.names if listed else ()).union(*(psds.counts.clips for psds in scored))
-
-    def system(self) -> System:
-        """Return its scores with the counts of each clip."""
-        found = self.evaluation
-        table = count_table(evaluation=found, **self.labels) if self.labels else CountTable()
-        counts = {name: psds.counts for name, psds in found.psds.items()}
-        return System(str(self.path), found.macro_scores, replace(table, psds=counts))
-
-
-def _score(
-    inputs: EvaluateInputs,
-    path: Path,
-    truth: Truth,
-    config: EvaluationConfig,
-    report: ReportConfig,
-    has_list: bool,
-    known: Collection[str] = (),
-) -> _Scored:
-    """Score what one system said, read from `path`.
-
-    `has_list` tells whether all systems have an event list; clips that the reference lacks have
-    their names in `known`, which are those of another system.
-    """
-    metrics = tuple(name for name in report.chosen(has_list) if name not in PSDS_SCENARIOS)
-    scenarios = report.scenarios(has_list)
-    if metrics and path.is_dir():
-        raise ConfigError(
-            f"metrics {metrics[0]} needs an event list or a scores.h5; {path} is a folder, of "
-            "which PSDS can be computed"
+    def score(
+        self, path: Path, weak_estimated: Path | None, clips: Collection[str] = ()
+    ) -> Evaluation:
+        """Score a system's output; clips that the reference lacks have their names in `clips`."""
+        metrics = [name for name in self.report.chosen(self.has_list) if name not in PSDS_SCENARIOS]
+        if metrics and path.is_dir():
+            raise ConfigError(
+                f"metrics {metrics[0]} needs an event list or a scores.h5; {path} is a folder, of "
+                "which PSDS can be computed"
+            )
+        psds, warnings = score_psds(
+            path,
+            self.reference,
+            self.report.scenarios(self.has_list),
+            self.classes.classes if self.classes else None,
+            self.durations,
+            known=clips,
         )
-    classes = truth.classes.classes if truth.classes else None
-    psds, doubts = score_psds(
-        path, truth.reference, scenarios, classes, truth.durations, known=known
-    )
-    if path.is_dir():
-        return _Scored(path, _of_folder(truth, config, psds, doubts), {})
-    estimated = read_estimated(path, inputs.partial)
-    if known:
-        estimated = estimated.under({*truth.reference.names, *known}, str(path))
-    vocabulary = truth.classes or _told_apart({*truth.reference.classes, *estimated.classes})
-    weak = read_weak(inputs.weak_reference, vocabulary) if inputs.weak_reference else None
-    tags = read_weak(inputs.weak_estimated, vocabulary) if inputs.weak_estimated else estimated.tags
-    labels: dict[str, Any] = {
-        "reference": truth.reference,
-        "estimated": estimated.events,
-        "durations": estimated.durations if truth.durations is None else truth.durations,
-        "weak_reference": weak,
-        "weak_estimated": tags,
-    }
-    evaluation = evaluate(
-        config=config,
-        classes=classes,
-        metrics=metrics,
-        intersection=report.intersection,
-        **labels,
-    )
-    warnings = (*evaluation.warnings, *doubts)
-    return _Scored(path, replace(evaluation, psds=psds, warnings=warnings), labels)
+        if path.is_dir():
+            return self._of_folder(psds, warnings)
+        evaluation = self._score_list(path, weak_estimated, clips, metrics)
+        return replace(evaluation, psds=psds, warnings=(*evaluation.warnings, *warnings))
 
-
-def _of_folder(
-    truth: Truth,
-    config: EvaluationConfig,
-    psds: Mapping[str, Psds],
-    warnings: Sequence[str],
-) -> Evaluation:
-    """Return the evaluation of a folder, which has no single event list."""
-    n_clips = max((each.n_clips for each in psds.values()), default=0)
-    return Evaluation(
-        {},
-        clip_source="event lists",
-        config=config,
-        n_clips=n_clips,
-        n_durations=len(truth.durations or ()),
-        n_matched_by_basename=0,
-        classes_given=truth.classes is not None,
-        warnings=tuple(warnings),
-        psds=psds,
-    )
-
-
-def _with_statistics(
-    found: _Scored,
-    other: _Scored | None,
-    report: ReportConfig,
-    groups: dict[str, str] | None,
-    progress: Progress | None,
-) -> Evaluation:
-    """Add intervals, and the difference to another system."""
-    warnings = found.evaluation.warnings
-    if other is not None:
-        new = (text for text in other.evaluation.warnings if text not in warnings)
-        warnings = (*warnings, *(f"{other.path}: {text}" for text in new))
-        warnings = (*warnings, *_unequal(found, other))
-    systems = found.system(), other.system() if other else None
-    drawn = statistics(*systems, report, groups, progress)
-    return replace(found.evaluation, statistics=drawn, warnings=warnings)
-
-
-def _unequal(found: _Scored, other: _Scored) -> list[str]:
-    """Say in what two systems were not scored alike."""
-    mine, theirs = found.evaluation, other.evaluation
-    doubts = []
-    if "clip" in mine.scores and mine.clip_source != theirs.clip_source:
-        doubts.append(
-            f"clip scores are from {mine.clip_source} in {found.path} and from "
-            f"{theirs.clip_source} in {other.path}, and so not comparable"
+    def _score_list(
+        self,
+        path: Path,
+        weak_estimated: Path | None,
+        clips: Collection[str],
+        metrics: Sequence[str],
+    ) -> Evaluation:
+        """Score an event list, or a scores file with its clip predictions."""
+        estimated = read_estimated(path, self.inputs.partial)
+        if clips:
+            estimated = estimated.under({*self.reference.names, *clips}, str(path))
+        every_label = {*self.reference.classes, *estimated.classes}
+        vocabulary = self.classes or _told_apart(every_label)
+        weak = self.inputs.weak_reference
+        return evaluate(
+            self.reference,
+            estimated.events,
+            self.config,
+            classes=self.classes.classes if self.classes else None,
+            durations=estimated.durations if self.durations is None else self.durations,
+            weak_reference=read_weak(weak, vocabulary) if weak else None,
+            weak_estimated=(
+                read_weak(weak_estimated, vocabulary) if weak_estimated else estimated.tags
+            ),
+            metrics=metrics,
+            intersection=self.report.intersection,
         )
-    is_known = [each.labels.get("durations") is not None for each in (found, other)]
-    if "segment" in {*mine.scores, *mine.error_rates} and len(set(is_known)) > 1:
-        known, unknown = (found, other) if is_known[0] else (other, found)
-        doubts.append(
-            f"clips of {known.path} end with their known duration, those of {unknown.path} with "
+
+    def _of_folder(self, psds: Mapping[str, Psds], warnings: Sequence[str]) -> Evaluation:
+        """Return the evaluation of a folder, which has no single event list."""
+        return Evaluation(
+            {},
+            clip_source="event lists",
+            config=self.config,
+            n_clips=max((each.n_clips for each in psds.values()), default=0),
+            n_durations=len(self.durations or ()),
+            n_matched_by_basename=0,
+            classes_given=self.classes is not None,
+            warnings=tuple(warnings),
+            psds=psds,
+        )
+
+
+def _with_warnings(
+    evaluation: Evaluation, path: Path, other: Evaluation, against: Path
+) -> Evaluation:
+    """Add the warnings of another system, and in what the two were not scored alike."""
+    new = (text for text in other.warnings if text not in evaluation.warnings)
+    warnings = [*evaluation.warnings, *(f"{against}: {text}" for text in new)]
+    if "clip" in evaluation.scores and evaluation.clip_source != other.clip_source:
+        warnings.append(
+            f"clip scores are from {evaluation.clip_source} in {path} and from "
+            f"{other.clip_source} in {against}, and so not comparable"
+        )
+    with_segments = "segment" in {*evaluation.scores, *evaluation.error_rates}
+    if with_segments and bool(evaluation.n_durations) != bool(other.n_durations):
+        timed, untimed = (path, against) if evaluation.n_durations else (against, path)
+        warnings.append(
+            f"clips of {timed} end with their known duration, those of {untimed} with "
             "their last event, so that segments are not comparable; give --durations"
         )
-    return doubts
+    return replace(evaluation, warnings=tuple(warnings))
 
 
 def _told_apart(classes: set[str]) -> Vocabulary | None:

@@ -50,23 +50,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sedtool.config import EvaluationConfig
 from sedtool.config.evaluation import IntersectionConfig
 from sedtool.errors import LabelError
-from sedtool.evaluation.counts import Counts, FloatArray, IntArray, Scores, Undefined, score
-from sedtool.evaluation.pair import EventArrays, tabulate
-from sedtool.labels import Event, StrongLabels
+from sedtool.evaluation.counts import Counted, Counts, FloatArray, IntArray, Scores, score
+from sedtool.evaluation.pair import LabelInput, Pair, pair_up
 
 __all__ = [
     "Intersections",
     "MergedEvents",
+    "count_intersection",
     "covered",
     "evaluate_intersection",
     "expand",
     "intersect",
     "meets",
     "merge",
-    "merge_classes",
     "overlap",
     "ticks",
 ]
@@ -93,12 +91,9 @@ class MergedEvents(NamedTuple):
 
 @dataclass(frozen=True)
 class Intersections:
-    """Which events of K classes are found, accepted, and cross-triggers.
+    """Which events are found, accepted, and cross-triggers."""
 
-    The lane of an event is ``clip * K + class``.
-    """
-
-    n_classes: int
+    n_labels: int
     reference: MergedEvents  # N rows
     estimated: MergedEvents  # M rows
     found: NDArray[np.bool_]  # (N,)
@@ -106,47 +101,18 @@ class Intersections:
     crossing: IntArray  # rows of estimates that are cross-triggers, once for each class crossed
     crossed: IntArray  # the class that each of them crosses
 
-    @property
-    def counts(self) -> Counts:
-        """Return true positives, references, and true plus false positives of each class."""
-        tp = self._by_class(self.reference.class_in_clip[self.found])
-        fp = self._by_class(self.estimated.class_in_clip[~self.accepted])
-        return Counts(tp, self._by_class(self.reference.class_in_clip), tp + fp)
-
-    def counts_by_clip(self, n_clips: int) -> IntArray:
-        """Return the same clip by clip, shape (clips, K, 3)."""
-        shape = (n_clips, self.n_classes)
-        found, every, false = (
-            np.bincount(lane, minlength=n_clips * self.n_classes).reshape(shape)
-            for lane in (
-                self.reference.class_in_clip[self.found],
-                self.reference.class_in_clip,
-                self.estimated.class_in_clip[~self.accepted],
-            )
-        )
-        return np.stack([found, every, found + false], axis=-1).astype(np.int64)
-
-    @property
-    def cross_triggers(self) -> IntArray:
-        """Return how many estimates of each class cross each other class, shape (K, K)."""
-        k = self.n_classes
-        cell = self.estimated.class_in_clip[self.crossing] % k * k + self.crossed
-        return np.bincount(cell, minlength=k * k).reshape(k, k).astype(np.int64)
-
-    @property
-    def reference_seconds(self) -> FloatArray:
-        """Return the total length of the references of each class, shape (K,)."""
-        length = self.reference.offset - self.reference.onset
-        label = self.reference.class_in_clip % self.n_classes
-        return np.bincount(label, length, self.n_classes).astype(float)
-
-    def _by_class(self, lane: IntArray) -> IntArray:
-        return np.bincount(lane % self.n_classes, minlength=self.n_classes).astype(np.int64)
+    def counts(self, n_clips: int, labels: Sequence[str], classes: Sequence[str]) -> Counts:
+        """Return true positives, references, and true plus false positives."""
+        tp = self.reference.class_in_clip[self.found]
+        fp = self.estimated.class_in_clip[~self.accepted]
+        reference = Counted(self.reference.class_in_clip)
+        kinds = Counted(tp), reference, Counted(np.concatenate([tp, fp]))
+        return Counts(n_clips, labels, classes, kinds)
 
 
 def evaluate_intersection(
-    reference: StrongLabels | Sequence[Event],
-    estimated: StrongLabels | Sequence[Event],
+    reference: LabelInput,
+    estimated: LabelInput,
     config: IntersectionConfig,
     classes: Iterable[str] | None = None,
 ) -> Scores:
@@ -171,66 +137,50 @@ def evaluate_intersection(
     LabelError
         If an event has impossible times.
     """
-    pair = tabulate(reference, estimated, EvaluationConfig(), classes)
-    found = intersect(pair.reference, pair.estimated, config, cross=False)
-    return score(pair.classes, found.counts, Undefined.ZERO)
+    return score(count_intersection(pair_up(reference, estimated, classes), config))
 
 
-def intersect(
-    reference: Sequence[EventArrays],
-    estimated: Sequence[EventArrays],
-    config: IntersectionConfig,
-    cross: bool = True,
-) -> Intersections:
-    """Apply the three criteria to the events of K classes in any number of clips.
+def count_intersection(pair: Pair, config: IntersectionConfig) -> Counts:
+    """Count events that are accepted and found; the class list is that of the reference."""
+    found = intersect(pair, config, cross=False)
+    return found.counts(len(pair.clips), pair.labels, pair.reference_classes)
 
-    Parameters
-    ----------
-    reference, estimated
-        One table a class.
-    config
-        The shares.
-    cross
-        Whether to look for cross-triggers.
-    """
-    n_classes = len(reference)
-    truth, guess = merge_classes(reference), merge_classes(estimated)
-    accepted = meets(overlap(guess, truth), config.dtc, guess.offset - guess.onset)
-    coverage = overlap(truth, guess.take(accepted))
-    found = meets(coverage, config.gtc, truth.offset - truth.onset)
+
+def intersect(pair: Pair, config: IntersectionConfig, cross: bool = True) -> Intersections:
+    """Apply the three criteria, the third only with `cross`."""
+    reference, estimated = (merge(*side) for side in pair.by_class)
+    accepted = meets(overlap(estimated, reference), config.dtc, estimated.offset - estimated.onset)
+    coverage = overlap(reference, estimated.take(accepted))
+    found = meets(coverage, config.gtc, reference.offset - reference.onset)
     crossing = crossed = np.zeros(0, np.int64)
     if cross:
-        crossing, crossed = _cross_triggers(guess, truth, ~accepted, n_classes, config.cttc)
-    return Intersections(n_classes, truth, guess, found, accepted, crossing, crossed)
-
-
-def merge_classes(tables: Sequence[EventArrays]) -> MergedEvents:
-    """Put K classes into one table of lanes ``clip * K + class``, joined where they overlap."""
-    lanes = [table.clip * len(tables) + k for k, table in enumerate(tables)]
-    none = np.zeros(0)
-    return merge(
-        np.concatenate([none.astype(np.int64), *lanes]),
-        np.concatenate([none, *(table.onset for table in tables)]),
-        np.concatenate([none, *(table.offset for table in tables)]),
-    )
+        crossing, crossed = _cross_triggers(
+            estimated, reference, ~accepted, pair.n_labels, config.cttc
+        )
+    return Intersections(pair.n_labels, reference, estimated, found, accepted, crossing, crossed)
 
 
 def _cross_triggers(
-    guess: MergedEvents, truth: MergedEvents, false: NDArray[np.bool_], n_classes: int, share: float
+    estimated: MergedEvents,
+    reference: MergedEvents,
+    false: NDArray[np.bool_],
+    n_classes: int,
+    share: float,
 ) -> tuple[IntArray, IntArray]:
     """Return rows of false positives, and the class that each crosses."""
     candidates = np.flatnonzero(false)
-    clip = guess.class_in_clip[candidates] // n_classes
-    present = np.unique(truth.class_in_clip)  # every class of every clip
+    clip = estimated.class_in_clip[candidates] // n_classes
+    present = np.unique(reference.class_in_clip)  # every class of every clip
     first = np.searchsorted(present, clip * n_classes)
     stop = np.searchsorted(present, (clip + 1) * n_classes)
-    i, lane = expand(first, stop)
-    row, lane = candidates[i], present[lane]
-    other = lane != guess.class_in_clip[row]
-    row, lane = row[other], lane[other]
-    part = overlap(MergedEvents(lane, guess.onset[row], guess.offset[row]), truth)
-    crossing = meets(part, share, guess.offset[row] - guess.onset[row])
-    return row[crossing], lane[crossing] % n_classes
+    i, column = expand(first, stop)
+    row, cell = candidates[i], present[column]
+    other = cell != estimated.class_in_clip[row]
+    row, cell = row[other], cell[other]
+    onset, offset = estimated.onset[row], estimated.offset[row]
+    part = overlap(MergedEvents(cell, onset, offset), reference)
+    crossing = meets(part, share, offset - onset)
+    return row[crossing], cell[crossing] % n_classes
 
 
 def ticks(seconds: FloatArray) -> IntArray:
@@ -238,8 +188,8 @@ def ticks(seconds: FloatArray) -> IntArray:
     return np.rint(seconds * _TICKS).astype(np.int64)
 
 
-def merge(lane: IntArray, onset: FloatArray, offset: FloatArray) -> MergedEvents:
-    """Sort events, drop those without length, and join those that overlap in their lane.
+def merge(class_in_clip: IntArray, onset: FloatArray, offset: FloatArray) -> MergedEvents:
+    """Sort events, drop those without length, join those of a class that overlap in their clip.
 
     Events that only touch stay apart.
 
@@ -250,39 +200,37 @@ def merge(lane: IntArray, onset: FloatArray, offset: FloatArray) -> MergedEvents
     """
     if offset.size and offset.max() > _LONGEST:
         raise LabelError(f"an event ends at {offset.max():g} s; are its times in seconds?")
-    order = np.lexsort((onset, lane))
+    order = np.lexsort((onset, class_in_clip))
     order = order[(offset > onset)[order]]
-    lane, onset, offset = lane[order], onset[order], offset[order]
-    # Complex numbers compare by lane, then time: the end of all that came before in the lane.
-    end = np.maximum.accumulate(lane + 1j * offset) if lane.size else np.zeros(0, complex)
-    first = np.ones(lane.size, bool)
-    first[1:] = lane[1:] + 1j * onset[1:] >= end[:-1]
-    last = np.append(first[1:], True)[: lane.size]
-    return MergedEvents(lane[first], onset[first], end.imag[last])
+    cell, onset, offset = class_in_clip[order], onset[order], offset[order]
+    # Complex numbers compare by class-in-clip, then time: the end of all that came before in it.
+    end = np.maximum.accumulate(cell + 1j * offset) if cell.size else np.zeros(0, complex)
+    first = np.ones(cell.size, bool)
+    first[1:] = cell[1:] + 1j * onset[1:] >= end[:-1]
+    last = np.append(first[1:], True)[: cell.size]
+    return MergedEvents(cell[first], onset[first], end.imag[last])
 
 
-def covered(events: MergedEvents, lane: IntArray, time: FloatArray) -> IntArray:
-    """Return a running total of what events cover, in ticks, at points (lane, time) of any shape.
+def covered(events: MergedEvents, class_in_clip: IntArray, time: FloatArray) -> IntArray:
+    """Return a running total of what events cover, in ticks, at points in time, of any shape.
 
-    Only differences between two points of one lane mean something.
+    Only differences between two points of one class-in-clip mean something.
     """
     length = ticks(events.offset) - ticks(events.onset)
     total = np.concatenate([[0], np.cumsum(length)])  # may wrap around; differences are exact
-    # The last event that begins at the point or before, in any lane.
-    i = (
-        np.searchsorted(events.class_in_clip + 1j * events.onset, lane + 1j * time, side="right")
-        - 1
-    )
+    # The last event that begins at the point or before, of any class and clip.
+    begin = events.class_in_clip + 1j * events.onset
+    i = np.searchsorted(begin, class_in_clip + 1j * time, side="right") - 1
     if not events.class_in_clip.size:
         return np.zeros(np.shape(i), np.int64)
-    inside = (i >= 0) & (events.class_in_clip[i] == lane)
+    inside = (i >= 0) & (events.class_in_clip[i] == class_in_clip)
     left = np.where(inside, np.maximum(ticks(events.offset)[i] - ticks(time), 0), 0)
     result: IntArray = total[i + 1] - left
     return result
 
 
 def overlap(events: MergedEvents, others: MergedEvents) -> IntArray:
-    """Return how much of each event the others of its lane cover, in ticks."""
+    """Return how much of each event the others of its class and clip cover, in ticks."""
     end, begin = (
         covered(others, events.class_in_clip, time) for time in (events.offset, events.onset)
     )

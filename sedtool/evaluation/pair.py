@@ -1,18 +1,18 @@
-"""Label lists -> columns of numbers over one list of classes and clips: what counting works on.
+"""Label lists of both sides -> numbers, once: what every count works on.
 
-A lane is a class in a clip, the place where events can be compared: number ``class * C + clip``
-of C clips.
+C clips and L labels have numbers. Events can be compared if they are of one class in one clip; that
+class-in-clip has the number ``clip * L + label``.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
-from sedtool.config import EvaluationConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.labels import Event, EventColumns, StrongLabels, Vocabulary
@@ -20,30 +20,36 @@ from sedtool.labels.cells import LATEST
 
 __all__ = [
     "EventArrays",
-    "EventPair",
     "EventTable",
     "LabelInput",
+    "Pair",
+    "TagPair",
+    "TagSides",
     "as_labels",
+    "distinct",
     "pair_up",
-    "scored_classes",
-    "tabulate",
 ]
 
 LabelInput = StrongLabels | EventColumns | Sequence[Event]
+TagSides = tuple[Mapping[str, Iterable[str]], Mapping[str, Iterable[str]]]  # labels by clip
 
 
 class EventArrays(NamedTuple):
-    """The events of one class as columns of equal length, in any order."""
+    """Events as columns of equal length, in any order."""
 
-    clip: IntArray  # number of the clip each event is in, from 0
+    clip: IntArray  # number of the clip, or of the class-in-clip, each event is in, from 0
     onset: FloatArray  # seconds
     offset: FloatArray  # seconds, never before the onset
 
+    def take(self, rows: np.ndarray) -> "EventArrays":
+        """Return the chosen rows."""
+        return EventArrays(*(column[rows] for column in self))
+
 
 class EventTable(NamedTuple):
-    """The events of all classes as columns of equal length, in the order they were given."""
+    """The events of one side as columns of equal length, in the order they were given."""
 
-    label: IntArray  # number of the class, from 0
+    label: IntArray  # number of the label, from 0
     clip: IntArray  # number of the clip, from 0
     onset: FloatArray  # seconds
     offset: FloatArray  # seconds, never before the onset
@@ -52,70 +58,53 @@ class EventTable(NamedTuple):
         """Return the chosen rows."""
         return EventTable(*(column[rows] for column in self))
 
+    def by_class(self, n_labels: int) -> EventArrays:
+        """Return the events with the number of their class-in-clip."""
+        return EventArrays(self.clip * n_labels + self.label, self.onset, self.offset)
 
-@dataclass(frozen=True)
-class EventPair:
-    """Both sides of an evaluation over the same classes and clips."""
+    def by_clip(self) -> EventArrays:
+        """Return the events of all classes with the number of their clip."""
+        return EventArrays(self.clip, self.onset, self.offset)
 
-    truth: EventTable
-    guess: EventTable
-    classes: tuple[str, ...]  # the class list; labels beyond it count in micro only
-    labels: tuple[str, ...]  # the class list and the labels beyond it, by class number
-    clips: tuple[str, ...]  # clip names, by clip number: those of the reference first
+
+class TagPair(NamedTuple):
+    """The labels of clips on both sides."""
+
+    reference: IntArray  # numbers of classes-in-clips, ascending, each once
+    estimated: IntArray
+    classes: tuple[str, ...]  # the class list
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Both sides of an evaluation over the same labels and clips."""
+
+    reference: EventTable
+    estimated: EventTable
+    clips: tuple[str, ...]  # by number; those that the reference names come first
     n_reference_clips: int
+    labels: tuple[str, ...]  # by number
+    classes: tuple[str, ...]  # the class list; other labels count in micro only
+    reference_classes: tuple[str, ...]  # the same if compat is not "dcase"
+    seconds: FloatArray  # duration of each clip, (C,); inf where it is not known
+    tags: TagPair | None  # None: clips have the labels of their events
 
     @property
     def n_labels(self) -> int:
-        """Return the length of the class list and of the labels beyond it."""
+        """Return the number of labels, L."""
         return len(self.labels)
 
-    @property
-    def reference(self) -> list[EventArrays]:
-        """Return the events of the reference, one table a label."""
-        return self._by_label(self.truth)
-
-    @property
-    def estimated(self) -> list[EventArrays]:
-        """Return the estimated events, one table a label."""
-        return self._by_label(self.guess)
-
     @cached_property
-    def lanes(self) -> tuple[EventArrays, EventArrays]:
-        """Return both sides with the lane of each event for its clip."""
-        first, second = (
-            EventArrays(t.label * len(self.clips) + t.clip, t.onset, t.offset)
-            for t in (self.truth, self.guess)
-        )
-        return first, second
+    def by_class(self) -> tuple[EventArrays, EventArrays]:
+        """Return both sides with the class-in-clip of each event."""
+        return self.reference.by_class(self.n_labels), self.estimated.by_class(self.n_labels)
 
-    def label_of(self, lane: IntArray) -> IntArray:
-        """Return the class numbers of lanes."""
-        return lane // max(len(self.clips), 1)
-
-    @property
-    def n_lanes(self) -> int:
-        """Return how many lanes there are."""
-        return self.n_labels * len(self.clips)
-
-    def within_reference(self) -> "EventPair":
-        """Return the pair without the clips that only the estimates name."""
+    def within_reference(self) -> "Pair":
+        """Return the pair without events in clips that only the estimates name."""
         if self.n_reference_clips == len(self.clips):
             return self
-        return EventPair(
-            self.truth,
-            self.guess.take(self.guess.clip < self.n_reference_clips),
-            self.classes,
-            self.labels,
-            self.clips[: self.n_reference_clips],
-            self.n_reference_clips,
-        )
-
-    def _by_label(self, table: EventTable) -> list[EventArrays]:
-        order = np.argsort(table.label, kind="stable")
-        ends = np.cumsum(np.bincount(table.label, minlength=self.n_labels))[:-1]
-        columns = (table.clip, table.onset, table.offset)
-        split = [np.split(column[order], ends) for column in columns]
-        return [EventArrays(*part) for part in zip(*split, strict=True)][: self.n_labels]
+        kept = self.estimated.take(self.estimated.clip < self.n_reference_clips)
+        return replace(self, estimated=kept)
 
 
 def as_labels(labels: LabelInput) -> StrongLabels:
@@ -160,69 +149,65 @@ def _check_times(labels: StrongLabels) -> None:
             )
 
 
-def scored_classes(
-    reference: Iterable[str],
-    estimated: Iterable[str],
-    classes: Iterable[str] | None,
-    compat: str,
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Choose the class list, and the other labels that count in micro.
+def pair_up(
+    reference: LabelInput,
+    estimated: LabelInput,
+    classes: Iterable[str] | None = None,
+    compat: str = "",
+    durations: Mapping[str, float] | None = None,
+    tags: TagSides | None = None,
+) -> Pair:
+    """Give numbers to the clips and labels of both sides; names are compared as they are.
 
     Parameters
     ----------
     reference, estimated
-        Every label of that side; repetitions are welcome.
+        Events in any order.
     classes
-        The class list, or None for the default.
+        The class list, and the only labels that are kept. None: the sorted labels of the reference;
+        with compat ``"dcase"`` those of both sides.
     compat
         As in `EvaluationConfig`.
-
-    Returns
-    -------
-    tuple of str
-        The class list: `classes`, else the sorted labels of the reference (``"dcase"``: of both).
-    tuple of str
-        Labels of the estimates outside a default list, sorted.
+    durations
+        Seconds, by clip name.
+    tags
+        The labels of clips, of the reference and estimated, where they are not those of the events.
     """
-    if classes is not None:
-        return Vocabulary(classes).classes, ()
-    known, heard = set(reference), set(estimated)
-    if compat == "dcase":
-        return tuple(sorted(known | heard)), ()
-    return tuple(sorted(known)), tuple(sorted(heard - known))
-
-
-def tabulate(
-    reference: LabelInput,
-    estimated: LabelInput,
-    config: EvaluationConfig,
-    classes: Iterable[str] | None,
-) -> EventPair:
-    """Give numbers to the events of both sides; with compat ``"dcase"`` in reference clips only."""
-    pair = pair_up(as_labels(reference), as_labels(estimated), classes, config.compat)
-    return pair.within_reference() if config.compat == "dcase" else pair
-
-
-def pair_up(
-    reference: StrongLabels, estimated: StrongLabels, classes: Iterable[str] | None, compat: str
-) -> EventPair:
-    """Give numbers to the classes and clips of both sides, and to the events by them.
-
-    Both sides must have passed `as_labels`. Labels that are not scored are left out.
-    """
-    clips = dict.fromkeys(reference.names) | dict.fromkeys(estimated.names)
-    listed, others = scored_classes(reference.classes, estimated.classes, classes, compat)
-    labels = (*listed, *others)
-    label_number = defaultdict(lambda: -1, {label: k for k, label in enumerate(labels)})
+    reference, estimated = as_labels(reference), as_labels(estimated)
+    clips = dict.fromkeys((*reference.names, *estimated.names, *chain(*(tags or ()))))
     clip_number = {name: i for i, name in enumerate(clips)}
-    return EventPair(
+    if classes is not None:
+        classes = Vocabulary(classes).classes
+    own = tuple(sorted(reference.classes)) if classes is None else classes
+    listed = _class_list((reference.classes, estimated.classes), classes, compat)
+    labels = dict.fromkeys((*listed, *(estimated.classes if classes is None else ())))
+    sides = [set(chain.from_iterable(side.values())) for side in tags or ()]
+    tag_classes = _class_list(sides, classes, compat) if sides else ()
+    if sides and classes is None:
+        labels |= dict.fromkeys((*tag_classes, *sorted(sides[1])))
+    label_number = defaultdict(lambda: -1, {label: k for k, label in enumerate(labels)})
+    cells = [_cells(side, label_number, clip_number, len(labels)) for side in tags or ()]
+    return Pair(
         _table(reference, label_number, clip_number),
         _table(estimated, label_number, clip_number),
-        listed,
-        labels,
         tuple(clips),
         len(dict.fromkeys(reference.names)),
+        tuple(labels),
+        listed,
+        own,
+        _clip_seconds(durations or {}, clips),
+        TagPair(cells[0], cells[1], tag_classes) if cells else None,
     )
+
+
+def _class_list(
+    sides: Sequence[Iterable[str]], classes: tuple[str, ...] | None, compat: str
+) -> tuple[str, ...]:
+    """Return the class list of the labels of both sides."""
+    if classes is not None:
+        return classes
+    reference, estimated = sides
+    return tuple(sorted({*reference, *estimated} if compat == "dcase" else set(reference)))
 
 
 def _table(
@@ -235,5 +220,32 @@ def _table(
         np.fromiter(map(clip_number.__getitem__, name), np.int64, len(name)),
         *events.times,
     )
-    known = table.label >= 0
-    return table if known.all() else table.take(known)
+    numbered = table.label >= 0
+    return table if numbered.all() else table.take(numbered)
+
+
+def _cells(
+    tags: Mapping[str, Iterable[str]],
+    label_number: Mapping[str, int],
+    clip_number: Mapping[str, int],
+    n_labels: int,
+) -> IntArray:
+    """Return the classes-in-clips of the numbered labels."""
+    clips = (clip_number[name] for name, found in tags.items() for _ in found)
+    labels = (label_number[label] for found in tags.values() for label in found)
+    clip, label = (np.fromiter(numbers, np.int64) for numbers in (clips, labels))
+    return distinct((clip * n_labels + label)[label >= 0])
+
+
+def _clip_seconds(durations: Mapping[str, float], clips: Iterable[str]) -> FloatArray:
+    """Return the duration of each clip in seconds, inf where unknown, (C,)."""
+    for name, duration in durations.items():
+        if not 0 <= duration < np.inf:
+            raise LabelError(f"{name}: a duration of {duration:g} s; it must be finite, 0 or more")
+    return np.array([durations.get(name, np.inf) for name in clips], float)
+
+
+def distinct(numbers: IntArray) -> IntArray:
+    """Return each number once, ascending; sorting is faster than the hashing of `np.unique`."""
+    ordered = np.sort(numbers)
+    return ordered[np.diff(ordered, prepend=-1) > 0]

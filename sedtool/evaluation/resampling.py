@@ -1,27 +1,29 @@
 """Is a difference more than chance? Resampled clips and seeds, intervals, p-values, Holm.
 
-Macro F1, precision and recall are functions of counts that add up over clips. So a resample of
-clips needs no matching of events: it is a weight for each clip, how often it was drawn, and all
-resamples together are one matrix product of weights and counts.
+What a metric counts adds up over clips. So a resample of clips needs no matching of events: it is a
+weight for each clip, how often it was drawn, and its counts are weights times counts. PSDS is the
+same at every threshold: see `sedtool.evaluation.psds`. With groups, such as the recordings that
+clips were cut from, whole groups are drawn.
 
-Axis letters: B resamples, C clips, K classes, S seeds (repeated trainings of one system). The last
-axis of counts has length 3: true positives, events of the reference, events of the estimates;
-that of rates has F1, precision and recall. Segments and clips are counted in the same way.
-
-A clip stands for whatever is drawn: sum the counts of the clips of one recording first, and
-recordings are resampled.
+Axis letters: B resamples, C clips, U units that are drawn (clips or groups), S seeds (repeated
+trainings of one system).
 
 What the numbers say
 --------------------
-Test clips and trainings are both drawn at random, and a difference is to hold for others of either
-kind. Each resample draws C clips with replacement, the same for all systems (paired), and, within
-each system, S of its S trainings; its statistic is the mean over the trainings drawn of the macro
-rate on the clips drawn. Interval and p-value are those of percentiles: p is twice the smaller share
-of resamples on either side of no difference, with one added to both counts, so it is never 0.
+Each resample draws U of the U units with replacement, the same for all systems (paired). Interval
+and p-value are those of percentiles: p is twice the smaller share of resamples on either side of no
+difference, with one added to both counts, so it is never 0.
 
-With few seeds the interval is too short: the spread of a mean of S resampled values is
+A class that has references in the data and none in a resample is left out of that resample's macro
+average, by every macro rule, since the resample says nothing about it; see `counts`. A resample
+without any class says nothing at all, and is left out of interval and p-value.
+
+Where trainings are drawn too (`sedtool compare`), test clips and trainings are both drawn at
+random, and a difference is to hold for others of either kind. Within each system, S of its S
+trainings are drawn; its statistic is the mean over the trainings drawn of the macro score on the
+clips drawn. With few seeds the interval is too short: the spread of a mean of S resampled values is
 √((S - 1) / S) of the true one, 82 % with three. With one seed, chance in training is not in it at
-all.
+all; nor is it in the intervals of `sedtool evaluate`.
 
 References
 ----------
@@ -31,19 +33,93 @@ Statistics 6(2), 1979. A. C. Davison, D. V. Hinkley, "Bootstrap Methods and thei
 Cambridge 1997, section 4.2, for the one that is added.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from sedtool.errors import ConfigError
-from sedtool.evaluation.counts import FloatArray, IntArray, Undefined
+from sedtool.config.evaluation import ReportConfig
+from sedtool.errors import LabelError
+from sedtool.evaluation.counts import Counts, FloatArray, macro_error_rates, macro_rates
+from sedtool.evaluation.mismatches import match_names
+from sedtool.evaluation.psds.steps import PsdsCounts
 
-__all__ = ["Difference", "clip_weights", "difference", "holm", "macro_rates", "resample"]
+__all__ = [
+    "RATES",
+    "Difference",
+    "Measure",
+    "Progress",
+    "Resampled",
+    "Statistics",
+    "clip_weights",
+    "difference",
+    "error_measure",
+    "holm",
+    "measure",
+    "psds_measure",
+    "rescore",
+    "seed_means",
+    "statistics",
+]
 
+Progress = Callable[[int, int, str], None]
+
+RATES = ("f1", "precision", "recall")
 _BLOCK = 2**24  # bytes of weights made at a time
+_AT_A_TIME = 100  # resamples between two reports of progress
 _ROUNDING = 1e-12  # sums in another order differ by less, and are equal
+
+
+class Measure(NamedTuple):
+    """Scores that can be computed again with weights on the clips."""
+
+    clips: Sequence[str]  # C
+    scores: Callable[[FloatArray], Mapping[str, FloatArray]]  # (B, C) -> (B,) each, by name
+
+
+def measure(name: str, clips: Sequence[str], counts: Counts) -> Measure:
+    """Return the macro F1, precision and recall of a metric; without any class there are none."""
+
+    def scores(weights: FloatArray) -> dict[str, FloatArray]:
+        if not counts.classes:
+            return {}
+        rates = macro_rates(counts.weighted(weights), counts.rule, counts.expected)
+        return {f"{name}_{rate}": rates[:, i] for i, rate in enumerate(RATES)}
+
+    return Measure(clips, scores)
+
+
+def error_measure(name: str, clips: Sequence[str], counts: Counts) -> Measure:
+    """Return the macro error rate of a metric; without any class there is none."""
+
+    def scores(weights: FloatArray) -> dict[str, FloatArray]:
+        if not counts.classes:
+            return {}
+        rates = macro_error_rates(counts.weighted(weights), counts.rule, counts.expected)
+        return {f"{name}_error_rate": rates[:, 0]}
+
+    return Measure(clips, scores)
+
+
+def psds_measure(name: str, counts: PsdsCounts) -> Measure:
+    """Return the PSDS of a scenario."""
+    return Measure(counts.clips, lambda weights: {name: counts.psds(weights)})
+
+
+class Resampled(NamedTuple):
+    """A system that is resampled."""
+
+    name: str
+    scores: Mapping[str, float]  # on all clips
+    measures: Sequence[Measure]
+
+    @property
+    def clips(self) -> set[str]:
+        """Return the clips of all measures."""
+        return set[str]().union(*(measure.clips for measure in self.measures))
 
 
 @dataclass(frozen=True)
@@ -56,118 +132,173 @@ class Difference:
     p: float  # of no difference, two-sided, in (0, 1]
 
 
-def macro_rates(counts: ArrayLike, undefined: Undefined = Undefined.ZERO) -> FloatArray:
-    """Return macro F1, precision and recall of summed counts.
+@dataclass(frozen=True)
+class Statistics:
+    """Intervals of macro scores by name, and differences to another system."""
+
+    resamples: int
+    seed: int
+    confidence: float
+    unit: str  # "clips" or "groups"
+    n_units: int
+    intervals: Mapping[str, tuple[float, float]]
+    against: str | None = None  # the name of the other system
+    other: Mapping[str, float] = field(default_factory=dict)  # its scores
+    differences: Mapping[str, Difference] = field(default_factory=dict)
+
+
+def statistics(
+    system: Resampled,
+    other: Resampled | None,
+    report: ReportConfig,
+    groups: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Statistics:
+    """Resample clips and return the interval of every macro score.
 
     Parameters
     ----------
-    counts
-        Shape (..., K, 3): true positives, reference, estimates of each class.
-    undefined
-        The rule for classes without references, without estimates, or without both; as in
-        `sedtool.evaluation.counts.score`.
+    system, other
+        The system, and one to compare it with.
+    report
+        `resamples`, `seed` and `confidence` are used.
+    groups
+        The group of each clip, by clip name; by default each clip is drawn by itself.
+    progress
+        Called with (resamples done, resamples, what) now and then.
 
-    Returns
-    -------
-    array
-        Shape (..., 3). NaN where every class is left out.
+    Raises
+    ------
+    LabelError
+        If there is no clip, or one has no group.
     """
-    table = np.asarray(counts, float)
-    tp, reference, estimated = table[..., 0], table[..., 1], table[..., 2]
-    precision, recall = _ratio(tp, estimated), _ratio(tp, reference)
-    f1 = _ratio(2 * tp, reference + estimated)
-    if undefined is Undefined.DROPPED_ZERO_PRECISION:
-        precision = np.nan_to_num(precision)
-    if undefined is not Undefined.ZERO:
-        f1 = np.where(np.isnan(precision) | np.isnan(recall), np.nan, f1)
-    rates = np.stack([f1, precision, recall], axis=-1)  # (..., K, 3)
-    known = ~np.isnan(rates)
-    n_known = rates.shape[-2] if undefined is Undefined.ZERO else known.sum(axis=-2)
-    return _ratio(np.where(known, rates, 0.0).sum(axis=-2), np.asarray(n_known, float))
+    systems = [system] if other is None else [system, other]
+    units = _units(sorted(set[str]().union(*(each.clips for each in systems))), groups)
+    drawn = rescore([s.measures for s in systems], units, report.resamples, report.seed, progress)
+    tail = (1 - report.confidence) / 2
+    intervals = {
+        name: _interval(values, tail) for name, values in drawn[0].items() if name in system.scores
+    }
+    settings = report.resamples, report.seed, report.confidence
+    unit = "clips" if groups is None else "groups"
+    n_units = len(set(units.values()))
+    if other is None:
+        return Statistics(*settings, unit, n_units, intervals)
+    nothing = np.zeros(0)
+    differences = {
+        name: difference(
+            value - other.scores[name],
+            drawn[0].get(name, nothing),
+            drawn[1].get(name, nothing),
+            report.confidence,
+        )
+        for name, value in system.scores.items()
+    }
+    return Statistics(*settings, unit, n_units, intervals, other.name, other.scores, differences)
 
 
-def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
-    ratio = np.full(part.shape, np.nan)
-    np.divide(part, whole, out=ratio, where=whole > 0)
-    return ratio
+def _units(clips: Sequence[str], groups: Mapping[str, str] | None) -> dict[str, int]:
+    """Return the number of what each clip is drawn with."""
+    if not clips:
+        raise LabelError("there is no clip to draw from: --bootstrap needs labels")
+    if groups is None:
+        return {clip: i for i, clip in enumerate(clips)}
+    found = match_names(clips, groups, "groups", any_suffix=True)
+    missing = [clip for clip, name in found.items() if name not in groups]
+    if missing:
+        raise LabelError(
+            f"{len(missing)} clips have no group, {missing[0]} first; name the group of every clip"
+        )
+    of_clip = {clip: groups[name] for clip, name in found.items()}
+    number = {group: i for i, group in enumerate(sorted(set(of_clip.values())))}
+    return {clip: number[group] for clip, group in of_clip.items()}
 
 
-def clip_weights(
-    n_clips: int, n_resamples: int, rng: np.random.Generator
-) -> Iterator[NDArray[np.float64]]:
-    """Yield how often each clip was drawn, in blocks of shape (b, C) that make up (B, C).
-
-    The draws do not depend on the size of the blocks.
-    """
-    size = max(1, _BLOCK // (8 * max(n_clips, 1)))
-    for first in range(0, n_resamples, size):
-        rows = min(size, n_resamples - first)
-        drawn = rng.integers(n_clips, size=(rows, n_clips))
-        drawn += n_clips * np.arange(rows)[:, None]  # each row counts in bins of its own
-        counted = np.bincount(drawn.reshape(-1), minlength=rows * n_clips)
-        yield counted.reshape(rows, n_clips).astype(float)
-
-
-def resample(
-    systems: Sequence[IntArray],
-    n_resamples: int,
+def rescore(
+    systems: Sequence[Sequence[Measure]],
+    units: Mapping[str, int],
+    resamples: int,
     seed: int,
-    undefined: Undefined = Undefined.ZERO,
-) -> FloatArray:
-    """Return the macro rates of each system in each resample of clips and seeds.
+    progress: Progress | None = None,
+) -> list[dict[str, FloatArray]]:
+    """Return the scores of each system in the same resamples, (B,) each, by name.
 
     Parameters
     ----------
     systems
-        Counts of shape (S, C, K, 3), one array a system; C and K are those of all, S is not.
-    n_resamples
-        How many resamples to draw, B.
+        The measures of each.
+    units
+        The number of what each clip is drawn with, from 0, by clip name.
+    resamples
+        How many, B.
     seed
         Of the draws; equal seeds give equal results.
-    undefined
-        As in `macro_rates`.
-
-    Returns
-    -------
-    array
-        Shape (systems, B, 3): F1, precision, recall.
-
-    Raises
-    ------
-    ConfigError
-        If a shape is none of these, or there is no clip, class or seed.
+    progress
+        Called with (resamples done, resamples, what) now and then.
     """
-    shapes = {np.shape(system)[1:] for system in systems}
-    if len(shapes) != 1 or any(np.ndim(s) != 4 or np.shape(s)[3] != 3 for s in systems):
-        raise ConfigError("counts must be of shape (S, C, K, 3), with equal C and K in all systems")
-    if not all(np.size(system) for system in systems):
-        raise ConfigError("there must be a clip, a class and a seed to draw from")
-    ((n_clips, n_classes, _),) = shapes
-    rng = np.random.default_rng((seed, 0))
-    rows: list[list[FloatArray]] = []  # of each block: (S, b, 3) for each system
-    for weights in clip_weights(n_clips, n_resamples, rng):
-        rows.append([_rates_of(system, weights, n_classes, undefined) for system in systems])
-    by_seed = [np.concatenate(blocks, axis=1) for blocks in zip(*rows, strict=True)]
-    return np.stack([_draw_seeds(rates, seed, i) for i, rates in enumerate(by_seed)])
+    n_units = len(set(units.values()))
+    of_clips = [[np.array([units[c] for c in m.clips]) for m in measures] for measures in systems]
+    blocks: list[list[dict[str, FloatArray]]] = [[] for _ in systems]
+    done = 0
+    for weights in _few(clip_weights(n_units, resamples, np.random.default_rng((seed, 0)))):
+        for measures, numbers, found in zip(systems, of_clips, blocks, strict=True):
+            pairs = zip(measures, numbers, strict=True)
+            found.append({k: v for m, n in pairs for k, v in m.scores(weights[:, n]).items()})
+        done += len(weights)
+        if progress:
+            progress(done, resamples, "resamples")
+    return [
+        {k: np.concatenate([block[k] for block in found]) for k in found[0]} for found in blocks
+    ]
 
 
-def _rates_of(
-    system: IntArray, weights: FloatArray, n_classes: int, undefined: Undefined
-) -> FloatArray:
-    """Return the macro rates of each seed on each resample of clips, shape (S, b, 3)."""
-    counts = np.asarray(system, float)
-    sums = weights @ counts.reshape(len(counts), counts.shape[1], -1)  # (b, C) (S, C, 3K)
-    return macro_rates(sums.reshape(len(counts), -1, n_classes, 3), undefined)
+def clip_weights(n_units: int, resamples: int, rng: np.random.Generator) -> Iterator[FloatArray]:
+    """Yield how often each unit was drawn, in blocks of shape (b, U) that make up (B, U).
+
+    The draws do not depend on the size of the blocks.
+    """
+    size = max(1, _BLOCK // (8 * max(n_units, 1)))
+    for first in range(0, resamples, size):
+        rows = min(size, resamples - first)
+        drawn = rng.integers(n_units, size=(rows, n_units))
+        drawn += n_units * np.arange(rows)[:, None]  # each row counts in bins of its own
+        counted = np.bincount(drawn.reshape(-1), minlength=rows * n_units)
+        yield counted.reshape(rows, n_units).astype(float)
 
 
-def _draw_seeds(rates: FloatArray, seed: int, system: int) -> FloatArray:
-    """Return the mean over as many seeds as there are, drawn anew in each resample, (B, 3)."""
-    n_seeds, n_resamples, _ = rates.shape
+def _few(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
+    """Yield the rows of blocks, `_AT_A_TIME` or fewer at a time."""
+    for block in blocks:
+        for first in range(0, len(block), _AT_A_TIME):
+            yield block[first : first + _AT_A_TIME]
+
+
+def seed_means(scores: Sequence[FloatArray], seed: int, system: int) -> FloatArray:
+    """Return the mean over as many trainings as there are, drawn anew in each resample, (B,).
+
+    Parameters
+    ----------
+    scores
+        A score of each training in the same B resamples of clips, S arrays (B,).
+    seed
+        Of the draws.
+    system
+        A number; systems with different numbers have draws of their own.
+    """
+    by_seed = np.stack(scores)  # (S, B)
     rng = np.random.default_rng((seed, 1, system))
-    drawn = rng.integers(n_seeds, size=(n_seeds, n_resamples))
-    taken = np.take_along_axis(rates, drawn[:, :, None], axis=0)  # (S, B, 3)
-    mean: FloatArray = taken.mean(axis=0)
+    drawn = rng.integers(len(by_seed), size=by_seed.shape)
+    mean: FloatArray = np.take_along_axis(by_seed, drawn, axis=0).mean(axis=0)
     return mean
+
+
+def _interval(values: FloatArray, tail: float) -> tuple[float, float]:
+    """Return the ends of an interval; resamples in which nothing is defined say nothing."""
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return math.nan, math.nan
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def difference(
@@ -180,28 +311,25 @@ def difference(
     observed
         The difference of the systems on the clips and seeds as they are.
     resampled, other
-        A rate of each system in the same B resamples, shape (B,).
+        A score of each system in the same B resamples, (B,); those where one is NaN say nothing.
     confidence
         Of the interval, in (0, 1).
     """
     differences = np.asarray(resampled, float) - np.asarray(other, float)
+    differences = differences[~np.isnan(differences)]
+    if not differences.size:
+        return Difference(observed, math.nan, math.nan, math.nan)
     differences[np.abs(differences) < _ROUNDING] = 0.0
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(differences, [tail, 1 - tail])
+    low, high = _interval(differences, (1 - confidence) / 2)
     fewer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     p = min(1.0, 2 * (fewer + 1) / (len(differences) + 1))
-    return Difference(observed, float(low), float(high), p)
+    return Difference(observed, low, high, p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values that take into account how many there are, in the order given.
 
     Reject what is below α here, and the chance that any true hypothesis is rejected is at most α.
-
-    References
-    ----------
-    S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
-    Statistics 6(2), 1979.
     """
     order = np.argsort(p_values, kind="stable")
     factors = np.arange(len(order), 0, -1)

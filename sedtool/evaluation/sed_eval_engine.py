@@ -6,7 +6,8 @@ take the label ``none`` for a missing one and change file names.
 
 import importlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -14,13 +15,15 @@ import numpy as np
 
 from sedtool.config import EvaluationConfig
 from sedtool.errors import ConfigError
-from sedtool.evaluation.counts import Counts, FloatArray
-from sedtool.evaluation.pair import EventPair
+from sedtool.evaluation.counts import Counted, Counts, IntArray, MacroRule
+from sedtool.evaluation.pair import Pair, TagPair
 
 __all__ = ["count_clips", "count_events", "count_segments"]
 
+Rows = list[dict[str, Any]]  # the events, or the tags, of one clip as sed_eval takes them
 
-def count_events(pair: EventPair, config: EvaluationConfig, onset_only: bool = False) -> Counts:
+
+def count_events(pair: Pair, config: EvaluationConfig, onset_only: bool = False) -> Counts:
     """Count events with sed_eval's EventBasedMetrics, optimal matching.
 
     Raises
@@ -40,35 +43,36 @@ def count_events(pair: EventPair, config: EvaluationConfig, onset_only: bool = F
         percentage_of_length=float(config.offset_ratio),
         event_matching_type="optimal",
     )
-    for reference, estimated in _clips(pair):
-        metric.evaluate(reference, estimated)
-    return _counts(metric.class_wise, pair.n_labels)
+    tally = _Tally(metric, lambda: metric.class_wise)
+    for reference, estimated in _events_of_clips(pair):
+        tally.add(reference, estimated)
+    rule = MacroRule.DCASE_EVENTS if config.compat == "dcase" else MacroRule.ZERO
+    return tally.counts(pair, pair.classes, rule)
 
 
-def count_segments(pair: EventPair, config: EvaluationConfig, seconds: FloatArray) -> Counts:
-    """Count segments with sed_eval's SegmentBasedMetrics; `seconds` is inf where unknown."""
+def count_segments(pair: Pair, config: EvaluationConfig) -> Counts:
+    """Count segments with sed_eval's SegmentBasedMetrics."""
     metric = _import("sed_eval.sound_event").SegmentBasedMetrics(
         event_label_list=_names(pair.n_labels), time_resolution=float(config.segment)
     )
-    for (reference, estimated), duration in zip(_clips(pair), seconds.tolist(), strict=True):
-        known = None if duration == np.inf else duration
-        metric.evaluate(reference, estimated, evaluated_length_seconds=known)
-    return _counts(metric.class_wise, pair.n_labels)
+    tally = _Tally(metric, lambda: metric.class_wise)
+    events, seconds = _events_of_clips(pair), pair.seconds.tolist()
+    for (reference, estimated), duration in zip(events, seconds, strict=True):
+        length = None if duration == np.inf else duration
+        tally.add(reference, estimated, evaluated_length_seconds=length)
+    rule = MacroRule.DCASE if config.compat == "dcase" else MacroRule.ZERO
+    return tally.counts(pair, pair.classes, rule)
 
 
-def count_clips(
-    reference: Mapping[str, Iterable[str]],
-    estimated: Mapping[str, Iterable[str]],
-    labels: Sequence[str],
-) -> Counts:
+def count_clips(pair: Pair, tags: TagPair) -> Counts:
     """Count labels of clips with sed_eval's AudioTaggingMetrics."""
-    names = _names(len(labels))
-    metric = _import("sed_eval.audio_tag").AudioTaggingMetrics(tags=names)
-    tag = dict(zip(labels, names, strict=True))
-    for name in dict.fromkeys((*reference, *estimated)):
-        # One clip at a time: given them all at once, it takes time quadratic in their number.
-        metric.evaluate(_tags(reference.get(name, ()), tag), _tags(estimated.get(name, ()), tag))
-    return _counts(metric.tag_wise, len(labels))
+    metric = _import("sed_eval.audio_tag").AudioTaggingMetrics(tags=_names(pair.n_labels))
+    tally = _Tally(metric, lambda: metric.tag_wise)
+    sides = [_tags_of_clips(pair, side) for side in (tags.reference, tags.estimated)]
+    # One clip at a time: given them all at once, it takes time quadratic in their number.
+    for reference, estimated in zip(*sides, strict=True):
+        tally.add(reference, estimated)
+    return tally.counts(pair, tags.classes, MacroRule.ZERO)
 
 
 def _import(name: str) -> ModuleType:
@@ -82,15 +86,15 @@ def _import(name: str) -> ModuleType:
             ) from error
 
 
-def _names(n_classes: int) -> list[str]:
-    return [f"class {k}" for k in range(n_classes)]
+def _names(n_labels: int) -> list[str]:
+    return [f"class {k}" for k in range(n_labels)]
 
 
-def _clips(pair: EventPair) -> list[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
-    """Return the events of each clip as sed_eval takes them, reference and estimated."""
-    clips: list[tuple[list[dict[str, Any]], list[dict[str, Any]]]] = [([], []) for _ in pair.clips]
+def _events_of_clips(pair: Pair) -> list[tuple[Rows, Rows]]:
+    """Return the events of each clip, reference and estimated."""
+    clips: list[tuple[Rows, Rows]] = [([], []) for _ in pair.clips]
     names = _names(pair.n_labels)
-    for side, table in enumerate((pair.truth, pair.guess)):
+    for side, table in enumerate((pair.reference, pair.estimated)):
         rows = zip(*(column.tolist() for column in table), strict=True)
         for label, clip, onset, offset in rows:
             row = {"event_label": names[label], "event_onset": onset, "event_offset": offset}
@@ -98,15 +102,36 @@ def _clips(pair: EventPair) -> list[tuple[list[dict[str, Any]], list[dict[str, A
     return clips
 
 
-def _tags(labels: Iterable[str], tag: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return one clip as sed_eval takes it; labels that are not scored are left out."""
-    return [{"filename": "clip", "tags": [tag[label] for label in labels if label in tag]}]
+def _tags_of_clips(pair: Pair, class_in_clip: IntArray) -> list[Rows]:
+    clips: list[Rows] = [[{"filename": "clip", "tags": []}] for _ in pair.clips]
+    for cell in class_in_clip.tolist():
+        clip, label = divmod(cell, pair.n_labels)
+        clips[clip][0]["tags"].append(f"class {label}")
+    return clips
 
 
-def _counts(rows: Mapping[str, Mapping[str, float]], n_classes: int) -> Counts:
-    return Counts(
-        *(
-            np.array([rows[name][key] for name in _names(n_classes)], np.int64)
-            for key in ("Ntp", "Nref", "Nsys")
+@dataclass
+class _Tally:
+    """What a metric of sed_eval counts, clip by clip."""
+
+    metric: Any
+    rows: Callable[[], Mapping[str, Mapping[str, float]]]  # of all labels, of the last clip
+    found: list[list[list[float]]] = field(default_factory=list)  # of each clip, (L, 3)
+
+    def add(self, reference: Rows, estimated: Rows, **options: Any) -> None:
+        """Count one more clip."""
+        self.metric.evaluate(reference, estimated, **options)
+        rows = self.rows()
+        names = _names(len(rows))
+        self.found.append([[rows[k][kind] for kind in ("Ntp", "Nref", "Nsys")] for k in names])
+        self.metric.reset()
+
+    def counts(self, pair: Pair, classes: Sequence[str], rule: MacroRule) -> Counts:
+        """Return all that was counted."""
+        table = np.array(self.found, float).reshape(-1, 3)  # (C L, 3)
+        cells = [np.flatnonzero(column) for column in table.T]
+        tp, reference, estimated = (
+            Counted(cell, column[cell]) for cell, column in zip(cells, table.T, strict=True)
         )
-    )
+        kinds = tp, reference, estimated
+        return Counts(len(pair.clips), pair.labels, classes, kinds, rule)

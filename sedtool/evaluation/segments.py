@@ -1,6 +1,6 @@
-"""Segment-based scores: both sides are laid on a grid of cells and compared cell by cell."""
+"""Segment-based scores: both sides are laid on a grid of segments and compared one by one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -8,22 +8,28 @@ import numpy as np
 from sedtool.config import EvaluationConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation import sed_eval_engine
-from sedtool.evaluation.counts import Counts, FloatArray, IntArray, Scores, Undefined, score
-from sedtool.evaluation.pair import EventArrays, EventPair, LabelInput, tabulate
+from sedtool.evaluation.counts import (
+    Counted,
+    Counts,
+    FloatArray,
+    IntArray,
+    MacroRule,
+    Scores,
+    score,
+)
+from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, pair_up
 
 __all__ = [
     "SegmentRuns",
     "active_runs",
-    "clip_seconds",
+    "count_runs",
+    "count_segments",
     "evaluate_segments",
-    "score_segments",
-    "segment_counts",
     "segment_runs",
 ]
 
-
 _HALF = 2**32
-_MOST_CELLS = 2**53  # doubles count no further
+_MOST_SEGMENTS = 2**53  # doubles count no further
 
 
 def evaluate_segments(
@@ -65,33 +71,27 @@ def evaluate_segments(
     A. Mesaros, T. Heittola, T. Virtanen, "Metrics for polyphonic sound event detection",
     Applied Sciences 6(6), 2016, section 3.1.
     """
-    pair = tabulate(reference, estimated, config, classes)
-    return score_segments(pair, config, durations or {})
+    pair = pair_up(reference, estimated, classes, config.compat, durations)
+    return score(count_segments(pair, config))
 
 
-def score_segments(
-    pair: EventPair, config: EvaluationConfig, durations: Mapping[str, float]
-) -> Scores:
-    """Score events that are numbered already; see `evaluate_segments`."""
-    count = sed_eval_engine.count_segments if config.engine == "sed_eval" else _count_segments
-    seconds = clip_seconds(durations, pair.clips)
-    rule = Undefined.DROPPED if config.compat == "dcase" else Undefined.ZERO
-    return score(pair.classes, count(pair, config, seconds), rule)
+def count_segments(pair: Pair, config: EvaluationConfig) -> Counts:
+    """Count active segments; see `evaluate_segments`."""
+    if config.compat == "dcase":
+        pair = pair.within_reference()
+    if config.engine == "sed_eval":
+        return sed_eval_engine.count_segments(pair, config)
+    return count_runs(pair, segment_runs(pair, config), config)
 
 
-def clip_seconds(durations: Mapping[str, float], clips: Sequence[str]) -> FloatArray:
-    """Return the duration of each clip in seconds, inf where unknown, shape (clips,)."""
-    for name, duration in durations.items():
-        if not 0 <= duration < np.inf:
-            raise LabelError(f"{name}: a duration of {duration:g} s; it must be finite, 0 or more")
-    return np.array([durations.get(name, np.inf) for name in clips], float)
-
-
-def _count_segments(pair: EventPair, config: EvaluationConfig, seconds: FloatArray) -> Counts:
-    found = segment_runs(pair, config, seconds)
-    label = pair.label_of(found.class_in_clip)
-    sums = (np.bincount(label, row * found.width, pair.n_labels) for row in found.active)
-    return Counts(*(column.astype(np.int64) for column in sums))
+def count_runs(pair: Pair, runs: "SegmentRuns", config: EvaluationConfig) -> Counts:
+    """Return the counts of the segments in runs."""
+    both, reference, estimated = (
+        Counted(runs.class_in_clip[rows], runs.width[rows])
+        for rows in runs.active & (runs.width > 0)
+    )
+    rule = MacroRule.DCASE if config.compat == "dcase" else MacroRule.ZERO
+    return Counts(len(pair.clips), pair.labels, pair.classes, (both, reference, estimated), rule)
 
 
 class SegmentRuns(NamedTuple):
@@ -103,47 +103,21 @@ class SegmentRuns(NamedTuple):
     active: np.ndarray  # bool (3, N): in both, in the reference, in the estimates
 
 
-def segment_runs(pair: EventPair, config: EvaluationConfig, seconds: FloatArray) -> SegmentRuns:
-    """Return the runs of all classes and clips; `seconds` (clips,) is inf where unknown."""
-    n_segments = np.ceil(seconds / config.segment)
-    reference, estimated = pair.lanes
+def segment_runs(pair: Pair, config: EvaluationConfig) -> SegmentRuns:
+    """Return the runs of all classes and clips."""
+    n_segments = np.ceil(pair.seconds / config.segment)
+    reference, estimated = pair.by_class
     return active_runs(
-        _cells(reference, n_segments[pair.truth.clip], config.segment),
-        _cells(estimated, n_segments[pair.guess.clip], config.segment),
+        _in_segments(reference, n_segments[pair.reference.clip], config.segment),
+        _in_segments(estimated, n_segments[pair.estimated.clip], config.segment),
     )
 
 
-def segment_counts(
-    reference: EventArrays, estimated: EventArrays, segment: float, seconds: float = np.inf
-) -> tuple[int, int, int]:
-    """Count the segments of one class that are active.
-
-    Parameters
-    ----------
-    reference, estimated
-        Events of one class in any number of clips.
-    segment
-        Length in seconds.
-    seconds
-        Length of the clips, if it is known.
-
-    Returns
-    -------
-    tuple of int
-        Segments active in both, in the reference, and in the estimates.
-    """
-    end = np.ceil(seconds / segment)
-    sides = (_cells(side, np.full(len(side.clip), end), segment) for side in (reference, estimated))
-    found = active_runs(*sides)
-    both, in_reference, in_estimated = (found.active * found.width).sum(axis=1)
-    return int(both), int(in_reference), int(in_estimated)
-
-
-def _cells(events: EventArrays, end: FloatArray, segment: float) -> EventArrays:
+def _in_segments(events: EventArrays, end: FloatArray, segment: float) -> EventArrays:
     """Return events with their times counted in segments, whole ones, cut at the clip's end."""
     first = np.minimum(np.floor(events.onset / segment), end)
     last = np.minimum(np.ceil(events.offset / segment), end)
-    if last.max(initial=0.0) > _MOST_CELLS:
+    if last.max(initial=0.0) > _MOST_SEGMENTS:
         raise LabelError(
             f"an event ends at {events.offset.max():g} s, too far on for segments of {segment:g} s"
         )
@@ -158,35 +132,34 @@ def active_runs(reference: EventArrays, estimated: EventArrays) -> SegmentRuns:
     """
     n, m = len(reference.clip), len(estimated.clip)
     kind = np.repeat(np.arange(4), [n, n, m, m])
-    lane = np.concatenate([reference.clip, reference.clip, estimated.clip, estimated.clip])
-    cell = np.concatenate([reference.onset, reference.offset, estimated.onset, estimated.offset])
-    lane, cell, kind = _sorted(lane, cell, kind)
+    cell = np.concatenate([reference.clip, reference.clip, estimated.clip, estimated.clip])
+    edge = np.concatenate([reference.onset, reference.offset, estimated.onset, estimated.offset])
+    cell, edge, kind = _sorted(cell, edge, kind)
     # How many events of each side are active, in the two halves of one number.
     n_active = np.cumsum(np.array([_HALF, -_HALF, 1, -1])[kind])[:-1]
     in_reference, in_estimated = n_active >= _HALF, n_active % _HALF > 0
-    # From each border to the next. Between lanes nothing is active, since every event that began
-    # has ended, so the meaningless widths there are never counted.
+    # From each edge to the next. Between one class-in-clip and the next nothing is active, since
+    # every event that began has ended, so the meaningless widths there are never counted.
     return SegmentRuns(
-        lane[:-1],
         cell[:-1],
-        np.diff(cell),
+        edge[:-1],
+        np.diff(edge),
         np.array([in_reference & in_estimated, in_reference, in_estimated]),
     )
 
 
 def _sorted(
-    lane: IntArray, cell: FloatArray, kind: IntArray
+    cell: IntArray, edge: FloatArray, kind: IntArray
 ) -> tuple[IntArray, FloatArray, IntArray]:
-    """Return the columns sorted by lane, then cell; `kind` is 0 to 3.
+    """Return the columns sorted by class-in-clip, then edge; `kind` is 0 to 3.
 
-    Where 63 bits hold a row, it is sorted as one number, which is some times faster than finding
-    the order of rows.
+    Where 63 bits hold a row, it is sorted as one number, which is faster than an order of rows.
     """
-    n_cells = int(cell.max(initial=0.0)) + 1
-    if (int(lane.max(initial=0)) + 1) * n_cells >= 2**61:
-        order = np.lexsort((cell, lane))
-        return lane[order], cell[order], kind[order]
-    rows = np.sort(4 * (lane * n_cells + cell.astype(np.int64)) + kind)
+    n_edges = int(edge.max(initial=0.0)) + 1
+    if (int(cell.max(initial=0)) + 1) * n_edges >= 2**61:
+        order = np.lexsort((edge, cell))
+        return cell[order], edge[order], kind[order]
+    rows = np.sort(4 * (cell * n_edges + edge.astype(np.int64)) + kind)
     place = rows >> 2
-    lane = place // n_cells
-    return lane, (place - lane * n_cells).astype(float), rows & 3
+    cell = place // n_edges
+    return cell, (place - cell * n_edges).astype(float), rows & 3

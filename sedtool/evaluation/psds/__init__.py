@@ -58,12 +58,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sedtool.config import EvaluationConfig
 from sedtool.config.evaluation import PSDS_SCENARIOS, PsdsConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation.counts import IntArray
-from sedtool.evaluation.intersection import intersect, merge_classes
-from sedtool.evaluation.pair import as_labels, scored_classes, tabulate
+from sedtool.evaluation.intersection import intersect, merge
+from sedtool.evaluation.pair import as_labels, pair_up
 from sedtool.evaluation.psds.counting import ClipFrames, count_steps
 from sedtool.evaluation.psds.steps import (
     FP,
@@ -75,7 +74,7 @@ from sedtool.evaluation.psds.steps import (
     area,
     psd_roc,
 )
-from sedtool.labels import Event, StrongLabels
+from sedtool.labels import Event, StrongLabels, Vocabulary
 from sedtool.score_tables import FrameScores
 
 __all__ = [
@@ -182,11 +181,11 @@ def psds_from_lists(
     found: list[list[Steps]] = [[] for _ in configs]
     n_lists = 0
     for estimated in lists:
-        pair = tabulate(side.labels, estimated, EvaluationConfig(), side.classes)
+        pair = pair_up(side.labels, estimated, side.classes)
         for name in pair.clips[len(side.number) :]:  # which have no duration
             side.number.setdefault(name, len(side.number))
         for steps, config in zip(found, configs, strict=True):
-            counted = intersect(pair.reference, pair.estimated, config.criteria)
+            counted = intersect(pair, config.criteria)
             accepted, crossing = counted.accepted, counted.crossing
             for kind, cells in (
                 (TP, counted.reference.class_in_clip[counted.found]),
@@ -210,7 +209,8 @@ class _Reference:
         durations: Mapping[str, float],
     ) -> None:
         labels = as_labels(reference)
-        self.classes, _ = scored_classes(labels.classes, (), classes, "")
+        own = tuple(sorted(labels.classes))
+        self.classes = own if classes is None else Vocabulary(classes).classes
         if not self.classes:
             raise LabelError(
                 "PSDS needs a class: the reference has no events, so give a class list"
@@ -219,8 +219,7 @@ class _Reference:
         self.labels = StrongLabels.from_columns(labels.columns, tuple(clips))
         self.number = {name: i for i, name in enumerate(clips)}
         self.seconds = dict(durations)
-        pair = tabulate(self.labels, [], EvaluationConfig(), self.classes)
-        self.events = merge_classes(pair.reference)
+        self.events = merge(*pair_up(self.labels, [], self.classes).by_class[0])
 
     def numbered(
         self, scores: Iterable[FrameScores], n_columns: int, columns: IntArray

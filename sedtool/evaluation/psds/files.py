@@ -6,8 +6,7 @@ from typing import Any
 
 from sedtool.config.evaluation import PsdsConfig
 from sedtool.errors import ConfigError
-from sedtool.evaluation.pairing import (
-    match_clips,
+from sedtool.evaluation.mismatches import (
     match_names,
     suggested,
     warn_of_labels,
@@ -98,7 +97,7 @@ def _from_scores(
     options: dict[str, Any],
 ) -> tuple[list[Psds], list[str]]:
     source = open_frame_scores(path)
-    names = match_clips(source.names, targets, str(path))
+    names = match_names(source.names, targets, str(path), any_suffix=True)
     if options["durations"] is None and source.durations is not None:
         seconds = {names[name]: duration for name, duration in source.durations.items()}
         options = options | {"durations": seconds}
@@ -150,5 +149,5 @@ def _from_lists(
 
 def _under_clip_names(durations: Mapping[str, float], clips: Iterable[str]) -> dict[str, float]:
     """Return all durations, those of clips under the names that the clips have."""
-    names = match_clips(durations, clips, "durations")
+    names = match_names(durations, clips, "durations", any_suffix=True)
     return {names[name]: seconds for name, seconds in durations.items()}

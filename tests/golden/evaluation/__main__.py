@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation import evaluate
+from sedtool.evaluation.formats import format_evaluation
 from sedtool.labels import read_durations, read_events, read_weak
 
 FOLDER = Path(__file__).parent
@@ -17,4 +18,4 @@ if __name__ == "__main__":
         weak_estimated=read_weak(FOLDER / "tags.tsv"),
     )
     (FOLDER / "metrics.json").write_text(result.to_json(), "utf-8")
-    (FOLDER / "table.txt").write_text(result.table(), "utf-8")
+    (FOLDER / "table.txt").write_text(format_evaluation(result, "table"), "utf-8")

@@ -1,0 +1,363 @@
+"""`compare_runs`: run folders in; means over seeds, the best poolings, and what is chance, out.
+
+Every run is evaluated once. Both macro rules, and all resamples, are sums of the counts by clip
+that its evaluation made.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from sedtool.comparison.paper import read_paper
+from sedtool.comparison.runs import COLUMNS, METRICS, Column, RunSet, TrainedRun, find_runs
+from sedtool.config import EvaluationConfig, PoolingConfig
+from sedtool.config.comparison import CompareConfig
+from sedtool.errors import ArtifactError, ConfigError
+from sedtool.evaluation import Evaluation, evaluate
+from sedtool.evaluation.counts import MacroRule, macro_rates
+from sedtool.evaluation.files import read_estimated
+from sedtool.evaluation.resampling import (
+    RATES,
+    Difference,
+    Progress,
+    difference,
+    holm,
+    rescore,
+    seed_means,
+)
+from sedtool.labels import StrongLabels, Vocabulary, read_events, read_weak
+from sedtool.runs import NamedFile
+
+__all__ = ["RULES", "Comparison", "Gain", "System", "compare_runs", "is_power"]
+
+# What an undefined rate does to a macro average.
+_DCASE = {"event": MacroRule.DCASE_EVENTS, "segment": MacroRule.DCASE}
+RULES: dict[str, Mapping[str, MacroRule]] = {"default": {}, "dcase": _DCASE}
+_USUAL = "linear"  # what power pooling is a generalisation of
+# The order of the rows in the tables of the power-pooling paper.
+_ORDER = (
+    *("max", "average", "exponential", "attention", "attention-classes"),
+    *("auto", "cap", "rap", "linear", "power", "hierarchical"),
+)
+_SAME = 1e-9  # how much scores that are computed again may differ
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """One pooling, or whatever else is compared, with all its seeds."""
+
+    label: str
+    pooling: str
+    seeds: tuple[int, ...]
+    evaluations: tuple[Evaluation, ...]  # of each seed
+    values: Mapping[str, Mapping[Column, tuple[float, ...]]]  # by rule, of each seed; may be NaN
+
+    def mean(self, column: Column, rule: str = "default") -> float:
+        """Return the mean over seeds; NaN if it is undefined with one of them."""
+        return float(np.mean(self.values[rule][column]))
+
+    def deviation(self, column: Column, rule: str = "default") -> float:
+        """Return the sample deviation over seeds; NaN with one seed."""
+        values = self.values[rule][column]
+        return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A system against the reference system, in one column."""
+
+    difference: Difference
+    p_holm: float  # p as one of those of all systems in this column
+
+    def relative(self, reference: float) -> float:
+        """Return the difference as a share of the reference's score; NaN of nothing."""
+        return self.difference.observed / reference if reference > 0 else math.nan
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that the tables say."""
+
+    systems: tuple[System, ...]  # in the order of rows
+    against: str  # the label of the reference system
+    tests: Mapping[Column, Mapping[str, Gain]]  # of all systems but the reference, by label
+    paper: Mapping[str, Mapping[Column, float]]  # by pooling
+    missing: tuple[str, ...]  # runs that are not in it
+    config: CompareConfig
+    scoring: EvaluationConfig
+    n_clips: int
+    classes: tuple[str, ...]
+    unreferenced: Mapping[str, tuple[str, ...]]  # by metric: the classes without a reference
+    warnings: tuple[str, ...]  # of the evaluation of any run
+
+    def title(self, system: System) -> str:
+        """Return a short name: options of a pooling stand in it where they tell it from others."""
+        mine = PoolingConfig.parse(system.pooling)
+        pools = [PoolingConfig.parse(other.pooling) for other in self.systems]
+        options = [pooling.options for pooling in pools if pooling.name == mine.name]
+        telling = {
+            key: value
+            for key, value in mine.options.items()
+            if any(other.get(key) != value for other in options)
+        }
+        extra = system.label.removeprefix(system.pooling)
+        return f"{PoolingConfig(mine.name, telling)}{extra}"
+
+    def published(self, system: System) -> Mapping[Column, float]:
+        """Return the paper's numbers of a system: by its pooling, else by a name it has alone."""
+        if system.pooling in self.paper or system.label != system.pooling:
+            return self.paper.get(system.label, {})
+        name = PoolingConfig.parse(system.pooling).name
+        theirs = [text for text in self.paper if PoolingConfig.parse(text).name == name]
+        ours = [s for s in self.systems if PoolingConfig.parse(s.pooling).name == name]
+        return self.paper[theirs[0]] if len(theirs) == len(ours) == 1 else {}
+
+    def system(self, label: str) -> System:
+        """Return a system by its label."""
+        return next(system for system in self.systems if system.label == label)
+
+    @property
+    def reference(self) -> System:
+        """Return the reference system."""
+        return self.system(self.against)
+
+    def best(self, column: Column, without_power: bool = False) -> list[System]:
+        """Return those with the highest mean, of all or of the systems without power pooling."""
+        systems = [s for s in self.systems if not (without_power and is_power(s))]
+        means = [system.mean(column) for system in systems]
+        highest = max((mean for mean in means if not math.isnan(mean)), default=math.nan)
+        pairs = zip(systems, means, strict=True)
+        return [s for s, mean in pairs if math.isclose(mean, highest, abs_tol=1e-12)]
+
+    def uneven(self) -> list[str]:
+        """Say which seeds of other systems are missing in a system."""
+        every = sorted({seed for system in self.systems for seed in system.seeds})
+        missing = {s.label: [n for n in every if n not in s.seeds] for s in self.systems}
+        return [
+            f"{label}: no run with seed {', '.join(map(str, seeds))}"
+            for label, seeds in missing.items()
+            if seeds
+        ]
+
+
+def is_power(system: System) -> bool:
+    """Return whether a system pools by power pooling, alone or at the base of a hierarchy."""
+    pooling = PoolingConfig.parse(system.pooling)
+    return "power" in (pooling.name, pooling.options.get("base"))
+
+
+def compare_runs(
+    folders: Sequence[Path],
+    config: CompareConfig,
+    *,
+    reference: Path | None = None,
+    weak_reference: Path | None = None,
+    paper: Path | None = None,
+    progress: Progress = lambda done, total, what: None,
+) -> Comparison:
+    """Score the runs in some folders anew, and compare their poolings.
+
+    Parameters
+    ----------
+    folders
+        Run folders, and folders of them, such as that of a sweep.
+    config
+        The reference pooling, and how often to resample.
+    reference, weak_reference
+        Labels of the test clips; by default those of the sweep that made the runs.
+    paper
+        Published numbers; by default those of the sweep.
+    progress
+        Called with runs scored, runs in all, and the folder of the next.
+
+    Raises
+    ------
+    ConfigError
+        If no reference is known, or the reference pooling is not among the runs.
+    NothingUsableError
+        If no run is scored.
+    ArtifactError
+        If runs were scored in different ways, or not on this reference.
+    """
+    run_set = find_runs(folders)
+    records = run_set.records
+    strong = reference or _recorded([r.reference for r in records], "reference")
+    if strong is None:
+        raise ConfigError(
+            "the runs are of no sweep: name the labels they were scored on, --reference"
+        )
+    weak = weak_reference
+    if weak is None and reference is None:
+        named = [r.weak_reference for r in records if r.weak_reference is not None]
+        weak = _recorded(named, "weak reference")
+    table = paper or next((r.paper for r in records if r.paper is not None), None)
+    systems = sorted(_score_runs(run_set, strong, weak, progress), key=_place)
+    against = _against(systems, config.against)
+    first = run_set.runs[0]
+    return Comparison(
+        tuple(systems),
+        against,
+        _tests(systems, against, config),
+        read_paper(table) if table is not None else {},
+        run_set.missing,
+        config,
+        first.config,
+        len(systems[0].evaluations[0].clips),
+        first.classes,
+        {metric: first.unreferenced(metric) for metric in METRICS},
+        tuple(dict.fromkeys(w for s in systems for each in s.evaluations for w in each.warnings)),
+    )
+
+
+def _recorded(files: Sequence[NamedFile], what: str) -> Path | None:
+    """Return the one file that all sweeps have scored against; None if there is no sweep."""
+    digests = {file.sha256 for file in files}
+    if len(digests) > 1:
+        paths = ", ".join(sorted({str(file.path) for file in files}))
+        raise ArtifactError(f"the runs were scored on different {what} files: {paths}")
+    return files[0].require() if files else None
+
+
+def _score_runs(
+    run_set: RunSet, reference: Path, weak_reference: Path | None, progress: Progress
+) -> list[System]:
+    """Evaluate every run from its scores.h5, and put the seeds of each system together."""
+    classes = run_set.runs[0].classes
+    strong = read_events(reference)
+    weak = read_weak(weak_reference, Vocabulary(classes)) if weak_reference else None
+    by_label: dict[str, list[tuple[TrainedRun, Evaluation]]] = {}
+    first: Evaluation | None = None
+    for done, run in enumerate(run_set.runs):
+        progress(done, len(run_set.runs), str(run.folder))
+        evaluation = _evaluate(run, strong, weak, reference)
+        first = first or evaluation
+        if other := set(evaluation.clips) ^ set(first.clips):
+            raise ArtifactError(
+                f"{run.folder} and {run_set.runs[0].folder} were scored on different clips: "
+                f"{len(other)} are in one of them only, such as {min(other)}"
+            )
+        by_label.setdefault(run_set.label(run), []).append((run, evaluation))
+    return [_system(label, scored, strong) for label, scored in by_label.items()]
+
+
+def _evaluate(
+    run: TrainedRun, strong: StrongLabels, weak: Mapping[str, Sequence[str]] | None, reference: Path
+) -> Evaluation:
+    """Evaluate a run by the conventions of sedtool.
+
+    Raises
+    ------
+    ArtifactError
+        If its metrics.json does not follow from its scores and the reference.
+    """
+    if not run.scores.is_file():
+        raise ArtifactError(f"{run.scores} is not there; `sedtool infer --scores` writes it")
+    estimated = read_estimated(run.scores, partial=False)
+
+    def evaluation(config: EvaluationConfig) -> Evaluation:
+        return evaluate(
+            strong,
+            estimated.events,
+            config,
+            classes=run.classes,
+            durations=estimated.durations,
+            weak_reference=weak,
+            weak_estimated=estimated.tags,
+        )
+
+    found = evaluation(replace(run.config, engine="native"))
+    for name, scores in found.scores.items():
+        recorded = run.metrics[name]["macro"]["f1"]
+        recorded = math.nan if recorded is None else float(recorded)
+        if not np.isclose(recorded, scores.macro.f1, rtol=0, atol=_SAME, equal_nan=True):
+            raise ArtifactError(
+                f"{run.folder}: its test/metrics.json says {name} F1 {recorded:.4f}, but its "
+                f"scores and {reference} give {scores.macro.f1:.4f}; evaluate it again"
+            )
+    is_default = not run.config.compat
+    return found if is_default else evaluation(replace(run.config, engine="native", compat=""))
+
+
+def _system(
+    label: str, scored: Sequence[tuple[TrainedRun, Evaluation]], strong: StrongLabels
+) -> System:
+    """Put the runs of one system together, in the order of their seeds."""
+    ordered = sorted(scored, key=lambda each: each[0].seed)
+    evaluations = tuple(evaluation for _, evaluation in ordered)
+    values = {}
+    for rule, rules in RULES.items():
+        of_seeds = [_rates(each, rules, strong.names) for each in evaluations]
+        values[rule] = {column: tuple(rates[column] for rates in of_seeds) for column in COLUMNS}
+    seeds = tuple(run.seed for run, _ in ordered)
+    return System(label, ordered[0][0].pooling, seeds, evaluations, values)
+
+
+def _rates(
+    evaluation: Evaluation, rules: Mapping[str, MacroRule], named: Sequence[str]
+) -> dict[Column, float]:
+    """Return the macro rates by some rules, which look at the clips that the reference names."""
+    in_reference = np.isin(evaluation.clips, named).astype(float)
+    rates: dict[Column, float] = {}
+    for metric in METRICS:
+        counts = evaluation.counts[metric]
+        table = counts.weighted(in_reference[None])[0] if metric in rules else counts.table
+        macro = macro_rates(table, rules.get(metric, counts.rule)).tolist()
+        rates |= {(metric, rate): value for rate, value in zip(RATES, macro, strict=True)}
+    return rates
+
+
+def _place(system: System) -> tuple[int, str]:
+    name = PoolingConfig.parse(system.pooling).name
+    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), system.label)
+
+
+def _against(systems: Sequence[System], wanted: str | None) -> str:
+    """Return the label of the reference system."""
+    labels = [system.label for system in systems]
+    if wanted is None:
+        return _USUAL if _USUAL in labels else labels[0]
+    pooling, _, rest = wanted.partition(" ")
+    label = " ".join(filter(None, [str(PoolingConfig.parse(pooling)), rest]))
+    of_that_name = [s.label for s in systems if PoolingConfig.parse(s.pooling).name == wanted]
+    if label not in labels and len(of_that_name) == 1:
+        return of_that_name[0]
+    if label not in labels:
+        raise ConfigError(f"against {wanted!r} is none of the poolings here: {', '.join(labels)}")
+    return label
+
+
+def _tests(
+    systems: Sequence[System], against: str, config: CompareConfig
+) -> dict[Column, dict[str, Gain]]:
+    """Test every system but the reference in every column."""
+    clips = {clip: i for i, clip in enumerate(sorted(systems[0].evaluations[0].clips))}
+    runs = [evaluation.measures for system in systems for evaluation in system.evaluations]
+    drawn = iter(rescore(runs, clips, config.resamples, config.seed))
+    of_seeds = {s.label: [next(drawn) for _ in s.seeds] for s in systems}
+    base = next(system for system in systems if system.label == against)
+    tests: dict[Column, dict[str, Gain]] = {}
+    for metric, rate in COLUMNS:
+        name = f"{metric}_{rate}"
+        scores = {
+            s.label: seed_means([run[name] for run in of_seeds[s.label]], config.seed, i)
+            for i, s in enumerate(systems)
+        }
+        differences = {
+            s.label: difference(
+                s.mean((metric, rate)) - base.mean((metric, rate)),
+                scores[s.label],
+                scores[against],
+                config.confidence,
+            )
+            for s in systems
+            if s is not base
+        }
+        adjusted = holm([each.p for each in differences.values()])
+        tests[metric, rate] = {
+            label: Gain(each, p)
+            for (label, each), p in zip(differences.items(), adjusted, strict=True)
+        }
+    return tests

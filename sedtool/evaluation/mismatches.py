@@ -1,0 +1,157 @@
+"""Clip names of the estimates -> those of the reference, and a warning for what has no partner."""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+import numpy as np
+
+from sedtool.evaluation.counts import IntArray
+from sedtool.evaluation.pair import EventArrays, Pair
+from sedtool.labels import NameIndex, StrongLabels
+
+__all__ = [
+    "match_names",
+    "suggested",
+    "warn_of_durations",
+    "warn_of_inexact_names",
+    "warn_of_labels",
+    "warn_of_names",
+    "warn_of_overlaps",
+]
+
+
+def match_names(
+    names: Iterable[str], targets: Iterable[str], where: str, any_suffix: bool = False
+) -> dict[str, str]:
+    """Map each name to the clip it means, one of the targets, else to itself.
+
+    Raises
+    ------
+    LabelError
+        If a name is ambiguous, or two names mean the same clip; `where` tells whose names.
+    """
+    names, targets = list(names), set(targets)
+    if targets.issuperset(names):
+        return dict(zip(names, names, strict=True))
+    found, _ = NameIndex(targets).resolve(names, where, any_suffix)
+    return {name: found.get(name, name) for name in names}
+
+
+def warn_of_inexact_names(match: Mapping[str, str]) -> list[str]:
+    """Name the clips that were matched though their folders differ."""
+    pairs = [f"{name} is {clip}" for name, clip in match.items() if name != clip]
+    return _warning(pairs, "estimated clips matched by their basename, as folders differ")
+
+
+def warn_of_names(what: str, reference: Iterable[str], estimated: Iterable[str]) -> list[str]:
+    """Name the clips that stand on one side only of the `what` lists."""
+    sides = set(reference), set(estimated)
+    return [
+        *_warning(
+            sides[1] - sides[0], f"clips of the estimated {what} that are not in the reference"
+        ),
+        *_warning(
+            sides[0] - sides[1], f"clips of the reference {what} that are not in the estimates"
+        ),
+    ]
+
+
+def warn_of_labels(
+    sides: Iterable[tuple[Iterable[str], Iterable[str]]],
+    classes: Iterable[str] | None,
+    compat: str,
+) -> list[str]:
+    """Name the labels outside the class list, and what becomes of them.
+
+    `sides` are the labels of the reference and of the estimates, one pair for each kind of list.
+    """
+    pairs = [(set(reference), set(estimated)) for reference, estimated in sides]
+    in_reference = set[str]().union(*(reference for reference, _ in pairs))
+    if classes is not None:
+        every_label = in_reference.union(*(estimated for _, estimated in pairs))
+        listed = list(classes)
+        beyond = every_label - set(listed)
+        return _warning(suggested(beyond, listed), "labels not in the class list, not scored")
+    if compat == "dcase":
+        return []  # the class list has them all
+    beyond = set[str]().union(*(estimated - reference for reference, estimated in pairs))
+    return _warning(
+        suggested(beyond, in_reference - beyond),
+        "estimated labels not in the reference, counted in micro only",
+    )
+
+
+def suggested(labels: Iterable[str], valid: Iterable[str]) -> list[str]:
+    """Return unknown labels, each with the valid one that was probably meant."""
+    by_shape = {_shape(label): label for label in sorted(valid)}
+    found = []
+    for label in labels:
+        close = get_close_matches(_shape(label), by_shape, n=1, cutoff=0.7)
+        found.append(f"{label} (did you mean {by_shape[close[0]]!r}?)" if close else label)
+    return found
+
+
+def _shape(label: str) -> str:
+    """Return a label without what is often written differently."""
+    return "".join(label.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def warn_of_overlaps(pair: Pair) -> list[str]:
+    """Count the events that overlap with another one of their class, and name the first clip."""
+    warnings = []
+    for side, events in zip(("reference", "estimated"), pair.by_class, strict=True):
+        found = _overlapping(events)
+        if found.size:
+            clip, label = divmod(int(found.min()), pair.n_labels)
+            warnings.append(
+                f"{side} events that overlap with another of their class ({len(found)}), such as "
+                f"{pair.labels[label]!r} in {pair.clips[clip]}; where time is counted they are "
+                "one, in event counts several"
+            )
+    return warnings
+
+
+def _overlapping(events: EventArrays) -> IntArray:
+    """Return the class-in-clip of each event that begins before an earlier one has ended."""
+    span = events.offset.max(initial=0.0) + 1.0  # seconds
+    # Sorting rounded times tells in which classes-in-clips something may overlap: few, mostly.
+    line = events.clip * span
+    order = np.argsort(line + events.onset)
+    cell = events.clip[order]
+    near = (line + events.onset)[order[1:]] <= (line + events.offset)[order[:-1]] + 1e-3
+    if not (near & (cell[1:] == cell[:-1])).any():
+        return np.zeros(0, np.int64)
+    rows = np.flatnonzero(np.isin(events.clip, cell[1:][near]))
+    rows = rows[np.lexsort((events.onset[rows], events.clip[rows]))]
+    cell, begin, stop = events.clip[rows], events.onset[rows], events.offset[rows]
+    # Complex numbers compare by class-in-clip, then time: the end of all that came before in it.
+    end = np.maximum.accumulate(cell + 1j * stop)
+    overlapping: IntArray = cell[1:][cell[1:] + 1j * begin[1:] < end[:-1]]
+    return overlapping
+
+
+def warn_of_durations(
+    reference: StrongLabels, estimated: StrongLabels, durations: Mapping[str, float]
+) -> list[str]:
+    """Name the clips without a duration, and count the events that end after their clip."""
+    clips = {*reference.names, *estimated.names}
+    what = "clips without a duration, taken to end with their last event"
+    warnings = _warning(clips - durations.keys(), what)
+    for side, labels in (("reference", reference), ("estimated", estimated)):
+        ends = zip(labels.columns.name, labels.columns.offset, strict=True)
+        past = [offset - durations.get(name, offset) for name, offset in ends]
+        excess = [seconds for seconds in past if seconds > 0]
+        if excess:
+            warnings.append(
+                f"{side} events that end after their clip ({len(excess)}), by up to "
+                f"{max(excess):.3f} s; segments past the end are not scored"
+            )
+    return warnings
+
+
+def _warning(names: Iterable[str], what: str) -> list[str]:
+    """Say how many there are, and the first five; nothing if there are none."""
+    listed = sorted(names)
+    if not listed:
+        return []
+    return [f"{what} ({len(listed)}): {', '.join(listed[:5])}{', …' * (len(listed) > 5)}"]
