@@ -11,13 +11,12 @@ and is defined by one line, its log w. The base class does the rest in the log d
 
 Both are exact for logits up to 1e30 either way, so the loss needs no clamp; frames beyond the end
 of a clip are left out by log w = -inf. Hierarchical pooling repeats any of them, on segments of
-frames and then on segments of segments. To add a pooling, write a class in a module here and its
-line in `FLAT_POOLINGS`, registry.py.
+frames and then on segments of segments. To add a pooling, write a class in flat.py and its
+line in `FLAT_POOLINGS` there.
 
 Axis letters: B clips, T frames, K classes, H hidden size.
 """
 
-from sedtool.config import PoolingConfig
 from sedtool.pooling.base import Pooling, clip_loss
 from sedtool.pooling.flat import (
     AttentionPooling,
@@ -32,7 +31,7 @@ from sedtool.pooling.flat import (
     RegularizedAutoPooling,
 )
 from sedtool.pooling.hierarchical import HierarchicalPooling
-from sedtool.pooling.registry import FLAT_POOLINGS, build
+from sedtool.pooling.registry import POOLINGS, make_pooling
 
 __all__ = [
     "POOLINGS",
@@ -51,16 +50,3 @@ __all__ = [
     "clip_loss",
     "make_pooling",
 ]
-
-POOLINGS: dict[str, type[Pooling]] = FLAT_POOLINGS | {"hierarchical": HierarchicalPooling}
-
-
-def make_pooling(config: PoolingConfig, n_classes: int, hidden_size: int) -> Pooling:
-    """Build the pooling a configuration names.
-
-    Raises
-    ------
-    ConfigError
-        If the name, or an option of it, is unknown or out of range.
-    """
-    return build(POOLINGS, config.name, config.options, n_classes, hidden_size)

@@ -3,15 +3,19 @@
 Axis letters: B clips, T frames, K classes, H hidden size.
 """
 
-from typing import Self
+import inspect
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sedtool.pooling.options import Options, keywords
+from sedtool.errors import ConfigError
 
-__all__ = ["Pooling", "clip_loss"]
+__all__ = ["Options", "Pooling", "clip_loss"]
+
+Options = Mapping[str, float | str]
 
 
 class Pooling(nn.Module):
@@ -38,7 +42,7 @@ class Pooling(nn.Module):
         ConfigError
             If an option is unknown, no number or out of range; `name` stands in the message.
         """
-        return cls(n_classes, hidden_size, **keywords(cls, name, options))
+        return cls(n_classes, hidden_size, **_keywords(cls, name, options))
 
     def make_values(self, name: str, init: float, shared: bool, learned: bool) -> None:
         """Give the pooling a number a class, or one for all, as a parameter or a fixed buffer."""
@@ -138,3 +142,27 @@ def clip_loss(log_y: Tensor, log_not_y: Tensor, target: Tensor) -> Tensor:
     positive = torch.where(target > 0, target * log_y, 0.0)
     negative = torch.where(target < 1, (1 - target) * log_not_y, 0.0)
     return -(positive + negative).mean()
+
+
+def _keywords(cls: type, name: str, options: Options) -> dict[str, Any]:
+    """Return the keyword arguments of a pooling that `options` stand for.
+
+    The options of a pooling are its keyword-only arguments, without the underscore behind words
+    that Python has taken. Those declared as bool are 0 or 1.
+
+    Raises
+    ------
+    ConfigError
+        If an option is unknown or no number.
+    """
+    parameters = inspect.signature(cls).parameters.values()
+    known = {p.name.removesuffix("_"): p for p in parameters if p.kind is p.KEYWORD_ONLY}
+    for option, value in options.items():
+        if option not in known:
+            valid = ", ".join(known) or "none"
+            raise ConfigError(f"pooling {name!r} has no option {option!r}; it has: {valid}")
+        if type(value) not in (int, float):
+            raise ConfigError(f"option {option!r} of {name} pooling is {value!r}, and no number")
+        if known[option].annotation is bool and value not in (0, 1):
+            raise ConfigError(f"option {option!r} of {name} pooling is 0 or 1, not {value:g}")
+    return {known[option].name: value for option, value in options.items()}

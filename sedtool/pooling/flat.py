@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from sedtool.errors import ConfigError
 from sedtool.pooling.base import Pooling
-from sedtool.pooling.options import require_bounds, require_not_negative
 
 __all__ = [
+    "FLAT_POOLINGS",
     "AttentionPooling",
     "AutoPooling",
     "AveragePooling",
@@ -188,7 +188,7 @@ class ConstrainedAutoPooling(AutoPooling):
     ) -> None:
         bound = _largest_alpha(max_, shortest, clip)
         super().__init__(
-            n_classes, hidden_size, init=require_bounds(init, bound, "cap"), shared=shared
+            n_classes, hidden_size, init=_require_bounds(init, bound, "cap"), shared=shared
         )
         self.max = bound
 
@@ -234,7 +234,7 @@ class RegularizedAutoPooling(AutoPooling):
         shared: bool = False,
     ) -> None:
         super().__init__(n_classes, hidden_size, init=init, shared=shared)
-        self.lambda_ = require_not_negative(lambda_, "rap")
+        self.lambda_ = _require_not_negative(lambda_, "rap")
 
     def penalty(self) -> Tensor:
         return self.lambda_ * self.per_class(self.alpha).square().sum()
@@ -281,8 +281,8 @@ class PowerPooling(Pooling):
         learned: bool = True,
     ) -> None:
         super().__init__(n_classes, hidden_size)
-        self.max, self.lambda_ = max_, require_not_negative(lambda_, "power")
-        self.make_values("n", require_bounds(init, max_, "power"), shared, learned)
+        self.max, self.lambda_ = max_, _require_not_negative(lambda_, "power")
+        self.make_values("n", _require_bounds(init, max_, "power"), shared, learned)
 
     def log_weights(self, logits: Tensor, hidden: Tensor) -> Tensor:
         return self.n * F.logsigmoid(logits)
@@ -298,3 +298,31 @@ class PowerPooling(Pooling):
     def learned(self) -> dict[str, list[float]]:
         n = self.per_class(self.n)
         return {"n": n.tolist(), "theta": (n / (n + 1)).tolist()}
+
+
+def _require_bounds(init: float, max_: float, name: str) -> float:
+    """Return `init`, or raise a ConfigError if it is not from 0 to a finite `max_`."""
+    if not (0 <= init <= max_ and math.isfinite(max_)):
+        raise ConfigError(f"{name} pooling needs 0 <= init <= max, not init={init:g}, max={max_:g}")
+    return float(init)
+
+
+def _require_not_negative(lambda_: float, name: str) -> float:
+    """Return `lambda_`, or raise a ConfigError if it is negative."""
+    if lambda_ < 0:
+        raise ConfigError(f"lambda of {name} pooling must not be negative, but is {lambda_:g}")
+    return lambda_
+
+
+FLAT_POOLINGS: dict[str, type[Pooling]] = {
+    "attention": AttentionPooling,
+    "attention-classes": ClassAttentionPooling,
+    "auto": AutoPooling,
+    "average": AveragePooling,
+    "cap": ConstrainedAutoPooling,
+    "exponential": ExponentialPooling,
+    "linear": LinearPooling,
+    "max": MaxPooling,
+    "power": PowerPooling,
+    "rap": RegularizedAutoPooling,
+}

@@ -7,10 +7,10 @@ from typing import Self
 from torch import Tensor
 from torch.nn import functional as F
 
+from sedtool.config import lookup
 from sedtool.errors import ConfigError
-from sedtool.pooling.base import Pooling
-from sedtool.pooling.options import Options
-from sedtool.pooling.registry import FLAT_POOLINGS, build
+from sedtool.pooling.base import Options, Pooling
+from sedtool.pooling.flat import FLAT_POOLINGS
 
 __all__ = ["HierarchicalPooling"]
 
@@ -58,14 +58,14 @@ class HierarchicalPooling(Pooling):
         super().__init__(n_classes, hidden_size)
         self.levels = _read_levels(levels)
         if isinstance(base, str):
-            base = build(FLAT_POOLINGS, base, {}, n_classes, hidden_size)
+            base = _make_base(base, {}, n_classes, hidden_size)
         self.base = base
 
     @classmethod
     def from_options(cls, name: str, options: Options, n_classes: int, hidden_size: int) -> Self:
         base, levels = options.get("base", BASE), options.get("levels", LEVELS)
         rest = {key: value for key, value in options.items() if key not in ("base", "levels")}
-        pooling = build(FLAT_POOLINGS, str(base), rest, n_classes, hidden_size)
+        pooling = _make_base(str(base), rest, n_classes, hidden_size)
         return cls(n_classes, hidden_size, base=pooling, levels=levels)
 
     def pool(self, logits: Tensor, hidden: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -113,6 +113,11 @@ class HierarchicalPooling(Pooling):
 
     def learned(self) -> dict[str, list[float]]:
         return self.base.learned()
+
+
+def _make_base(name: str, options: Options, n_classes: int, hidden_size: int) -> Pooling:
+    cls = lookup(FLAT_POOLINGS, name, "pooling")
+    return cls.from_options(name, options, n_classes, hidden_size)
 
 
 def _read_levels(levels: str | float | Sequence[int]) -> tuple[int, ...]:

@@ -1,47 +1,22 @@
-"""The poolings by name, and how one is built from its name and options."""
+"""The poolings by name, and how one is made from its name and options."""
 
-from sedtool.config import lookup
+from sedtool.config import PoolingConfig, lookup
 from sedtool.pooling.base import Pooling
-from sedtool.pooling.flat import (
-    AttentionPooling,
-    AutoPooling,
-    AveragePooling,
-    ClassAttentionPooling,
-    ConstrainedAutoPooling,
-    ExponentialPooling,
-    LinearPooling,
-    MaxPooling,
-    PowerPooling,
-    RegularizedAutoPooling,
-)
-from sedtool.pooling.options import Options
+from sedtool.pooling.flat import FLAT_POOLINGS
+from sedtool.pooling.hierarchical import HierarchicalPooling
 
-__all__ = ["FLAT_POOLINGS", "build"]
+__all__ = ["POOLINGS", "make_pooling"]
 
-# Those from frames to the clip at once.
-FLAT_POOLINGS: dict[str, type[Pooling]] = {
-    "attention": AttentionPooling,
-    "attention-classes": ClassAttentionPooling,
-    "auto": AutoPooling,
-    "average": AveragePooling,
-    "cap": ConstrainedAutoPooling,
-    "exponential": ExponentialPooling,
-    "linear": LinearPooling,
-    "max": MaxPooling,
-    "power": PowerPooling,
-    "rap": RegularizedAutoPooling,
-}
+POOLINGS: dict[str, type[Pooling]] = FLAT_POOLINGS | {"hierarchical": HierarchicalPooling}
 
 
-def build(
-    table: dict[str, type[Pooling]], name: str, options: Options, n_classes: int, hidden_size: int
-) -> Pooling:
-    """Build the pooling that `name` has in `table`.
+def make_pooling(config: PoolingConfig, n_classes: int, hidden_size: int) -> Pooling:
+    """Make the pooling a configuration names.
 
     Raises
     ------
     ConfigError
         If the name, or an option of it, is unknown or out of range.
     """
-    cls = lookup(table, name, "pooling")
-    return cls.from_options(name, options, n_classes, hidden_size)
+    pooling = lookup(POOLINGS, config.name, "pooling")
+    return pooling.from_options(config.name, config.options, n_classes, hidden_size)
