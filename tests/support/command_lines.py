@@ -1,5 +1,6 @@
 """What the tests of options and exit codes share: all options, quick lines, how they are run."""
 
+import ast
 import functools
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,14 +17,23 @@ from support.models import new_model
 
 F = TypeVar("F", bound=Callable)
 
-TRIED: set[tuple[str, str]] = set()  # (command, option), by the tests that have been loaded
 COMMON = ("--config", "--set", "--print-config", "--log-file", "--quiet", "--verbose")
 
 
 def tries(command: str, *options: str) -> Callable[[F], F]:
-    """Say which options of a command a test tries."""
-    TRIED.update((command, option) for option in options)
+    """Say which options of a command a test tries, for `tried_options` to find."""
     return lambda test: test
+
+
+def tried_options() -> set[tuple[str, str]]:
+    """Return commands and options that decorators `tries` name in the modules of options."""
+    found = set()
+    for path in Path(__file__).parents[1].glob("test_options_*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "tries":
+                command, *options = (ast.literal_eval(argument) for argument in node.args)
+                found.update((command, option) for option in options)
+    return found
 
 
 def every_command(group: click.Group = cli, words: str = "") -> Iterator[tuple[str, click.Command]]:
