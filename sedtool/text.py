@@ -1,9 +1,22 @@
-"""Text as it is shown and written: which characters it may hold, columns, escapes, short lists."""
+"""Text as it is shown and written: columns, short lists, suggestions, escapes, digests."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
 from unicodedata import category
 
-__all__ = ["aligned", "first_five", "is_writable", "latex", "plain", "real_time"]
+__all__ = [
+    "aligned",
+    "file_sha256",
+    "first_five",
+    "is_writable",
+    "latex",
+    "nearest",
+    "plain",
+    "real_time",
+    "suggestion",
+]
 
 # Control characters, line and paragraph separators, and surrogates, which UTF-8 does not have.
 _UNWRITABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
@@ -53,3 +66,20 @@ def first_five(items: Iterable[str]) -> str:
     """Return the first five items with commas between them, and whether there are more."""
     listed = list(items)
     return ", ".join(listed[:5]) + ", …" * (len(listed) > 5)
+
+
+def nearest(name: str, valid: Iterable[str]) -> str | None:
+    """Return the valid name that was probably meant by another one; None if none is alike."""
+    return next(iter(get_close_matches(name, list(valid), n=1)), None)
+
+
+def suggestion(name: str, valid: Iterable[str]) -> str:
+    """Return ``; did you mean 'NEAREST'?``, to end a message with; nothing if none is alike."""
+    near = nearest(name, valid)
+    return f"; did you mean {near!r}?" if near is not None else ""
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

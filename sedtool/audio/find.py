@@ -5,7 +5,6 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from sedtool.audio.lists import is_manifest, read_list, read_manifest, spool_stdin
 from sedtool.errors import AudioError, ConfigError, NothingUsableError
 from sedtool.labels.names import NameIndex, check_name
+from sedtool.text import nearest
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -307,8 +307,8 @@ def suggestion(path: Path) -> str:
     names: list[str] = []
     with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
         names = [entry.name for entry in islice(entries, MOST_COMPARED)]
-    close = get_close_matches(path.name, names, n=1)
-    return f"; did you mean {path.parent / close[0]}?" if close else ""
+    near = nearest(path.name, names)
+    return f"; did you mean {path.parent / near}?" if near is not None else ""
 
 
 def _split(pattern: str) -> tuple[Sequence[str], Sequence[str]]:

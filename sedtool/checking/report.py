@@ -14,6 +14,7 @@ from sedtool.checking.rules import AUDIO, NOTE, PAIR, PROBLEM, RULES, TABLE, Dat
 from sedtool.errors import ConfigError
 from sedtool.labels import NameIndex, Vocabulary, read_vocabulary
 from sedtool.store import is_hdf5
+from sedtool.text import aligned
 
 __all__ = [
     "AudioSummary",
@@ -178,12 +179,7 @@ class Report:
 def _aligned(rows: list[list[str]]) -> list[str]:
     """Return rows as lines, under a heading; numbers end at the same column."""
     heading = ["class", "clips", "events", "total", "mean", "median", "min", "max"]
-    rows = [heading[: len(rows[0])], *rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join([f"  {row[0]:<{widths[0]}}", *map(str.rjust, row[1:], widths[1:])])
-        for row in rows
-    ]
+    return [f"  {line}" for line in aligned([heading[: len(rows[0])], *rows], n_left=1)]
 
 
 def _summarise_audio(clips: Collection[Clip], decoded: bool) -> AudioSummary:

@@ -16,13 +16,12 @@ from sedtool.checkpoint.model import (
     teacher_of,
 )
 from sedtool.checkpoint.state import load_state, save_state
-from sedtool.checkpoint.tensors import digest, file_sha256
+from sedtool.checkpoint.tensors import digest
 
 __all__ = [
     "Model",
     "digest",
     "empty_detector",
-    "file_sha256",
     "load_model",
     "load_state",
     "require_finite",

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sedtool.errors import ArtifactError
 
-__all__ = ["digest", "file_sha256", "read_header", "regular_size", "to_bytes"]
+__all__ = ["digest", "read_header", "regular_size", "to_bytes"]
 
 MOST_HEADER_BYTES = 2**23
 
@@ -88,12 +88,6 @@ def regular_size(path: Path, most: int) -> int:
     if status.st_size > most:
         raise ArtifactError(f"{path} is larger than {most // 2**20} MiB, the most that is read")
     return status.st_size
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest(value: Any) -> str:

@@ -13,7 +13,6 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +27,7 @@ from sedtool.cli.console import (
 )
 from sedtool.cli.signals import INTERRUPTED, Interrupted, raising_signals
 from sedtool.errors import SedtoolError
+from sedtool.text import nearest
 
 __all__ = ["cli", "main"]
 
@@ -57,9 +57,9 @@ class SedtoolGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        close = get_close_matches(args[0], COMMANDS, n=1)
-        if args[0] not in COMMANDS and close and not args[0].startswith("-"):
-            ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
+        near = nearest(args[0], COMMANDS)
+        if args[0] not in COMMANDS and near and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near!r}?")
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from click.core import ParameterSource
 from sedtool.cli.console import write_stdout
 from sedtool.cli.options import GroupedCommand
 from sedtool.errors import ConfigError
+from sedtool.text import suggestion
 
 __all__ = ["SedtoolCommand", "option_key"]
 
@@ -205,15 +205,14 @@ def _find(
     """Return the parameter that is set; None if only its section is named."""
     where, section, key = setting.source, setting.section, setting.key
     if section not in known:
-        raise ConfigError(f"{where}: no subcommand {section!r}; {_hint(section, known)}")
+        raise ConfigError(f"{where}: no subcommand {section!r}{_hint(section, known)}")
     if key and key not in known[section]:
-        raise ConfigError(f"{where}: {section} has no option {key!r}; {_hint(key, known[section])}")
+        raise ConfigError(f"{where}: {section} has no option {key!r}{_hint(key, known[section])}")
     return known[section][key] if key else None
 
 
 def _hint(word: str, valid: Mapping[str, Any]) -> str:
-    close = get_close_matches(word, valid, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(sorted(valid))}"
+    return suggestion(word, valid) or f"; valid: {', '.join(sorted(valid))}"
 
 
 def _checked(parameter: click.Parameter, setting: Setting, ctx: click.Context) -> Any:

@@ -3,10 +3,10 @@
 import dataclasses
 import json
 import math
-from difflib import get_close_matches
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from sedtool.errors import ArtifactError, ConfigError
+from sedtool.text import suggestion
 
 __all__ = [
     "ADDED",
@@ -55,9 +55,9 @@ def require_within(low: int, high: int, config: Any, *names: str) -> None:
 def lookup(table: dict[str, T], name: str, what: str) -> T:
     """Return ``table[name]``, or raise a ConfigError that lists the valid names."""
     if name not in table:
-        close = get_close_matches(name, table, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"unknown {what} {name!r}; one of: {', '.join(sorted(table))}{hint}")
+        raise ConfigError(
+            f"unknown {what} {name!r}; one of: {', '.join(sorted(table))}{suggestion(name, table)}"
+        )
     return table[name]
 
 

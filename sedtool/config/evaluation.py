@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from typing import Literal, NamedTuple, Self
 
 from sedtool.config.base import MOST, Seconds, require, require_finite, require_within
 from sedtool.errors import ConfigError
+from sedtool.text import suggestion
 
 __all__ = [
     "METRICS",
@@ -191,6 +191,4 @@ def parse_psds(text: str) -> PsdsConfig:
 
 
 def _unknown(name: str, valid: tuple[str, ...]) -> str:
-    close = get_close_matches(name, valid, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"unknown name {name!r}; one of: {', '.join(valid)}{hint}"
+    return f"unknown name {name!r}; one of: {', '.join(valid)}{suggestion(name, valid)}"

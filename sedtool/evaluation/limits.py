@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 
 from sedtool.config.evaluation import METRICS, PSDS_SCENARIOS, Limit, ReportConfig
 from sedtool.errors import ConfigError, ScoreError
+from sedtool.text import suggestion
 
 __all__ = ["check_limits", "rated", "require_names", "score_names"]
 
@@ -33,11 +33,10 @@ def require_names(limits: Sequence[Limit], names: Iterable[str]) -> None:
     valid = list(names)
     for limit in limits:
         if limit.name not in valid:
-            close = get_close_matches(limit.name, valid, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
             raise ConfigError(
                 f"fail_under {limit.name!r} is no score of this evaluation; those are "
-                f"{', '.join(valid) or 'none'}{hint}; --metrics adds others"
+                f"{', '.join(valid) or 'none'}{suggestion(limit.name, valid)}; "
+                "--metrics adds others"
             )
 
 

@@ -4,7 +4,6 @@ import glob
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from sedtool.labels import printable
 from sedtool.scoring import ClipFeatures, stored_clip
 from sedtool.shards import Shard, manifest_digest
 from sedtool.store import Scores, file_format, is_hdf5, open_features, open_scores, unfinished
+from sedtool.text import nearest
 
 __all__ = ["ClipSource", "ScoredClips", "UnscoredClips", "open_source"]
 
@@ -100,8 +100,8 @@ def _refuse_missing(path: Path) -> None:
         return
     if unfinished(path.resolve()) is None:
         there = [entry.name for entry in path.parent.glob("*.h5")]
-        close = get_close_matches(path.name, there, n=1)
-        hint = f"; did you mean {path.with_name(close[0])}?" if close else ""
+        near = nearest(path.name, there)
+        hint = f"; did you mean {path.with_name(near)}?" if near is not None else ""
         raise ConfigError(f"{path} does not exist{hint}")
     open_features(path)  # says how far it is
 

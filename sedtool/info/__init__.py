@@ -5,7 +5,6 @@ of 50 GB takes no longer than a small one; with it every digest is checked, and 
 """
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from sedtool.audio import AUDIO_SUFFIXES
@@ -26,6 +25,7 @@ from sedtool.info.description import Description
 from sedtool.info.texts import describe_json, describe_labels, describe_recipe
 from sedtool.runs import SweepFolder, is_run_folder
 from sedtool.store import file_format, is_hdf5
+from sedtool.text import nearest
 
 __all__ = ["Description", "describe", "describe_all"]
 
@@ -131,6 +131,6 @@ def _describe_missing(path: Path) -> Description:
     if path.is_symlink():
         raise ConfigError(f"{path} is a link to {path.readlink()}, which does not exist")
     there = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
-    close = get_close_matches(path.name, there, n=1)
-    hint = f"; did you mean {str(path.with_name(close[0]))!r}?" if close else ""
+    near = nearest(path.name, there)
+    hint = f"; did you mean {str(path.with_name(near))!r}?" if near is not None else ""
     raise ConfigError(f"{path} does not exist{hint}")

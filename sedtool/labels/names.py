@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sedtool.errors import AudioError, LabelError
-from sedtool.text import is_writable
+from sedtool.text import first_five, is_writable
 
 __all__ = ["Match", "NameIndex", "check_name", "clip_key", "printable", "video_part"]
 
@@ -135,8 +135,9 @@ class NameIndex:
             or []
         )
         if len(candidates) > 1:
-            first = ", ".join(candidates[:5]) + ", …" * (len(candidates) > 5)
-            raise LabelError(f"{name!r} could be any of {len(candidates)} clips: {first}")
+            raise LabelError(
+                f"{name!r} could be any of {len(candidates)} clips: {first_five(candidates)}"
+            )
         if not candidates:
             return None
         self.n_inexact += 1
@@ -160,8 +161,7 @@ class NameIndex:
 
     def listed(self, missing: list[str]) -> str:
         """Return the first five of the names that mean no clip, each with the nearest clip."""
-        first = ", ".join(f"{name}{self.hint(name)}" for name in missing[:5])
-        return first + ", …" * (len(missing) > 5)
+        return first_five(f"{name}{self.hint(name)}" for name in missing)
 
     def matches(self, names: Iterable[str], any_suffix: bool = False) -> Iterator[Match]:
         """Yield what each name means. No clip is given to two different names."""

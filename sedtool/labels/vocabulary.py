@@ -3,10 +3,10 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 
 from sedtool.errors import LabelError
+from sedtool.text import first_five, suggestion
 
 __all__ = ["Vocabulary", "split_labels"]
 
@@ -62,11 +62,10 @@ class Vocabulary:
 
     def suggestion(self, label: str) -> str:
         """Return the class that an unknown label is nearest to, to end a message with."""
-        close = get_close_matches(label, self.classes, n=1)
-        if close:
-            return f"; did you mean {close[0]!r}?"
-        first = ", ".join(map(repr, self.classes[:5])) + ", …" * (len(self.classes) > 5)
-        return f"; the {len(self.classes)} classes are {first}; --classes gives another list"
+        first = first_five(map(repr, self.classes))
+        return suggestion(label, self.classes) or (
+            f"; the {len(self.classes)} classes are {first}; --classes gives another list"
+        )
 
 
 def _line_of(label: str, path: Path) -> str:

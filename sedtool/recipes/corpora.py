@@ -22,6 +22,7 @@ from sedtool.audio import AudioReader, find_audio
 from sedtool.draws import generator
 from sedtool.errors import AudioError, ConfigError, NothingUsableError
 from sedtool.labels.names import NameIndex, check_name, video_part
+from sedtool.text import first_five
 
 __all__ = [
     "AudioFolder",
@@ -80,7 +81,7 @@ def find_label_file(folder: Path, *names: str) -> Path:
     """
     found = sorted(path for name in names for path in folder.rglob(name))
     if len(found) != 1:
-        places = ": " + ", ".join(map(str, found[:5])) if found else ""
+        places = ": " + first_five(map(str, found)) if found else ""
         raise ConfigError(
             f"{folder} has {len(found) or 'no'} files {' or '.join(names)}{places}; "
             "give the folder with the published label files"

@@ -14,6 +14,7 @@ from typing import Any
 
 from sedtool.atomic import resource_errors, write_text
 from sedtool.errors import ArtifactError, OutputExistsError
+from sedtool.text import file_sha256
 
 __all__ = ["Preparation", "describe_files", "describe_names"]
 
@@ -22,17 +23,15 @@ _FORMAT = {"format": "sedtool-prepared", "format_version": 1}
 
 def describe_files(paths: Iterable[Path]) -> dict[str, str]:
     """Return the digest of each file by its name."""
-    return {path.name: f"sha256:{_sha256(path.read_bytes())}" for path in paths}
+    return {path.name: f"sha256:{file_sha256(path)}" for path in paths}
 
 
 def describe_names(names: Iterable[str]) -> str:
     """Return how many names there are, and what tells them from others."""
     ordered = sorted(names)
-    return f"{len(ordered)} files, sha256:{_sha256(chr(0).join(ordered).encode())}"
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    return (
+        f"{len(ordered)} files, sha256:{hashlib.sha256(chr(0).join(ordered).encode()).hexdigest()}"
+    )
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from sedtool.sweep.commands import (
     stages,
 )
 from sedtool.sweep.grid import Run
+from sedtool.text import first_five
 
 __all__ = ["Report", "Say", "Sweep", "SweepResult"]
 
@@ -58,7 +59,7 @@ class SweepResult:
         """Say it in one line."""
         parts = [f"{_count(len(self.made), 'run')} made", f"{len(self.found)} done before"]
         if self.held:
-            parts.append(f"{len(self.held)} left to another process ({_listed(self.held)})")
+            parts.append(f"{len(self.held)} left to another process ({first_five(self.held)})")
         if self.failures:
             parts.append(f"{len(self.failures)} failed")
         return f"{', '.join(parts)}, of {self.n_runs}, in {_clock(self.seconds)}"
@@ -67,7 +68,7 @@ class SweepResult:
         """Raise an error that names the runs that failed, if they are more than is tolerated."""
         if not self.failures:
             return
-        names = _listed([name for name, _, _ in self.failures])
+        names = first_five(name for name, _, _ in self.failures)
         message = f"{len(self.failures)} of {_count(self.n_runs, 'run')} failed ({names})"
         if len(self.failures) == self.n_runs:
             raise NothingUsableError(f"{message}; see {self.failures_path}")
@@ -278,10 +279,6 @@ def _scores(metrics: Path) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:5])}{', …' * (len(names) > 5)}"
 
 
 def _clock(seconds: float) -> str:

@@ -14,10 +14,11 @@ from typing import Any
 
 from sedtool import __version__
 from sedtool.atomic import claim, lock, remove_leftovers, resource_errors, write_text
-from sedtool.checkpoint import Model, file_sha256, load_state, save_model, save_state
+from sedtool.checkpoint import Model, load_state, save_model, save_state
 from sedtool.config import TrainConfig
 from sedtool.errors import ArtifactError, ConfigError, OutputExistsError, ResourceError
 from sedtool.runs import RunFolder
+from sedtool.text import file_sha256
 from sedtool.training.inputs import TrainInputs
 
 __all__ = ["RunWriter", "new_record"]

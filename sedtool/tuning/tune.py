@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sedtool.atomic import claim
-from sedtool.checkpoint import Model, file_sha256, load_model, save_model, source_tags
+from sedtool.checkpoint import Model, load_model, save_model, source_tags
 from sedtool.config import DecodingConfig, EvaluationConfig, TuneConfig, WindowConfig
 from sedtool.datasets import FeatureSet, weak_targets
 from sedtool.decoding import ClipScores
@@ -19,6 +19,7 @@ from sedtool.errors import ConfigError, LabelError
 from sedtool.labels import Vocabulary, read_events
 from sedtool.machine import pick_device
 from sedtool.scoring import Failure, score_clips, stored_clip
+from sedtool.text import file_sha256
 from sedtool.tuning.fit import tune_clips, tune_events, windows_from_durations
 
 __all__ = ["TuneInputs", "TuneResult", "tune"]

@@ -1,0 +1,42 @@
+"""Text as it is shown: columns, lists of names, suggestions, escapes, digests."""
+
+import hashlib
+
+import pytest
+
+from sedtool import text
+
+
+def test_columns_have_one_width_with_text_left_and_numbers_right():
+    rows = [("class", "n", "f1"), ("Dog", "10", "0.5"), ("Speech", "7", "-")]
+    assert text.aligned(rows, 1) == ["class    n   f1", "Dog     10  0.5", "Speech   7    -"]
+    assert text.aligned(rows, 2)[1:] == ["Dog     10  0.5", "Speech  7     -"]
+    assert text.aligned([], 1) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(0, ""), (1, "0"), (5, "0, 1, 2, 3, 4"), (6, "0, 1, 2, 3, 4, …")]
+)
+def test_of_many_names_five_are_said(count, expected):
+    assert text.first_five(map(str, range(count))) == expected
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest_one():
+    assert text.nearest("powr", {"power": 1, "max": 2}) == "power"
+    assert text.suggestion("powr", ["max", "power"]) == "; did you mean 'power'?"
+    assert text.suggestion("xyz", ["max", "power"]) == ""
+
+
+def test_latex_prints_a_name_as_it_is():
+    assert text.latex(r"a_b\c~{1%}") == r"a\_b\textbackslash{}c\textasciitilde{}\{1\%\}"
+
+
+@pytest.mark.parametrize("character", ["\n", "\x1b", "\x85", "\u2028", "\udc80"])
+def test_what_acts_on_a_terminal_or_ends_a_line_is_shown_and_not_written(character):
+    assert not text.is_writable(f"a{character}")
+    assert text.plain(f"a{character}b") == f"a{character!r}b".replace("'", "")
+
+
+def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc")
+    assert text.file_sha256(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
