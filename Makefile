@@ -1,5 +1,6 @@
 # make demo   the environment, then every stage of sedtool on sounds made on the spot
-# make test   the environment, then the tests
+# make quick  the environment, then the tests that take less than two minutes together
+# make test   the environment, then all tests, and how much of the code they cover
 # make check  ruff and mypy
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
@@ -7,13 +8,19 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lock clean
+.PHONY: demo quick test check format lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/sedtool demo -o demo --overwrite
 
+# A process a core, each with one thread of its own; tests of a file stay together.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+quick: $(VENV)/ready
+	$(PYTEST) -m 'not slow and not campaign'
+
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	$(PYTEST) --cov
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .
