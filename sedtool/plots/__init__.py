@@ -1,4 +1,4 @@
-"""Figures: what detectors saw and said, what poolings learned and do, how training went.
+"""Figures: what detectors make of clips, what poolings learned and do, how training went.
 
 `draw_*` makes a figure of what is in memory, `plot_*` reads files and writes a picture.
 """

@@ -1,4 +1,4 @@
-"""What all figures share: sheets, colours, names as the font has them, files.
+"""What all figures share: sheets, colours, legends, names as the font has them, files.
 
 Only this package imports matplotlib (the `plot` extra), and only when a figure is drawn. Colours
 are Okabe and Ito's, which colour-blind readers can tell apart; lines and markers differ besides.
@@ -19,6 +19,7 @@ from sedtool.atomic import refuse_existing, refuse_input, write_bytes
 from sedtool.errors import ConfigError
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -31,7 +32,10 @@ __all__ = [
     "colour",
     "fit_fonts",
     "fonts_of",
+    "frame_times",
+    "legend_below",
     "line",
+    "mark_intervals",
     "marker",
     "new_figure",
     "place_names",
@@ -107,6 +111,25 @@ def marker(i: int) -> str:
     return _MARKERS[i % len(_MARKERS)]
 
 
+def legend_below(
+    part: Any, handles: Sequence[Any], labels: Sequence[str], n_columns: int = 1, **style: Any
+) -> None:
+    """Explain what is drawn, below the axes of a figure, where it covers no data."""
+    place = "outside lower center"
+    style = {"fontsize": "small", "frameon": False, **style}
+    part.legend(handles, labels, loc=place, ncols=n_columns, **style)
+
+
+def frame_times(n_frames: int, frame_rate: float) -> np.ndarray:
+    """Return the middle of each frame in seconds, (T,)."""
+    return (np.arange(n_frames) + 0.5) / frame_rate
+
+
+def mark_intervals(axes: "Axes", intervals: Sequence[tuple[float, float]]) -> list["Artist"]:
+    """Shade intervals, onset and offset in seconds; return what is drawn."""
+    return [axes.axvspan(*ends, facecolor=GREY, alpha=0.3, linewidth=0) for ends in intervals]
+
+
 def shown(name: str) -> str:
     r"""Return a name as it can be drawn; what no font here has stands as \\uXXXX."""
     text = "".join(c if _font_of(c) else f"\\u{ord(c):04x}" for c in name)
@@ -123,7 +146,7 @@ def fit_fonts(figure: "Figure") -> None:
 
 
 def fonts_of(text: str) -> list[str]:
-    """Return the fonts that a text is drawn in: ours, and those that have what it lacks."""
+    """Return the fonts that a text is drawn in: ours, and those that have the rest."""
     return [_FONT, *sorted({font for c in text if (font := _font_of(c)) and font != _FONT})]
 
 
@@ -242,32 +265,26 @@ def _best_place(
     x: float, y: float, width: float, frame: Box, taken: Sequence[Box]
 ) -> tuple[float, float, Box]:
     """Return the offset of a name from its point, and the box it fills, all in points."""
-    others = np.array(taken)
-    best: tuple[float, float, float, Box] | None = None
-    for distance in _DISTANCES:
-        for angle in _ANGLES:
-            dx = distance * math.cos(math.radians(angle))
-            dy = distance * math.sin(math.radians(angle))
-            left = x + dx - (0 if dx > 1 else width if dx < -1 else width / 2)
-            bottom = y + dy - _HEIGHT / 2
-            box = (left, bottom, left + width, bottom + _HEIGHT)
-            cost = _overlap(others, box) + 10 * _outside(frame, box)
-            if best is None or cost < best[0]:
-                best = (cost, dx, dy, box)
-            if cost == 0:
-                return dx, dy, box
-    assert best is not None
-    return best[1:]
+    distances, angles = np.meshgrid(_DISTANCES, np.radians(_ANGLES), indexing="ij")
+    dx, dy = (distances * np.cos(angles)).ravel(), (distances * np.sin(angles)).ravel()
+    left = x + dx - np.select([dx > 1, dx < -1], [0.0, width], width / 2)
+    bottom = y + dy - _HEIGHT / 2
+    boxes = np.stack([left, bottom, left + width, bottom + _HEIGHT], axis=1)  # (P, 4)
+    best = np.argmin(_covered(boxes, np.array(taken)) + 10 * _outside(boxes, frame))
+    place = boxes[best].tolist()
+    return float(dx[best]), float(dy[best]), (place[0], place[1], place[2], place[3])
 
 
-def _overlap(boxes: np.ndarray, box: Box) -> float:
-    """Return the area of a box that others (N, 4) cover."""
-    width = np.minimum(boxes[:, 2], box[2]) - np.maximum(boxes[:, 0], box[0])
-    height = np.minimum(boxes[:, 3], box[3]) - np.maximum(boxes[:, 1], box[1])
-    return float((np.maximum(width, 0) * np.maximum(height, 0)).sum())
+def _covered(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return how much of the area of each box, (P, 4), others (N, 4) cover."""
+    a, b = boxes[:, None], others[None]
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    area: np.ndarray = np.maximum(sides, 0).prod(axis=-1).sum(axis=-1)
+    return area
 
 
-def _outside(frame: Box, box: Box) -> float:
-    """Return how far a box reaches beyond the frame."""
-    left, bottom = max(frame[0] - box[0], 0.0), max(frame[1] - box[1], 0.0)
-    return left + bottom + max(box[2] - frame[2], 0.0) + max(box[3] - frame[3], 0.0)
+def _outside(boxes: np.ndarray, frame: Box) -> np.ndarray:
+    """Return how far each box, (P, 4), reaches beyond the frame."""
+    beyond = np.concatenate([frame[:2] - boxes[:, :2], boxes[:, 2:] - frame[2:]], axis=1)
+    far: np.ndarray = np.maximum(beyond, 0).sum(axis=1)
+    return far

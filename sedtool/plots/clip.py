@@ -1,4 +1,4 @@
-"""What a detector saw and said of a clip."""
+"""One clip: its features, frame probabilities, reference and detected events."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,14 +11,24 @@ from sedtool.decoding import ClipScores, clip_scores, clip_tags, decode_clip
 from sedtool.errors import LabelError
 from sedtool.features import mel_filters
 from sedtool.labels import Event, NameIndex, read_events
-from sedtool.plots.canvas import GREY, check_output, colour, line, new_figure, save, shown, styled
+from sedtool.plots.canvas import (
+    GREY,
+    check_output,
+    colour,
+    frame_times,
+    line,
+    new_figure,
+    save,
+    shown,
+    styled,
+)
 from sedtool.store import Scores, open_scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_clip", "draw_spectrogram", "find_clip", "plot_clip", "true_events"]
+__all__ = ["draw_clip", "draw_spectrogram", "find_clip", "plot_clip", "reference_events"]
 
 
 def plot_clip(
@@ -48,11 +58,11 @@ def plot_clip(
     check_output(output, overwrite, features, scores, *([reference] if reference else []))
     stored = open_scores(scores)
     clip = find_clip(NameIndex(stored.names), name, scores)
-    recording = next(c for c in clip_scores(stored) if c.name == clip)
+    scored = next(c for c in clip_scores(stored) if c.name == clip)
     feature_set = FeatureSet([features])
     spectrogram = feature_set.clip(find_clip(NameIndex(feature_set.place), name, features))
-    true = true_events(reference, name) if reference is not None else None
-    save(draw_clip(spectrogram, feature_set.config, recording, stored, true), output)
+    events = reference_events(reference, name) if reference is not None else None
+    save(draw_clip(spectrogram, feature_set.config, scored, stored, events), output)
 
 
 def find_clip(index: NameIndex, name: str, where: Path) -> str:
@@ -63,7 +73,7 @@ def find_clip(index: NameIndex, name: str, where: Path) -> str:
     return found
 
 
-def true_events(reference: Path, name: str) -> list[Event]:
+def reference_events(reference: Path, name: str) -> list[Event]:
     """Return the events of a clip from strong labels that name it."""
     labels = read_events(reference)
     wanted = find_clip(NameIndex(labels.names), name, reference)
@@ -91,12 +101,12 @@ def draw_clip(
     scores
         The file they are from: classes, frame rate, decoding settings.
     reference
-        True events; None if they are not known.
+        Its reference events, if there are any to draw.
     """
     detected = decode_clip(clip, scores.classes, scores.frame_rate, scores.decoding)
-    heard = {event.label for event in [*detected, *(reference or [])]}
-    heard.update(clip_tags(clip, scores.classes, scores.decoding))
-    shown_classes = [k for k, label in enumerate(scores.classes) if label in heard]
+    labels = {event.label for event in [*detected, *(reference or [])]}
+    labels.update(clip_tags(clip, scores.classes, scores.decoding))
+    shown_classes = [k for k, label in enumerate(scores.classes) if label in labels]
     figure = new_figure(9.0, 6.0 + 0.25 * len(shown_classes))
     top, middle, bottom = figure.subplots(
         3, 1, sharex=True, height_ratios=(3, 3, 0.6 + 0.45 * max(len(shown_classes), 1))
@@ -112,7 +122,7 @@ def draw_clip(
 
 
 def _draw_probabilities(axes: "Axes", clip: ClipScores, scores: Scores, classes: list[int]) -> None:
-    times = (np.arange(len(clip.frame)) + 0.5) / scores.frame_rate
+    times = frame_times(len(clip.frame), scores.frame_rate)
     lines = []
     for i, k in enumerate(classes):
         lines += axes.plot(times, clip.frame[:, k], color=colour(i), linestyle=line(i))
@@ -131,22 +141,22 @@ def _draw_probabilities(axes: "Axes", clip: ClipScores, scores: Scores, classes:
             handlelength=3.0,
         )
     else:
-        axes.text(0.5, 0.5, "no class heard or detected", ha="center", transform=axes.transAxes)
+        axes.text(
+            0.5, 0.5, "no class in the reference or detected", ha="center", transform=axes.transAxes
+        )
 
 
 def _draw_events(
     axes: "Axes", labels: list[str], detected: list[Event], reference: list[Event] | None
 ) -> None:
     """Draw a row a class: reference above, in grey; detected below, in the class's colour."""
+
+    def bars(events: list[Event], label: str) -> list[tuple[float, float]]:
+        return [(e.onset, e.offset - e.onset) for e in events if e.label == label]
+
     for row, label in enumerate(labels):
-        for event in reference or []:
-            if event.label == label:
-                span = (event.onset, event.offset - event.onset)
-                axes.broken_barh([span], (row + 0.05, 0.4), facecolor=GREY, hatch="//")
-        for event in detected:
-            if event.label == label:
-                span = (event.onset, event.offset - event.onset)
-                axes.broken_barh([span], (row - 0.4, 0.4), facecolor=colour(row))
+        axes.broken_barh(bars(reference or [], label), (row + 0.05, 0.4), fc=GREY, hatch="//")
+        axes.broken_barh(bars(detected, label), (row - 0.4, 0.4), fc=colour(row))
     axes.set_yticks(range(len(labels)), [shown(label) for label in labels])
     axes.set_ylim(-0.6, len(labels) - 0.4)
     above = "above: reference (grey), below: " if reference is not None else ""

@@ -16,6 +16,7 @@ from sedtool.plots.canvas import (
     GREY,
     check_output,
     colour,
+    legend_below,
     line,
     marker,
     new_figure,
@@ -250,8 +251,7 @@ def _explain_runs(part: Any, runs: Sequence[History]) -> None:
         epoch = f" (marked: its model, epoch {run.selected})" if run.selected is not None else ""
         labels.append(f"{shown(run.name)}{epoch}")
     columns = 1 + (len(runs) > 2)
-    place = "outside lower center"
-    part.legend(handles, labels, loc=place, ncols=columns, fontsize="small", frameon=False)
+    legend_below(part, handles, labels, columns)
 
 
 def _draw_learned(part: Any, run: History) -> None:

@@ -23,6 +23,7 @@ from sedtool.plots.canvas import (
     NamedPoint,
     check_output,
     colour,
+    legend_below,
     marker,
     new_figure,
     place_names,
@@ -195,7 +196,7 @@ def plot_durations(
 
 @dataclass(frozen=True)
 class _Source:
-    """Where what is known of a data set stands."""
+    """The files of a data set."""
 
     models: tuple[Path, ...]
     strong: Path
@@ -326,7 +327,7 @@ def draw_durations(
     axes.grid(alpha=0.3)
     _set_ticks(axes, np.concatenate([entry.durations for entry in sets]))
     axes.margins(0.08, 0.12)
-    figure.legend(handles, labels, loc="outside lower center", fontsize="small", frameon=False)
+    legend_below(figure, handles, labels)
     place_names(
         figure, axes, [point for i, entry in enumerate(sets) for point in _points(entry, i)]
     )

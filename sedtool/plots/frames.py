@@ -1,4 +1,4 @@
-"""What several models say of one class in one clip, and which way the loss pushes each frame.
+"""Several models on one class in one clip: probabilities, and which way the loss pushes frames.
 
 The power-pooling paper's Fig. 2. Axis letters: T frames, K classes.
 """
@@ -17,15 +17,17 @@ from sedtool.errors import ConfigError
 from sedtool.labels import NameIndex, Vocabulary
 from sedtool.plots.canvas import (
     BLUE,
-    GREY,
     ORANGE,
     check_output,
+    frame_times,
+    legend_below,
+    mark_intervals,
     new_figure,
     save,
     shown,
     styled,
 )
-from sedtool.plots.clip import draw_spectrogram, find_clip, true_events
+from sedtool.plots.clip import draw_spectrogram, find_clip, reference_events
 from sedtool.plots.gradients import gradient_signs, run_network, sign_change
 from sedtool.pooling import PowerPooling
 from sedtool.runs import find_model
@@ -42,7 +44,7 @@ Interval = tuple[float, float]  # onset and offset, seconds
 
 @dataclass(frozen=True)
 class FrameCurve:
-    """What a model says of one class in one clip."""
+    """The output of a model for one class in one clip."""
 
     name: str  # of the pooling
     epoch: int | None  # of the model
@@ -56,21 +58,21 @@ class FrameCurve:
     @property
     def times(self) -> np.ndarray:
         """Return the middle of each frame in seconds, (T,)."""
-        return (np.arange(len(self.frame)) + 0.5) / self.frame_rate
+        return frame_times(len(self.frame), self.frame_rate)
 
-    def within(self, true: Sequence[Interval]) -> np.ndarray:
-        """Return whether the middle of each frame lies in a true interval, bool (T,)."""
+    def within(self, reference: Sequence[Interval]) -> np.ndarray:
+        """Return whether the middle of each frame lies in an interval, bool (T,)."""
         inside = np.zeros(len(self.frame), bool)
-        for onset, offset in true:
+        for onset, offset in reference:
             inside |= (self.times >= onset) & (self.times < offset)
         return inside
 
-    def right(self, true: Sequence[Interval]) -> np.ndarray:
+    def right(self, reference: Sequence[Interval]) -> np.ndarray:
         """Return the frames that a positive clip pushes the right way, bool (T,).
 
-        Up inside the true intervals, down outside. A frame that is left alone is not pushed.
+        Up inside the reference intervals, down outside. A frame that is left alone is not pushed.
         """
-        wanted = np.where(self.within(true), 1, -1)
+        wanted = np.where(self.within(reference), 1, -1)
         right: np.ndarray = self.sign == wanted
         return right
 
@@ -107,13 +109,13 @@ def plot_frames(
     Returns
     -------
     list of str
-        A line a model: what it says of the clip, and the share of frames that are pushed the right
-        way where the reference tells.
+        A line a model: its clip probability and thresholds, and, with a reference, the share of
+        frames that are pushed the right way.
 
     Raises
     ------
     LabelError
-        If a file lacks the clip, or a model the class.
+        If a file does not have the clip, or a model the class.
     ArtifactError
         If the features are not of a model's kind.
     ConfigError
@@ -123,10 +125,8 @@ def plot_frames(
     check_output(output, overwrite, features, *models, *([reference] if reference else []))
     stored = FeatureSet([features])
     clip = find_clip(NameIndex(stored.place), name, features)
-    true = None
-    if reference is not None:
-        events = true_events(reference, name)
-        true = [(event.onset, event.offset) for event in events if event.label == label]
+    events = reference_events(reference, name) if reference is not None else []
+    intervals = [(event.onset, event.offset) for event in events if event.label == label]
     curves = []
     for path in models:
         model = load_model(path)
@@ -138,9 +138,10 @@ def plot_frames(
                 f"{model.window:g} s: such a clip has no threshold of its own; choose a shorter one"
             )
         curves.append(frame_curve(model, stored.clip(clip), label))
-    save(draw_frames(stored.clip(clip), stored.config, curves, f"{label} in {clip}", true), output)
-    paths = [str(path) for path in models]
-    return [f"{path}: {_title(curve, true)}" for path, curve in zip(paths, curves, strict=True)]
+    title = f"{label} in {clip}"
+    save(draw_frames(stored.clip(clip), stored.config, curves, title, intervals), output)
+    lines = [_title(curve, intervals) for curve in curves]
+    return [f"{path}: {line}" for path, line in zip(models, lines, strict=True)]
 
 
 def frame_curve(model: Model, features: np.ndarray, label: str) -> FrameCurve:
@@ -167,7 +168,7 @@ def draw_frames(
     features: FeatureConfig,
     curves: Sequence[FrameCurve],
     title: str,
-    true: Sequence[Interval] | None,
+    reference: Sequence[Interval],
 ) -> "Figure":
     """Return the figure of `plot_frames`.
 
@@ -178,11 +179,11 @@ def draw_frames(
     features
         How they were made.
     curves
-        What each model says.
+        The output of each model.
     title
         Of the figure.
-    true
-        When the class is heard; None if that is not known.
+    reference
+        When the class is active, if that is to be drawn.
     """
     figure = new_figure(9.0, 2.9 + 2.5 * len(curves))
     axes = figure.subplots(
@@ -192,30 +193,21 @@ def draw_frames(
     axes[0].set_title(shown(title))
     handles: dict[str, Artist] = {}
     for below, curve in zip(axes[1:], curves, strict=True):
-        _draw_curve(below, curve, true, handles)
-        below.set_title(_title(curve, true), fontsize="small", loc="left")
+        _draw_curve(below, curve, reference, handles)
+        below.set_title(_title(curve, reference), fontsize="small", loc="left")
     axes[-1].set_xlim(0, len(spectrogram) / features.frame_rate)
     axes[-1].set_xlabel("time (s)")
-    figure.legend(
-        list(handles.values()),
-        list(handles),
-        loc="outside lower center",
-        ncols=3,
-        fontsize="small",
-        frameon=False,
-        handlelength=3.0,
-    )
+    legend_below(figure, list(handles.values()), list(handles), 3, handlelength=3.0)
     figure.align_ylabels()
     return figure
 
 
 def _draw_curve(
-    axes: "Axes", curve: FrameCurve, true: Sequence[Interval] | None, handles: dict[str, "Artist"]
+    axes: "Axes", curve: FrameCurve, reference: Sequence[Interval], handles: dict[str, "Artist"]
 ) -> None:
     """Draw one model; the first artist of each kind goes to `handles`, for the legend."""
-    for onset, offset in true or []:
-        span = axes.axvspan(onset, offset, facecolor=GREY, alpha=0.3, linewidth=0)
-        handles.setdefault("true interval", span)
+    for span in mark_intervals(axes, reference):
+        handles.setdefault("reference", span)
     (line,) = axes.plot(curve.times, curve.frame, color="#000000", linewidth=1.4)
     handles.setdefault("frame probability y", line)
     level = axes.axhline(curve.y_c, color="#009E73", linewidth=1.2, linestyle=":")
@@ -226,43 +218,33 @@ def _draw_curve(
     if curve.n is not None:
         linear = axes.axhline(curve.y_c / 2, color=BLUE, linewidth=1.4, linestyle="-.")
         handles.setdefault("threshold of linear pooling, y_c / 2", linear)
-    if true:
-        _draw_pushes(axes, curve, true, handles)
-    axes.set_ylim(-0.14 if true else -0.02, 1.04)
+    if reference:
+        _draw_pushes(axes, curve, curve.right(reference), handles)
+    axes.set_ylim(-0.14 if reference else -0.02, 1.04)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     axes.set_ylabel("frame probability")
 
 
 def _draw_pushes(
-    axes: "Axes", curve: FrameCurve, true: Sequence[Interval], handles: dict[str, "Artist"]
+    axes: "Axes", curve: FrameCurve, right: np.ndarray, handles: dict[str, "Artist"]
 ) -> None:
-    """Draw a strip below zero: which frames are pushed the right way, and which are not."""
-    right, width = curve.right(true), 1 / curve.frame_rate
+    """Draw a strip below zero: which frames are pushed the right way, bool (T,), and which not."""
     styles = (
         (right, BLUE, None, "gradient of the right sign"),
         (~right, "#E69F00", "////", "gradient of the wrong sign, or none"),
     )
     for frames, colour, hatch, label in styles:
-        bars = [(time - width / 2, width) for time in curve.times[frames]]
+        changes = np.flatnonzero(np.diff(frames, prepend=False, append=False))
+        starts, stops = changes.reshape(-1, 2).T / curve.frame_rate
+        bars = list(zip(starts, stops - starts, strict=True))
         drawn = axes.broken_barh(
-            _joined(bars), (-0.12, 0.08), facecolor=colour, hatch=hatch, edgecolor="white", lw=0
+            bars, (-0.12, 0.08), facecolor=colour, hatch=hatch, edgecolor="white", lw=0
         )
         handles.setdefault(label, drawn)
 
 
-def _joined(bars: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return bars (start, width) with those that touch made one."""
-    joined: list[tuple[float, float]] = []
-    for start, width in bars:
-        if joined and start - sum(joined[-1]) < width / 2:
-            joined[-1] = (joined[-1][0], start + width - joined[-1][0])
-        else:
-            joined.append((start, width))
-    return joined
-
-
-def _title(curve: FrameCurve, true: Sequence[Interval] | None) -> str:
-    """Say in one line what a model says of the clip."""
+def _title(curve: FrameCurve, reference: Sequence[Interval]) -> str:
+    """Say in one line how a model pools the clip."""
     epoch = f", epoch {curve.epoch}" if curve.epoch is not None else ""
     parts = [f"y_c = {curve.y_c:.3f}"]
     if curve.n is not None:
@@ -271,7 +253,7 @@ def _title(curve: FrameCurve, true: Sequence[Interval] | None) -> str:
         parts.append("no threshold")
     else:
         parts.append(f"d = {curve.threshold:.3f} ({curve.threshold / curve.y_c:.3f} y_c)")
-    if true:
-        share = float(curve.right(true).mean())
+    if reference:
+        share = float(curve.right(reference).mean())
         parts.append(f"{100 * share:.1f} % of gradients of the right sign")
     return f"{curve.name}{epoch}: {', '.join(parts)}"

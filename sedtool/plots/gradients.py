@@ -20,8 +20,20 @@ from sedtool.decoding import clip_scores
 from sedtool.draws import torch_draws
 from sedtool.errors import ConfigError
 from sedtool.labels import NameIndex, Vocabulary
-from sedtool.plots.canvas import BLUE, GREY, ORANGE, check_output, new_figure, save, shown, styled
-from sedtool.plots.clip import find_clip, true_events
+from sedtool.plots.canvas import (
+    BLUE,
+    GREY,
+    ORANGE,
+    check_output,
+    frame_times,
+    legend_below,
+    mark_intervals,
+    new_figure,
+    save,
+    shown,
+    styled,
+)
+from sedtool.plots.clip import find_clip, reference_events
 from sedtool.pooling import AutoPooling, LinearPooling, Pooling, PowerPooling, make_pooling
 from sedtool.store import open_scores
 
@@ -52,12 +64,12 @@ class ExampleClip:
     title: str
     probabilities: np.ndarray  # (T,)
     frame_rate: float  # frames a second
-    true: tuple[tuple[float, float], ...] = ()  # when the class is heard, seconds
+    reference: tuple[tuple[float, float], ...] = ()  # when the class is active, seconds
 
     @property
     def times(self) -> np.ndarray:
         """Return the middle of each frame in seconds, (T,)."""
-        return (np.arange(len(self.probabilities)) + 0.5) / self.frame_rate
+        return frame_times(len(self.probabilities), self.frame_rate)
 
 
 def _event_and_background() -> np.ndarray:
@@ -106,7 +118,7 @@ def plot_gradients(
     ConfigError
         If a pooling is unknown, or only some of scores, clip and label are given.
     LabelError
-        If a file lacks the clip or the class.
+        If a file does not have the clip or the class.
     """
     check_output(output, overwrite, *(path for path in (scores, reference) if path))
     given = [value is not None for value in (scores, clip, label)]
@@ -129,17 +141,17 @@ def _read_example(scores: Path, clip: str, label: str, reference: Path | None) -
     Vocabulary(stored.classes).require([label], scores)
     found = next(c for c in clip_scores(stored) if c.name == name)
     frame = found.frame[:, stored.classes.index(label)].astype(float)
-    events = true_events(reference, clip) if reference is not None else []
-    true = tuple((event.onset, event.offset) for event in events if event.label == label)
-    return ExampleClip(f"{label} in {name}", frame, stored.frame_rate, true)
+    events = reference_events(reference, clip) if reference is not None else []
+    intervals = tuple((event.onset, event.offset) for event in events if event.label == label)
+    return ExampleClip(f"{label} in {name}", frame, stored.frame_rate, intervals)
 
 
 def example_pooling(config: PoolingConfig) -> Pooling:
     """Return a pooling of two classes and two hidden states, to be looked at.
 
     What attention makes of its hidden states is for training to find. Here these are the logits of
-    the class and of its opposite, and the attention logits are the same: a frame attends to what it
-    hears.
+    the class and of its opposite, and the attention logits are the same: a frame attends to the
+    class that it is likely to hold.
     """
     with torch_draws(torch.device("cpu"), "example pooling"):
         pooling = make_pooling(config, 2, 2).double()
@@ -221,13 +233,12 @@ def draw_gradients(example: ExampleClip, poolings: Sequence[PoolingConfig]) -> "
         f"of T = {n_frames} frames; logarithmic beyond ±1",
         fontsize="medium",
     )
-    _explain(figure, bool(example.true))
+    _explain(figure, bool(example.reference))
     return figure
 
 
 def _draw_example(axes: "Axes", example: ExampleClip) -> None:
-    for onset, offset in example.true:
-        axes.axvspan(onset, offset, facecolor=GREY, alpha=0.3, linewidth=0)
+    mark_intervals(axes, example.reference)
     axes.plot(example.times, example.probabilities, color="#000000")
     axes.set_ylim(-0.02, 1.04)
     axes.set_ylabel("frame\nprobability y")
@@ -235,8 +246,7 @@ def _draw_example(axes: "Axes", example: ExampleClip) -> None:
 
 
 def _draw_panel(axes: "Axes", example: ExampleClip, heights: np.ndarray) -> None:
-    for onset, offset in example.true:
-        axes.axvspan(onset, offset, facecolor=GREY, alpha=0.3, linewidth=0)
+    mark_intervals(axes, example.reference)
     up, down = np.maximum(heights, 0), np.minimum(heights, 0)
     axes.fill_between(example.times, up, step="mid", facecolor=BLUE, linewidth=0, alpha=0.8)
     axes.fill_between(
@@ -263,7 +273,7 @@ def _share_scale(panels: Sequence["Axes"], scaled: Sequence[np.ndarray]) -> None
         axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _explain(figure: "Figure", is_true_known: bool) -> None:
+def _explain(figure: "Figure", has_reference: bool) -> None:
     from matplotlib.patches import Patch
 
     handles = [
@@ -271,11 +281,10 @@ def _explain(figure: "Figure", is_true_known: bool) -> None:
         Patch(facecolor=ORANGE, hatch="///", edgecolor="white", linewidth=0),
     ]
     labels = ["a positive clip pushes the frame up", "a positive clip pushes the frame down"]
-    if is_true_known:
+    if has_reference:
         handles.append(Patch(facecolor=GREY, alpha=0.3))
-        labels.append("true interval")
-    style: dict[str, Any] = {"ncols": 3, "fontsize": "small", "frameon": False}
-    figure.legend(handles, labels, loc="outside lower center", **style)
+        labels.append("reference")
+    legend_below(figure, handles, labels, 3)
 
 
 def sign_change(pooling: Pooling, k: int, y_c: float) -> float | None:

@@ -13,6 +13,7 @@ from sedtool.plots.canvas import (
     GREY,
     check_output,
     colour,
+    legend_below,
     marker,
     new_figure,
     save,
@@ -74,7 +75,7 @@ def draw_pooling(
     models
         Label and model, all with one class list.
     durations
-        Mean event duration by class, seconds; None where it is not known.
+        Mean event duration by class, seconds; None where there is none.
 
     Raises
     ------
@@ -107,6 +108,6 @@ def draw_pooling(
     if "n" in names:
         handles.append(axes.axhline(1.0, color=GREY, linestyle="--", linewidth=1))
         labels.append("linear pooling")
-    if len(handles) > 1:  # below the axes it covers no data
-        figure.legend(handles, labels, loc="outside lower center", fontsize="small", frameon=False)
+    if len(handles) > 1:
+        legend_below(figure, handles, labels)
     return figure
