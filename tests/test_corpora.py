@@ -15,7 +15,7 @@ from sedtool.recipes.corpora import (
     Missing,
     find_label_file,
     format_classes,
-    format_lacking,
+    format_missing_classes,
     format_summary,
     hold_out,
     seconds_of,
@@ -283,7 +283,7 @@ def test_the_summary_counts_and_names_what_is_missing():
     found = {"test": {"a": "a"}, "train": {f"{i}": f"{i}" for i in range(5)}}
     missing = [Missing("test", f"m{i}", "no audio") for i in range(4)]
     assert format_summary(found, missing).splitlines() == [
-        "test: 1 of 5 clips; 4 cannot be used: m0, m1, m2, …",
+        "test: 1 of 5 clips; 4 cannot be used: m0, m1, m2, m3",
         "train: 5 of 5 clips",
     ]
 
@@ -309,16 +309,19 @@ def test_a_folder_that_is_not_there_is_called_that(tmp_path):
 def test_clips_of_a_class_are_counted():
     table = format_classes(["Dog", "Car, old"], {"a": {"x": ["Dog"], "y": ["Dog"]}, "test": {}})
     assert table.splitlines() == [
-        "clips with       a    test",
-        "Dog              2       0",
-        "Car, old         0       0",
+        "clips with  a  test",
+        "Dog         2     0",
+        "Car, old    0     0",
     ]
 
 
-def test_classes_that_a_split_lacks_are_named():
+def test_classes_that_are_missing_in_a_split_are_named():
     splits = {"train": {"x": ["Dog", "Car, old"]}, "test": {"y": ["Dog"], "z": []}}
-    assert format_lacking(["Dog", "Car, old"], splits) == "warning: test has no clip with Car, old"
-    assert format_lacking(["Dog"], splits) == ""
+    assert (
+        format_missing_classes(["Dog", "Car, old"], splits)
+        == "warning: test has no clip with Car, old"
+    )
+    assert format_missing_classes(["Dog"], splits) == ""
 
 
 @pytest.mark.parametrize(

@@ -196,16 +196,8 @@ def _decoded(name: str, path: Path) -> Clip:
             highs.append(float(block.max()))
         info = reader.info()
     constant = lows[0] if min(lows) == max(highs) else None
-    return Clip(
-        name,
-        path,
-        info.duration,
-        info.sample_rate,
-        info.channels,
-        info.size,
-        info.sha256,
-        constant,
-    )
+    rate, channels, size, digest = info.sample_rate, info.channels, info.size, info.sha256
+    return Clip(name, path, info.duration, rate, channels, size, digest, constant)
 
 
 def copies(clips: Iterable[Clip], workers: int) -> list[list[str]]:
@@ -217,10 +209,10 @@ def copies(clips: Iterable[Clip], workers: int) -> list[list[str]]:
     same: defaultdict[str, list[str]] = defaultdict(list)
     files = []
     for clip in clips:
-        if clip.sha256:
-            same[clip.sha256].append(clip.name)
-        elif clip.path and clip.size:
+        if clip.path and clip.size:
             files.append(clip)
+        elif clip.sha256:
+            same[clip.sha256].append(clip.name)
     suspects = _alike(files, [clip.size for clip in files])
     suspects = _alike(suspects, _threaded(_middle, suspects, workers))
     for clip, digest in zip(suspects, _threaded(_digest, suspects, workers), strict=True):
@@ -238,8 +230,8 @@ def _alike(clips: Sequence[Clip], keys: Iterable[object]) -> list[Clip]:
 
 
 def _middle(clip: Clip) -> bytes:
-    """Return a digest of the middle of a file; empty if it has gone since."""
-    assert clip.path and clip.size  # only files get here
+    """Return a digest of the middle of a file; empty if it was removed meanwhile."""
+    assert clip.path and clip.size  # others are told by their sha256
     try:
         with clip.path.open("rb") as stream:
             stream.seek(max((clip.size - PROBE_SIZE) // 2, 0))
@@ -250,6 +242,8 @@ def _middle(clip: Clip) -> bytes:
 
 def _digest(clip: Clip) -> str:
     assert clip.path
+    if clip.sha256:  # it was decoded
+        return clip.sha256
     try:
         with clip.path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -168,18 +168,13 @@ class Report:
         for name in dict.fromkeys(row.file for row in self.classes):
             rows = [row.cells() for row in self.classes if row.file == name]
             lines += ["", f"Classes of {name}{', times in seconds' * (len(rows[0]) > 2)}"]
-            lines += _aligned(rows)
+            heading = ["class", "clips", "events", "total", "mean", "median", "min", "max"]
+            lines += [f"  {line}" for line in aligned([heading[: len(rows[0])], *rows], 1)]
         return lines
 
     def json(self) -> str:
         """Return the report as one line of JSON, in ASCII."""
         return json.dumps({"problems": self.problems, **asdict(self)}, allow_nan=False)
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """Return rows as lines, under a heading; numbers end at the same column."""
-    heading = ["class", "clips", "events", "total", "mean", "median", "min", "max"]
-    return [f"  {line}" for line in aligned([heading[: len(rows[0])], *rows], n_left=1)]
 
 
 def _summarise_audio(clips: Collection[Clip], decoded: bool) -> AudioSummary:

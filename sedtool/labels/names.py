@@ -161,7 +161,7 @@ class NameIndex:
 
     def listed(self, missing: list[str]) -> str:
         """Return the first five of the names that mean no clip, each with the nearest clip."""
-        return first_five(f"{name}{self.hint(name)}" for name in missing)
+        return first_five([f"{name}{self.hint(name)}" for name in missing[:5]] + missing[5:])
 
     def matches(self, names: Iterable[str], any_suffix: bool = False) -> Iterator[Match]:
         """Yield what each name means. No clip is given to two different names."""

@@ -6,23 +6,21 @@ clips are matched by what their names mean (`clip_key`), whatever is not there i
 and what is held out depends on the label files alone (`hold_out`).
 """
 
-import hashlib
 import math
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from sedtool.atomic import write_text
-from sedtool.audio import AudioReader, find_audio
+from sedtool.audio import find_audio
+from sedtool.checking.files import Clip, inspect
+from sedtool.checking.files import copies as equal_files
 from sedtool.draws import generator
-from sedtool.errors import AudioError, ConfigError, NothingUsableError
-from sedtool.labels.names import NameIndex, check_name, video_part
-from sedtool.text import first_five
+from sedtool.errors import ConfigError, NothingUsableError
+from sedtool.labels.names import NameIndex, video_part
+from sedtool.text import aligned, first_five
 
 __all__ = [
     "AudioFolder",
@@ -30,7 +28,7 @@ __all__ = [
     "Missing",
     "find_label_file",
     "format_classes",
-    "format_lacking",
+    "format_missing_classes",
     "format_summary",
     "hold_out",
     "seconds_of",
@@ -39,7 +37,6 @@ __all__ = [
     "write_names",
 ]
 
-_PROBE = 4_096  # bytes from the middle of a file; only files in which they agree are read whole
 _THREADS = 8
 
 Found = dict[str, str]  # name in the label file -> name of the audio
@@ -81,7 +78,7 @@ def find_label_file(folder: Path, *names: str) -> Path:
     """
     found = sorted(path for name in names for path in folder.rglob(name))
     if len(found) != 1:
-        places = ": " + first_five(map(str, found)) if found else ""
+        places = f": {first_five(map(str, found))}" if found else ""
         raise ConfigError(
             f"{folder} has {len(found) or 'no'} files {' or '.join(names)}{places}; "
             "give the folder with the published label files"
@@ -114,13 +111,13 @@ def hold_out(labels: Mapping[str, Collection[str]], share: float, seed: int) -> 
         raise ConfigError(f"the share to hold out must be in (0, 1), not {share:g}")
     if seed < 0:
         raise ConfigError(f"the seed must not be negative, but is {seed}")
-    heard: dict[str, set[str]] = defaultdict(set)
+    classes: dict[str, set[str]] = defaultdict(set)
     for name, found in labels.items():
-        heard[video(name)].update(found)
-    counts = Counter(chain.from_iterable(heard.values()))
+        classes[video(name)].update(found)
+    counts = Counter(chain.from_iterable(classes.values()))
     strata: dict[str, list[str]] = defaultdict(list)
-    for source in sorted(heard):
-        rarest = min(heard[source], key=lambda label: (counts[label], label), default="")
+    for source in sorted(classes):
+        rarest = min(classes[source], key=lambda label: (counts[label], label), default="")
         strata[rarest].append(source)
     held: set[str] = set()
     for rarest, sources in sorted(strata.items()):
@@ -190,21 +187,25 @@ class AudioFolder:
                 if not files:
                     missing.append(Missing(split, name, "no audio"))
                 elif len(files) > 1 and not _is_of_video(name):
-                    any_of = ", ".join(files[:5])
-                    missing.append(Missing(split, name, f"could be any of {any_of}"))
+                    what = f"could be any of {first_five(files)}"
+                    missing.append(Missing(split, name, what))
                 else:
                     copies[split][name] = files
-        problems = self._problems(copies, decoded, progress)
+        clips = self._inspect(copies, decoded, progress)
         found: dict[str, Found] = {split: {} for split in splits}
-        for split, clips in copies.items():
-            for name, files in clips.items():
-                usable = next((file for file in files if file not in problems), None)
+        for split, names_here in copies.items():
+            for name, files in names_here.items():
+                usable = next((file for file in files if not clips[file].error), None)
                 if usable is None:
-                    missing.append(Missing(split, name, problems[files[0]]))
+                    missing.append(Missing(split, name, str(clips[files[0]].error)))
                 else:
                     found[split][name] = usable
         _drop_repeated(found, missing, video, "the same video")
-        _drop_repeated(found, missing, self._digests(found).__getitem__, "the same audio")
+        used = {file for names_here in found.values() for file in names_here.values()}
+        first = {
+            n: same[0] for same in equal_files((clips[n] for n in used), _THREADS) for n in same
+        }
+        _drop_repeated(found, missing, lambda file: first.get(file, file), "the same audio")
         return found, missing
 
     def require_clips(self, found: Mapping[str, Found], missing: Sequence[Missing]) -> None:
@@ -236,55 +237,28 @@ class AudioFolder:
         others = [file for file in candidates if file not in alike]
         return alike + others if _is_of_video(name) else alike or others
 
-    def _problems(
+    def _inspect(
         self,
         copies: Mapping[str, Mapping[str, Sequence[str]]],
         decoded: Collection[str],
         progress: Callable[[int, int], None],
-    ) -> dict[str, str]:
-        """Return why files cannot be used, for those of which that is so."""
+    ) -> dict[str, Clip]:
+        """Read the headers of all files, and decode those of some splits."""
         by_split = {s: set(chain.from_iterable(clips.values())) for s, clips in copies.items()}
         files = sorted(set().union(*by_split.values()))
         whole = set().union(*(by_split[split] for split in decoded))
-        problems: dict[str, str] = {}
-        with ThreadPoolExecutor(_THREADS) as pool:
-            found_out = pool.map(lambda file: self._problem(file, file in whole), files)
-            for done, (file, problem) in enumerate(zip(files, found_out, strict=True), 1):
-                if problem:
-                    problems[file] = problem
-                progress(done, len(files))
-        return problems
 
-    def _problem(self, name: str, decode: bool) -> str:
-        """Return why a file cannot be used, as far as its header says, or all of it."""
-        try:
-            check_name(name)
-            with AudioReader(self.paths[name], None) as reader:
-                # A header that states no length may mean that there is nothing behind it.
-                for _ in reader if decode or not reader.claimed_duration else ():
-                    pass
-        except AudioError as error:
-            return str(error)
-        return ""
+        def inspect_all(names: Iterable[str], decode: bool, n_before: int) -> dict[str, Clip]:
+            def report(done: int, total: int, name: str) -> None:
+                progress(n_before + done, len(files))
 
-    def _digests(self, found: Mapping[str, Found]) -> dict[str, str]:
-        """Return what is equal for files that are equal byte for byte."""
-        files = {file for clips in found.values() for file in clips.values()}
-        with ThreadPoolExecutor(_THREADS) as pool:
-            probes = dict(zip(files, pool.map(self._probe, files), strict=True))
-            shared = {probe for probe, count in Counter(probes.values()).items() if count > 1}
-            doubtful = [file for file, probe in probes.items() if probe in shared]
-            whole = pool.map(partial(self._probe, whole=True), doubtful)
-            return probes | dict(zip(doubtful, whole, strict=True))
+            paths = {name: self.paths[name] for name in names}
+            return inspect(paths, decode, _THREADS, report)
 
-    def _probe(self, name: str, whole: bool = False) -> str:
-        path = self.paths[name]
-        with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            if whole:
-                return hashlib.file_digest(stream, "sha256").hexdigest()
-            stream.seek(max(size - _PROBE, 0) // 2)
-            return f"{size} {hashlib.sha256(stream.read(_PROBE)).hexdigest()}"
+        clips = inspect_all([file for file in files if file not in whole], False, 0)
+        # A header that states no length may have nothing behind it.
+        unknown = [c.name for c in clips.values() if c.duration is None and not c.error]
+        return clips | inspect_all([*whole, *unknown], True, len(clips) - len(unknown))
 
 
 def _parent(name: str) -> str:
@@ -310,10 +284,9 @@ def format_summary(found: Mapping[str, Found], missing: Sequence[Missing]) -> st
     lines = []
     for split, clips in found.items():
         lost = [clip for clip in missing if clip.split == split]
-        first = ", ".join(clip.name for clip in lost[:3]) + ", …" * (len(lost) > 3)
+        reason = f"; {len(lost)} cannot be used: {first_five(clip.name for clip in lost)}"
         lines.append(
-            f"{split}: {len(clips)} of {len(clips) + len(lost)} clips"
-            + (f"; {len(lost)} cannot be used: {first}" if lost else "")
+            f"{split}: {len(clips)} of {len(clips) + len(lost)} clips{reason * bool(lost)}"
         )
     return "\n".join(lines)
 
@@ -323,24 +296,19 @@ def format_classes(
 ) -> str:
     """Return how many clips of each split have each class, as a table."""
     counts = {split: Counter(chain.from_iterable(weak.values())) for split, weak in splits.items()}
-    first = "clips with"
-    width = max(map(len, (*classes, first)))
-    lines = [[first.ljust(width), *(split.rjust(6) for split in splits)]]
-    for label in classes:
-        cells = (str(counts[split][label]).rjust(max(len(split), 6)) for split in splits)
-        lines.append([label.ljust(width), *cells])
-    return "\n".join("  ".join(cells) for cells in lines)
+    rows = [[label, *(str(counts[split][label]) for split in splits)] for label in classes]
+    return "\n".join(aligned([["clips with", *splits], *rows], 1))
 
 
-def format_lacking(
+def format_missing_classes(
     classes: Sequence[str], splits: Mapping[str, Mapping[str, Collection[str]]]
 ) -> str:
     """Return which splits have no clip of which classes, a line each; nothing where all have."""
     lines = []
     for split, weak in splits.items():
-        heard = set(chain.from_iterable(weak.values()))
-        if lacking := [label for label in classes if label not in heard]:
-            lines.append(f"warning: {split} has no clip with {'; '.join(lacking)}")
+        labels = set(chain.from_iterable(weak.values()))
+        if missing := [label for label in classes if label not in labels]:
+            lines.append(f"warning: {split} has no clip with {'; '.join(missing)}")
     return "\n".join(lines)
 
 
