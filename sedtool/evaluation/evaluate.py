@@ -19,7 +19,7 @@ from sedtool.evaluation.mismatches import (
     warn_of_names,
     warn_of_overlaps,
 )
-from sedtool.evaluation.pair import LabelInput, TagSides, as_labels, pair_up
+from sedtool.evaluation.pair import LabelInput, TagSides, as_labels, number_sides
 from sedtool.evaluation.report import Evaluation
 from sedtool.evaluation.segments import count_segments
 from sedtool.labels import NameIndex, StrongLabels
@@ -93,14 +93,15 @@ def evaluate(
     names |= tag_names
     clips = dict.fromkeys((*sides[0].names, *sides[1].names))
     seconds = _durations_of(clips, durations)
-    pair = pair_up(*sides, classes, config.compat, seconds, tags)
+    pair = number_sides(*sides, classes, config.compat, seconds, tags)
     configs = dict.fromkeys(_COUNTS, config) | {"intersection": intersection}
     counts = {name: _COUNTS[name](pair, configs[name]) for name in metrics if name in _COUNTS}
     errors = {}
     if "error-rate" in metrics:
         errors["event"] = count_event_errors(pair, config)
         errors["segment"] = count_segment_errors(pair, config)
-    warnings = warn_of_inexact_names(names)
+    inexact = {name: clip for name, clip in names.items() if name != clip}
+    warnings = warn_of_inexact_names(inexact)
     compared = sides if tags is None or set(metrics) - {"clip"} else None
     warnings += _warnings(compared, tags, classes, config.compat) + warn_of_overlaps(pair)
     if durations is not None:
@@ -111,7 +112,7 @@ def evaluate(
         config=config,
         n_clips=len(clips),
         n_durations=len(seconds),
-        n_matched_by_basename=sum(name != clip for name, clip in names.items()),
+        n_matched_by_basename=len(inexact),
         classes_given=classes is not None,
         warnings=tuple(warnings),
         intersection=intersection,

@@ -37,9 +37,9 @@ def match_names(
     return {name: found.get(name, name) for name in names}
 
 
-def warn_of_inexact_names(match: Mapping[str, str]) -> list[str]:
-    """Name the clips that were matched though their folders differ."""
-    pairs = [f"{name} is {clip}" for name, clip in match.items() if name != clip]
+def warn_of_inexact_names(clips: Mapping[str, str]) -> list[str]:
+    """Name the clips that have other names, by name, in the estimates."""
+    pairs = [f"{name} is {clip}" for name, clip in clips.items()]
     return _warning(pairs, "estimated clips matched by their basename, as folders differ")
 
 

@@ -5,7 +5,7 @@ class-in-clip has the number ``clip * L + label``.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -27,6 +27,7 @@ __all__ = [
     "TagSides",
     "as_labels",
     "distinct",
+    "number_sides",
     "pair_up",
 ]
 
@@ -157,12 +158,26 @@ def pair_up(
     durations: Mapping[str, float] | None = None,
     tags: TagSides | None = None,
 ) -> Pair:
+    """Give numbers to the clips and labels of both sides; see `number_sides`."""
+    return number_sides(
+        as_labels(reference), as_labels(estimated), classes, compat, durations, tags
+    )
+
+
+def number_sides(
+    reference: StrongLabels,
+    estimated: StrongLabels,
+    classes: Iterable[str] | None = None,
+    compat: str = "",
+    durations: Mapping[str, float] | None = None,
+    tags: TagSides | None = None,
+) -> Pair:
     """Give numbers to the clips and labels of both sides; names are compared as they are.
 
     Parameters
     ----------
     reference, estimated
-        Events in any order.
+        Events in any order, as `as_labels` returns them.
     classes
         The class list, and the only labels that are kept. None: the sorted labels of the reference;
         with compat ``"dcase"`` those of both sides.
@@ -173,7 +188,6 @@ def pair_up(
     tags
         The labels of clips, of the reference and estimated, where they are not those of the events.
     """
-    reference, estimated = as_labels(reference), as_labels(estimated)
     clips = dict.fromkeys((*reference.names, *estimated.names, *chain(*(tags or ()))))
     clip_number = {name: i for i, name in enumerate(clips)}
     if classes is not None:
@@ -237,8 +251,10 @@ def _cells(
     return distinct((clip * n_labels + label)[label >= 0])
 
 
-def _clip_seconds(durations: Mapping[str, float], clips: Iterable[str]) -> FloatArray:
+def _clip_seconds(durations: Mapping[str, float], clips: Collection[str]) -> FloatArray:
     """Return the duration of each clip in seconds, inf where unknown, (C,)."""
+    if not durations:
+        return np.full(len(clips), np.inf)
     for name, duration in durations.items():
         if not 0 <= duration < np.inf:
             raise LabelError(f"{name}: a duration of {duration:g} s; it must be finite, 0 or more")
