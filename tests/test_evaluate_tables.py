@@ -127,7 +127,8 @@ REFUSED = {
     ),
     "commas and no header": (
         "a.wav,1,2,Cat\n",
-        "1: 1 columns and no header line; expected filename, onset, offset, event_label",
+        "1: 1 columns and no header line; expected filename, onset, offset, event_label; "
+        "it looks like a table of unlabelled clips",
     ),
     "another name for filename": (
         "file\tonset\toffset\tevent_label\na.wav\t1\t2\tCat\n",
@@ -152,9 +153,14 @@ REFUSED = {
     ),
     "weak labels": (
         "filename\tevent_labels\na.wav\tCat\n",
-        "1: no column 'onset'; the columns are ['filename', 'event_labels']",
+        "1: no column 'onset'; the columns are ['filename', 'event_labels']; "
+        "it looks like a table of weak labels",
     ),
-    "names alone": ("filename\na.wav\n", "1: no column 'onset'; the columns are ['filename']"),
+    "names alone": (
+        "filename\na.wav\n",
+        "1: no column 'onset'; the columns are ['filename']; "
+        "it looks like a table of unlabelled clips",
+    ),
     "a column twice": (
         f"{HEADER[:-1]}\tonset\na.wav\t1\t2\tCat\t3\n",
         f"1: a column name stands twice in {NAMES}",

@@ -156,6 +156,34 @@ def test_errors_are_counted_if_asked_for(lists):
     assert "'event_f1' is no score of this evaluation" in message
 
 
+UNUSED = {
+    "--dtc 0.5": "--dtc is used by the metric intersection; add one to --metrics",
+    "--gtc 0.5": "--gtc is used by the metric intersection; add one to --metrics",
+    "--seed 0": "--seed is used by --bootstrap and --against; give one of them",
+    "--confidence 0.9": "--confidence is used by --bootstrap and --against; give one of them",
+    "--metrics clip --collar 0.2": "--collar is used by the metrics event, onset, error-rate",
+    "--metrics onset --offset-ratio 0.2": "--offset-ratio is used by the metrics event, error-rate",
+    "--metrics event --segment 1": "--segment is used by the metrics segment, error-rate; add one",
+    "--metrics errors --engine native": "--engine is used by the metrics event, segment, clip",
+    "--metrics event --durations {}": "--durations is used by the metrics segment, error-rate",
+    "--metrics event --weak-reference {}": "--weak-reference is used by the metric clip; add",
+    "--metrics event --weak-estimated {}": "--weak-estimated is used by the metric clip; add",
+}
+
+
+@pytest.mark.parametrize(("options", "message"), UNUSED.items(), ids=UNUSED)
+def test_an_option_that_nothing_uses_is_refused(options, message, lists, tmp_path):
+    output = tmp_path / "metrics.json"
+    words = options.format(lists[0]).split()
+    assert f"Error: {message}" in refused("evaluate", *lists, *words, "-o", output)
+    assert not output.exists()
+
+
+def test_an_option_that_a_recipe_gives_may_be_of_other_uses(lists, tmp_path):
+    recipe = write(tmp_path / "recipe.yaml", "evaluate:\n  seed: 3\n  dtc: 0.4\n")
+    run("evaluate", *lists, "-c", recipe, "--metrics", "event")
+
+
 @tries("evaluate", "--dtc", "--gtc")
 def test_shares_decide_what_intersects(lists):
     """The Dog of 2.7 s lies over 1.7 s of a reference of 2 s: 0.63 and 0.85 of them."""

@@ -1,10 +1,12 @@
 """`sedtool evaluate`: reference and estimated events -> metrics."""
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from sedtool.cli.console import harmless, progress, summary, write_stdout
 from sedtool.cli.options import (
@@ -181,14 +183,15 @@ def evaluate(
     """
     from sedtool.evaluation.files import EvaluateInputs, evaluate_files
     from sedtool.evaluation.formats import format_evaluation
-    from sedtool.evaluation.limits import check_limits
+    from sedtool.evaluation.report import check_limits
 
     started = time.monotonic()
     inputs = EvaluateInputs(reference, estimated, **{name: options[name] for name in _FILES})
     config = EvaluationConfig(**{name: options[name] for name in _SCORING})
     report = _report(**{name: options[name] for name in options.keys() - {*_FILES, *_SCORING}})
-    is_short = report.bootstrap is None and inputs.against is None
-    with progress("evaluate", quiet or is_short) as show:
+    is_resampled = report.bootstrap is not None or inputs.against is not None
+    report.require_used(_typed(options), inputs.has_list, is_resampled)
+    with progress("evaluate", quiet or not is_resampled) as show:
         evaluation = evaluate_files(inputs, config, output, overwrite, report, show)
     text = format_evaluation(evaluation, format_)
     write_stdout(harmless(text, format_ == "json"))
@@ -198,6 +201,12 @@ def evaluate(
         quiet,
     )
     check_limits(report.limits, evaluation.named_scores)
+
+
+def _typed(options: Iterable[str]) -> list[str]:
+    """Return the options that were given on the command line; recipes may be of several uses."""
+    source = click.get_current_context().get_parameter_source
+    return [name for name in options if source(name) is ParameterSource.COMMANDLINE]
 
 
 def _report(

@@ -1,6 +1,7 @@
 """How estimates are judged: tolerances, conventions, shares of overlap; and what is reported."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple, Self
 
@@ -11,6 +12,7 @@ from sedtool.text import suggestion
 __all__ = [
     "METRICS",
     "PSDS_SCENARIOS",
+    "RATED",
     "REPORT_FORMATS",
     "RESAMPLES",
     "EvaluationConfig",
@@ -91,12 +93,24 @@ PSDS_SCENARIOS = {
 }
 
 
-METRICS = (
-    *("event", "segment", "clip", "onset", "intersection"),
-    *("error-rate", "errors", "psds1", "psds2"),
-)
+RATED = ("event", "segment", "clip", "onset", "intersection")  # have F1, precision and recall
+METRICS = (*RATED, "error-rate", "errors", *PSDS_SCENARIOS)
 _USUAL = ("event", "segment", "clip")
 _OF_SCORES = tuple(PSDS_SCENARIOS)  # what is left where no single event list is given
+_OF_EVENTS = ("event", "onset", "error-rate", "errors")
+# The metrics that use a setting; what is not named here is used by all.
+_USED_BY = {
+    "collar": _OF_EVENTS,
+    "offset_ratio": ("event", "error-rate", "errors"),
+    "segment": ("segment", "error-rate"),
+    "dtc": ("intersection",),
+    "gtc": ("intersection",),
+    "engine": ("event", "segment", "clip", "onset"),
+    "weak_reference": ("clip",),
+    "weak_estimated": ("clip",),
+    "durations": ("segment", "error-rate", *_OF_SCORES, "psds"),
+}
+_OF_RESAMPLES = ("seed", "confidence")
 RESAMPLES = 10_000  # for a difference, where no number is given
 REPORT_FORMATS = ("table", "tsv", "json", "md", "latex")
 
@@ -150,6 +164,39 @@ class ReportConfig:
     def resamples(self) -> int:
         """Return how many resamples there are, if there are any."""
         return self.bootstrap or RESAMPLES
+
+    def require_used(self, settings: Iterable[str], has_list: bool, is_resampled: bool) -> None:
+        """Raise a ConfigError if one of these settings is used by nothing that is computed."""
+        computed = {*self.chosen(has_list), *self.scenarios(has_list)}
+        for name in settings:
+            if name in _OF_RESAMPLES and not is_resampled:
+                raise ConfigError(f"{name} is used by --bootstrap and --against; give one of them")
+            users = _USED_BY.get(name)
+            if users and computed.isdisjoint(users):
+                named = f"{'metric' if len(users) == 1 else 'metrics'} {', '.join(users)}"
+                raise ConfigError(f"{name} is used by the {named}; add one to --metrics")
+
+    def score_names(self, has_list: bool) -> list[str]:
+        """Return the names of all scores that may have a limit."""
+        rated = [name for name in self.chosen(has_list) if name in RATED]
+        names = [
+            f"{metric}_{kind}{rate}"
+            for metric in rated
+            for kind in ("", "micro_")
+            for rate in ("f1", "precision", "recall")
+        ]
+        return [*names, *self.scenarios(has_list)]
+
+    def require_scores(self, has_list: bool) -> None:
+        """Raise a ConfigError, with the valid names, if a limit is of no score that is computed."""
+        valid = self.score_names(has_list)
+        for limit in self.limits:
+            if limit.name not in valid:
+                raise ConfigError(
+                    f"fail_under {limit.name!r} is no score of this evaluation; those are "
+                    f"{', '.join(valid) or 'none'}{suggestion(limit.name, valid)}; "
+                    "--metrics adds others"
+                )
 
     def chosen(self, has_list: bool) -> tuple[str, ...]:
         """Return the metrics to compute, in the order of reports; those of --psds aside."""

@@ -12,7 +12,6 @@ from sedtool.config.evaluation import PSDS_SCENARIOS, ReportConfig
 from sedtool.decoding import clip_scores, clip_tags, decode_clip
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation import evaluate
-from sedtool.evaluation.limits import require_names, score_names
 from sedtool.evaluation.mismatches import match_names
 from sedtool.evaluation.psds import Psds
 from sedtool.evaluation.psds.files import score_psds
@@ -51,6 +50,13 @@ class EvaluateInputs:
     partial: bool = False  # whether the estimates may be one shard of several
     against: Path | None = None  # the output of another system, as `estimated`
     groups: Path | None = None  # which clips are drawn together
+
+    @property
+    def has_list(self) -> bool:
+        """Return whether every system has one event list, and not a folder of files."""
+        return not any(
+            path is not None and path.is_dir() for path in (self.estimated, self.against)
+        )
 
     @property
     def files(self) -> list[Path]:
@@ -92,7 +98,7 @@ def evaluate_files(
     """Read what is to be compared, compute metrics, and write them as JSON to `output`.
 
     A scores file brings its own clip predictions, made with the thresholds of its model, and the
-    durations of its clips. Limits are checked by name only: see `sedtool.evaluation.limits`.
+    durations of its clips. Limits are checked by name only: see `check_limits`.
 
     Raises
     ------
@@ -125,9 +131,8 @@ def _evaluate(
     report: ReportConfig,
     progress: Progress | None,
 ) -> Evaluation:
-    systems = [path for path in (inputs.estimated, inputs.against) if path is not None]
-    has_list = not any(path.is_dir() for path in systems)
-    require_names(report.limits, score_names(report, has_list))
+    has_list = inputs.has_list
+    report.require_scores(has_list)
     is_resampled = report.bootstrap is not None or inputs.against is not None
     if inputs.groups is not None and not is_resampled:
         raise ConfigError("groups needs --bootstrap or --against: they are what is resampled")

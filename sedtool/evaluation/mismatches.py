@@ -8,6 +8,7 @@ import numpy as np
 from sedtool.evaluation.counts import IntArray
 from sedtool.evaluation.pair import EventArrays, Pair
 from sedtool.labels import NameIndex, StrongLabels
+from sedtool.text import first_five
 
 __all__ = [
     "match_names",
@@ -152,6 +153,4 @@ def warn_of_durations(
 def _warning(names: Iterable[str], what: str) -> list[str]:
     """Say how many there are, and the first five; nothing if there are none."""
     listed = sorted(names)
-    if not listed:
-        return []
-    return [f"{what} ({len(listed)}): {', '.join(listed[:5])}{', …' * (len(listed) > 5)}"]
+    return [f"{what} ({len(listed)}): {first_five(listed)}"] if listed else []

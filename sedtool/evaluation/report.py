@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sedtool.config import EvaluationConfig
-from sedtool.config.evaluation import IntersectionConfig
+from sedtool.config.evaluation import IntersectionConfig, Limit
+from sedtool.errors import ScoreError
 from sedtool.evaluation.analysis import ErrorAnalysis
 from sedtool.evaluation.counts import ClassScores, Counts, Rates, Scores
 from sedtool.evaluation.error_rates import ErrorRates
@@ -22,7 +23,7 @@ from sedtool.evaluation.resampling import (
     psds_measure,
 )
 
-__all__ = ["Evaluation"]
+__all__ = ["Evaluation", "check_limits"]
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,19 @@ class Evaluation:
         report["warnings"] = list(self.warnings)
         text = json.dumps(_defined(report), indent=2, ensure_ascii=False, allow_nan=False)
         return text + "\n"
+
+
+def check_limits(limits: Iterable[Limit], scores: Mapping[str, float]) -> None:
+    """Raise a ScoreError that names every score below its limit; an undefined one is below any."""
+    low = []
+    for name, least in limits:
+        value = scores[name]
+        if math.isnan(value):
+            low.append(f"{name} is undefined, not {least:g} or more")
+        elif value < least:
+            low.append(f"{name} is {value:.12g}, less than {least:.12g}")
+    if low:
+        raise ScoreError(f"{'; '.join(low)} (--fail-under)")
 
 
 def _defined(value: Any) -> Any:
