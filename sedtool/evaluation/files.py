@@ -196,7 +196,7 @@ class _Scorer:
             self.report.scenarios(self.has_list),
             self.classes.classes if self.classes else None,
             self.durations,
-            known=clips,
+            clips=clips,
         )
         if path.is_dir():
             return self._of_folder(psds, warnings)

@@ -5,11 +5,12 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from sedtool.errors import SedtoolError
-from sedtool.text import plain
+from sedtool.text import aligned, plain
 
 __all__ = ["Description", "first_of"]
 
@@ -95,15 +96,8 @@ def _table(rows: list[Mapping[str, Any]]) -> list[str]:
     columns = [key for key in rows[0] if any(row.get(key) is not None for row in rows)]
     shown = rows[:MOST_ROWS] if len(rows) > MOST_ROWS + 1 else rows
     cells = [columns, *([_in_words(row.get(key)) for key in columns] for row in shown)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    is_text = [isinstance(rows[0].get(key), str) for key in columns]
-    lines = []
-    for row in cells:
-        padded = (
-            cell.ljust(width) if left else cell.rjust(width)
-            for cell, width, left in zip(row, widths, is_text, strict=True)
-        )
-        lines.append(f"  {'  '.join(padded)}".rstrip())
+    n_left = sum(1 for _ in takewhile(lambda key: isinstance(rows[0].get(key), str), columns))
+    lines = [f"  {line}" for line in aligned(cells, n_left)]
     if len(shown) < len(rows):
         lines.append(f"  … and {len(rows) - len(shown)} more (--json has all)")
     return lines

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sedtool.config.evaluation import PsdsConfig
 from sedtool.errors import ConfigError
@@ -28,7 +27,7 @@ def score_psds(
     classes: Iterable[str] | None = None,
     durations: Mapping[str, float] | None = None,
     *,
-    known: Iterable[str] = (),
+    clips: Iterable[str] = (),
 ) -> tuple[dict[str, Psds], list[str]]:
     """Compute PSDS from files.
 
@@ -45,15 +44,15 @@ def score_psds(
         The only classes to score; by default those of the reference.
     durations
         Seconds, by clip name; every clip of it counts. Event lists need them.
-    known
-        Names of clips beside those of the reference, for clips that it lacks.
+    clips
+        Names of clips beside those of the reference.
 
     Returns
     -------
     dict
         The results by scenario.
     list of str
-        What the reader should know.
+        Warnings.
 
     Raises
     ------
@@ -64,21 +63,22 @@ def score_psds(
         return {}, []
     configs = list(scenarios.values())
     classes = None if classes is None else tuple(classes)
-    targets = tuple(dict.fromkeys((*reference.names, *known)))
+    targets = tuple(dict.fromkeys((*reference.names, *clips)))
     if durations is not None:
         durations = _under_clip_names(durations, targets)
         targets = tuple(dict.fromkeys((*targets, *durations)))
-    options: dict[str, Any] = {"classes": classes, "durations": durations}
     if path.is_dir() and not _has_score_tables(path):
-        found, doubts = _from_lists(path, reference, configs, targets, options)
+        if durations is None:
+            raise ConfigError(f"durations are needed with event lists such as those in {path}")
+        found, warnings = _from_lists(path, reference, configs, targets, classes, durations)
     elif path.is_dir() or is_hdf5(path):
-        found, doubts = _from_scores(path, reference, configs, targets, options)
+        found, warnings = _from_scores(path, reference, configs, targets, classes, durations)
     else:
         raise ConfigError(
             f"metrics {next(iter(scenarios))} needs scores, not one event list such as {path}: "
             "give a scores.h5, a folder of score files, or one of event lists at many thresholds"
         )
-    return dict(zip(scenarios, found, strict=True)), doubts
+    return dict(zip(scenarios, found, strict=True)), warnings
 
 
 def _has_score_tables(folder: Path) -> bool:
@@ -94,20 +94,22 @@ def _from_scores(
     reference: StrongLabels,
     configs: Sequence[PsdsConfig],
     targets: tuple[str, ...],
-    options: dict[str, Any],
+    classes: tuple[str, ...] | None,
+    durations: Mapping[str, float] | None,
 ) -> tuple[list[Psds], list[str]]:
     source = open_frame_scores(path)
     names = match_names(source.names, targets, str(path), any_suffix=True)
-    if options["durations"] is None and source.durations is not None:
-        seconds = {names[name]: duration for name, duration in source.durations.items()}
-        options = options | {"durations": seconds}
-    clips = source.clips(names)
-    found = psds_from_scores(reference, clips, source.classes, configs, **options)
-    doubts = warn_of_names("scores", reference.names, names.values()) if path.is_dir() else []
-    if lacking := found[0].unscored:
-        labels = ", ".join(suggested(lacking[:5], source.classes))
-        doubts.append(f"classes without scores ({len(lacking)}), whose PSDS is 0: {labels}")
-    return found, doubts
+    if durations is None and source.durations is not None:
+        durations = {names[name]: seconds for name, seconds in source.durations.items()}
+    scores = source.clips(names)
+    found = psds_from_scores(
+        reference, scores, source.classes, configs, classes=classes, durations=durations
+    )
+    warnings = warn_of_names("scores", reference.names, names.values()) if path.is_dir() else []
+    if missing := found[0].unscored:
+        labels = ", ".join(suggested(missing[:5], source.classes))
+        warnings.append(f"classes without scores ({len(missing)}), whose PSDS is 0: {labels}")
+    return found, warnings
 
 
 def _from_lists(
@@ -115,11 +117,9 @@ def _from_lists(
     reference: StrongLabels,
     configs: Sequence[PsdsConfig],
     targets: tuple[str, ...],
-    options: dict[str, Any],
+    classes: tuple[str, ...] | None,
+    durations: Mapping[str, float],
 ) -> tuple[list[Psds], list[str]]:
-    seconds: dict[str, float] | None = options["durations"]
-    if seconds is None:
-        raise ConfigError(f"durations are needed with event lists such as those in {path}")
     names: set[str] = set()
     labels: set[str] = set()
     late: dict[str, float] = {}  # how far events reach past the ends of their clips
@@ -131,20 +131,20 @@ def _from_lists(
             names.update(listed.names)
             labels.update(listed.classes)
             for name, end in zip(listed.columns.name, listed.columns.offset, strict=True):
-                if end > seconds.get(name, end):
-                    late[name] = max(late.get(name, 0.0), end - seconds[name])
+                if end > durations.get(name, end):
+                    late[name] = max(late.get(name, 0.0), end - durations[name])
             yield listed
 
-    found = psds_from_lists(reference, lists(), configs, **options)
-    doubts = warn_of_names("lists", reference.names, names)
-    listed = reference.classes if options["classes"] is None else options["classes"]
-    doubts += warn_of_labels([(reference.classes, labels)], listed, "")
+    found = psds_from_lists(reference, lists(), configs, classes=classes, durations=durations)
+    warnings = warn_of_names("lists", reference.names, names)
+    listed = reference.classes if classes is None else classes
+    warnings += warn_of_labels([(reference.classes, labels)], listed, "")
     if late:
-        doubts.append(
+        warnings.append(
             f"clips in which estimated events end after the clip ({len(late)}), by up to "
             f"{max(late.values()):.3f} s, such as {min(late)}"
         )
-    return found, doubts
+    return found, warnings
 
 
 def _under_clip_names(durations: Mapping[str, float], clips: Iterable[str]) -> dict[str, float]:
