@@ -18,9 +18,9 @@ from sedtool.tuning import (
     TuneInputs,
     best_clip_thresholds,
     clip_f1,
+    lengths_from_durations,
     tune,
     tune_events,
-    windows_from_durations,
 )
 from sedtool.tuning.fit import _distinct
 
@@ -110,7 +110,7 @@ def test_windows_that_are_given_are_left_alone():
     clips, reference = two_clips()
     start = dataclasses.replace(DecodingConfig.default(2), windows=(0.5, 0.7))
     tuned, _ = tune_events(
-        clips, reference, CLASSES, 10.0, start, TuneConfig(), EvaluationConfig(), fixed_windows=True
+        clips, reference, CLASSES, 10.0, start, TuneConfig(), EvaluationConfig(), fixed_lengths=True
     )
     assert tuned.windows == (0.5, 0.7)
 
@@ -119,7 +119,7 @@ def test_windows_are_a_third_of_the_mean_duration():
     labels = StrongLabels(
         [Event("a", 0, 3.0, "Dog"), Event("a", 5, 8.6, "Dog"), Event("a", 1, 1, "Drone")], ("a",)
     )
-    tuned, without = windows_from_durations(
+    tuned, without = lengths_from_durations(
         labels, CLASSES, DecodingConfig.default(2), TuneConfig()
     )
     assert tuned.windows == pytest.approx((1.1, 0.3))
@@ -192,10 +192,21 @@ def test_unknown_classes_are_refused_by_file(tiny, model, tmp_path):
         tune(model, TuneInputs((tiny.features,), reference=strong), TuneConfig())
 
 
+@pytest.mark.parametrize(
+    ("kind", "header"),
+    [("weak", "filename\tevent_labels"), ("reference", "filename\tonset\toffset\tevent_label")],
+)
+def test_labels_of_no_clip_are_refused(tiny, model, tmp_path, kind, header):
+    empty = tmp_path / "empty.tsv"
+    empty.write_text(f"{header}\n")
+    with pytest.raises(LabelError, match=r"empty\.tsv names no clip"):
+        tune(model, TuneInputs((tiny.features,), **{kind: empty}), TuneConfig())
+
+
 def test_what_tune_is_to_do_must_be_said(tiny):
     with pytest.raises(ConfigError, match="tune needs labels"):
         TuneInputs((tiny.features,))
-    with pytest.raises(ConfigError, match="both set the windows"):
+    with pytest.raises(ConfigError, match="both set the median filter lengths"):
         TuneInputs((tiny.features,), weak=tiny.weak, durations_from=tiny.strong, window=0.3)
 
 

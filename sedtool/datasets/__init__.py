@@ -6,14 +6,12 @@ their memory maps. Which clips a batch holds is a function of (seed, draw number
 
 from sedtool.datasets.batches import (
     Batch,
-    Clips,
     Sampler,
     TrainingBatches,
     TrainingClips,
     frame_targets,
-    weak_targets,
 )
-from sedtool.datasets.feature_set import FeatureSet
+from sedtool.datasets.feature_set import Clips, FeatureSet, ValidationClips, weak_targets
 
 __all__ = [
     "Batch",
@@ -22,6 +20,7 @@ __all__ = [
     "Sampler",
     "TrainingBatches",
     "TrainingClips",
+    "ValidationClips",
     "frame_targets",
     "weak_targets",
 ]

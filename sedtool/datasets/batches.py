@@ -1,10 +1,10 @@
-"""Clips with labels, and padded batches of them: which clips a batch holds, and its targets.
+"""Padded batches of training clips: which clips each holds, and what is to be learned of them.
 
 Axis letters: B clips in a batch, T frames, T' output frames, F mel bands, K classes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,23 +13,21 @@ from torch import Tensor
 
 from sedtool.augment import draw_time_shift, shift_events, time_shift
 from sedtool.config import TrainConfig
-from sedtool.datasets.feature_set import FeatureSet
+from sedtool.datasets.feature_set import Clips, FeatureSet
 from sedtool.draws import generator
 from sedtool.labels import Event, Vocabulary
 
 __all__ = [
     "Batch",
-    "Clips",
     "Sampler",
     "TrainingBatches",
     "TrainingClips",
     "frame_targets",
-    "weak_targets",
 ]
 
 
 class Batch(NamedTuple):
-    """Padded features and what is known of them: weak clips, then unlabelled, then strong ones."""
+    """Padded features and their labels: of weak clips, then unlabelled, then strong ones."""
 
     features: Tensor  # (B, T, F), as stored
     lengths: Tensor  # (B,), valid frames
@@ -38,30 +36,6 @@ class Batch(NamedTuple):
     weak: slice  # of B: the clips with weak labels
     strong: slice  # of B: the clips with strong labels
     names: list[str]
-
-
-@dataclass(frozen=True)
-class Clips:
-    """Clips with labels of one kind, or none, in a fixed order."""
-
-    features: FeatureSet
-    names: tuple[str, ...]
-    targets: np.ndarray  # float32 (clips, K), classes of each clip; zeros where not known
-    events: Mapping[str, Sequence[Event]] = field(default_factory=dict)  # strong labels, by clip
-
-    def __len__(self) -> int:
-        """Return the number of clips."""
-        return len(self.names)
-
-    def subset(self, indices: Sequence[int] | np.ndarray) -> "Clips":
-        """Return some of the clips, by number."""
-        names = tuple(self.names[i] for i in indices)
-        events = {name: self.events[name] for name in names if name in self.events}
-        return Clips(self.features, names, self.targets[list(indices)], events)
-
-    def sources(self) -> list[str]:
-        """Return the digest of the audio of each clip."""
-        return [self.features.source(name) for name in self.names]
 
 
 @dataclass(frozen=True)
@@ -118,6 +92,13 @@ class TrainingBatches:
             Sampler(clips.strong.targets, balance, seed, "sampler of strong clips"),
         )
         self.sizes = batch_sizes(clips, config)
+
+    @property
+    def steps_of_a_pass(self) -> int:
+        """Return the steps of a pass over the unlabelled clips; without any, over all others."""
+        pairs = zip(self.clips, self.sizes, strict=True)
+        passes = [-(-len(kind) // size) if size else 0 for kind, size in pairs]
+        return passes[1] or max(passes)
 
     def draw(self, epoch: int, step: int) -> Batch:
         """Return the batch of step `step` of the whole run, which falls into epoch `epoch`."""
@@ -186,17 +167,6 @@ def batch_sizes(clips: TrainingClips, config: TrainConfig) -> tuple[int, int, in
     return weak, unlabelled, strong
 
 
-def weak_targets(
-    labels: Mapping[str, Iterable[str]], names: Sequence[str], vocabulary: Vocabulary
-) -> np.ndarray:
-    """Return the weak labels of `names` as float32 (len(names), K), ones where a class is heard."""
-    targets = np.zeros((len(names), len(vocabulary)), np.float32)
-    for row, name in enumerate(names):
-        for label in labels[name]:
-            targets[row, vocabulary.index(label)] = 1.0
-    return targets
-
-
 def frame_targets(
     events: Iterable[Event], n_frames: int, frame_rate: float, vocabulary: Vocabulary
 ) -> np.ndarray:
@@ -204,7 +174,7 @@ def frame_targets(
 
     Frame t lies between t / rate and (t + 1) / rate, as decoding has it. Onsets and offsets go to
     the nearest of these borders, so that lengths are right on average; an event is active in one
-    frame at least, unless it has no length: such rows say that nothing was heard.
+    frame at least, unless it has no length: such a row says that its clip has no event.
     """
     targets = np.zeros((n_frames, len(vocabulary)), np.float32)
     for event in events:

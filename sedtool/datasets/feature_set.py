@@ -1,20 +1,22 @@
-"""Clips of one or more feature files, by name.
+"""Clips of one or more feature files, by name, and the labels that belong to them.
 
-Axis letters: T frames, F mel bands.
+Axis letters: T frames, F mel bands, K classes.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 from sedtool.config import FeatureConfig
 from sedtool.errors import ArtifactError, LabelError
-from sedtool.labels import NameIndex, StrongLabels, Vocabulary, read_events, read_weak
+from sedtool.labels import Event, NameIndex, StrongLabels, Vocabulary, read_events, read_weak
 from sedtool.store import Features, open_features
 
-__all__ = ["FeatureSet"]
+__all__ = ["Clips", "FeatureSet", "ValidationClips", "weak_targets"]
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ class FeatureSet:
     Raises
     ------
     ArtifactError
-        If a file is damaged, the settings differ, a clip is in two files, or parts are lacking.
+        If a file is damaged, the settings differ, a clip is in two files, or parts are missing.
     """
 
     def __init__(self, paths: Sequence[Path], partial: bool = False) -> None:
@@ -74,47 +76,23 @@ class FeatureSet:
         Raises
         ------
         LabelError
-            If a clip has no features and `missing` is "error", or none has.
+            If no clip is named, a clip has no features and `missing` is "error", or none has.
         """
         wanted = list(names)
+        if not wanted:
+            raise LabelError(f"{where} names no clip")
         index = NameIndex(self.place)
-        found, absent = index.resolve(wanted, where)
+        matched, absent = index.resolve(wanted, where)
         if index.n_inexact:
             log.warning("%s: %d clips are matched by their basename", where, index.n_inexact)
         files = ", ".join(str(file.path) for file in self.files)
-        lack = f"{len(absent)} of {len(wanted)} clips have no features in {files}"
-        if absent and (missing == "error" or not found):
-            remedy = "; --missing skip leaves them out" if found else ""
-            raise LabelError(f"{where}: {lack} ({index.listed(absent)}){remedy}")
+        problem = f"{len(absent)} of {len(wanted)} clips have no features in {files}"
+        if absent and (missing == "error" or not matched):
+            remedy = "; --missing skip leaves them out" if matched else ""
+            raise LabelError(f"{where}: {problem} ({index.listed(absent)}){remedy}")
         if absent:
-            log.warning("%s: %s; left out", where, lack)
-        return found
-
-    def match_labels(
-        self, weak: Path | None, strong: Path | None, vocabulary: Vocabulary, missing: str
-    ) -> tuple[dict[str, tuple[str, ...]], StrongLabels | None]:
-        """Read labels of validation clips, by the names of the clips they belong to.
-
-        Returns
-        -------
-        tuple
-            Labels of clips: those of the weak file alone if there is one, else the classes of the
-            events. Strong labels may be of synthetic clips, which say little of the threshold that
-            recorded ones need; the baseline of DCASE 2019 task 4 selects by clips in the same way.
-            And the strong labels, if given, of the clips that have them.
-        """
-        heard: dict[str, tuple[str, ...]] = {}
-        events = None
-        if strong is not None:
-            given = read_events(strong)
-            vocabulary.require(given.classes, strong)
-            events = given.renamed(self.match(given.names, strong, missing))
-            heard = events.weak()
-        if weak is not None:
-            labels = read_weak(weak, vocabulary)
-            found = self.match(labels, weak, missing)
-            heard = {found[name]: labels[name] for name in labels if name in found}
-        return heard, events
+            log.warning("%s: %s; left out", where, problem)
+        return matched
 
     def clip(self, name: str) -> np.ndarray:
         """Return the features (T, F) of a clip, a view of its file."""
@@ -146,6 +124,87 @@ class FeatureSet:
         # A band that never changes carries nothing; one unit keeps it from being blown up.
         std = np.where(variance > 1e-8, np.sqrt(variance), 1.0)
         return mean.astype(np.float32), std.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips with labels of one kind, or none, in a fixed order."""
+
+    features: FeatureSet
+    names: tuple[str, ...]
+    targets: np.ndarray  # float32 (clips, K), classes of each clip; zeros where not known
+    events: Mapping[str, Sequence[Event]] = field(default_factory=dict)  # strong labels, by clip
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.names)
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Self:
+        """Return some of the clips, by number."""
+        names = tuple(self.names[i] for i in indices)
+        events = {name: self.events[name] for name in names if name in self.events}
+        return type(self)(self.features, names, self.targets[list(indices)], events)
+
+    def split(self, sources: Iterable[str]) -> tuple[Self, Self]:
+        """Return the clips that are not made from these audio files, and those that are."""
+        wanted = set(sources)
+        is_in = np.array([source in wanted for source in self.sources()], bool)
+        return self.subset(np.flatnonzero(~is_in)), self.subset(np.flatnonzero(is_in))
+
+    def sources(self) -> list[str]:
+        """Return the sha256 of the audio file of each clip."""
+        return [self.features.source(name) for name in self.names]
+
+
+@dataclass(frozen=True)
+class ValidationClips:
+    """Held-out clips: first those whose classes count, then those with strong labels alone."""
+
+    clips: Clips
+    n_labelled: int  # the first clips, whose classes clip scores and the loss are of
+    strong: StrongLabels | None  # under the same names
+
+    @classmethod
+    def read(
+        cls,
+        features: FeatureSet,
+        weak: Path | None,
+        strong: Path | None,
+        vocabulary: Vocabulary,
+        missing: str,
+    ) -> Self:
+        """Read label files, of which one at least is given.
+
+        The classes of clips are those of the weak labels alone if there are any, else those of the
+        events. Strong labels may be of synthetic clips, which say little of the threshold that
+        recorded ones need; the baseline of DCASE 2019 task 4 selects by clips in the same way.
+        """
+        labels: dict[str, tuple[str, ...]] = {}
+        events = None
+        if strong is not None:
+            events = read_events(strong)
+            vocabulary.require(events.classes, strong)
+            events = events.renamed(features.match(events.names, strong, missing))
+            labels = events.weak()
+        if weak is not None:
+            given = read_weak(weak, vocabulary)
+            labels = {clip: given[n] for n, clip in features.match(given, weak, missing).items()}
+        others = [name for name in (events.names if events else ()) if name not in labels]
+        targets = weak_targets(labels, list(labels), vocabulary)
+        unknown = np.zeros((len(others), len(vocabulary)), targets.dtype)
+        clips = Clips(features, (*labels, *others), np.concatenate([targets, unknown]))
+        return cls(clips, len(labels), events)
+
+
+def weak_targets(
+    labels: Mapping[str, Iterable[str]], names: Sequence[str], vocabulary: Vocabulary
+) -> np.ndarray:
+    """Return the weak labels of clips as float32 (len(names), K), ones for the classes of each."""
+    targets = np.zeros((len(names), len(vocabulary)), np.float32)
+    for row, name in enumerate(names):
+        for label in labels[name]:
+            targets[row, vocabulary.index(label)] = 1.0
+    return targets
 
 
 def _require_all_parts(files: Sequence[Features]) -> None:

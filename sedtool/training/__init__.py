@@ -5,13 +5,12 @@ step, index), so a resumed run repeats those of one that was never interrupted, 
 with the same number of threads.
 """
 
-from sedtool.training.inputs import TrainInputs, Validation, load_inputs
+from sedtool.training.inputs import TrainInputs, load_inputs
 from sedtool.training.train import TrainResult, train
 
 __all__ = [
     "TrainInputs",
     "TrainResult",
-    "Validation",
     "load_inputs",
     "train",
 ]

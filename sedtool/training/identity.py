@@ -7,17 +7,16 @@ import torch
 
 from sedtool.checkpoint import digest
 from sedtool.config import TrainConfig
-from sedtool.datasets import TrainingClips
+from sedtool.datasets import TrainingClips, ValidationClips
 from sedtool.errors import ArtifactError
 from sedtool.labels import Vocabulary, format_events
 from sedtool.runs import settings_of_weights
-from sedtool.training.inputs import Validation
 
 __all__ = ["require_same_run", "run_identity"]
 
 
 def run_identity(
-    config: TrainConfig, clips: TrainingClips, validation: Validation, vocabulary: Vocabulary
+    config: TrainConfig, clips: TrainingClips, validation: ValidationClips, vocabulary: Vocabulary
 ) -> dict[str, Any]:
     """Return settings, classes, clips and labels, fit for JSON."""
     identity = settings_of_weights(config)

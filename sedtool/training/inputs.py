@@ -1,14 +1,14 @@
 """Label files and features -> the clips a run trains and validates on."""
 
 import logging
-from collections.abc import Sized
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from sedtool.config import TrainConfig
-from sedtool.datasets import Clips, FeatureSet, TrainingClips, weak_targets
+from sedtool.datasets import Clips, FeatureSet, TrainingClips, ValidationClips, weak_targets
 from sedtool.draws import generator
 from sedtool.errors import ConfigError, LabelError
 from sedtool.labels import (
@@ -21,7 +21,7 @@ from sedtool.labels import (
     read_weak,
 )
 
-__all__ = ["TrainInputs", "Validation", "load_inputs"]
+__all__ = ["TrainInputs", "load_inputs"]
 
 log = logging.getLogger(__name__)
 
@@ -81,18 +81,9 @@ class TrainInputs:
                     raise ConfigError(f"batch_size has no {name} clips, but --{name} is given")
 
 
-@dataclass(frozen=True)
-class Validation:
-    """Held-out clips: first those whose classes count, then those with strong labels alone."""
-
-    clips: Clips
-    n_labelled: int  # clips, the first ones, that clip scores and the loss are of
-    strong: StrongLabels | None  # under the same names
-
-
 def load_inputs(
     inputs: TrainInputs, config: TrainConfig
-) -> tuple[TrainingClips, Validation, Vocabulary]:
+) -> tuple[TrainingClips, ValidationClips, Vocabulary]:
     """Read everything a run needs.
 
     Without validation labels a seeded share of the labelled training clips is held out. Unlabelled
@@ -110,131 +101,93 @@ def load_inputs(
     features = FeatureSet(inputs.features, inputs.partial)
     clips, vocabulary = _training_clips(features, inputs)
     if inputs.val_weak or inputs.val_strong:
-        validation = _given_validation(features, inputs, vocabulary)
+        given = (inputs.val_weak, inputs.val_strong, vocabulary, inputs.missing)
+        validation = ValidationClips.read(features, *given)
     else:
-        clips, validation = _held_out(clips, config)
-    heard = clips.weak.targets.sum(axis=0) + clips.strong.targets.sum(axis=0)
-    for label, count in zip(vocabulary.classes, heard, strict=True):
+        clips, validation = _hold_out(clips, config)
+    counts = clips.weak.targets.sum(axis=0) + clips.strong.targets.sum(axis=0)
+    for label, count in zip(vocabulary.classes, counts, strict=True):
         if not count:
             log.warning("class %r has no training clip; it cannot be learned", label)
     if "event_f1" in config.select_by and validation.strong is None:
         raise ConfigError(
             f"--select-by {config.select_by} needs strong validation labels (--val-strong)"
         )
-    clips = _without(clips, validation.clips)
-    return clips, validation, vocabulary
+    return _without(clips, validation.clips), validation, vocabulary
 
 
 def _training_clips(features: FeatureSet, inputs: TrainInputs) -> tuple[TrainingClips, Vocabulary]:
-    """Read the labels to train from, and look their clips up in the features."""
+    """Read the labels to train from, and find their clips in the features."""
     vocabulary = read_vocabulary(inputs.classes) if inputs.classes else None
-    strong = read_events(inputs.strong) if inputs.strong else StrongLabels([], ())
+
+    def matched(names: Iterable[str], where: Path | None) -> dict[str, str]:
+        return features.match(names, where, inputs.missing) if where else {}
+
     weak = read_weak(inputs.weak, vocabulary) if inputs.weak else {}
+    of_weak = matched(weak, inputs.weak)
+    strong = read_events(inputs.strong) if inputs.strong else StrongLabels([], ())
+    of_strong = matched(strong.names, inputs.strong)
+    unlabelled = read_names(inputs.unlabelled) if inputs.unlabelled else []
+    of_unlabelled = matched(unlabelled, inputs.unlabelled)
     if vocabulary is None:
-        labels = {label for found in weak.values() for label in found}
+        labels = {label for labels in weak.values() for label in labels}
         vocabulary = Vocabulary(sorted(labels | set(strong.classes)))
-    _require_clips(inputs.weak, weak)
-    _require_clips(inputs.strong, strong.names)
-    none = Clips(features, (), np.zeros((0, len(vocabulary)), np.float32))
-    clips = TrainingClips(none, none, none)
-    if inputs.weak:
-        found = features.match(weak, inputs.weak, inputs.missing)
-        targets = _targets(weak, list(found), vocabulary, inputs.weak)
-        clips = replace(clips, weak=Clips(features, tuple(found.values()), targets))
-    if inputs.strong:
-        found = features.match(strong.names, inputs.strong, inputs.missing)
-        clips = replace(
-            clips, strong=_strong_clips(features, strong.renamed(found), vocabulary, inputs.strong)
-        )
-    if inputs.unlabelled:
-        listed = read_names(inputs.unlabelled)
-        _require_clips(inputs.unlabelled, listed)
-        names = tuple(features.match(listed, inputs.unlabelled, inputs.missing).values())
-        nothing = np.zeros((len(names), len(vocabulary)), np.float32)
-        clips = replace(clips, unlabelled=Clips(features, names, nothing))
+    vocabulary.require(strong.classes, inputs.strong or "")
+    unknown = np.zeros((len(of_unlabelled), len(vocabulary)), np.float32)
+    clips = TrainingClips(
+        Clips(features, tuple(of_weak.values()), weak_targets(weak, list(of_weak), vocabulary)),
+        Clips(features, tuple(of_unlabelled.values()), unknown),
+        _strong_clips(features, strong.renamed(of_strong), vocabulary, inputs.strong),
+    )
     return clips, vocabulary
 
 
-def _require_clips(path: Path | None, names: Sized) -> None:
-    """Refuse a label file that names no clip: it was meant to."""
-    if path is not None and not len(names):
-        raise LabelError(f"{path} names no clip")
-
-
-def _targets(
-    labels: dict[str, tuple[str, ...]], names: list[str], vocabulary: Vocabulary, where: Path
-) -> np.ndarray:
-    try:
-        return weak_targets(labels, names, vocabulary)
-    except LabelError as error:
-        raise LabelError(f"{where}: {error}") from None
-
-
 def _strong_clips(
-    features: FeatureSet, labels: StrongLabels, vocabulary: Vocabulary, where: Path
+    features: FeatureSet, labels: StrongLabels, vocabulary: Vocabulary, where: Path | None
 ) -> Clips:
     """Return clips with their events, of which a clip may have none."""
-    vocabulary.require(labels.classes, where)
-    heard = [event for event in labels.events if event.onset < features.duration(event.name)]
-    if n_beyond := len(labels.events) - len(heard):
-        log.warning("%s: %d events begin after the end of their clip; left out", where, n_beyond)
-    labels = StrongLabels(heard, labels.names)
     events: dict[str, list[Event]] = {name: [] for name in labels.names}
-    for event in labels.events:
+    inside = [event for event in labels.events if event.onset < features.duration(event.name)]
+    for event in inside:
         events[event.name].append(event)
-    targets = weak_targets(labels.weak(), labels.names, vocabulary)
-    return Clips(features, labels.names, targets, events)
+    if n_beyond := len(labels.events) - len(inside):
+        log.warning("%s: %d events begin after the end of their clip; left out", where, n_beyond)
+    classes = StrongLabels(inside, labels.names).weak()
+    return Clips(features, labels.names, weak_targets(classes, labels.names, vocabulary), events)
 
 
-def _given_validation(
-    features: FeatureSet, inputs: TrainInputs, vocabulary: Vocabulary
-) -> Validation:
-    """Read validation labels; without weak ones, a clip has the classes of its events."""
-    heard, strong = features.match_labels(
-        inputs.val_weak, inputs.val_strong, vocabulary, inputs.missing
-    )
-    if not heard:
-        raise LabelError(f"{inputs.val_weak or inputs.val_strong} names no clip to validate on")
-    others = [name for name in (strong.names if strong else ()) if name not in heard]
-    targets = weak_targets(heard, list(heard), vocabulary)
-    nothing = np.zeros((len(others), len(vocabulary)), targets.dtype)
-    clips = Clips(features, (*heard, *others), np.concatenate([targets, nothing]))
-    return Validation(clips, len(heard), strong)
-
-
-def _held_out(clips: TrainingClips, config: TrainConfig) -> tuple[TrainingClips, Validation]:
-    """Split off a seeded share of the labelled clips; copies of one recording stay together."""
-    chosen: set[str] = set()
-    for kind in (clips.weak, clips.strong):
-        chosen |= _draw_recordings(kind, chosen, config)
-    weak, held_weak = _split(clips.weak, chosen)
-    strong, held_strong = _split(clips.strong, chosen)
+def _hold_out(clips: TrainingClips, config: TrainConfig) -> tuple[TrainingClips, ValidationClips]:
+    """Split off a seeded share of the labelled clips; copies of one audio file stay together."""
+    sources = _draw_sources(clips.weak, set(), config)
+    sources |= _draw_sources(clips.strong, sources, config)
+    weak, held_weak = clips.weak.split(sources)
+    strong, held_strong = clips.strong.split(sources)
     log.warning(
         "no validation labels are given: %d of %d training clips (seed %d) are held out for it",
         len(held_weak) + len(held_strong),
         len(clips.weak) + len(clips.strong),
         config.seed,
     )
-    events = [event for name in held_strong.names for event in held_strong.events[name]]
-    known = set(held_weak.names)  # a clip may have labels of both kinds
-    others = held_strong.subset([i for i, n in enumerate(held_strong.names) if n not in known])
+    labelled = set(held_weak.names)  # a clip may have labels of both kinds
+    rest = held_strong.subset([i for i, n in enumerate(held_strong.names) if n not in labelled])
     held = Clips(
         clips.features,
-        held_weak.names + others.names,
-        np.concatenate([held_weak.targets, others.targets]),
+        held_weak.names + rest.names,
+        np.concatenate([held_weak.targets, rest.targets]),
     )
+    events = [event for name in held_strong.names for event in held_strong.events[name]]
     reference = StrongLabels(events, held_strong.names) if len(held_strong) else None
-    validation = Validation(held, len(held_weak) or len(held), reference)
+    validation = ValidationClips(held, len(held_weak) or len(held), reference)
     return replace(clips, weak=weak, strong=strong), validation
 
 
-def _draw_recordings(clips: Clips, chosen: set[str], config: TrainConfig) -> set[str]:
-    """Return recordings to hold out of clips, so that with those chosen already they suffice."""
+def _draw_sources(clips: Clips, chosen: set[str], config: TrainConfig) -> set[str]:
+    """Return audio files to hold out of clips, so that with those already chosen they suffice."""
     distinct = sorted(set(clips.sources()))
     n_held = round(len(distinct) * config.validation_fraction)
     if distinct and not 0 < n_held < len(distinct):
         raise LabelError(
-            f"{len(distinct)} recordings are too few to hold out {config.validation_fraction:.0%} "
+            f"{len(distinct)} audio files are too few to hold out {config.validation_fraction:.0%} "
             "of them; give validation labels (--val-weak or --val-strong)"
         )
     order = generator("validation split", config.seed).permutation(len(distinct))
@@ -242,31 +195,25 @@ def _draw_recordings(clips: Clips, chosen: set[str], config: TrainConfig) -> set
     return set(rest[: max(n_held - len(chosen.intersection(distinct)), 0)])
 
 
-def _split(clips: Clips, recordings: set[str]) -> tuple[Clips, Clips]:
-    """Return the clips that are not of these recordings, and those that are."""
-    is_held = np.array([source in recordings for source in clips.sources()], bool)
-    return clips.subset(np.flatnonzero(~is_held)), clips.subset(np.flatnonzero(is_held))
-
-
 def _without(clips: TrainingClips, validation: Clips) -> TrainingClips:
     """Refuse to validate on what is trained on, under whatever name it comes.
 
     Unlabelled clips are no mistake: their list is often simply all there is.
     """
-    held = set(validation.sources())
     for kind in (clips.weak, clips.strong):
         trained = dict(zip(kind.sources(), kind.names, strict=True))
-        both = [n for n in validation.names if validation.features.source(n) in trained]
+        pairs = zip(validation.names, validation.sources(), strict=True)
+        both = [(name, trained[source]) for name, source in pairs if source in trained]
         if both:
             raise LabelError(
-                f"{len(both)} validation clips are trained on too, e.g. {both[0]!r} "
-                f"(the audio of {trained[validation.features.source(both[0])]!r})"
+                f"{len(both)} validation clips are trained on too, e.g. {both[0][0]!r} "
+                f"(the audio of {both[0][1]!r})"
             )
-    unlabelled, both_kinds = _split(clips.unlabelled, held)
-    if len(both_kinds):
+    unlabelled, validated = clips.unlabelled.split(validation.sources())
+    if len(validated):
         log.warning(
             "%d of %d unlabelled clips are validated on; left out of training",
-            len(both_kinds),
+            len(validated),
             len(clips.unlabelled),
         )
         clips = replace(clips, unlabelled=unlabelled)

@@ -13,7 +13,7 @@ import torch
 
 from sedtool.checkpoint import Model, require_finite, save_model
 from sedtool.config import TrainConfig
-from sedtool.datasets import TrainingBatches, TrainingClips
+from sedtool.datasets import TrainingBatches
 from sedtool.errors import ArtifactError, DivergedError, StoppedError
 from sedtool.runs import settings_of_weights
 from sedtool.training.folder import RunWriter
@@ -60,7 +60,7 @@ class Trainer:
         self.batches = TrainingBatches(
             self.clips, self.vocabulary, config, self.model.architecture.time_pooling
         )
-        self.steps = config.steps_per_epoch or _steps_of_a_pass(self.clips, self.batches.sizes)
+        self.steps = config.steps_per_epoch or self.batches.steps_of_a_pass
         self._hold_an_idle_pooling()
         n_steps = config.epochs * self.steps
         self.learner = Learner(self.model.detector, config, device, self.model.features, n_steps)
@@ -318,9 +318,3 @@ def _rows(columns: list[str], values: torch.Tensor) -> list[dict[str, Any]]:
     """Return the rows of metrics.tsv from a state, shape (epochs, columns)."""
     rows = [dict(zip(columns, row, strict=True)) for row in values.tolist()]
     return [{**row, "epoch": int(row["epoch"]), "step": int(row["step"])} for row in rows]
-
-
-def _steps_of_a_pass(clips: TrainingClips, sizes: tuple[int, int, int]) -> int:
-    """Return the steps of one pass over the unlabelled clips; without any, over all others."""
-    passes = [-(-len(kind) // size) if size else 0 for kind, size in zip(clips, sizes, strict=True)]
-    return passes[1] or max(passes)

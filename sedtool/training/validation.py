@@ -13,14 +13,13 @@ import torch
 
 from sedtool.checkpoint import Model
 from sedtool.config import EvaluationConfig, TrainConfig, WindowConfig
-from sedtool.datasets import Clips
+from sedtool.datasets import Clips, ValidationClips
 from sedtool.decoding import decode_clip
 from sedtool.errors import ArtifactError
 from sedtool.evaluation import evaluate_events
 from sedtool.labels import StrongLabels
 from sedtool.pooling import clip_loss
 from sedtool.scoring import Prediction, WindowGrid, cut_windows, join_windows, predict
-from sedtool.training.inputs import Validation
 from sedtool.tuning import clip_f1
 
 __all__ = ["validate"]
@@ -37,7 +36,7 @@ class _Window:
 
 def validate(
     model: Model,
-    validation: Validation,
+    validation: ValidationClips,
     config: TrainConfig,
     device: torch.device,
     pause: Callable[[], None],

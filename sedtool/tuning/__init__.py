@@ -1,4 +1,4 @@
-"""Validation labels -> thresholds and median windows, written into the model.
+"""Validation labels -> thresholds and median filter lengths, written into the model.
 
 `tune` is the stage on files; the functions of `fit` work on arrays.
 """
@@ -6,9 +6,9 @@
 from sedtool.tuning.fit import (
     best_clip_thresholds,
     clip_f1,
+    lengths_from_durations,
     tune_clips,
     tune_events,
-    windows_from_durations,
 )
 from sedtool.tuning.tune import TuneInputs, TuneResult, tune
 
@@ -17,8 +17,8 @@ __all__ = [
     "TuneResult",
     "best_clip_thresholds",
     "clip_f1",
+    "lengths_from_durations",
     "tune",
     "tune_clips",
     "tune_events",
-    "windows_from_durations",
 ]

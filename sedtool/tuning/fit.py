@@ -1,4 +1,4 @@
-"""Scores + labels -> thresholds and median windows, on arrays.
+"""Scores + labels -> thresholds and median filter lengths, on arrays.
 
 Axis letters: N clips, T frames, K classes.
 """
@@ -17,9 +17,10 @@ from sedtool.labels import StrongLabels
 __all__ = [
     "best_clip_thresholds",
     "clip_f1",
+    "lengths_from_durations",
+    "macro",
     "tune_clips",
     "tune_events",
-    "windows_from_durations",
 ]
 
 
@@ -67,8 +68,12 @@ def _between(lower: float, upper: float) -> float:
 
 def clip_f1(scores: np.ndarray, targets: np.ndarray) -> float:
     """Return macro clip F1 at each class's best threshold, over the classes with a positive."""
-    f1 = best_clip_thresholds(scores, targets)[1]
-    return float(np.nanmean(f1)) if np.isfinite(f1).any() else 0.0
+    return macro(best_clip_thresholds(scores, targets)[1])
+
+
+def macro(values: np.ndarray) -> float:
+    """Return the mean over classes (K,), without those of NaN; 0 if all are."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
 
 
 def tune_clips(
@@ -84,24 +89,23 @@ def tune_clips(
     return dataclasses.replace(decoding, clip_thresholds=thresholds, thresholds=thresholds), f1
 
 
-def windows_from_durations(
+def lengths_from_durations(
     labels: StrongLabels, classes: Sequence[str], decoding: DecodingConfig, config: TuneConfig
 ) -> tuple[DecodingConfig, list[str]]:
-    """Set each class's window to a share of its mean event duration.
+    """Set each class's median filter length to a share of its mean event duration.
 
     Returns
     -------
     tuple of DecodingConfig and list of str
-        The settings, and the classes without an event, whose window stays as it was.
+        The settings, and the classes without an event, whose length stays as it was.
     """
     durations = labels.mean_durations()
-    windows, without = list(decoding.windows), []
-    for k, label in enumerate(classes):
-        if label in durations:
-            windows[k] = config.duration_ratio * durations[label]
-        else:
-            without.append(label)
-    return dataclasses.replace(decoding, windows=tuple(windows)), without
+    lengths = tuple(
+        config.duration_ratio * durations[label] if label in durations else length
+        for label, length in zip(classes, decoding.windows, strict=True)
+    )
+    without = [label for label in classes if label not in durations]
+    return dataclasses.replace(decoding, windows=lengths), without
 
 
 def tune_events(
@@ -113,12 +117,12 @@ def tune_events(
     config: TuneConfig,
     evaluation: EvaluationConfig,
     *,
-    fixed_windows: bool = False,
+    fixed_lengths: bool = False,
 ) -> tuple[DecodingConfig, np.ndarray]:
-    """Fit frame thresholds and windows: each class's best event F1 on a grid.
+    """Fit frame thresholds and median filter lengths: each class's best event F1 on a grid.
 
-    Clip thresholds, minimum duration and gap stay as they are. Equally good settings: the shorter
-    window wins, then the threshold nearer to 0.5.
+    Clip thresholds, minimum duration and gap stay as they are. Of equally good settings the shorter
+    length wins, then the threshold nearer to 0.5.
 
     Parameters
     ----------
@@ -134,8 +138,8 @@ def tune_events(
         The grid.
     evaluation
         Collar and offset ratio.
-    fixed_windows
-        Leave the windows as they are and search thresholds only.
+    fixed_lengths
+        Leave the median filter lengths as they are and search thresholds only.
 
     Returns
     -------
@@ -146,29 +150,29 @@ def tune_events(
     references = [_reference(reference, label, number) for label in classes]
     groups = _equally_long(scores)
     best_f1 = np.full(len(classes), -1.0)
-    thresholds, windows = list(decoding.thresholds), list(decoding.windows)
+    thresholds, lengths = list(decoding.thresholds), list(decoding.windows)
     grid = itertools.product(
         [decoding.windows]
-        if fixed_windows
-        else [(window,) * len(classes) for window in _distinct(config.windows, frame_rate)],
+        if fixed_lengths
+        else [(length,) * len(classes) for length in _distinct(config.windows, frame_rate)],
         sorted(config.thresholds, key=lambda t: abs(t - 0.5)),
     )
     for trial, threshold in grid:
         uniform = dataclasses.replace(
             decoding, thresholds=(threshold,) * len(classes), windows=trial
         )
-        estimated = _estimate(groups, len(classes), frame_rate, uniform)
-        for k, (true, found) in enumerate(zip(references, estimated, strict=True)):
-            f1 = _event_f1(true, found, evaluation)
+        estimates = _estimate(groups, len(classes), frame_rate, uniform)
+        for k, (of_class, estimated) in enumerate(zip(references, estimates, strict=True)):
+            f1 = _event_f1(of_class, estimated, evaluation)
             if f1 > best_f1[k]:
-                best_f1[k], thresholds[k], windows[k] = f1, threshold, trial[k]
-    tuned = dataclasses.replace(decoding, thresholds=tuple(thresholds), windows=tuple(windows))
+                best_f1[k], thresholds[k], lengths[k] = f1, threshold, trial[k]
+    tuned = dataclasses.replace(decoding, thresholds=tuple(thresholds), windows=tuple(lengths))
     return tuned, np.where(best_f1 < 0, np.nan, best_f1)
 
 
-def _distinct(windows: Sequence[float], frame_rate: float) -> list[float]:
-    """Return the windows, in seconds, as the odd numbers of frames that they really are."""
-    frames = sorted({window_frames(seconds, frame_rate) for seconds in windows})
+def _distinct(lengths: Sequence[float], frame_rate: float) -> list[float]:
+    """Return median filter lengths, in seconds, as the odd numbers of frames they really are."""
+    frames = sorted({window_frames(seconds, frame_rate) for seconds in lengths})
     return [n / frame_rate if n > 1 else 0.0 for n in frames]
 
 
@@ -197,11 +201,11 @@ def _estimate(
     decoding: DecodingConfig,
 ) -> list[EventArrays]:
     """Decode all clips; return the events of each class, by clip number."""
-    found = [(numbers, find_spans(clips, frame_rate, decoding)) for numbers, clips in groups]
-    clip = np.concatenate([numbers[spans.column // n_classes] for numbers, spans in found])
-    label = np.concatenate([spans.column % n_classes for _, spans in found])
-    onset = np.concatenate([spans.onset for _, spans in found])
-    offset = np.concatenate([spans.offset for _, spans in found])
+    decoded = [(numbers, find_spans(clips, frame_rate, decoding)) for numbers, clips in groups]
+    clip = np.concatenate([numbers[spans.column // n_classes] for numbers, spans in decoded])
+    label = np.concatenate([spans.column % n_classes for _, spans in decoded])
+    onset = np.concatenate([spans.onset for _, spans in decoded])
+    offset = np.concatenate([spans.offset for _, spans in decoded])
     of_class = (label == k for k in range(n_classes))
     return [EventArrays(clip[rows], onset[rows], offset[rows]) for rows in of_class]
 

@@ -1,4 +1,4 @@
-"""`tune`: files in, settings written into the model."""
+"""Labels of validation clips -> decoding settings, written into the model."""
 
 import dataclasses
 import logging
@@ -13,14 +13,14 @@ import numpy as np
 from sedtool.atomic import claim
 from sedtool.checkpoint import Model, load_model, save_model, source_tags
 from sedtool.config import DecodingConfig, EvaluationConfig, TuneConfig, WindowConfig
-from sedtool.datasets import FeatureSet, weak_targets
+from sedtool.datasets import Clips, FeatureSet, ValidationClips
 from sedtool.decoding import ClipScores
 from sedtool.errors import ConfigError, LabelError
 from sedtool.labels import Vocabulary, read_events
 from sedtool.machine import pick_device
 from sedtool.scoring import Failure, score_clips, stored_clip
 from sedtool.text import file_sha256
-from sedtool.tuning.fit import tune_clips, tune_events, windows_from_durations
+from sedtool.tuning.fit import lengths_from_durations, macro, tune_clips, tune_events
 
 __all__ = ["TuneInputs", "TuneResult", "tune"]
 
@@ -35,7 +35,7 @@ class TuneInputs:
     reference: Path | None = None  # strong labels
     weak: Path | None = None
     durations_from: Path | None = None  # strong labels, of any clips
-    window: float | None = None  # seconds, for every class
+    window: float | None = None  # median filter length of every class, seconds
     missing: str = "error"  # or "skip"
     partial: bool = False  # take some parts of features in place of all
 
@@ -43,7 +43,9 @@ class TuneInputs:
         if self.reference is None and self.weak is None:
             raise ConfigError("tune needs labels: --reference STRONG.tsv, --weak WEAK.tsv, or both")
         if self.durations_from and self.window is not None:
-            raise ConfigError("--durations-from and --window both set the windows; give one")
+            raise ConfigError(
+                "--durations-from and --window both set the median filter lengths; give one"
+            )
         if self.window is not None:  # refused before all clips are scored
             DecodingConfig((0.0,), (0.0,), (self.window,))
 
@@ -77,8 +79,8 @@ def tune(
     """Fit decoding settings on validation labels and write them into the model.
 
     Clip thresholds maximise clip F1: of the weak labels if there are any, else of the classes of
-    the strong ones. With strong labels, frame thresholds and windows maximise event F1 on the grid
-    of `config`; windows that are given outright are left alone.
+    the strong ones. With strong labels, frame thresholds and median filter lengths maximise event
+    F1 on the grid of `config`; lengths that are given outright are left alone.
 
     Raises
     ------
@@ -97,8 +99,8 @@ def tune(
         save_model(model_path, model)
     return TuneResult(
         n_clips,
-        _mean(clip_f1),
-        None if event_f1 is None else _mean(event_f1),
+        macro(clip_f1),
+        None if event_f1 is None else macro(event_f1),
         time.monotonic() - started,
     )
 
@@ -113,20 +115,19 @@ def _fit(
     """Fit the settings of `model`; return the number of clips, and clip and event F1 by class."""
     features = FeatureSet(inputs.features, inputs.partial)
     features.require(model.features)
-    weak, strong = features.match_labels(
-        inputs.weak, inputs.reference, Vocabulary(model.classes), inputs.missing
+    validation = ValidationClips.read(
+        features, inputs.weak, inputs.reference, Vocabulary(model.classes), inputs.missing
     )
-    names = list(dict.fromkeys([*weak, *(strong.names if strong else ())]))
-    _refuse_training_clips(model, features, names)
-    scores = _score(model, features, names, device, progress)
+    clips, n, strong = validation.clips, validation.n_labelled, validation.strong
+    _refuse_training_clips(model, clips)
+    scores = _score(model, clips, device, progress)
 
-    targets = weak_targets(weak, list(weak), Vocabulary(model.classes))
-    clip_scores = np.stack([clip.clip for clip in scores[: len(weak)]])
-    decoding, clip_f1 = tune_clips(clip_scores, targets, model.decoding)
+    clip_scores = np.stack([clip.clip for clip in scores[:n]])
+    decoding, clip_f1 = tune_clips(clip_scores, clips.targets[:n], model.decoding)
     for label, f1 in zip(model.classes, clip_f1, strict=True):
         if np.isnan(f1):
             log.warning("no validation clip has %r; its threshold is 0.5", label)
-    decoding = _windows(inputs, model.classes, decoding, config)
+    decoding = _with_lengths(inputs, model.classes, decoding, config)
     event_f1 = None
     if strong is not None:
         with_events = set(strong.names)
@@ -138,55 +139,52 @@ def _fit(
             decoding,
             config,
             EvaluationConfig(),
-            fixed_windows=inputs.durations_from is not None or inputs.window is not None,
+            fixed_lengths=inputs.durations_from is not None or inputs.window is not None,
         )
     model.decoding = decoding
     model.tuned = _provenance(model, inputs, config, clip_f1, event_f1, len(scores))
     return len(scores), clip_f1, event_f1
 
 
-def _refuse_training_clips(model: Model, features: FeatureSet, names: list[str]) -> None:
+def _refuse_training_clips(model: Model, clips: Clips) -> None:
     trained = {bytes(tag) for tag in model.trained_on}
-    both = [n for n in names if bytes(source_tags([features.source(n)])[0]) in trained]
+    pairs = zip(clips.names, clips.sources(), strict=True)
+    both = [name for name, source in pairs if bytes(source_tags([source])[0]) in trained]
     if both:
         raise LabelError(
-            f"the model was trained on {len(both)} of {len(names)} clips, e.g. {both[0]!r}; "
+            f"the model was trained on {len(both)} of {len(clips)} clips, e.g. {both[0]!r}; "
             "tune on clips it has not seen"
         )
 
 
 def _score(
-    model: Model,
-    features: FeatureSet,
-    names: list[str],
-    device: str,
-    progress: Callable[[int, int, str], None] | None,
+    model: Model, clips: Clips, device: str, progress: Callable[[int, int, str], None] | None
 ) -> list[ClipScores]:
-    clips = (stored_clip(features, name) for name in names)
+    stored = (stored_clip(clips.features, name) for name in clips.names)
     scores: list[ClipScores] = []
     windows = WindowConfig(model.window)
-    for clip in score_clips(model, clips, windows, pick_device(device)):
+    for clip in score_clips(model, stored, windows, pick_device(device)):
         if isinstance(clip, Failure):
             raise LabelError(f"{clip.name}: {clip.error}")
         scores.append(clip)
         if progress:
-            progress(len(scores), len(names), clip.name)
+            progress(len(scores), len(clips), clip.name)
     return scores
 
 
-def _windows(
+def _with_lengths(
     inputs: TuneInputs, classes: tuple[str, ...], decoding: DecodingConfig, config: TuneConfig
 ) -> DecodingConfig:
-    """Set the windows from what was given, else to the default."""
+    """Set the median filter lengths from what was given, else to the default."""
     seconds = decoding.window if inputs.window is None else inputs.window
     decoding = dataclasses.replace(decoding, windows=(seconds,) * len(classes))
     if inputs.durations_from is None:
         return decoding
     labels = read_events(inputs.durations_from)
-    decoding, without = windows_from_durations(labels, classes, decoding, config)
+    decoding, without = lengths_from_durations(labels, classes, decoding, config)
     if without:
         log.warning(
-            "%s has no event of %s; their windows are %g s",
+            "%s has no event of %s; their median filter length is %g s",
             inputs.durations_from,
             ", ".join(without),
             seconds,
@@ -217,7 +215,3 @@ def _provenance(
         "grid": dataclasses.asdict(config) if event_f1 is not None else None,
         "weights_sha256": model.weights_sha256,
     }
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
