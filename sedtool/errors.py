@@ -16,8 +16,14 @@
     └── StoppedError     75 or 130  a signal stopped the run; what resumes it is written
 
 Each message says what is wrong, where, and what to do about it, in one line. The library raises;
-only `sedtool.cli` prints and exits. Anything else that escapes is a bug, and ends with exit code 1.
+only `sedtool.cli` prints and exits. What other code raises where the machine is at fault, not the
+program, `as_resource_error` knows. Anything else that escapes is a bug, and ends with exit code 1.
 """
+
+import errno
+
+# What the system says when it has run out of something.
+_EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE)
 
 
 class SedtoolError(Exception):
@@ -92,3 +98,18 @@ class StoppedError(SedtoolError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def as_resource_error(error: Exception) -> ResourceError | None:
+    """Return what the machine is short of, if that is what an error of other code says."""
+    # torch reports missing memory as a RuntimeError, of its own class or of none.
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
+        return ResourceError("out of memory; a smaller --batch-size, or fewer --workers, need less")
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return ResourceError("out of memory; a smaller --batch-size needs less")
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        where = f": {error.filename}" if error.filename else ""
+        return ResourceError(f"{error.strerror}{where}")
+    if isinstance(error, ImportError):
+        return ResourceError(f"{error}; `sedtool doctor` says what is missing and how to mend it")
+    return None

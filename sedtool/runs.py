@@ -31,7 +31,6 @@ that is to be made again.
 
 import dataclasses
 import functools
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -45,6 +44,7 @@ from sedtool import __version__
 from sedtool.atomic import is_locked, lock, write_text
 from sedtool.config import MEAN_TEACHER, PoolingConfig, TrainConfig
 from sedtool.errors import ArtifactError, ConfigError
+from sedtool.text import file_sha256
 
 if TYPE_CHECKING:
     from sedtool.training import TrainInputs
@@ -495,5 +495,4 @@ def file_digest(path: Path) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _digest(path: Path, changed: int, size: int) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_sha256(path)

@@ -96,8 +96,8 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture
 def stages(monkeypatch):
-    """Run the stages of sweeps in this process; see SimpleCalls for what it returns."""
-    return sweeps.stages_in_process(monkeypatch)
+    """Return the command lines of the stages that sweeps run."""
+    return sweeps.watched_stages(monkeypatch)
 
 
 @pytest.fixture

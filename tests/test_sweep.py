@@ -17,8 +17,7 @@ from sedtool.atomic import lock
 from sedtool.checkpoint import load_model
 from sedtool.errors import ConfigError
 from sedtool.runs import run_name
-from sedtool.sweep import ChildError, grid, parse_poolings, parse_seeds
-from sedtool.sweep.children import run_child
+from sedtool.sweep import grid, parse_poolings, parse_seeds
 from support.sweeps import RECIPE, invoke, sweep
 
 # --- lists ----------------------------------------------------------------------------------------
@@ -73,12 +72,6 @@ def test_commas_part_poolings_and_their_options(texts, expected):
 def test_a_list_of_poolings_that_cannot_be_meant_is_refused(texts, message):
     with pytest.raises(ConfigError, match=message):
         parse_poolings(texts)
-
-
-def test_poolings_that_state_different_values_are_told_apart_without_torch():
-    code = "import sys; from sedtool.sweep import parse_poolings as parse;"
-    code += "parse(['rap:lambda=1,rap:lambda=2,power,max']); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -405,24 +398,7 @@ def test_a_recipe_is_needed_and_features_or_audio(data, stages):
     assert "there is no --audio to make it of" in sweep(data, exit_code=2).stderr
 
 
-# --- processes ------------------------------------------------------------------------------------
-
-
-def going():
-    return 0
-
-
-def test_a_stage_that_fails_says_why_in_one_line(tmp_path):
-    log = tmp_path / "log"
-    with pytest.raises(ChildError, match=r"^info: nowhere does not exist") as error:
-        run_child(["info", "nowhere"], tmp_path, log, going)
-    assert error.value.exit_code == 2
-    assert log.read_text().startswith("$ sedtool info nowhere\nError: ")
-
-
-def test_a_module_of_that_name_in_the_data_folder_does_not_matter(tmp_path):
-    (tmp_path / "random.py").write_text("raise SystemExit('not me')")
-    assert run_child(["doctor", "--help"], tmp_path, tmp_path / "log", going) == 0
+# --- a process ------------------------------------------------------------------------------------
 
 
 def test_a_sweep_that_is_stopped_saves_and_goes_on(data):

@@ -16,7 +16,7 @@ from sedtool.checkpoint.model import (
     teacher_of,
 )
 from sedtool.checkpoint.state import load_state, save_state
-from sedtool.checkpoint.tensors import digest
+from sedtool.checkpoint.tensors import digest, read_header
 
 __all__ = [
     "Model",
@@ -24,6 +24,7 @@ __all__ = [
     "empty_detector",
     "load_model",
     "load_state",
+    "read_header",
     "require_finite",
     "save_model",
     "save_state",

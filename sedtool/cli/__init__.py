@@ -5,7 +5,6 @@ The group turns errors into one line on stderr and an exit code, once for all co
 """
 
 import contextlib
-import errno
 import faulthandler
 import importlib
 import logging
@@ -26,19 +25,16 @@ from sedtool.cli.console import (
     silence_libraries,
 )
 from sedtool.cli.signals import INTERRUPTED, Interrupted, raising_signals
-from sedtool.errors import SedtoolError
+from sedtool.errors import SedtoolError, as_resource_error
 from sedtool.text import nearest
 
-__all__ = ["cli", "main"]
+__all__ = ["cli", "explained", "main"]
 
 COMMANDS = (  # in pipeline order, then what helps beside it
     *("extract", "train", "tune", "infer", "evaluate", "plot", "demo"),
     *("sweep", "compare"),
     *("merge", "check", "convert", "info", "doctor", "completion"),
 )
-
-# What the system says when the machine, and not the program, is at fault.
-_EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE)
 
 
 class SedtoolGroup(click.Group):
@@ -79,8 +75,6 @@ def _reported(ctx: click.Context) -> Iterator[None]:
     """Turn every error into one line on stderr and an exit code."""
     try:
         yield
-    except SedtoolError as error:
-        _end(ctx, str(error), error.exit_code)
     except click.UsageError as error:
         if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
             raise  # of `sedtool plot` alone: the help text
@@ -100,7 +94,7 @@ def _reported(ctx: click.Context) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         ctx.exit(141)
     except Exception as error:
-        _end(ctx, *_unforeseen(error))
+        _end(ctx, *explained(error))
 
 
 def _end(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
@@ -109,19 +103,10 @@ def _end(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
     ctx.exit(exit_code)
 
 
-def _unforeseen(error: Exception) -> tuple[str, int]:
-    """Return the line and the exit code for what the library did not foresee."""
-    # torch reports a lack of memory as a RuntimeError, of its own class or of none.
-    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
-        return "out of memory; a smaller --batch-size, or fewer --workers, need less", 6
-    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
-        return "out of memory; a smaller --batch-size needs less", 6
-    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
-        where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{where}", 6
-    if isinstance(error, ImportError):
-        return f"{error}; `sedtool doctor` says what is missing and how to mend it", 6
-    return _bug(error), 1
+def explained(error: Exception) -> tuple[str, int]:
+    """Return the line and the exit code for an error."""
+    known = error if isinstance(error, SedtoolError) else as_resource_error(error)
+    return (str(known), known.exit_code) if known else (_bug(error), 1)
 
 
 def _bug(error: Exception) -> str:

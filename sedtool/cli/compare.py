@@ -10,12 +10,11 @@ from sedtool.cli.options import (
     EXISTING_FILE,
     INPUT,
     OUTPUT,
-    OUTPUT_FOLDER,
     common_options,
     group,
     overwrite_option,
 )
-from sedtool.cli.settings import SedtoolCommand
+from sedtool.cli.settings import BesideRecipe, SedtoolCommand
 from sedtool.config.comparison import CompareConfig
 
 _D = CompareConfig  # its fields are the defaults
@@ -38,7 +37,7 @@ _FORMATS = ("text", "md", "tsv", "latex")
     ),
     click.option(
         "--paper",
-        type=OUTPUT_FOLDER,  # in a recipe, it is relative to the recipe
+        type=BesideRecipe(),
         help="A TSV file of published numbers (pooling, event_f1, …); by default, that of the "
         "sweep.",
     ),
@@ -81,9 +80,7 @@ _FORMATS = ("text", "md", "tsv", "latex")
     ),
 )
 @common_options
-@click.pass_context
 def compare(
-    ctx: click.Context,
     runs: tuple[Path, ...],
     output: tuple[Path, ...],
     format_: str | None,
@@ -118,7 +115,7 @@ def compare(
             config,
             reference=reference,
             weak_reference=weak_reference,
-            paper=None if paper is None else _beside_recipe(ctx, paper),
+            paper=paper,
             progress=report,
         )
     if output:
@@ -132,13 +129,3 @@ def compare(
         f"{', '.join(map(str, output)) if output else 'stdout'}",
         quiet,
     )
-
-
-def _beside_recipe(ctx: click.Context, path: Path) -> Path:
-    """Return what a path means that may come from a recipe, whose place it is then relative to."""
-    source = str(ctx.meta.get("sedtool.sources", {}).get("paper", ""))
-    is_ours = ctx.get_parameter_source("paper") is click.core.ParameterSource.DEFAULT_MAP
-    recipe, _, line = source.rpartition(":")
-    if is_ours and line.isdecimal() and not path.is_absolute():
-        return Path(recipe).parent / path
-    return path

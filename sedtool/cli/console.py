@@ -22,6 +22,7 @@ __all__ = [
     "close_log",
     "harmless",
     "hear_libraries",
+    "logging_to",
     "open_log",
     "progress",
     "say",
@@ -98,6 +99,37 @@ def setup_logging(level: int = logging.WARNING) -> None:
     handler.level_on_stderr = level
     logger.handlers = [handler]
     logger.setLevel(min(level, logging.INFO) if _log_file else level)
+
+
+class _FileLines(logging.Handler):
+    """Each log record becomes one plain line of a file."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
+        with contextlib.suppress(OSError):  # as elsewhere, nothing fails for what is only said
+            self._stream.write(plain(f"{level}{record.getMessage()}") + "\n")
+            self._stream.flush()
+
+
+@contextlib.contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Send what the library logs to the end of a file, not to stderr, while the block lasts."""
+    logger = logging.getLogger("sedtool")
+    before, level = logger.handlers, logger.level
+    with resource_errors(path):
+        stream = path.open("a", encoding="utf-8", errors="backslashreplace")
+    with stream:
+        logger.handlers = [_FileLines(stream)]
+        logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.handlers = before
+            logger.setLevel(level)
 
 
 def open_log(path: Path) -> None:

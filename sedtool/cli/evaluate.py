@@ -1,7 +1,7 @@
 """`sedtool evaluate`: reference and estimated events -> metrics."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from sedtool.cli.options import (
     names,
     overwrite_option,
 )
-from sedtool.cli.settings import SedtoolCommand
+from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import EvaluationConfig
 from sedtool.config.evaluation import (
     METRICS,
@@ -32,11 +32,6 @@ from sedtool.config.evaluation import (
 )
 
 _R = ReportConfig
-_SCORING = ("collar", "offset_ratio", "segment", "engine", "compat")
-_FILES = (
-    *("classes", "durations", "weak_reference", "weak_estimated"),
-    *("partial", "against", "groups"),
-)
 
 
 @click.command(cls=SedtoolCommand)
@@ -186,9 +181,9 @@ def evaluate(
     from sedtool.evaluation.report import check_limits
 
     started = time.monotonic()
-    inputs = EvaluateInputs(reference, estimated, **{name: options[name] for name in _FILES})
-    config = EvaluationConfig(**{name: options[name] for name in _SCORING})
-    report = _report(**{name: options[name] for name in options.keys() - {*_FILES, *_SCORING}})
+    inputs = taken(EvaluateInputs, options, reference=reference, estimated=estimated)
+    config = taken(EvaluationConfig, options)
+    report = report_settings(options)
     is_resampled = report.bootstrap is not None or inputs.against is not None
     report.require_used(_typed(options), inputs.has_list, is_resampled)
     with progress("evaluate", quiet or not is_resampled) as show:
@@ -209,18 +204,14 @@ def _typed(options: Iterable[str]) -> list[str]:
     return [name for name in options if source(name) is ParameterSource.COMMANDLINE]
 
 
-def _report(
-    metrics: str | None,
-    dtc: float,
-    gtc: float,
-    psds: str | None,
-    fail_under: tuple[str, ...],
-    **settings: Any,
-) -> ReportConfig:
-    return ReportConfig(
+def report_settings(options: Mapping[str, Any]) -> ReportConfig:
+    """Return what is computed and reported, of the options of `evaluate`."""
+    metrics, psds = options["metrics"], options["psds"]
+    return taken(
+        ReportConfig,
+        options,
         metrics=() if metrics is None else parse_metrics(metrics),
-        intersection=IntersectionConfig(dtc, gtc),
+        intersection=taken(IntersectionConfig, options),
         psds=None if psds is None else parse_psds(psds),
-        limits=tuple(map(Limit.parse, fail_under)),
-        **settings,
+        limits=tuple(map(Limit.parse, options["fail_under"])),
     )

@@ -21,7 +21,7 @@ from sedtool.cli.options import (
     overwrite_option,
     shard_option,
 )
-from sedtool.cli.settings import SedtoolCommand
+from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import (
     ENGINES,
     FEATURE_PRESETS,
@@ -42,10 +42,15 @@ _FEATURES = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "fmin
 
 class _ExtractCommand(SedtoolCommand):
     def derived(self, values: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
-        preset = lookup(FEATURE_PRESETS, values["preset"], "preset")
-        config = preset.with_overrides(**{name: values[name] for name in _FEATURES})
+        config = feature_settings(values)
         found = {name.replace("_", "-"): getattr(config, name) for name in _FEATURES}
         return {key: (value, f"preset {values['preset']}") for key, value in found.items()}
+
+
+def feature_settings(options: Mapping[str, Any]) -> FeatureConfig:
+    """Return what the features are, of the options of `extract`."""
+    changes = {name: options[name] for name in (*_FEATURES, "channel")}
+    return lookup(FEATURE_PRESETS, options["preset"], "preset").with_overrides(**changes)
 
 
 @click.command(cls=_ExtractCommand)
@@ -125,7 +130,6 @@ class _ExtractCommand(SedtoolCommand):
 def extract(
     inputs: "AudioInputs",
     output: Path,
-    preset: str,
     failures: FailurePolicy,
     dry_run: bool,
     quiet: bool,
@@ -142,9 +146,8 @@ def extract(
     from sedtool.extraction import extract as extract_features
     from sedtool.planning import plan_extraction
 
-    changes = {name: options.pop(name) for name in (*_FEATURES, "channel")}
-    features = lookup(FEATURE_PRESETS, preset, "preset").with_overrides(**changes)
-    config = ExtractConfig(**options, fail_fast=failures.fail_fast)
+    features = feature_settings(options)
+    config = taken(ExtractConfig, options, fail_fast=failures.fail_fast)
     if dry_run:
         for line in plan_extraction(inputs, output, features, config).lines():
             summary(line, quiet=False)

@@ -22,7 +22,7 @@ from sedtool.cli.options import (
     partial_option,
     shard_option,
 )
-from sedtool.cli.settings import SedtoolCommand
+from sedtool.cli.settings import SedtoolCommand, WordOrFile, taken
 from sedtool.config import FailurePolicy, InferConfig
 from sedtool.errors import InputsFailedError
 
@@ -104,6 +104,7 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
     "Decoding",
     click.option(
         "--threshold",
+        type=WordOrFile(),
         default=InferConfig.threshold,
         help="The frame threshold: auto (that of the model), a number, or a TSV file with one for "
         "each class.",
@@ -181,10 +182,9 @@ def infer(
 
     if teacher:
         model = teacher_of(model)
-    keys = ("scores", "weak", "format", "confidence", "overwrite")
     events = None if output == Path("/dev/stdout") else output
-    outputs = InferOutputs(events, **{key: options.pop(key) for key in keys})
-    config = InferConfig(**options, fail_fast=failures.fail_fast)
+    outputs = taken(InferOutputs, options, events=events)
+    config = taken(InferConfig, options, fail_fast=failures.fail_fast)
     if dry_run:
         for line in plan_inference(model, inputs, config, outputs).lines():
             summary(line, quiet=False)

@@ -3,9 +3,9 @@
 import functools
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,6 +13,9 @@ from sedtool.cli.console import hear_libraries, open_log, setup_logging
 from sedtool.cli.signals import start_timer
 from sedtool.config import FailurePolicy
 from sedtool.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from sedtool.audio import AudioInputs
 
 __all__ = [
     "DEVICES",
@@ -24,6 +27,7 @@ __all__ = [
     "OUTPUT",
     "OUTPUT_FOLDER",
     "GroupedCommand",
+    "audio_inputs",
     "common_options",
     "device_option",
     "dry_run_option",
@@ -127,6 +131,8 @@ OUTPUT = _Output()
 OUTPUT_FOLDER = _OutputFolder()  # made if need be
 
 DEVICES = ("auto", "cpu", "cuda", "mps")  # cuda:1 and so on besides
+
+_AUDIO = ("inputs", "files_from", "null", "root", "stdin_name")  # what `input_options` adds
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -248,14 +254,11 @@ def input_options(command: F) -> F:
 
     @functools.wraps(command)
     def with_inputs(*args: Any, **kwargs: Any) -> Any:
-        from sedtool.audio import AudioInputs
-
-        keys = ("files_from", "null", "root", "stdin_name")
-        given = {key: kwargs.pop(key) for key in keys}
-        paths = kwargs.pop("inputs")
-        if not paths and given["files_from"] is None:
+        inputs = audio_inputs(kwargs)
+        if not inputs.paths and inputs.files_from is None:
             raise click.UsageError("Missing argument 'INPUT...' (or --files-from).")
-        return command(*args, inputs=AudioInputs(paths, **given), **kwargs)
+        kwargs = {key: value for key, value in kwargs.items() if key not in _AUDIO}
+        return command(*args, inputs=inputs, **kwargs)
 
     options = (
         click.argument("inputs", nargs=-1, type=click.Path(readable=False), metavar="INPUT..."),
@@ -284,6 +287,13 @@ def input_options(command: F) -> F:
         ),
     )
     return group("Input", *options)(with_inputs)  # type: ignore[return-value]
+
+
+def audio_inputs(options: Mapping[str, Any]) -> "AudioInputs":
+    """Return the audio that the options of `input_options` mean."""
+    from sedtool.audio import AudioInputs
+
+    return AudioInputs(options["inputs"], **{key: options[key] for key in _AUDIO[1:]})
 
 
 def failure_options(command: F) -> F:

@@ -2,16 +2,18 @@
 
 Click knows the command line and the defaults; what lies between is collected here into the
 command's default map, strictly: an unknown or duplicated key, or a value of the wrong type, is an
-error that says where it stands.
+error that says where it stands. `resolve` returns what a command would run with, without running
+it; `taken` makes of it the settings that the library takes. `sweep` uses both.
 """
 
+import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -21,7 +23,17 @@ from sedtool.cli.options import GroupedCommand
 from sedtool.errors import ConfigError
 from sedtool.text import suggestion
 
-__all__ = ["SedtoolCommand", "option_key"]
+__all__ = [
+    "BesideRecipe",
+    "Options",
+    "SedtoolCommand",
+    "WordOrFile",
+    "option_key",
+    "resolve",
+    "taken",
+]
+
+T = TypeVar("T")
 
 _ENVIRONMENT = "SEDTOOL_"
 _log = logging.getLogger(__name__)
@@ -35,6 +47,51 @@ class Setting:
     key: str  # empty: the section is named, and that is all
     value: Any  # None: not given, whatever weaker sources say
     source: str  # file:line, variable or option
+    recipe: Path | None = None  # the file, if it is from one
+
+
+class WordOrFile(click.ParamType):  # type: ignore[type-arg]  # older Clicks have none
+    """A word or number, or the name of a file that has more to say."""
+
+    name = "text"
+
+
+class BesideRecipe(click.Path):
+    """A path that is relative to the recipe, if it is from one."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("it is empty.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Options(dict[str, Any]):
+    """The values that a command would run with, by parameter."""
+
+    def __init__(self, ctx: click.Context, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self._ctx = ctx
+        self._keys = {str(p.name): option_key(p) for p in ctx.command.params}
+        self.given = frozenset(self._keys[name] for name in _sources(ctx))  # not just defaults
+
+    def with_(self, **others: Any) -> "Options":
+        """Return the same with other values."""
+        return Options(self._ctx, {**self, **others})
+
+    def by_key(self) -> dict[str, Any]:
+        """Return the values by option."""
+        return {self._keys[name]: value for name, value in self.items()}
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Let a ConfigError that begins with the name of a setting say where that stands."""
+        try:
+            yield
+        except ConfigError as error:
+            raise ConfigError(_in_terms_of_options(str(error), self._ctx)) from error
 
 
 class SedtoolCommand(GroupedCommand):
@@ -49,10 +106,11 @@ class SedtoolCommand(GroupedCommand):
             return super().parse_args(ctx, args)  # for completion, while a line is being typed
         # Parsed twice: the recipe has to be known before its values can be defaults.
         raw, _, _ = self.make_parser(ctx).parse_args(list(args))
-        settings = _collect(ctx, raw.get("config"), raw.get("sets") or (), set(raw))
+        base = ctx.obj if isinstance(ctx.obj, Path) else None  # set by `resolve`
+        settings = _collect(ctx, raw.get("config"), raw.get("sets") or (), set(raw), base)
         ctx.default_map = {name: setting.value for name, setting in settings.items()}
-        ctx.meta["sedtool.sources"] = {name: s.source for name, s in settings.items()}
-        if not raw.get("print_config"):
+        _sources(ctx).update({name: setting.source for name, setting in settings.items()})
+        if base is None and not raw.get("print_config"):
             return super().parse_args(ctx, args)
         required = [parameter for parameter in self.params if parameter.required]
         try:
@@ -70,17 +128,54 @@ class SedtoolCommand(GroupedCommand):
         try:
             return super().invoke(ctx)
         except ConfigError as error:
-            raise ConfigError(self._in_terms_of_options(str(error), ctx)) from error
+            raise ConfigError(_in_terms_of_options(str(error), ctx)) from error
 
-    def _in_terms_of_options(self, message: str, ctx: click.Context) -> str:
-        """Return a message that begins with a setting's name with that of its option, and where."""
-        name, _, rest = message.partition(" ")
-        options = {p.name: option_key(p) for p in self.params if isinstance(p, click.Option)}
-        if name not in options:
-            return message
-        is_ours = ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP
-        where = f"{ctx.meta['sedtool.sources'].get(name)}: " if is_ours else ""
-        return f"{where}--{options[name]} {rest}"
+
+def resolve(
+    ctx: click.Context, name: str, recipe: Path | None, sets: Sequence[str], base: Path
+) -> Options:
+    """Return what a command would run with, given a recipe, --set and the environment alone.
+
+    Parameters
+    ----------
+    ctx
+        The context of the command that asks.
+    name
+        The command that is asked for, a word below `sedtool`.
+    recipe, sets
+        What --config and --set would say.
+    base
+        The folder that relative paths are relative to.
+    """
+    root = ctx.find_root()
+    command = root.command.get_command(root, name)  # type: ignore[attr-defined]  # it is a group
+    words = ["-c", str(recipe)] if recipe is not None else []
+    words += [word for text in sets for word in ("--set", text)]
+    here = command.make_context(name, words, parent=root, obj=base)
+    return Options(here, here.params)
+
+
+def taken(cls: type[T], options: Mapping[str, Any], **others: Any) -> T:
+    """Return settings with those of their fields that are options, and with `others`."""
+    names = {entry.name for entry in fields(cls)} - others.keys()  # type: ignore[arg-type]
+    return cls(**{name: options[name] for name in names & options.keys()}, **others)
+
+
+def _sources(ctx: click.Context) -> dict[str, str]:
+    """Return where the values of a command stand that are not typed, by parameter."""
+    sources: dict[str, str] = ctx.meta.setdefault(f"sedtool.sources {ctx.command_path}", {})
+    return sources
+
+
+def _in_terms_of_options(message: str, ctx: click.Context) -> str:
+    """Return a message that begins with a setting's name with that of its option, and where."""
+    name, _, rest = message.partition(" ")
+    options = {p.name: option_key(p) for p in ctx.command.params if isinstance(p, click.Option)}
+    if name not in options:
+        return message
+    is_ours = ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP
+    where = f"{_sources(ctx).get(name)}: " if is_ours else ""
+    return f"{where}--{options[name]} {rest}"
 
 
 def section_name(ctx: click.Context) -> str:
@@ -102,27 +197,30 @@ def option_key(parameter: click.Parameter) -> str:
 def _collect(
     ctx: click.Context,
     recipe: str | None,
-    sets: tuple[str, ...] | list[str],
+    sets: Sequence[str],
     typed: set[str],
+    base: Path | None,
 ) -> dict[str, Setting]:
     """Return the settings of the command, by parameter name, the strongest source each.
 
     What is `typed` on the command line takes the place of any, so a file that a recipe names for it
-    need not be there.
+    need not be there. Relative paths are relative to `base`, if it is given.
     """
     ours = any(variable.startswith(_ENVIRONMENT) for variable in os.environ)
     if not (recipe or sets or ours):
         return {}
     section, known = section_name(ctx), _sections(ctx)
     given: dict[str, Setting] = {}
-    for source in (_from_recipe(recipe), _from_environment(known, section), _from_sets(sets)):
+    environment = _from_environment(known, section, is_asked=base is not None)
+    for source in (_from_recipe(recipe), environment, _from_sets(sets)):
         for setting in source:
             parameter = _find(known, setting)
             if parameter is None:
                 continue
             name = str(parameter.name)
             if setting.section == section and name not in typed:  # of others, inputs come later
-                given[name] = replace(setting, value=_checked(parameter, setting, ctx))
+                placed = replace(setting, value=_placed(parameter, setting, base))
+                given[name] = replace(placed, value=_checked(parameter, placed, ctx))
     return {name: setting for name, setting in given.items() if setting.value is not None}
 
 
@@ -137,11 +235,11 @@ def _from_recipe(recipe: str | None) -> Iterator[Setting]:
     for name, section in read_recipe(path).items():
         yield Setting(name, "", None, f"{path}:{section.line}")
         for key, (value, line) in section.values.items():
-            yield Setting(name, key, value, f"{path}:{line}")
+            yield Setting(name, key, value, f"{path}:{line}", path)
 
 
 def _from_environment(
-    known: Mapping[str, Mapping[str, click.Parameter]], section: str
+    known: Mapping[str, Mapping[str, click.Parameter]], section: str, is_asked: bool
 ) -> Iterator[Setting]:
     """Yield the values of SEDTOOL_<SECTION>_<OPTION>."""
     for variable, text in sorted(os.environ.items()):
@@ -152,11 +250,11 @@ def _from_environment(
         name = max(matching, key=len, default="")
         if name == section:
             yield Setting(name, rest.removeprefix(f"{name}-"), _value(text, variable), variable)
-        elif not name:  # it may belong to others, so that it is no error
+        elif not name and not is_asked:  # it may belong to others, so that it is no error
             _log.warning("%s in the environment is no setting of sedtool", variable)
 
 
-def _from_sets(sets: tuple[str, ...] | list[str]) -> Iterator[Setting]:
+def _from_sets(sets: Sequence[str]) -> Iterator[Setting]:
     seen: set[str] = set()
     for text in sets:
         path, equals, value = text.partition("=")
@@ -215,6 +313,24 @@ def _hint(word: str, valid: Mapping[str, Any]) -> str:
     return suggestion(word, valid) or f"; valid: {', '.join(sorted(valid))}"
 
 
+def _placed(parameter: click.Parameter, setting: Setting, base: Path | None) -> Any:
+    """Return a value whose relative paths, if it has any, start at the folder that is meant."""
+    kind, value = parameter.type, setting.value
+    if isinstance(kind, BesideRecipe) and setting.recipe is not None:
+        base = setting.recipe.parent
+    if base is None or value is None or not isinstance(kind, click.Path | WordOrFile):
+        return value
+    if isinstance(value, list):
+        return [_below(base, text) for text in value]
+    if isinstance(kind, WordOrFile) and not (base / value).is_file():
+        return value
+    return _below(base, value)
+
+
+def _below(base: Path, text: str) -> str:
+    return text if text == "-" else str(base / text)
+
+
 def _checked(parameter: click.Parameter, setting: Setting, ctx: click.Context) -> Any:
     """Convert a value once, so that a wrong one is reported where it stands."""
     value = setting.value
@@ -234,7 +350,7 @@ def _checked(parameter: click.Parameter, setting: Setting, ctx: click.Context) -
 
 def _resolved(command: SedtoolCommand, ctx: click.Context) -> str:
     """Return all values as a recipe, each with a comment that says where it comes from."""
-    sources: Mapping[str, str] = ctx.meta["sedtool.sources"]
+    sources = _sources(ctx)
     derived = command.derived(ctx.params)
     lines = [f"{section_name(ctx)}:"]
     for parameter in command.params:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,12 +19,12 @@ from sedtool.cli.options import (
 )
 from sedtool.cli.settings import SedtoolCommand
 from sedtool.cli.signals import stop_signals
+from sedtool.cli.stages import Stages
 from sedtool.config import POOLING_NAMES, FailurePolicy
 from sedtool.config.comparison import SweepConfig
 from sedtool.errors import ConfigError
 
 _IN_DATA = OUTPUT_FOLDER  # a path below --data, so that it cannot be looked at yet
-_OURS = ("train.pooling", "train.seed")  # what a sweep varies
 
 
 class _SweepCommand(SedtoolCommand):
@@ -135,24 +136,18 @@ class _SweepCommand(SedtoolCommand):
 @click.pass_context
 def sweep(
     ctx: click.Context,
+    /,
     recipe: Path | None,
     output: Path,
-    data: Path,
     pooling: tuple[str, ...],
     seeds: tuple[str, ...],
-    features: Path,
-    audio: tuple[Path, ...],
-    root: Path | None,
-    test: tuple[Path, ...],
-    test_reference: Path,
-    test_weak_reference: Path | None,
-    device: str | None,
     overwrite: bool,
     shard: str | None,
     tolerate: str,
     fail_fast: bool,
     dry_run: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Train, tune, score and compare poolings and seeds.
 
@@ -165,42 +160,32 @@ def sweep(
     Example: sedtool sweep recipes/esc10/esc10.yaml --data esc10 -o esc10/runs \\
                  --pooling power,linear,rap:lambda=1e-2 --seeds 0-4
     """
-    from sedtool.sweep import SweepInputs, grid, parse_poolings, parse_seeds, part_of, plan_sweep
+    from sedtool.cli import explained
+    from sedtool.sweep import Hooks, grid, parse_poolings, parse_seeds, part_of, plan_sweep
     from sedtool.sweep import sweep as sweep_runs
 
-    given = _recipe(ctx, recipe)
-    if device == "":
-        raise ConfigError("device is empty; auto, cpu, cuda, cuda:1 or mps")
-    policy = FailurePolicy(tolerate, fail_fast)
-    inputs = SweepInputs(
-        given,
-        data,
-        tuple(map(str, test)),
-        str(test_reference),
-        None if test_weak_reference is None else str(test_weak_reference),
-        tuple(map(str, audio)),
-        None if root is None else str(root),
-        str(features),
-        sets=_sets(ctx),
-        device=device,
-        paper=_paper(given),
-    )
     everything = grid(parse_poolings(pooling), parse_seeds(seeds))
     runs = part_of(everything, shard, os.environ)
+    policy = FailurePolicy(tolerate, fail_fast)
+    if options["device"] == "":
+        raise ConfigError("device is empty; auto, cpu, cuda, cuda:1 or mps")
+    stages = Stages(ctx, _recipe(ctx, recipe), options)
+    settings = stages.settings()
     if dry_run:
-        write_stdout("".join(f"{line}\n" for line in plan_sweep(output, inputs, runs, overwrite)))
+        n_left, steps = plan_sweep(output, settings, runs, overwrite)
+        lines = [f"# {len(runs) - n_left} of {len(runs)} runs are done", *stages.script(steps)]
+        write_stdout("".join(f"{line}\n" for line in lines))
         return
     with stop_signals() as stop, progress("sweep", quiet) as report:
+        hooks = Hooks(report, lambda line: summary(line, quiet), stages.logged, explained, stop)
         result = sweep_runs(
             output,
-            inputs,
+            settings,
             runs,
-            everything,
+            hooks,
+            everything=everything,
             overwrite=overwrite,
             fail_fast=fail_fast,
-            progress=report,
-            say=lambda line: summary(line, quiet),
-            stop=stop,
         )
     if result.table is not None:
         write_stdout(result.table.read_text("utf-8"))
@@ -214,22 +199,3 @@ def _recipe(ctx: click.Context, recipe: Path | None) -> Path:
     if not given:
         raise click.UsageError("Missing argument 'RECIPE'.")
     return Path(given)
-
-
-def _sets(ctx: click.Context) -> tuple[str, ...]:
-    """Return what --set says, for the stages."""
-    sets: tuple[str, ...] = ctx.meta["sedtool.sets"]
-    for text in sets:
-        key = text.partition("=")[0].strip()
-        if key in _OURS:
-            raise ConfigError(f"--set {key}: a sweep varies it; give --pooling and --seeds")
-    return sets
-
-
-def _paper(recipe: Path) -> Path | None:
-    """Return the table of published numbers that the recipe's section `compare` names."""
-    from sedtool.cli.recipe import read_recipe
-
-    section = read_recipe(recipe).get("compare")
-    value, _ = section.values.get("paper", (None, 0)) if section else (None, 0)
-    return recipe.parent / value if value else None

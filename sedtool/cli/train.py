@@ -21,7 +21,7 @@ from sedtool.cli.options import (
     overwrite_option,
     partial_option,
 )
-from sedtool.cli.settings import SedtoolCommand
+from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.cli.signals import stop_signals
 from sedtool.config import ARCHITECTURES, METHODS, POOLING_NAMES, TrainConfig
 
@@ -259,21 +259,12 @@ _D = TrainConfig  # its fields are the defaults
 @common_options
 def train(
     output: Path,
-    features: tuple[Path, ...],
-    weak: Path | None,
-    strong: Path | None,
-    unlabelled: Path | None,
-    val_weak: Path | None,
-    val_strong: Path | None,
-    classes: Path | None,
-    missing: str,
-    partial: bool,
     device: str,
     resume: bool,
     overwrite: bool,
     dry_run: bool,
     quiet: bool,
-    **settings: Any,
+    **options: Any,
 ) -> None:
     """Train a network from weak, strong or mixed labels.
 
@@ -286,22 +277,20 @@ def train(
              sedtool train -o run --features features.h5 --method mean-teacher \\
                  --weak weak.tsv --unlabelled others.tsv --strong synthetic.tsv
     """
-    config = TrainConfig(**settings)
-    training = (features, weak, strong, unlabelled)
-    files = (*training, val_weak, val_strong, classes, missing, partial)
+    config = taken(TrainConfig, options)
     how: dict[str, Any] = {"device": device, "resume": resume, "overwrite": overwrite}
     if dry_run:
         from sedtool.planning import plan_training
         from sedtool.training import TrainInputs
 
-        for line in plan_training(output, TrainInputs(*files), config, **how).lines():
+        for line in plan_training(output, taken(TrainInputs, options), config, **how).lines():
             summary(line, quiet=False)
         return
     with stop_signals() as stop:  # also while torch is loaded
         from sedtool.training import TrainInputs
         from sedtool.training import train as train_model
 
-        inputs = TrainInputs(*files)
+        inputs = taken(TrainInputs, options)
         with progress("train", quiet) as report:
             result = train_model(
                 output,

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 import click
 
@@ -15,7 +16,7 @@ from sedtool.cli.options import (
     missing_option,
     partial_option,
 )
-from sedtool.cli.settings import SedtoolCommand
+from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import TuneConfig
 
 
@@ -50,18 +51,7 @@ from sedtool.config import TuneConfig
 )
 @group("Execution", device_option())
 @common_options
-def tune(
-    model: Path,
-    features: tuple[Path, ...],
-    reference: Path | None,
-    weak: Path | None,
-    durations_from: Path | None,
-    window: float | None,
-    missing: str,
-    partial: bool,
-    device: str,
-    quiet: bool,
-) -> None:
+def tune(model: Path, device: str, quiet: bool, **options: Any) -> None:
     """Fit a model's decoding to validation labels.
 
     What is fitted is written into MODEL, a model file or the folder of a run. Clip thresholds
@@ -77,7 +67,7 @@ def tune(
     from sedtool.tuning import TuneInputs
     from sedtool.tuning import tune as tune_model
 
-    inputs = TuneInputs(features, reference, weak, durations_from, window, missing, partial)
+    inputs = taken(TuneInputs, options)
     with progress("tune", quiet) as report:
         result = tune_model(model, inputs, TuneConfig(), device=device, progress=report)
     following = f"sedtool infer {quote(str(model))} INPUT -o events.tsv"

@@ -1,13 +1,13 @@
-"""How sweeps are run in tests: a data folder, and stages in this process."""
+"""How sweeps are run in tests: a data folder, and what is told of the stages."""
 
 import contextlib
+import importlib
+import shlex
 
 from click.testing import CliRunner
 
-from sedtool.cli import cli
-from sedtool.errors import ConfigError, StoppedError
-from sedtool.sweep import ChildError
-from sedtool.sweep.children import StageSettings
+from sedtool.cli import cli, stages
+from sedtool.errors import DivergedError
 
 RECIPE = """\
 train:
@@ -31,34 +31,26 @@ def invoke(*arguments, folder=None):
         return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
-def stages_in_process(monkeypatch):
-    """Run stages in this process; returns the command lines that were run, `fail` to break some."""
-    calls = SimpleCalls()
+def watched_stages(monkeypatch):
+    """Return the command lines of the stages that a sweep runs; `fail` breaks some."""
+    calls = Calls()
+    making = importlib.import_module("sedtool.sweep.sweep")
+    log, call = stages.Stages.logged, making.call
 
-    def run(arguments, folder, log, stop, hear=None):
-        calls.lines.append(list(arguments))
-        calls.meanwhile(arguments)
-        if code := stop():
-            raise StoppedError("stopped; run the same command again to go on", code)
-        result = invoke(*arguments, folder=folder)
-        with log.open("a") as stream:
-            stream.write(result.stderr)
-        if result.exit_code not in (0, 3):
-            raise ChildError(f"{arguments[0]}: {result.stderr}", result.exit_code)
-        return result.exit_code
+    def noted(self, step, path):
+        calls.lines.append(shlex.split(self.line(step))[1:])
+        return log(self, step, path)
 
-    def ask(arguments, folder):
-        result = invoke(*arguments, "--print-config", folder=folder)
-        if result.exit_code:
-            raise ConfigError(result.stderr.strip().removeprefix("Error: "))
-        return StageSettings.parse(result.stdout)
+    def called(*arguments):
+        calls.meanwhile(calls.lines[-1])
+        return call(*arguments)
 
-    monkeypatch.setattr("sedtool.sweep.making.run_child", run)
-    monkeypatch.setattr("sedtool.sweep.stage.ask_settings", ask)
+    monkeypatch.setattr(stages.Stages, "logged", noted)
+    monkeypatch.setattr(making, "call", called)
     return calls
 
 
-class SimpleCalls:
+class Calls:
     def __init__(self):
         self.lines = []
         self.meanwhile = lambda arguments: None  # called before a stage runs
@@ -69,12 +61,12 @@ class SimpleCalls:
         self.lines = []
         return names
 
-    def fail(self, *words, exit_code=8):
+    def fail(self, *words, error=DivergedError):
         """Let those stages fail whose command lines have all these words."""
 
         def check(arguments):
             if all(word in arguments for word in words):
-                raise ChildError(f"{arguments[0]}: the loss is not finite", exit_code)
+                raise error("the loss is not finite")
 
         self.meanwhile = check
 

@@ -1,0 +1,445 @@
+"""`sweep`: settings, poolings and seeds in, a folder of trained, tuned and scored runs out."""
+
+import contextlib
+import datetime
+import gc
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sedtool.atomic import lock, resource_errors, write_failures
+from sedtool.checkpoint import read_header
+from sedtool.config import FailurePolicy, to_json
+from sedtool.errors import (
+    ArtifactError,
+    InputsFailedError,
+    NothingUsableError,
+    ResourceError,
+    SedtoolError,
+    StoppedError,
+)
+from sedtool.runs import RunFolder, SweepFolder, read_json
+from sedtool.store import open_scores
+from sedtool.sweep.grid import Run
+from sedtool.sweep.stages import (
+    Hooks,
+    Report,
+    Step,
+    SweepSettings,
+    call,
+    check_inputs,
+    scoring_differences,
+    steps,
+    training_differences,
+    warn_of_leaks,
+)
+from sedtool.text import first_five
+
+__all__ = ["StageError", "SweepResult", "plan_sweep", "sweep"]
+
+_WAIT = 2.0  # seconds until features that another sweep makes are looked for again
+_F1 = ("event", "segment", "clip")
+
+log = logging.getLogger(__name__)
+
+
+class StageError(SedtoolError):
+    """A stage of a sweep failed."""
+
+    def __init__(self, stage: str, reason: str, exit_code: int) -> None:
+        super().__init__(f"{stage}: {reason}")
+        self.stage, self.reason, self.exit_code = stage, reason, exit_code
+
+
+@dataclass
+class SweepResult:
+    """How a sweep ended."""
+
+    n_runs: int
+    found: list[str] = field(default_factory=list)  # names of runs that were done before
+    made: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)  # left to another process
+    failures: list[tuple[str, str, str]] = field(default_factory=list)  # run, stage, error
+    failures_path: Path | None = None
+    table: Path | None = None  # the comparison, as text
+    seconds: float = 0.0
+
+    @property
+    def n_settled(self) -> int:
+        """Return how many runs nothing is left to do for, those that failed among them."""
+        return len(self.found) + len(self.made) + len(self.failures)
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        parts = [f"{_count(len(self.made), 'run')} made", f"{len(self.found)} done before"]
+        if self.held:
+            parts.append(f"{len(self.held)} left to another process ({first_five(self.held)})")
+        if self.failures:
+            parts.append(f"{len(self.failures)} failed")
+        return f"{', '.join(parts)}, of {self.n_runs}, in {_clock(self.seconds)}"
+
+    def require_success(self, policy: FailurePolicy) -> None:
+        """Raise an error that names the runs that failed, if they are more than is tolerated."""
+        if not self.failures:
+            return
+        names = first_five(name for name, _, _ in self.failures)
+        message = f"{len(self.failures)} of {_count(self.n_runs, 'run')} failed ({names})"
+        if len(self.failures) == self.n_runs:
+            raise NothingUsableError(f"{message}; see {self.failures_path}")
+        if not policy.allows(len(self.failures), self.n_runs):
+            raise InputsFailedError(f"{message}; see {self.failures_path}")
+
+
+def sweep(
+    output: Path,
+    settings: SweepSettings,
+    runs: Sequence[Run],
+    hooks: Hooks,
+    *,
+    everything: Sequence[Run] = (),
+    overwrite: bool = False,
+    fail_fast: bool = False,
+) -> SweepResult:
+    """Make those runs that are not made: train, tune, infer, evaluate; then compare them.
+
+    A run that another process works on is left to it, so several sweeps can share a folder. A run
+    that fails does not keep the others from being made.
+
+    Parameters
+    ----------
+    output
+        The folder that takes a folder for each run.
+    settings
+        What the runs have in common.
+    runs
+        The runs, in the order in which to make them.
+    hooks
+        What is told how it goes. When `stop` is not 0, the stage that runs saves and stops.
+    everything
+        All runs, if `runs` are a part of them; they are compared when the last one is done.
+    overwrite
+        Make those runs anew that stand in the folder with other settings.
+    fail_fast
+        Stop at the first run that fails.
+
+    Raises
+    ------
+    ArtifactError
+        If a run of other settings stands in the folder.
+    ConfigError
+        If the settings are none to run with.
+    StageError
+        If features cannot be made.
+    StoppedError
+        If the sweep was stopped; a training that was under way can be resumed.
+    """
+    output = output.resolve()
+    everything = everything or runs
+    check_inputs(settings)
+    _refuse_others(output, settings, runs, overwrite)
+    with resource_errors(output):
+        output.mkdir(parents=True, exist_ok=True)
+    at_work = _Sweep(SweepFolder(output), settings, overwrite, hooks)
+    if _undone(output, settings, runs):
+        warn_of_leaks(settings)
+        at_work.make_features()
+        _refuse_others(output, settings, runs, overwrite)  # now with the features
+    SweepFolder(output).add_record(settings.record(tuple(run.name for run in everything)))
+    result = at_work.make_runs(runs, fail_fast)
+    result.failures_path = write_failures(output, result.failures)
+    failed = {name for name, _, _ in result.failures}
+    undone = {run.name for run in _undone(output, settings, everything)}
+    if undone <= failed and len(failed) < len(everything):
+        result.table = at_work.compare()
+    return result
+
+
+def plan_sweep(
+    output: Path, settings: SweepSettings, runs: Sequence[Run], overwrite: bool = False
+) -> tuple[int, list[Step]]:
+    """Return how many runs are to be made, and the steps that are left; nothing is written.
+
+    Raises
+    ------
+    SedtoolError
+        As `sweep` would, before it begins.
+    """
+    output = output.resolve()
+    check_inputs(settings)
+    _refuse_others(output, settings, runs, overwrite)
+    undone = _undone(output, settings, runs)
+    planned = [Step("extract", path) for path in settings.audio if undone and not path.exists()]
+    for run in undone:
+        files = run.folder(output)
+        anew = bool(training_differences(settings, run, files)) if files.config.exists() else False
+        planned += steps(settings, run, files.path, anew, is_trained=False)
+    return len(undone), [*planned, Step("compare", output)]
+
+
+# How far a run is
+
+
+@dataclass(frozen=True)
+class _State:
+    """What stands in a run folder, and how it differs from what is to be made."""
+
+    is_done: bool = False
+    training: tuple[str, ...] = ()  # settings of training that differ, as text
+    scoring: tuple[str, ...] = ()  # settings of the stages behind it that differ
+
+    @property
+    def differences(self) -> str:
+        """Return all that differs, as text."""
+        return "; ".join((*self.training, *self.scoring))
+
+
+def _examine(run: Run, files: RunFolder, settings: SweepSettings) -> _State:
+    """Compare a run folder with what is to be made there."""
+    if not files.config.exists():
+        return _State()
+    training = training_differences(settings, run, files)
+    scoring = scoring_differences(settings, files)
+    return _State(not training and not scoring and _is_done(files), training, scoring)
+
+
+def _is_done(files: RunFolder) -> bool:
+    """Return whether training has ended and the metrics are those of the model that is there."""
+    if not files.is_trained():
+        return False
+    try:
+        read_json(files.metrics)
+        header = read_header(files.model, files.model.stat().st_size)
+        scores = open_scores(files.scores, verify=False)
+        decoding = json.loads(to_json(scores.decoding))
+        return bool(
+            scores.model_sha256 == header["weights_sha256"] and decoding == header["decoding"]
+        )
+    except (OSError, SedtoolError, ValueError, RecursionError, LookupError):
+        return False
+
+
+def _undone(output: Path, settings: SweepSettings, runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if not _examine(run, run.folder(output), settings).is_done]
+
+
+def _refuse_others(
+    output: Path, settings: SweepSettings, runs: Sequence[Run], overwrite: bool
+) -> None:
+    """Raise an ArtifactError if runs of other settings are there, and may not be replaced."""
+    folders = [run.folder(output) for run in runs]
+    states = [_examine(run, files, settings) for run, files in zip(runs, folders, strict=True)]
+    found = [
+        (files.path, state.differences)
+        for files, state in zip(folders, states, strict=True)
+        if state.differences
+    ]
+    if found and not overwrite:
+        folder, differences = found[0]
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise ArtifactError(
+            f"{folder}{more} holds a run of other settings: {differences}; give another folder, or "
+            "--overwrite to make it anew"
+        )
+
+
+# The work
+
+
+class _Sweep:
+    """A sweep while it runs: one stage after the other, one run after the other."""
+
+    def __init__(
+        self, folder: SweepFolder, settings: SweepSettings, overwrite: bool, hooks: Hooks
+    ) -> None:
+        self._folder, self._settings, self._overwrite = folder, settings, overwrite
+        self._hooks = hooks
+        self._started = time.monotonic()
+
+    def make_features(self) -> None:
+        """Extract what is missing, or wait for another sweep that does."""
+        for path in self._settings.audio:
+            holder = path.with_name(f".{path.name}.sweep.lock")
+            while not path.exists():
+                with _held(holder, path) as is_ours:
+                    if is_ours and not path.exists():
+                        self._extract(path)
+                if not path.exists():
+                    self._pause(f"another sedtool makes {path}")
+
+    def _extract(self, path: Path) -> None:
+        result = self._do(Step("extract", path), self._folder.log, path.name, 0, 1)
+        failed = ""
+        if result.failures:
+            n_failed = _count(len(result.failures), "file")
+            failed = f" without {n_failed} that failed, see {result.failures_path}"
+        self._hooks.say(f"extract: made {path}{failed}")
+
+    def _pause(self, why: str) -> None:
+        until = time.monotonic() + _WAIT
+        while time.monotonic() < until:
+            self._require_going()
+            self._hooks.report(0, 1, why)
+            time.sleep(_WAIT / 10)
+
+    def _require_going(self) -> None:
+        if code := self._hooks.stop():
+            raise StoppedError("stopped; run the same command again to go on", code)
+
+    def _do(self, step: Step, log_file: Path, what: str, done: int, total: int) -> Any:
+        """Run a stage; its warnings go to a log.
+
+        Raises
+        ------
+        StageError
+            If it fails.
+        StoppedError
+            If it was stopped.
+        """
+        self._require_going()
+        self._hooks.report(done, total, what)
+        with self._hooks.logged(step, log_file):
+            try:
+                result = call(
+                    step, self._settings, self._progress(step, what, done, total), self._hooks.stop
+                )
+            except StoppedError as error:
+                log.warning("%s", error)
+                message = "stopped; run the same command again to go on"
+                raise StoppedError(message, error.exit_code) from error
+            except Exception as error:
+                reason, code = self._hooks.explain(error)
+                log.error("%s", reason)
+                raise StageError(step.stage, reason, code) from None
+            log.info("%s", result)
+        return result
+
+    def _progress(self, step: Step, what: str, done: int, total: int) -> Report:
+        """Return what a stage tells how far it is. Training stops by itself, where it can save."""
+
+        def progress(part: int, parts: int, said: str) -> None:
+            if step.stage != "train":
+                self._require_going()
+            self._hooks.report(done, total, f"{what}  {part} of {parts}  {said}")
+
+        return progress
+
+    def make_runs(self, runs: Sequence[Run], fail_fast: bool) -> SweepResult:
+        """Make the runs that are not done."""
+        result = SweepResult(len(runs))
+        waiting = _undone(self._folder.path, self._settings, runs)
+        result.found = [run.name for run in runs if run not in waiting]
+        for _ in range(2):  # what another process held may be free, or done, the second time
+            waiting = self._make_all(waiting, result, fail_fast)
+            if not result.made:
+                break
+        result.held = [run.name for run in waiting]
+        result.seconds = time.monotonic() - self._started
+        return result
+
+    def _make_all(self, runs: Sequence[Run], result: SweepResult, fail_fast: bool) -> list[Run]:
+        """Make runs; return those that another process holds."""
+        held = []
+        for run in runs:
+            if fail_fast and result.failures:
+                break
+            self._require_going()
+            files = run.folder(self._folder.path)
+            with resource_errors(files.path):
+                files.path.parent.mkdir(parents=True, exist_ok=True)
+            with _held(files.sweep_lock, files.path) as is_ours:
+                if is_ours and _is_free(files):
+                    self._make(run, files, result)
+                    continue
+            held.append(run)
+            if run.name not in result.held:
+                result.held.append(run.name)
+                self._hooks.say(f"{run.name}: left to the process that works on it")
+        return held
+
+    def _make(self, run: Run, files: RunFolder, result: SweepResult) -> None:
+        started = time.monotonic()
+        state = _examine(run, files, self._settings)
+        if state.is_done:  # by another process, meanwhile
+            result.found.append(run.name)
+            return
+        try:
+            self._run_stages(run, files, state, result)
+        except StageError as error:
+            result.failures.append((run.name, error.stage, error.reason))
+            self._hooks.say(f"{run.name}: failed: {error}")
+            return
+        finally:
+            gc.collect()  # the network of this run, before that of the next is made
+        result.made.append(run.name)
+        took = time.monotonic() - started
+        left = result.n_runs - result.n_settled
+        each = (time.monotonic() - self._started) / len(result.made)
+        rest = f"; {left} to go, about {_clock(left * each)}" if left else ""
+        self._hooks.say(f"{run.name}: done in {_clock(took)}; {_scores(files.metrics)}{rest}")
+
+    def _run_stages(self, run: Run, files: RunFolder, state: _State, result: SweepResult) -> None:
+        """Do what is left of a run. Its metrics go first, so that none stand for another model."""
+        anew = bool(state.training) and self._overwrite
+        is_trained = not state.training and files.is_trained()
+        with resource_errors(files.test):
+            files.test.mkdir(parents=True, exist_ok=True)
+            files.metrics.unlink(missing_ok=True)
+            files.scoring.unlink(missing_ok=True)
+        for step in steps(self._settings, run, files.path, anew, is_trained):
+            what = f"{run.name} {step.stage}"
+            self._do(step, files.log, what, result.n_settled, result.n_runs)
+
+    def compare(self) -> Path | None:
+        """Make the tables of all runs in the folder; return the one for people."""
+        try:
+            self._do(Step("compare", self._folder.path), self._folder.log, "compare", 0, 1)
+        except StageError as error:
+            self._hooks.say(f"no table of these runs yet: {error}")
+            return None
+        return self._folder.tables[0]
+
+
+@contextlib.contextmanager
+def _held(path: Path, output: Path) -> Iterator[bool]:
+    """Lock the file `path`, which stands for `output`; yields whether that was possible."""
+    try:
+        stream = lock(path, output)
+    except ResourceError as error:
+        if not isinstance(error.__cause__, BlockingIOError):
+            raise
+        yield False
+        return
+    with stream:
+        try:
+            yield True
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _is_free(files: RunFolder) -> bool:
+    """Return whether no `sedtool train` or `tune` outside of any sweep works on a run."""
+    if not files.lock.exists():
+        return True
+    with _held(files.lock, files.path) as is_free:
+        return is_free
+
+
+def _scores(metrics: Path) -> str:
+    """Return what a run's metrics come to, in a few words."""
+    content = json.loads(metrics.read_bytes())
+    found = {name: content[name]["macro"]["f1"] for name in _F1 if name in content}
+    texts = (f"{name} {'-' if f1 is None else f'{f1:.3f}'}" for name, f1 in found.items())
+    return f"F1 {', '.join(texts)}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _clock(seconds: float) -> str:
+    return str(datetime.timedelta(seconds=round(seconds)))
