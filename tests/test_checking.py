@@ -12,18 +12,13 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sedtool.audio import AudioInputs, write_wav
 from sedtool.checking import CheckInputs, check
-from sedtool.checking.files import Clip, LabelFile, copies
-from sedtool.checking.report import label_findings
-from sedtool.checking.rules import RULES, Data
+from sedtool.checking.files import Clip, copies
+from sedtool.checking.rules import RULES
 from sedtool.cli import cli
-from sedtool.errors import ConfigError, LabelError, NothingUsableError
-from sedtool.labels import NameIndex, Vocabulary, read_events, read_names, read_weak
-from sedtool.labels.tables import read_rows
+from sedtool.errors import ConfigError, NothingUsableError
 
 RATE = 8_000  # Hz
 CLASSES = ("Air horn, truck horn", "Dog")
@@ -403,21 +398,6 @@ def test_a_name_with_a_comma_needs_a_class_list(data):
     assert "give the class list (--classes)" in finding(report, "bad-row").first[0]
 
 
-@pytest.mark.parametrize(
-    ("kind", "other", "row"),
-    [
-        ("weak", "strong labels", "a.wav\t0\t1\tDog"),
-        ("strong", "weak labels", "a.wav\tDog"),
-        ("strong", "weak labels", "filename\tevent_labels"),
-        ("strong", "unlabelled clips", "filename"),
-    ],
-)
-def test_a_label_file_of_another_kind_is_recognised(tmp_path, kind, other, row):
-    (tmp_path / "labels.tsv").write_text(f"{row}\n")
-    (fault,) = read_rows(tmp_path / "labels.tsv", kind)
-    assert str(fault).endswith(f"it looks like a table of {other}")
-
-
 def test_times_of_the_recording_a_clip_was_cut_from_are_recognised(data):
     name = "val/-x_30.000_40.000.wav"
     data.add_audio(name, noise(60))
@@ -536,58 +516,6 @@ def test_a_folder_without_audio_is_nothing_usable(tmp_path):
         check(CheckInputs(AudioInputs((tmp_path,))), workers=1)
 
 
-# The rows that are refused are those that the other stages refuse
-
-
-def faults(path, kind, vocabulary=None):
-    """Return what makes a file unreadable; strong labels of no class are refused later."""
-    file = LabelFile(path, kind, vocabulary, NameIndex(()))
-    found = {f.kind for f in label_findings(file, Data({}, [file], (), vocabulary, ()))}
-    wanted = {"unreadable-labels", "bad-row", "bad-time"}
-    return found & (wanted | {"unknown-label"} if kind == "weak" else wanted)
-
-
-def test_a_header_that_train_refuses_is_no_row(tmp_path):
-    path = tmp_path / "weak.tsv"
-    path.write_text("file\tevent_labels\na.wav\tDog\n")
-    assert faults(path, "weak") == {"unreadable-labels"}
-    with pytest.raises(LabelError, match="no column 'filename'"):
-        read_weak(path)
-
-
-CELLS = st.one_of(
-    st.sampled_from(["", " ", "a.wav", "b", "Dog", "Dog,Cow", "Dog, Cow", "0", "1.5", "-1", "nan"]),
-    st.sampled_from(["filename", "onset", "offset", "event_label", "event_labels", "\x0b", "\r"]),
-    st.text("aDog ,.1\t\x00", max_size=4),
-)
-TABLES = st.lists(st.lists(CELLS, max_size=6).map("\t".join), max_size=5).map("\n".join)
-HEADERS = st.sampled_from(
-    [
-        *("", "filename\tonset\toffset\tevent_label\n", "filename\tevent_labels\n"),
-        *("file\tevent_labels\n", "'filename'\t'event_labels'\n", "filename,event_labels\n"),
-        *("name\tonset\toffset\tevent_label\n", '"filename"\tonset\toffset\tevent_label\n'),
-        *("filename\tevent_labels\tevent_labels\n", "\ufefffilename\tevent_labels\r\n", "\xff"),
-    ]
-)
-
-
-@given(HEADERS, TABLES, st.sampled_from([None, Vocabulary(["Dog", "Cow", "Dog, Cow", "a"])]))
-def test_a_file_is_without_faults_exactly_if_it_can_be_read(tmp_path_factory, head, text, classes):
-    path = tmp_path_factory.getbasetemp() / "table.tsv"
-    path.write_bytes((head + text).encode())
-    readers = {
-        "strong": lambda: read_events(path),
-        "weak": lambda: read_weak(path, classes),
-        "unlabelled": lambda: read_names(path),
-    }
-    for kind, read in readers.items():
-        if not faults(path, kind, classes):
-            read()
-        else:
-            with pytest.raises(LabelError):
-                read()
-
-
 def test_fifty_thousand_rows_take_seconds(data):
     rng = np.random.default_rng(0)
     names = [f"val/{i}.wav" for i in range(20, 40)] + [f"gone/g{i}.wav" for i in range(5_000)]
@@ -601,9 +529,6 @@ def test_fifty_thousand_rows_take_seconds(data):
     assert time.process_time() - started < 10
     assert counts(report)["missing"] == 5_000
     assert report.files[0].rows == 50_020
-
-
-# The command
 
 
 def run(data, *options):
@@ -673,12 +598,3 @@ def test_no_audio_ends_with_4(data):
     for path in (data.folder / "audio").rglob("*.wav"):
         path.unlink()
     assert CliRunner().invoke(cli, ["check", *arguments]).exit_code == 4
-
-
-def test_the_validation_list_of_dcase_2019_has_three_known_faults(published_lists):
-    path = published_lists.validation
-    file = LabelFile(path, "strong", None, NameIndex(read_events(path).names))
-    found = label_findings(file, Data({}, [file], read_events(path).classes, None, ()))
-    assert {f.kind: f.count for f in found} == published_lists.expect(
-        {"overlap": 12, "without-labels": 15}, {"overlap": 8, "without-labels": 2, "rare-class": 10}
-    )

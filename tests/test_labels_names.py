@@ -7,6 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sedtool.checking.files import LabelFile
+from sedtool.checking.report import label_findings
+from sedtool.checking.rules import Data
+from sedtool.datasets import FeatureSet
 from sedtool.errors import LabelError
 from sedtool.evaluation.mismatches import match_names
 from sedtool.labels import NameIndex
@@ -88,6 +92,8 @@ def test_two_names_for_one_clip_are_refused():
         NameIndex(["x/a.wav"]).resolve(["a.wav", "x/a.wav"], Path("weak.tsv"))
 
 
+# `check` and the stages agree on every name
+
 FOLDERS = st.sampled_from(["", "x/", "y/", "x\\", "Y/"])
 BASES = st.sampled_from(["a.wav", "A.wav", "a.flac", "a", "Ya.wav", COMPOSED, DECOMPOSED])
 NAMES = st.builds("".join, st.tuples(FOLDERS, BASES))
@@ -111,3 +117,23 @@ def test_faults_are_exactly_what_a_stage_refuses_or_misses(clips, names):
     assert found == {match.name: match.clip for match in matches if match.clip}
     assert match_names(names, clips, "labels") == {name: found.get(name, name) for name in names}
     assert len(set(found.values())) == len(found)
+
+
+@given(st.sets(NAMES, min_size=1), st.lists(NAMES, min_size=1, unique=True))
+@example({"x/a.wav", "y/a.wav"}, ["a.wav", "A.wav"])
+def test_check_finds_the_names_that_training_does_not(tmp_path_factory, clips, names):
+    path = tmp_path_factory.getbasetemp() / "names.tsv"
+    path.write_text("filename\n" + "".join(f"{name}\n" for name in names))
+    file = LabelFile(path, "unlabelled", None, NameIndex(clips))
+    counts = {f.kind: f.count for f in label_findings(file, Data({}, [file], (), None, ()))}
+    features = FeatureSet.__new__(FeatureSet)  # of which only the names count
+    features.files, features.place = [], dict.fromkeys(clips, (0, 0))
+    try:
+        found = features.match(names, path, "skip")
+    except LabelError as error:
+        missing = counts.get("missing", 0) + counts.get("misnamed", 0)
+        refused = {"ambiguous", "same-clip"} & set(counts)
+        assert refused or (missing == len(names) and "have no features" in str(error))
+        return
+    assert not {"ambiguous", "same-clip"} & set(counts)
+    assert len(found) == len(names) - counts.get("missing", 0) - counts.get("misnamed", 0)

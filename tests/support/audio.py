@@ -80,3 +80,10 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
     "huge.wav": (with_float(3e30), r"at 0\.317 s is 3e\+30"),
     "double.wav": (encoded(np.full(20_000, 1e300), 8_000, "WAV", "DOUBLE"), r"at 0\.000 s is inf"),
 }
+
+
+def tree(root, *names):
+    """Make empty files, and the folders they are in."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
