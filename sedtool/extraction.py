@@ -7,7 +7,6 @@ has them in the order of their names, whichever was ready first.
 """
 
 import logging
-import math
 import tempfile
 import threading
 import time
@@ -171,7 +170,7 @@ class ExtractionResult:
     n_clips: int = 0  # in the output
     n_resumed: int = 0  # of these, taken over from an interrupted run
     n_truncated: int = 0  # of these, used as far as they go
-    audio_seconds: float = 0.0  # in the output
+    audio_seconds: float = 0.0  # of the clips that were computed, not resumed
     seconds: float = 0.0  # that the run took
     failures: list[tuple[str, str, str]] = field(default_factory=list)  # name, stage, error
     failures_path: Path | None = None
@@ -247,7 +246,6 @@ def extract(
             raise NothingUsableError(_none_usable(result))
         result.n_clips = len(writer.done)
         result.n_truncated = sum(clip.truncated for clip in writer.done.values())
-        result.audio_seconds = math.fsum(clip.duration for clip in writer.done.values())
     result.seconds = time.monotonic() - started
     return result
 
@@ -316,5 +314,6 @@ class _Extraction:
         else:
             with frames:
                 self.writer.add(clip, iter(lambda: frames.read(CHUNK_SIZE), b""))
+            self.result.audio_seconds += clip.duration
         if self.progress:
             self.progress(len(done) + len(failures), self.result.n_files, name)

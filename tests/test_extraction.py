@@ -580,6 +580,10 @@ def test_an_interrupt_leaves_finished_clips_to_the_next_run(make_clips, output, 
     with caplog.at_level(logging.INFO, logger="sedtool"):
         result = extract([folder], output, CONFIG)
     assert (result.n_resumed, result.n_clips) == (4, 8)
+    features = open_features(output)
+    assert 0 < result.audio_seconds < 0.7 * features.duration.sum()  # of four clips, not of all
+    assert str(result).startswith("8 clips (4 of an interrupted run), ")
+    assert f", {result.audio_seconds:.0f} s of audio in " in str(result)
     assert "4 of 8 clips are done" in caplog.text
     assert output.read_bytes() == expected
 

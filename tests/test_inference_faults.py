@@ -245,6 +245,8 @@ def test_a_recording_that_changed_since_the_interruption_is_scored_again(model, 
     shutil.copy(audio / NAMES[6], audio / NAMES[0])
     result = run(model, audio, outputs)
     assert (result.n_resumed, result.n_clips) == (4, 7)
+    durations = open_scores(tmp_path / "out" / "s.h5").duration
+    assert result.audio_seconds == pytest.approx(durations[[0, 5, 6]].sum())  # of what was new
     resumed = contents(tmp_path / "out")
     run(model, audio, outputs_in(tmp_path / "again"))
     assert contents(tmp_path / "again") == resumed

@@ -42,7 +42,7 @@ class InferResult:
     n_clips: int = 0
     n_resumed: int = 0  # of these, taken over from an interrupted run
     n_events: int = 0
-    audio_seconds: float = 0.0
+    audio_seconds: float = 0.0  # of the clips that were scored or decoded anew, not resumed
     seconds: float = 0.0
     failures: list[tuple[str, str, str]] = field(default_factory=list)  # filename, stage, error
     failures_path: Path | None = None
@@ -293,6 +293,7 @@ class _Inference:
         source = self.task.source
         if isinstance(source, ScoredClips):
             for clip in clip_scores(source.scores):
+                self.result.audio_seconds += clip.duration
                 yield clip
                 if self.outputs.folder is not None:
                     kept.note(clip.name)  # until all lists are there, the folder is unfinished
@@ -321,6 +322,7 @@ class _Inference:
             scores = next(scored)
             if isinstance(scores, ClipScores):
                 kept.add(scores, stamps[name])
+                self.result.audio_seconds += scores.duration
             yield scores
 
     def _take(self, scored: ClipScores | Failure, writer: ResultWriter) -> None:
@@ -335,7 +337,6 @@ class _Inference:
             writer.add(scored, events)
             self.result.n_clips += 1
             self.result.n_events += len(events)
-            self.result.audio_seconds += scored.duration
         if self.progress:
             self.progress(self.result.n_done, len(self.task.source.names), scored.name)
 
