@@ -1,22 +1,19 @@
-"""scores.h5 -> events: clip gate, threshold, median filter, segments, gap merging, durations.
+"""Scores of clips -> events: clip gate, threshold, median filter, segments, gap merging, durations.
 
-Axis letters: T frames, K classes, W windows of a long recording.
+Axis letters: T frames, K classes, W scoring windows of a long clip.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from sedtool.config import DecodingConfig
 from sedtool.labels import Event
-from sedtool.store import Scores
+from sedtool.store import ClipScores
 
 __all__ = [
-    "ClipScores",
     "Spans",
-    "clip_scores",
     "clip_tags",
     "decode_clip",
     "find_spans",
@@ -25,37 +22,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class ClipScores:
-    """What a detector says about one recording.
-
-    A recording of one window has one row in the window arrays; a longer one was scored in
-    overlapping windows, and each has its own clip scores.
-    """
-
-    name: str
-    duration: float  # seconds
-    frame: np.ndarray  # float32 (T, K), frame probabilities, averaged over windows
-    window_start: np.ndarray  # int (W,), first output frame of each window
-    window_frames: np.ndarray  # int (W,), output frames of each window
-    window: np.ndarray  # float32 (W, K), clip probabilities of each window
-
-    @classmethod
-    def of_one_window(
-        cls, name: str, duration: float, frame: np.ndarray, clip: np.ndarray
-    ) -> "ClipScores":
-        """Return the scores of a clip that was scored whole: frame (T, K) and clip (K,)."""
-        return cls(name, duration, frame, np.array([0]), np.array([len(frame)]), clip[None])
-
-    @property
-    def clip(self) -> np.ndarray:
-        """Return the clip probabilities of the recording (K,): the maximum over its windows."""
-        peak: np.ndarray = self.window.max(axis=0)
-        return peak
-
-
 def window_frames(seconds: float, frame_rate: float) -> int:
-    """Return the odd number of frames nearest to a median window; 1 changes nothing.
+    """Return the median filter length in frames, odd and nearest to seconds; 1 changes nothing.
 
     Odd, because an even median moves the edges of events.
     """
@@ -63,7 +31,7 @@ def window_frames(seconds: float, frame_rate: float) -> int:
 
 
 def median_filter(active: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Median-filter decisions along time, each class with its own odd window.
+    """Median-filter decisions along time, each class with its own odd length.
 
     The median of an odd number of decisions is their majority, so cumulative sums suffice; and a
     threshold commutes with a median, so this equals filtering the scores and then deciding. The
@@ -74,7 +42,7 @@ def median_filter(active: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     active
         Decisions, bool (T, K).
     sizes
-        Odd windows in frames, int (K,).
+        Odd median filter lengths in frames, int (K,).
     """
     filtered = active.copy()
     for size in np.unique(sizes[sizes > 1]):
@@ -100,23 +68,23 @@ class Spans(NamedTuple):
 def decode_clip(
     scores: ClipScores, classes: tuple[str, ...], frame_rate: float, config: DecodingConfig
 ) -> list[Event]:
-    """Turn the frame scores of one recording into events.
+    """Turn the frame scores of one clip into events.
 
     Parameters
     ----------
     scores
-        Of one recording.
+        Of one clip.
     classes
         Class names, K.
     frame_rate
         Output frames a second.
     config
-        One threshold and one window for each class.
+        One threshold and one median filter length for each class.
 
     Returns
     -------
     list of Event
-        Sorted by onset; times in seconds, within the recording; the confidence is the mean frame
+        Sorted by onset; times in seconds, within the clip; the confidence is the mean frame
         score of the event.
     """
     spans = find_spans([scores], frame_rate, config)
@@ -128,9 +96,9 @@ def decode_clip(
 
 
 def find_spans(clips: Sequence[ClipScores], frame_rate: float, config: DecodingConfig) -> Spans:
-    """Return the events of N recordings of equally many frames, decoded in one go.
+    """Return the events of N clips of equally many frames, decoded in one go.
 
-    Column n * K + k is class k of recording n.
+    Column n * K + k is class k of clip n.
     """
     n = len(clips)
     frame = np.concatenate([clip.frame for clip in clips], axis=1)  # (T, N*K)
@@ -149,7 +117,7 @@ def find_spans(clips: Sequence[ClipScores], frame_rate: float, config: DecodingC
 
 
 def _whole_ms(duration: float) -> float:
-    """Round down to what an event list can say, so that no event ends after its recording."""
+    """Round down to what an event list can say, so that no event ends after its clip."""
     return int(duration * 1000 + 1e-6) / 1000
 
 
@@ -174,22 +142,6 @@ def _segments(active: np.ndarray, max_gap: float) -> tuple[np.ndarray, np.ndarra
         apart[1:] = (columns[1:] != columns[:-1]) | (starts[1:] - stops[:-1] > max_gap)
     last = np.append(apart[1:], True)[: len(stops)]
     return columns[apart], starts[apart], stops[last]
-
-
-def clip_scores(scores: Scores) -> Iterator[ClipScores]:
-    """Yield the recordings of a scores file, in its order."""
-    first = np.searchsorted(scores.window_clip, np.arange(len(scores.names) + 1))
-    for i, name in enumerate(scores.names):
-        rows = slice(first[i], first[i + 1])
-        begin = int(scores.start[i])
-        yield ClipScores(
-            name,
-            float(scores.duration[i]),
-            np.asarray(scores.frame[begin : begin + int(scores.frames[i])]),
-            scores.window_start[rows],
-            scores.window_frames[rows],
-            scores.window[rows],
-        )
 
 
 def clip_tags(

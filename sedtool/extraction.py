@@ -29,7 +29,7 @@ from sedtool.labels import printable
 from sedtool.shards import WHOLE, Shard, manifest_digest
 from sedtool.store import (
     DTYPES,
-    FeaturesJob,
+    FeaturesHeader,
     FeaturesWriter,
     SourceClip,
     refuse_finished,
@@ -120,7 +120,8 @@ class ExtractTask:
 
     output: Path
     files: dict[str, Path]  # of the whole list, by name
-    job: FeaturesJob
+    names: list[str]  # of these, those to extract
+    header: FeaturesHeader
     work: Work
     resumes: bool  # whether an unfinished run of the job is there
 
@@ -142,13 +143,16 @@ def prepare(
     shard = Shard.of(config.shard)
     files = find_audio(inputs, root)
     refuse_input(output, files.values())
-    job = FeaturesJob(features, list(files), config.dtype, made_by, shard, config.allow_truncated)
-    resumes = refuse_finished(output, job, config.overwrite)
+    names, manifest = shard.select(list(files)), manifest_digest(list(files))
+    header = FeaturesHeader(
+        features, config.dtype, made_by, config.allow_truncated, shard, manifest
+    )
+    resumes = refuse_finished(output, header, len(names), config.overwrite)
     if config.shard == "auto":
-        check_siblings(output, shard, manifest_digest(job.names))
+        check_siblings(output, shard, manifest)
     dtype = DTYPES[config.dtype]
     work = Work(features, engine, dtype, config.allow_truncated, output.resolve())
-    return ExtractTask(output, files, job, work, resumes)
+    return ExtractTask(output, files, names, header, work, resumes)
 
 
 def _engine(features: FeatureConfig, config: ExtractConfig) -> tuple[Engine, str]:
@@ -228,17 +232,16 @@ def extract(
     started = time.monotonic()
     config = config or ExtractConfig()
     task = prepare(inputs, output, features, config, root)
-    share = task.job.share
-    result = ExtractionResult(len(share), task.job.shard)
-    with FeaturesWriter(task.output, task.job, config.overwrite) as writer:
+    result = ExtractionResult(len(task.names), task.header.shard)
+    with FeaturesWriter(task.output, task.header, task.names, config.overwrite) as writer:
         _forget_changed(task.files, writer)
         result.n_resumed = len(writer.done)
         if result.n_resumed:
             _log.info("%s: %d of %d clips are done", output, result.n_resumed, result.n_files)
-        waiting = {name: task.files[name] for name in share if name not in writer.done}
+        waiting = {name: task.files[name] for name in task.names if name not in writer.done}
         _Extraction(task.work, config, writer, result, progress).run(waiting)
         result.failures.sort()
-        is_empty = not writer.done and task.job.shard.is_whole
+        is_empty = not writer.done and result.shard.is_whole
         if not is_empty:
             writer.finish([(name, error) for name, _, error in result.failures])
         result.failures_path = write_failures(task.output, result.failures)  # after it

@@ -127,24 +127,23 @@ def plan_extraction(
     """
     config = config or ExtractConfig()
     task = prepare(inputs, output, features, config, root)
-    names = task.job.share
     headers = _Headers(task.work)
-    for name in names:
+    for name in task.names:
         headers.add(name, task.files[name])
     before = unfinished(task.output.resolve()) if task.resumes else None
     n_done = before.done if before else 0
     speed = headers.speed()
-    left = headers.audio_seconds * (1 - n_done / max(len(names), 1))
+    left = headers.audio_seconds * (1 - n_done / max(len(task.names), 1))
     size = headers.n_frames * features.n_mels * np.dtype(task.work.dtype).itemsize
     return ExtractionPlan(
         output=task.output,
-        n_files=len(names),
+        n_files=len(task.names),
         n_done=n_done,
         unreadable=tuple(headers.unreadable),
         n_unstated=headers.n_unstated,
         audio_seconds=headers.audio_seconds,
         n_frames=headers.n_frames,
-        output_size=size + HEADER_SIZE + CLIP_SIZE * len(names),
+        output_size=size + HEADER_SIZE + CLIP_SIZE * len(task.names),
         disk_free=free_disk(task.output.resolve()),
         memory=peak_memory() + 2 * config.workers * min(IN_MEMORY, size),
         seconds=left / speed / min(config.workers, os.cpu_count() or 1) if speed else None,

@@ -21,10 +21,10 @@ from scipy import ndimage
 
 from sedtool.atomic import claim_folder, refuse_existing, resource_errors, write_text
 from sedtool.audio import AUDIO_SUFFIXES
-from sedtool.decoding import ClipScores, clip_scores, window_frames
+from sedtool.decoding import window_frames
 from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
 from sedtool.labels.cells import check_cell, numbered_lines, parse_number, parse_seconds
-from sedtool.store import Scores, is_hdf5, open_scores
+from sedtool.store import ClipScores, Scores, clip_scores, is_hdf5, open_scores
 
 __all__ = [
     "SUFFIX",

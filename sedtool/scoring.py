@@ -24,9 +24,9 @@ from sedtool.checkpoint import Model
 from sedtool.config import WindowConfig
 from sedtool.crnn import Detector
 from sedtool.datasets import FeatureSet
-from sedtool.decoding import ClipScores
 from sedtool.errors import ArtifactError, AudioError
 from sedtool.machine import autocast
+from sedtool.store import ClipScores
 
 __all__ = [
     "ClipFeatures",

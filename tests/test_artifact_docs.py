@@ -25,13 +25,13 @@ from sedtool.config import (
     TrainConfig,
 )
 from sedtool.config.evaluation import METRICS, ReportConfig
-from sedtool.decoding import clip_scores, decode_clip
+from sedtool.decoding import decode_clip
 from sedtool.errors import ArtifactError, StoppedError
 from sedtool.evaluation.files import EvaluateInputs, evaluate_files
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, infer
 from sedtool.labels import EVENT_FORMATS, Event, format_events, format_weak, read_events
-from sedtool.store import layout, open_features, open_scores, parts
+from sedtool.store import clip_scores, layout, open_features, open_scores, parts
 from sedtool.training import TrainInputs, train
 from support.audio import RATE
 from support.models import new_model

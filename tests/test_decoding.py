@@ -10,8 +10,9 @@ from hypothesis.extra import numpy as st_numpy
 from scipy import ndimage
 
 from sedtool.config import DecodingConfig
-from sedtool.decoding import ClipScores, clip_tags, decode_clip, median_filter, window_frames
+from sedtool.decoding import clip_tags, decode_clip, median_filter, window_frames
 from sedtool.errors import ConfigError
+from sedtool.store import ClipScores
 
 RATE = 10.0  # frames a second
 CLASSES = ("Dog", "Cat")

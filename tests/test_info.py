@@ -18,13 +18,12 @@ from sedtool.errors import ArtifactError, AudioError, ConfigError, LabelError
 from sedtool.info import Description, describe, describe_all
 from sedtool.shards import Shard
 from sedtool.store import (
-    FeaturesJob,
-    FeaturesWriter,
     SourceClip,
     open_features,
 )
 from sedtool.store.parts import PartRecord, write_part
 from support.audio import RATE, WAV
+from support.features import features_writer
 from support.info import as_json, check_frame, flip, run, write_small_scores
 from support.models import new_model
 
@@ -251,7 +250,7 @@ def test_features_are_described_without_reading_their_frames(features, monkeypat
 def test_failures_in_features_are_counted_and_the_first_five_named(tmp_path):
     config, path = FEATURE_PRESETS["dcase2017"], tmp_path / "f.h5"
     bad = [f"bad{i}.wav" for i in range(7)]
-    with FeaturesWriter(path, FeaturesJob(config, ["a.wav", *bad])) as writer:
+    with features_writer(path, ["a.wav", *bad], config=config) as writer:
         clip = SourceClip("a.wav", 3, 8_000, 1, 0.075, 100, "00" * 32, 0)
         writer.add(clip, [bytes(3 * 64 * 2)])
         writer.finish([(name, "not audio") for name in bad])
@@ -263,7 +262,7 @@ def test_failures_in_features_are_counted_and_the_first_five_named(tmp_path):
 
 def test_an_unfinished_extraction_says_how_far_it_is(tmp_path):
     config, path = FEATURE_PRESETS["dcase2017"], tmp_path / "f.h5"
-    with FeaturesWriter(path, FeaturesJob(config, ["a.wav", "b.wav"])) as writer:
+    with features_writer(path, ["a.wav", "b.wav"], config=config) as writer:
         clip = SourceClip("a.wav", 3, 8_000, 1, 0.075, 100, "00" * 32, 0)
         writer.add(clip, [bytes(3 * 64 * 2)])
         assert describe(path).values["being_made"] is True
@@ -277,7 +276,7 @@ def test_an_unfinished_extraction_says_how_far_it_is(tmp_path):
 
 def test_where_locks_do_not_work_nobody_knows_who_makes_an_output(tmp_path, monkeypatch):
     config, path = FEATURE_PRESETS["dcase2017"], tmp_path / "f.h5"
-    with FeaturesWriter(path, FeaturesJob(config, ["a.wav", "b.wav"])) as writer:
+    with features_writer(path, ["a.wav", "b.wav"], config=config) as writer:
         clip = SourceClip("a.wav", 3, 8_000, 1, 0.075, 100, "00" * 32, 0)
         writer.add(clip, [bytes(3 * 64 * 2)])
 

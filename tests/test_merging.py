@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from sedtool.atomic import claim, write_failures
 from sedtool.cli import cli
 from sedtool.config import DecodingConfig, ExtractConfig
-from sedtool.decoding import ClipScores
 from sedtool.errors import (
     ArtifactError,
     ConfigError,
@@ -27,20 +26,19 @@ from sedtool.extraction import extract
 from sedtool.labels import Event, format_events, format_weak
 from sedtool.shards import WHOLE, Shard, manifest_digest
 from sedtool.store import (
-    FeaturesJob,
-    FeaturesWriter,
+    DTYPES,
+    ClipScores,
     ScoresHeader,
     ScoresWriter,
     SourceClip,
     open_features,
-    open_features_part,
     open_scores,
 )
 from sedtool.store import merge as merge_module
 from sedtool.store.merge import check_siblings, merge
-from sedtool.store.parts import PartRecord, read_part, write_part
+from sedtool.store.parts import PartRecord, open_features_part, read_part, write_part
 from support.faults import Faults, fail
-from support.features import CONFIG
+from support.features import CONFIG, features_writer
 
 CLASSES = ("Dog", "Air horn, truck horn")
 NAMES = [f"{'ab'[i % 2]}/{i} é [/].wav" for i in range(11)]
@@ -53,17 +51,18 @@ MANIFEST = manifest_digest(sorted(NAMES))
 
 def fake_features(path: Path, shard: Shard = WHOLE, **changes) -> Path:
     """Write features of NAMES; `changes` are those of the job."""
-    job = dataclasses.replace(FeaturesJob(CONFIG, sorted(NAMES), shard=shard), **changes)
-    dtype = {"f16": "<f2", "f32": "<f4"}[job.dtype]
-    with FeaturesWriter(path, job) as writer:
-        for name in job.share:
+    names = sorted(changes.pop("names", NAMES))
+    config, dtype = changes.get("config", CONFIG), DTYPES[changes.get("dtype", "f16")]
+    shard = changes.pop("shard", shard)
+    with features_writer(path, names, shard=shard, **changes) as writer:
+        for name in shard.select(names):
             if name not in FAILED:
                 i = NAMES.index(name) if name in NAMES else 0
-                values = np.random.default_rng(i).standard_normal((3 + i, job.config.n_mels))
+                values = np.random.default_rng(i).standard_normal((3 + i, config.n_mels))
                 clip = SourceClip(name, 3 + i, 8_000 + i, 1 + i % 2, 0.1 + i, 9 + i, f"{i:064}", 7)
                 clip = dataclasses.replace(clip, truncated=i == 5)
                 writer.add(clip, [values.astype(dtype).tobytes()])
-        writer.finish(sorted((n, e) for n, e in FAILED.items() if n in job.share))
+        writer.finish(sorted((n, e) for n, e in FAILED.items() if n in shard.select(names)))
     return path
 
 
@@ -445,9 +444,8 @@ def test_every_problem_is_named_up_to_five(folder):
 def test_an_unfinished_part_says_how_far_it_is(folder):
     make_parts(folder, "features")
     (folder / "3.h5").unlink()
-    job = FeaturesJob(CONFIG, sorted(NAMES), shard=Shard(3, 3))
-    with FeaturesWriter(folder / "3.h5", job) as writer:
-        clip = SourceClip(job.share[0], 1, 8_000, 1, 0.1, 9, "", 7)
+    with features_writer(folder / "3.h5", sorted(NAMES), shard=Shard(3, 3)) as writer:
+        clip = SourceClip(sorted(NAMES)[2], 1, 8_000, 1, 0.1, 9, "", 7)
         writer.add(clip, [bytes(2 * CONFIG.n_mels)])
     expected = r"3\.h5: part 3 of 3 is not complete \(1 of 3 clips\)$"
     refused([folder], output_of(folder, "features"), expected)
@@ -479,10 +477,9 @@ def test_a_text_part_that_makes_no_sense_is_refused(folder, content, message):
 
 
 def test_parts_without_any_clip_are_nothing_to_merge(tmp_path):
-    job = FeaturesJob(CONFIG, ["a.wav"])
     for number in (1, 2):
         path = tmp_path / f"{number}.h5"
-        with FeaturesWriter(path, dataclasses.replace(job, shard=Shard(number, 2))) as writer:
+        with features_writer(path, ["a.wav"], shard=Shard(number, 2)) as writer:
             writer.finish([("a.wav", "empty")] if number == 1 else [])
         assert open_features(path).names == []
     with pytest.raises(NothingUsableError, match="no clip in any of 2 parts"):
@@ -556,7 +553,7 @@ def test_an_extraction_of_the_same_output_is_not_disturbed(folder):
     make_parts(folder, "features")
     output = output_of(folder, "features")
     with (
-        FeaturesWriter(output, FeaturesJob(CONFIG, NAMES)),
+        features_writer(output, NAMES),
         pytest.raises(ResourceError, match="another sedtool is making"),
     ):
         merge([folder], output)
@@ -621,10 +618,11 @@ def test_a_guess_is_refused_where_a_sibling_says_otherwise(folder, kind):
 
 def test_a_guess_is_refused_where_an_unfinished_part_says_otherwise(folder):
     """Be it the output itself, whose task is submitted again alone."""
-    job = FeaturesJob(CONFIG, sorted(NAMES), shard=Shard(2, 7))
     output = folder / "2.h5"
-    with FeaturesWriter(output, job) as writer:
-        writer.add(SourceClip(job.share[0], 1, 8_000, 1, 0.1, 9, "", 7), [bytes(2 * CONFIG.n_mels)])
+    with features_writer(output, sorted(NAMES), shard=Shard(2, 7)) as writer:
+        writer.add(
+            SourceClip(sorted(NAMES)[1], 1, 8_000, 1, 0.1, 9, "", 7), [bytes(2 * CONFIG.n_mels)]
+        )
     for path in (output, folder / "mine.h5"):
         with pytest.raises(ConfigError, match=r"2\.h5 in the folder of .* 7 shards, not of 1"):
             check_siblings(path, WHOLE, MANIFEST)

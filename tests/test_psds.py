@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sedtool.config import DecodingConfig
 from sedtool.config.evaluation import PSDS_SCENARIOS, PsdsConfig
-from sedtool.decoding import ClipScores, median_filter
+from sedtool.decoding import median_filter
 from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation.intersection import evaluate_intersection
 from sedtool.evaluation.mismatches import match_names
@@ -27,7 +27,7 @@ from sedtool.score_tables import (
     open_frame_scores,
     write_score_tables,
 )
-from sedtool.store import Scores, ScoresHeader, ScoresWriter, open_scores
+from sedtool.store import ClipScores, Scores, ScoresHeader, ScoresWriter, open_scores
 from support.psds_cases import events_above, labels_of, scores_of
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "psds" / "golden.json").read_text())

@@ -2,11 +2,8 @@
 
 import contextlib
 import dataclasses
-import errno
-import fcntl
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -15,83 +12,36 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sedtool.atomic import resource_errors
-from sedtool.config import DecodingConfig, FeatureConfig, to_json
-from sedtool.errors import ArtifactError, ConfigError, OutputExistsError, ResourceError
+from sedtool.config import DecodingConfig, to_json
+from sedtool.errors import ArtifactError
 from sedtool.shards import WHOLE, Shard, manifest_digest
 from sedtool.store import (
-    FeaturesJob,
-    FeaturesWriter,
     Scores,
     ScoresHeader,
     ScoresWriter,
     SourceClip,
-    Unfinished,
     file_format,
     file_shard,
     is_hdf5,
     open_features,
     open_scores,
-    resumes,
-    unfinished,
 )
 from sedtool.store.layout import tables_digest
 from support.score_files import write_scores
+from support.stored import (
+    CONFIG,
+    FAILURES,
+    LENGTHS,
+    NAMES,
+    add,
+    clip_of,
+    example_scores,
+    frames_of,
+    write_features,
+    writer_of,
+)
 
-CONFIG = FeatureConfig(n_mels=8)
-NAMES = ["a/1.wav", "a/2 é [/].wav", "b/日本.flac", "b/4.wav", "bad.wav"]
-JOB = FeaturesJob(CONFIG, NAMES)
-FAILURES = [("bad.wav", "the file is empty")]
-LENGTHS = {name: 3 + 2 * i for i, name in enumerate(NAMES[:4])}  # frames
 same_folder = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def frames_of(name: str) -> np.ndarray:
-    rng = np.random.default_rng(LENGTHS[name])
-    return rng.standard_normal((LENGTHS[name], CONFIG.n_mels)).astype("<f2")
-
-
-def clip_of(name: str) -> SourceClip:
-    n_frames = LENGTHS[name]
-    return SourceClip(name, n_frames, 44_100, 2, n_frames / 40, 1_000 + n_frames, "ab" * 32, 7)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def add(writer: FeaturesWriter, names: list[str]) -> None:
-    for name in names:
-        content = frames_of(name).tobytes()
-        writer.add(clip_of(name), [content[:10], content[10:]])
-
-
-def write_features(path: Path, order: list[str] = NAMES[:4]) -> bytes:
-    with FeaturesWriter(path, JOB, overwrite=True) as writer:
-        add(writer, [name for name in order if name not in writer.done])
-        writer.finish(FAILURES)
-    return path.read_bytes()
-
-
-def example_scores() -> Scores:
-    rng = np.random.default_rng(3)
-    window = rng.random((3, 2)).astype(np.float32)
-    return Scores(
-        classes=("Dog", "Air horn, truck horn"),
-        names=["a.wav", "b.wav"],
-        start=np.array([0, 6]),
-        frames=np.array([6, 15]),
-        duration=np.array([0.48, 1.2]),
-        frame=rng.random((21, 2)).astype(np.float32),
-        clip=np.stack([window[0], window[1:].max(axis=0)]),
-        window_clip=np.array([0, 1, 1]),
-        window_start=np.array([0, 0, 5]),
-        window_frames=np.array([6, 10, 10]),
-        window=window,
-        frame_rate=12.5,
-        decoding=DecodingConfig((0.3, 0.4), (0.5, 0.6), (0.0, 0.3)),
-        model_sha256="cd" * 32,
-    )
 
 
 @pytest.fixture
@@ -120,7 +70,7 @@ def test_features_are_read_as_they_were_written(path):
 
 def test_float32_features_are_read_too(path):
     frames = np.random.default_rng(0).standard_normal((5, 8)).astype("<f4")
-    with FeaturesWriter(path, FeaturesJob(CONFIG, ["a.wav"], "f32")) as writer:
+    with writer_of(path, names=["a.wav"], dtype="f32") as writer:
         writer.add(SourceClip("a.wav", 5, 16_000, 1, 0.1, 9, "00", 7), [frames.tobytes()])
         writer.finish([])
     assert np.array_equal(open_features(path).data, frames)
@@ -177,7 +127,7 @@ def test_headers_of_millions_of_frames_take_little_memory_and_no_copy_of_them(pa
 
 
 def test_a_part_says_which_it_is_and_of_which_list(path):
-    with FeaturesWriter(path, dataclasses.replace(JOB, shard=Shard(2, 2))) as writer:
+    with writer_of(path, shard=Shard(2, 2)) as writer:
         add(writer, [NAMES[3], NAMES[1]])
         writer.finish([])
     features = open_features(path)
@@ -191,7 +141,7 @@ def test_a_part_says_which_it_is_and_of_which_list(path):
 
 def test_a_part_may_be_empty(tmp_path, path):
     """Of a shard whose files all failed, or that is one of more shards than there are files."""
-    with FeaturesWriter(path, dataclasses.replace(JOB, shard=Shard(5, 9))) as writer:
+    with writer_of(path, shard=Shard(5, 9)) as writer:
         writer.finish(FAILURES)
     features = open_features(path)
     assert (features.names, features.failures, features.shard) == ([], FAILURES, Shard(5, 9))
@@ -214,7 +164,7 @@ def patched(content: bytes, position: int) -> bytes:
 
 
 def test_a_whole_file_may_not_be_empty(tmp_path, path):
-    with FeaturesWriter(path, JOB) as writer:
+    with writer_of(path) as writer:
         writer.finish(FAILURES)
     with pytest.raises(ArtifactError, match=r"features\.h5: there is no clip in it"):
         open_features(path)
@@ -225,11 +175,11 @@ def test_a_whole_file_may_not_be_empty(tmp_path, path):
 
 
 def test_clips_that_were_truncated_stay_marked(path):
-    with FeaturesWriter(path, dataclasses.replace(JOB, allow_truncated=True)) as writer:
+    with writer_of(path, allow_truncated=True) as writer:
         add(writer, [NAMES[0]])
         clip = dataclasses.replace(clip_of(NAMES[1]), truncated=True)
         writer.add(clip, [frames_of(NAMES[1]).tobytes()])
-    with FeaturesWriter(path, dataclasses.replace(JOB, allow_truncated=True)) as writer:
+    with writer_of(path, allow_truncated=True) as writer:
         writer.finish([])
     features = open_features(path)
     assert features.truncated.tolist() == [False, True]
@@ -393,7 +343,7 @@ def test_a_signed_scores_file_that_makes_no_sense_is_refused(tmp_path, table, va
     ],
 )
 def test_a_signed_part_that_makes_no_sense_is_refused(path, name, value, message):
-    with FeaturesWriter(path, dataclasses.replace(JOB, shard=Shard(1, 7))) as writer:
+    with writer_of(path, shard=Shard(1, 7)) as writer:
         add(writer, NAMES[:1])
         writer.finish([])
     if isinstance(value, list):
@@ -409,7 +359,7 @@ def test_a_signed_part_that_makes_no_sense_is_refused(path, name, value, message
 
 
 def test_the_shard_of_a_file_is_told_quickly_or_not_at_all(path):
-    with FeaturesWriter(path, dataclasses.replace(JOB, shard=Shard(2, 7))) as writer:
+    with writer_of(path, shard=Shard(2, 7)) as writer:
         add(writer, NAMES[1:2])
         writer.finish([])
     assert file_shard(path) == (Shard(2, 7), manifest_digest(NAMES))
@@ -504,448 +454,11 @@ def test_what_is_no_file_is_refused(tmp_path):
         open_features(tmp_path / "fifo.h5")
 
 
-# Hostile files: right in all but one thing, and harmless to open
-
-
-def external_link(file: h5py.File, secret: Path) -> None:
-    del file["clips"]
-    file["clips"] = h5py.ExternalLink(str(secret), "/clips")
-
-
-def soft_link(file: h5py.File, secret: Path) -> None:
-    del file["clips/size"]
-    file["clips/size"] = h5py.SoftLink("/clips/frames")
-
-
-def external_storage(file: h5py.File, secret: Path) -> None:
-    del file["features/logmel"]
-    shape = (24, 8)
-    file.create_dataset(
-        "features/logmel", shape, "<f2", external=[(str(secret), 0, h5py.h5f.UNLIMITED)]
-    )
-
-
-def virtual(file: h5py.File, secret: Path) -> None:
-    del file["features/logmel"]
-    layout = h5py.VirtualLayout((24, 8), "<f2")
-    layout[:] = h5py.VirtualSource(str(secret), "features/logmel", (24, 8))
-    file.create_virtual_dataset("features/logmel", layout)
-
-
-def chunked(file: h5py.File, secret: Path) -> None:
-    del file["features/logmel"]
-    file.create_dataset("features/logmel", (24, 8), "<f2", chunks=(4, 8), compression="gzip")
-
-
-def huge(file: h5py.File, secret: Path) -> None:
-    del file["features/logmel"]
-    file.create_dataset("features/logmel", (2**50, 8), "<f2", chunks=(4, 8))
-
-
-def compact(file: h5py.File, secret: Path) -> None:
-    del file["clips/size"]
-    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plist.set_layout(h5py.h5d.COMPACT)
-    space = h5py.h5s.create_simple((4,))
-    h5py.h5d.create(file["clips"].id, b"size", h5py.h5t.STD_U64LE, space, plist)
-
-
-def wrong_type(file: h5py.File, secret: Path) -> None:
-    del file["clips/size"]
-    file["clips/size"] = np.zeros(4, ">u8")
-
-
-def wrong_rank(file: h5py.File, secret: Path) -> None:
-    del file["clips/size"]
-    file["clips/size"] = np.zeros((4, 1), "<u8")
-
-
-def compound(file: h5py.File, secret: Path) -> None:
-    del file["clips/size"]
-    file["clips/size"] = np.zeros(4, [("a", "<u4"), ("b", "<u4")])
-
-
-def variable_length(file: h5py.File, secret: Path) -> None:
-    del file["clips/name"]
-    file["clips/name"] = ["a", "b", "c", "d"]
-
-
-def group_for_data(file: h5py.File, secret: Path) -> None:
-    del file["clips/size"]
-    file.create_group("clips/size")
-
-
-def data_for_group(file: h5py.File, secret: Path) -> None:
-    del file["failures"]
-    file["failures"] = np.zeros(3)
-
-
-def cycle(file: h5py.File, secret: Path) -> None:
-    del file["failures"]
-    file["failures"] = file["/"]
-
-
-def foreign_member(file: h5py.File, secret: Path) -> None:
-    file["clips/more"] = np.zeros(3)
-
-
-def missing_member(file: h5py.File, secret: Path) -> None:
-    del file["clips/size"]
-
-
-def other_table(file: h5py.File, secret: Path) -> None:
-    file["clips/size"][0] = 5
-
-
-def foreign_attribute(file: h5py.File, secret: Path) -> None:
-    file.attrs["more"] = 1
-
-
-def wrong_attribute(file: h5py.File, secret: Path) -> None:
-    file.attrs["shard"] = "one"
-
-
-def long_attribute(file: h5py.File, secret: Path) -> None:
-    file.attrs["shard"] = np.zeros(1000, "<i8")
-
-
-def newer(file: h5py.File, secret: Path) -> None:
-    file.attrs["format_version"] = 3
-
-
-def other_format(file: h5py.File, secret: Path) -> None:
-    file.attrs["format"] = "elsewhere"
-
-
-def no_format(file: h5py.File, secret: Path) -> None:
-    del file.attrs["format"]
-
-
-HOSTILE: dict[Callable[[h5py.File, Path], None], str] = {
-    external_link: "link out of itself",
-    soft_link: "link out of itself",
-    external_storage: "not stored in one piece inside the file",
-    virtual: "not stored in one piece inside the file",
-    chunked: "not stored in one piece inside the file",
-    huge: "not stored in one piece inside the file",
-    compact: "not stored in one piece inside the file",
-    wrong_type: "clips/size is of type >u8, not <u8",
-    wrong_rank: "other than 1 axes",
-    compound: "clips/size is of type",
-    variable_length: "clips/name is",
-    group_for_data: "clips/size is not a data set",
-    data_for_group: "failures holds other things",
-    cycle: "failures holds other things",
-    foreign_member: "clips holds other things",
-    missing_member: "clips holds other things",
-    other_table: "tables do not match their digest",
-    foreign_attribute: "attributes are missing or foreign",
-    wrong_attribute: "attribute shard is of type",
-    long_attribute: "attribute shard is not a single value",
-    newer: "format_version is 3, and this sedtool reads 2",
-    other_format: "attribute format is not a text of fixed length",
-    no_format: "it has no format attribute",
-}
-
-
-@pytest.mark.parametrize("change", HOSTILE, ids=lambda change: change.__name__)
-def test_a_hostile_file_is_refused_and_nothing_else_is_opened(tmp_path, path, change):
-    secret = tmp_path / "secret.h5"
-    write_features(secret)
-    write_features(path)
-    with h5py.File(path, "r+", libver=("v110", "v110")) as file:
-        change(file, secret)
-    with pytest.raises(ArtifactError, match=HOSTILE[change]) as caught:
-        open_features(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert str(caught.value).isprintable()
-
-
 def test_values_that_are_not_finite_are_refused(path):
     frames = np.zeros((4, 8), "<f2")
     frames[2, 3] = np.nan
-    with FeaturesWriter(path, FeaturesJob(CONFIG, ["a.wav"])) as writer:
+    with writer_of(path, names=["a.wav"]) as writer:
         writer.add(SourceClip("a.wav", 4, 16_000, 1, 0.1, 9, "00", 7), [frames.tobytes()])
         writer.finish([])
     with pytest.raises(ArtifactError, match="not finite"):
         open_features(path)
-
-
-# Interruptions
-
-
-def interrupt(path: Path, names: list[str]) -> None:
-    """Leave a spool with these clips, as a killed run does."""
-    with FeaturesWriter(path, JOB, overwrite=True) as writer:
-        add(writer, names)
-
-
-@given(order=st.permutations(NAMES[:4]), stops=st.lists(st.integers(0, 4), max_size=3))
-@settings(same_folder, max_examples=15)
-def test_the_order_and_interruptions_of_the_work_change_no_byte(tmp_path, order, stops):
-    whole = write_features(tmp_path / "whole.h5")
-    path = tmp_path / "features.h5"
-    path.unlink(missing_ok=True)
-    for stop in sorted(stops):
-        with FeaturesWriter(path, JOB) as writer:
-            add(writer, [name for name in order[:stop] if name not in writer.done])
-    assert write_features(path, order) == whole
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["features.h5", "whole.h5"]
-
-
-def test_a_rerun_knows_what_is_done(path):
-    interrupt(path, NAMES[:2])
-    with FeaturesWriter(path, JOB) as writer:
-        assert writer.done == {name: clip_of(name) for name in NAMES[:2]}
-
-
-def test_a_clip_that_is_done_again_replaces_the_first(path):
-    whole = write_features(path)
-    wrong = dataclasses.replace(clip_of(NAMES[0]), n_frames=1)
-    with FeaturesWriter(path, JOB, overwrite=True) as writer:
-        writer.add(wrong, [bytes(16)])
-        add(writer, NAMES[:4])
-        writer.finish(FAILURES)
-    assert path.read_bytes() == whole
-
-
-@given(data=st.data())
-@settings(same_folder, max_examples=30)
-def test_a_spool_that_was_torn_or_damaged_anywhere_ends_in_the_same_bytes(tmp_path, data):
-    whole = write_features(tmp_path / "whole.h5")
-    path = tmp_path / "features.h5"
-    path.unlink(missing_ok=True)
-    interrupt(path, NAMES[:3])
-    victim = path.with_name(f"features.h5.{data.draw(st.sampled_from(['spool', 'journal']))}")
-    content = bytearray(victim.read_bytes())
-    position = data.draw(st.integers(0, len(content) - 1))
-    if data.draw(st.booleans()):
-        del content[position:]
-    else:
-        content[position] ^= data.draw(st.integers(1, 255))
-    victim.write_bytes(content)
-    assert write_features(path) == whole
-
-
-def test_a_torn_line_costs_one_clip_once(path):
-    interrupt(path, NAMES[:3])
-    journal = path.with_name("features.h5.journal")
-    journal.write_bytes(journal.read_bytes()[:-5])
-    interrupt(path, [NAMES[3]])
-    with FeaturesWriter(path, JOB) as writer:
-        assert list(writer.done) == [NAMES[0], NAMES[1], NAMES[3]]
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"config": dataclasses.replace(CONFIG, fmin=50.0)},
-        {"names": [*NAMES, "c.wav"]},
-        {"dtype": "f32"},
-        {"engine": "torchaudio"},
-        {"shard": Shard(1, 2)},
-        {"allow_truncated": True},
-    ],
-    ids=lambda other: next(iter(other)),
-)
-def test_an_unfinished_run_of_another_job_is_dropped_only_on_request(path, caplog, other):
-    interrupt(path, NAMES[:2])
-    job = dataclasses.replace(JOB, **other)
-    before = contents(path.parent)
-    key = "manifest_sha256" if "names" in other else next(iter(other))
-    with pytest.raises(OutputExistsError, match=rf"differs in: .*{key}.*--overwrite"):
-        FeaturesWriter(path, job).__enter__()
-    assert contents(path.parent) == before
-    with FeaturesWriter(path, job, overwrite=True) as writer:
-        assert writer.done == {}
-    assert "unfinished run with other settings or files is dropped" in caplog.text
-    assert key in caplog.text
-
-
-def test_an_unfinished_run_of_another_job_is_no_leave_to_replace_a_finished_output(path):
-    finished = write_features(path)
-    other = path.with_name("other.h5")
-    interrupt(other, NAMES[:2])
-    for suffix in (".journal", ".spool"):
-        other.with_name(other.name + suffix).rename(path.with_name(path.name + suffix))
-    with pytest.raises(OutputExistsError, match="differs in: dtype"):
-        FeaturesWriter(path, dataclasses.replace(JOB, dtype="f32")).__enter__()
-    assert path.read_bytes() == finished
-    assert write_features(path) == finished  # the journal's own job goes on
-
-
-@pytest.mark.parametrize("journal", [None, b"", b'{"clips": 5', b"\xff\n", b"[1]\n"], ids=ascii)
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_what_holds_no_job_resumes_nothing(path, journal, overwrite):
-    if journal is not None:
-        path.with_name("features.h5.journal").write_bytes(journal)
-    assert not resumes(path, {"clips": 5}, overwrite)
-
-
-def test_a_link_to_an_output_resumes_what_stands_beside_the_output(tmp_path):
-    (tmp_path / "real").mkdir()
-    (tmp_path / "real" / "out.h5.journal").write_text('{"a": 1, "b": 2}\n')
-    (tmp_path / "link.h5").symlink_to(tmp_path / "real" / "out.h5")
-    assert resumes(tmp_path / "link.h5", {"b": 2, "a": 1}, False)
-    with pytest.raises(OutputExistsError, match="differs in: b, c"):
-        resumes(tmp_path / "link.h5", {"a": 1, "c": 3}, False)
-
-
-def test_a_run_that_cannot_begin_leaves_nothing(path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("sedtool.store.spool.write_all", full)
-    with pytest.raises(ResourceError, match="the disk is full"):
-        FeaturesWriter(path, JOB).__enter__()
-    assert list(path.parent.iterdir()) == []
-
-
-def test_a_run_that_cannot_go_on_keeps_what_is_done(path, monkeypatch):
-    interrupt(path, NAMES[:2])
-    before = contents(path.parent)
-    opened = Path.open
-
-    def full(self, *args, **options):
-        if self.suffix == ".spool":
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return opened(self, *args, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", full)
-        with pytest.raises(ResourceError, match="the disk is full"):
-            FeaturesWriter(path, JOB).__enter__()
-    assert contents(path.parent) == before
-
-
-def test_a_second_writer_stops_at_once_and_the_first_is_not_disturbed(path):
-    with FeaturesWriter(path, JOB) as writer:
-        add(writer, NAMES[:2])
-        for _ in range(2):
-            with (
-                pytest.raises(ResourceError, match=r"another sedtool is making .*features\.h5"),
-                FeaturesWriter(path, JOB),
-            ):
-                pass
-        add(writer, NAMES[2:4])
-        writer.finish(FAILURES)
-    assert open_features(path).names == NAMES[:4]
-
-
-def test_a_writer_that_waited_for_the_lock_does_not_replace_what_the_first_finished(
-    path, monkeypatch
-):
-    """The second opens the journal, the first finishes and removes it, the second gets the lock."""
-    flock, finished = fcntl.flock, []
-
-    def first_finishes(descriptor, operation):
-        if not finished:
-            finished.append(True)
-            write_features(path)
-        flock(descriptor, operation)
-
-    monkeypatch.setattr(fcntl, "flock", first_finishes)
-    with pytest.raises(OutputExistsError), FeaturesWriter(path, JOB):
-        pass
-    assert [p.name for p in path.parent.iterdir()] == ["features.h5"]
-
-
-def test_a_writer_that_waited_for_the_lock_holds_it_against_a_third(path, monkeypatch):
-    """The lock it got first was that of a journal which is gone."""
-    flock, finished = fcntl.flock, []
-
-    def first_finishes(descriptor, operation):
-        if not finished:
-            finished.append(True)
-            write_features(path)
-        flock(descriptor, operation)
-
-    monkeypatch.setattr(fcntl, "flock", first_finishes)
-    with (
-        FeaturesWriter(path, JOB, overwrite=True),
-        pytest.raises(ResourceError, match="another sedtool is making"),
-        FeaturesWriter(path, JOB, overwrite=True),
-    ):
-        pass
-
-
-def test_without_locks_work_goes_on_with_a_warning(path, monkeypatch, caplog):
-    def no_locks(descriptor, operation):
-        raise OSError(38, "Function not implemented")
-
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    write_features(path)
-    assert "cannot be locked (Function not implemented)" in caplog.text
-
-
-def test_an_unfinished_output_is_never_taken_for_a_complete_one(path):
-    interrupt(path, NAMES[:3])
-    with pytest.raises(ArtifactError, match=r"not complete \(3 of 5 clips\); run the same extract"):
-        open_features(path)
-
-
-def test_an_unfinished_part_says_which_it_is(path):
-    with FeaturesWriter(path, dataclasses.replace(JOB, shard=Shard(2, 3))) as writer:
-        add(writer, [NAMES[1]])
-    with pytest.raises(ArtifactError, match=r"not complete \(shard 2/3, 1 of 2 clips\)"):
-        open_features(path)
-    assert unfinished(path) == Unfinished(1, 2, Shard(2, 3), manifest_digest(NAMES))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"{}\n", b"[]\n", b"\xff\n", b'{"clips": 3, "shard": 2}\n', b'{"shard": "9/3"}\n'],
-)
-def test_what_is_no_journal_says_nothing(path, content):
-    path.with_name("features.h5.journal").write_bytes(content)
-    assert unfinished(path) is None
-
-
-def test_a_run_that_did_nothing_leaves_nothing(path):
-    interrupt(path, [])
-    assert not list(path.parent.iterdir())
-
-
-def test_what_killed_writers_left_is_removed(path):
-    stale = path.with_name(".features.h5.abc123.tmp")
-    other = path.with_name(".other.h5.abc123.tmp")
-    stale.touch()
-    other.touch()
-    write_features(path)
-    assert not stale.exists()
-    assert other.exists()
-
-
-def test_a_link_stays_and_its_target_is_written(tmp_path):
-    (tmp_path / "disk").mkdir()
-    link = tmp_path / "features.h5"
-    link.symlink_to("disk/real.h5")
-    interrupt(link, NAMES[:1])
-    with pytest.raises(ArtifactError, match="1 of 5 clips"):
-        open_features(link)
-    write_features(link)
-    assert link.is_symlink()
-    assert [p.name for p in (tmp_path / "disk").iterdir()] == ["real.h5"]
-    assert open_features(link).names == NAMES[:4]
-
-
-def test_outputs_that_cannot_be_are_refused(tmp_path):
-    with (
-        pytest.raises(ConfigError, match="not a regular file"),
-        FeaturesWriter(tmp_path, JOB),
-    ):
-        pass
-    with pytest.raises(ConfigError, match="dtype must be one of f16, f32, not 'f64'"):
-        FeaturesJob(CONFIG, NAMES, "f64")
-    with (
-        pytest.raises(ResourceError, match="the folder does not exist"),
-        FeaturesWriter(tmp_path / "none" / "f.h5", JOB),
-    ):
-        pass
-    with pytest.raises(ResourceError, match="the folder does not exist"):
-        write_scores(tmp_path / "none" / "s.h5", example_scores())
-
-
-def test_a_file_size_limit_is_a_resource_error(path):
-    with pytest.raises(ResourceError, match="larger than is allowed"), resource_errors(path):
-        raise OSError(27, "File too large")

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from sedtool.checkpoint import load_model
 from sedtool.config import DecodingConfig, EvaluationConfig, TrainConfig, TuneConfig
-from sedtool.decoding import ClipScores, decode_clip
+from sedtool.decoding import decode_clip
 from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation import evaluate_events
 from sedtool.labels import Event, StrongLabels, read_events, write_events, write_weak
+from sedtool.store import ClipScores
 from sedtool.training import TrainInputs, train
 from sedtool.tuning import (
     TuneInputs,

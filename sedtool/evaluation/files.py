@@ -9,7 +9,7 @@ from sedtool.atomic import claim, refuse_input, write_text
 from sedtool.audio import find_audio, read_duration
 from sedtool.config import EvaluationConfig
 from sedtool.config.evaluation import PSDS_SCENARIOS, ReportConfig
-from sedtool.decoding import clip_scores, clip_tags, decode_clip
+from sedtool.decoding import clip_tags, decode_clip
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation import evaluate
 from sedtool.evaluation.mismatches import match_names
@@ -28,7 +28,7 @@ from sedtool.labels import (
     read_weak,
 )
 from sedtool.shards import Shard
-from sedtool.store import is_hdf5, open_features, open_scores
+from sedtool.store import clip_scores, is_hdf5, open_features, open_scores
 from sedtool.store.parts import has_part_record, read_part
 
 __all__ = ["Estimated", "EvaluateInputs", "evaluate_files", "read_estimated"]

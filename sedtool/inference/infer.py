@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sedtool import __version__
 from sedtool.atomic import claim, write_failures
 from sedtool.audio import AudioInputs
 from sedtool.checkpoint import Model, load_model
 from sedtool.config import DecodingConfig, InferConfig, WindowConfig
-from sedtool.decoding import ClipScores, clip_scores, decode_clip
+from sedtool.decoding import decode_clip
 from sedtool.errors import ConfigError, InputsFailedError, NothingUsableError
 from sedtool.inference.outputs import Emit, InferOutputs, ResultWriter
 from sedtool.inference.resume import KeptScores, kept_scores
@@ -22,9 +21,9 @@ from sedtool.labels import Vocabulary, read_thresholds
 from sedtool.machine import pick_device
 from sedtool.scoring import Failure, prefetch, score_clips
 from sedtool.shards import WHOLE, Shard
-from sedtool.store import ScoresHeader
+from sedtool.store import ClipScores, ScoresHeader, clip_scores
 from sedtool.store.merge import check_siblings
-from sedtool.store.spool import resumes
+from sedtool.store.spool import job_of, resumes
 from sedtool.text import real_time
 
 __all__ = ["InferResult", "InferTask", "decoding_of", "infer", "prepare", "windows_of"]
@@ -124,7 +123,7 @@ class InferTask:
     model: Model
     source: ClipSource
     header: ScoresHeader  # what its scores file says
-    identity: dict[str, Any]  # an interrupted run of equal identity is taken up
+    job: dict[str, Any]  # an interrupted run of an equal job is taken up
 
     def resumes(self, outputs: InferOutputs) -> bool:
         """Return whether an interrupted run of this task stands beside the outputs.
@@ -135,7 +134,7 @@ class InferTask:
             If one of another task does, and may not be thrown away.
         """
         kept_at = outputs.spool
-        return kept_at is not None and resumes(kept_at, self.identity, outputs.overwrite)
+        return kept_at is not None and resumes(kept_at, self.job, outputs.overwrite)
 
 
 def prepare(
@@ -164,17 +163,17 @@ def prepare(
         source.shard,
         source.manifest_sha256,
     )
-    identity = details | {
-        "sedtool_version": __version__,
-        "clips": len(source.names),
-        "model_sha256": header.model_sha256,
-        "scoring": header.settings,
-        "manifest_sha256": header.manifest_sha256,
-        "shard": str(header.shard),
-        "inputs": source.digests,
-    }
+    job = job_of(
+        len(source.names),
+        header.shard,
+        header.manifest_sha256,
+        model_sha256=header.model_sha256,
+        scoring=header.settings,
+        inputs=source.digests,
+        **details,
+    )
     outputs.refuse(source.names, source.shard)
-    return InferTask(model, source, header, identity)
+    return InferTask(model, source, header, job)
 
 
 def _refuse_loose_part(source: ClipSource, config: InferConfig, outputs: InferOutputs) -> None:
@@ -274,7 +273,7 @@ class _Inference:
         if task.resumes(outputs):
             # What is there of an interrupted run's outputs is not in the way of its rerun.
             outputs = replace(outputs, overwrite=True)
-        with kept_scores(outputs.spool, task.identity) as kept:
+        with kept_scores(outputs.spool, task.job) as kept:
             outputs.refuse_finished(task.source.names)
             with (
                 claim(*outputs.files, overwrite=outputs.overwrite),

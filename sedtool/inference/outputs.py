@@ -18,11 +18,11 @@ from sedtool.atomic import (
     write_text,
 )
 from sedtool.config import to_json
-from sedtool.decoding import ClipScores, clip_tags
+from sedtool.decoding import clip_tags
 from sedtool.errors import ConfigError, LabelError, ResourceError
 from sedtool.labels import EVENT_FORMATS, Event, event_format, format_weak, printable
 from sedtool.shards import Shard
-from sedtool.store import ScoresHeader, ScoresWriter
+from sedtool.store import ClipScores, ScoresHeader, ScoresWriter
 from sedtool.store.parts import PartRecord, remove_part_record, write_part
 
 __all__ = ["Emit", "InferOutputs", "ResultWriter"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sedtool.decoding import ClipScores
+from sedtool.store import ClipScores
 from sedtool.store.spool import Spool
 
 __all__ = ["KeptScores", "kept_scores"]
@@ -24,7 +24,7 @@ def kept_scores(path: Path | None, job: dict[str, Any]) -> Iterator["KeptScores"
     path
         The output; None keeps nothing.
     job
-        All that the scores depend on, as JSON. Scores of another job are thrown away.
+        All that the scores depend on, as `job_of`. Scores of another job are thrown away.
 
     Raises
     ------

@@ -7,7 +7,7 @@ import numpy as np
 
 from sedtool.config import FeatureConfig
 from sedtool.datasets import FeatureSet
-from sedtool.decoding import ClipScores, clip_scores, clip_tags, decode_clip
+from sedtool.decoding import clip_tags, decode_clip
 from sedtool.errors import LabelError
 from sedtool.features import mel_filters
 from sedtool.labels import Event, NameIndex, read_events
@@ -22,7 +22,7 @@ from sedtool.plots.canvas import (
     shown,
     styled,
 )
-from sedtool.store import Scores, open_scores
+from sedtool.store import ClipScores, Scores, clip_scores, open_scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from sedtool.checkpoint import Model
 from sedtool.config import POOLING_NAMES, PoolingConfig
 from sedtool.config.figures import GRADIENT_EXAMPLES
-from sedtool.decoding import clip_scores
 from sedtool.draws import torch_draws
 from sedtool.errors import ConfigError
 from sedtool.labels import NameIndex, Vocabulary
@@ -35,7 +34,7 @@ from sedtool.plots.canvas import (
 )
 from sedtool.plots.clip import find_clip, reference_events
 from sedtool.pooling import AutoPooling, LinearPooling, Pooling, PowerPooling, make_pooling
-from sedtool.store import open_scores
+from sedtool.store import clip_scores, open_scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

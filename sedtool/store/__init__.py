@@ -1,62 +1,47 @@
 """features.h5 and scores.h5: written whole or not at all, checked when read, mapped into memory.
 
 Only this package knows h5py. `layout` says how both formats look, `writing` and `reading` move
-arrays, `spool` makes an interrupted extraction resumable, `features` and `scores` say what the
-arrays mean, and `parts` joins the files of several shards.
+arrays, `spool` makes an interrupted run resumable, `features` and `scores` say what the arrays
+mean, `parts` opens and joins the files of several shards, and `merge` checks that they fit.
 """
 
 from sedtool.store.features import (
     DTYPES,
     Features,
-    FeaturesJob,
+    FeaturesHeader,
     FeaturesWriter,
     SourceClip,
     open_features,
     refuse_finished,
 )
-from sedtool.store.parts import (
-    Part,
-    Piece,
-    join_features,
-    join_scores,
-    open_features_part,
-    open_scores_part,
-    read_pieces,
-)
 from sedtool.store.reading import file_format, file_shard, is_hdf5
 from sedtool.store.scores import (
-    ScoredClip,
+    ClipScores,
     Scores,
     ScoresHeader,
     ScoresWriter,
+    clip_scores,
     open_scores,
 )
-from sedtool.store.spool import Unfinished, resumes, unfinished
+from sedtool.store.spool import Unfinished, unfinished
 
 __all__ = [
     "DTYPES",
+    "ClipScores",
     "Features",
-    "FeaturesJob",
+    "FeaturesHeader",
     "FeaturesWriter",
-    "Part",
-    "Piece",
-    "ScoredClip",
     "Scores",
     "ScoresHeader",
     "ScoresWriter",
     "SourceClip",
     "Unfinished",
+    "clip_scores",
     "file_format",
     "file_shard",
     "is_hdf5",
-    "join_features",
-    "join_scores",
     "open_features",
-    "open_features_part",
     "open_scores",
-    "open_scores_part",
-    "read_pieces",
     "refuse_finished",
-    "resumes",
     "unfinished",
 ]

@@ -17,37 +17,38 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from sedtool import __version__
 from sedtool.atomic import appears_whole, claim, refuse_existing
 from sedtool.config import FeatureConfig, from_json, to_json
 from sedtool.errors import ArtifactError, ConfigError
-from sedtool.shards import WHOLE, Shard, manifest_digest
+from sedtool.shards import WHOLE, Shard
 from sedtool.store.layout import (
     CLIP_TABLES,
     SHARD_ATTRIBUTES,
     TEXT,
+    ClipTable,
     Layout,
     clip_tables,
+    only,
     shard_attributes,
 )
-from sedtool.store.reading import ClipTable, Flat, check_texts, open_flat, read_clips
-from sedtool.store.spool import Spool, resumes, unfinished
+from sedtool.store.reading import Flat, check_texts, naming, open_flat, read_clips, read_shard
+from sedtool.store.spool import Spool, job_of, resumes, unfinished
 from sedtool.store.writing import Frames, write_flat
 
 __all__ = [
     "DTYPES",
     "Features",
-    "FeaturesJob",
+    "FeaturesHeader",
     "FeaturesWriter",
     "SourceClip",
     "open_features",
     "refuse_finished",
+    "write_features",
 ]
 
 DTYPES = {"f16": "<f2", "f32": "<f4"}  # name on the command line -> numpy type
@@ -78,24 +79,24 @@ _LAYOUT = Layout(
 
 
 @dataclass(frozen=True)
-class FeaturesJob:
-    """What a features file is to be."""
+class FeaturesHeader:
+    """What a features file says of itself, and how it stores frames."""
 
     config: FeatureConfig
-    names: Sequence[str]  # of the whole list, those that will fail included, in order
-    dtype: str = "f16"  # or "f32", as stored
-    engine: str = "native"  # what computes the features
+    dtype: str = "f16"  # or "f32"
+    engine: str = "native"  # what computed the features
+    allow_truncated: bool = False  # whether audio that ends before its header says was taken
     shard: Shard = WHOLE
-    allow_truncated: bool = False  # whether audio that ends before its header says is taken
+    manifest_sha256: str = ""  # of the whole list of names
 
-    def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}")
-
-    @property
-    def share(self) -> list[str]:
-        """Return the names of the shard."""
-        return self.shard.select(self.names)
+    def details(self) -> dict[str, Any]:
+        """Return what decides the bytes of a clip's features."""
+        return {
+            "config": asdict(self.config),
+            "dtype": self.dtype,
+            "engine": self.engine,
+            "allow_truncated": self.allow_truncated,
+        }
 
 
 @dataclass(frozen=True)
@@ -113,30 +114,12 @@ class SourceClip:
     truncated: bool = False  # whether the audio file ends before its header says
 
 
-@dataclass(frozen=True)
-class FeaturesHeader:
-    """What a features file says of itself: its attributes, and how frames are stored."""
-
-    config: FeatureConfig
-    dtype: str  # "f16" or "f32"
-    engine: str
-    allow_truncated: bool
-    shard: Shard
-    manifest_sha256: str
-
-    @classmethod
-    def of(cls, job: FeaturesJob) -> Self:
-        """Return what the output of a job is to say."""
-        manifest = manifest_digest(job.names)
-        return cls(job.config, job.dtype, job.engine, job.allow_truncated, job.shard, manifest)
-
-
 class FeaturesWriter:
     """Makes a features file clip by clip; interrupted, it goes on where it was.
 
     ::
 
-        with FeaturesWriter(path, FeaturesJob(config, names)) as writer:
+        with FeaturesWriter(path, header, names) as writer:
             ...  # leave out what is in writer.done
             writer.add(clip, chunks)
             writer.finish(failures)
@@ -145,8 +128,10 @@ class FeaturesWriter:
     ----------
     path
         The output.
-    job
-        What the output is to be.
+    header
+        What the output is to say of itself.
+    names
+        The clips of its shard, those that will fail included, in order.
     overwrite
         Whether a complete output may be replaced, and an unfinished one of another job dropped.
 
@@ -156,32 +141,29 @@ class FeaturesWriter:
         On entering: if the output is no regular file, is there already, or is being made.
     """
 
-    def __init__(self, path: Path, job: FeaturesJob, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: Path, header: FeaturesHeader, names: Sequence[str], overwrite: bool = False
+    ) -> None:
         self.path = Path(path)
         self.done: dict[str, SourceClip] = {}
-        self._job, self._names = job, job.share
-        self._overwrite = overwrite
+        self._header, self._names, self._overwrite = header, names, overwrite
         self._finished = False
         self._closing = ExitStack()
-        self._spool = Spool(self.path.resolve(), _identity(job))
+        self._spool = Spool(self.path.resolve(), _job(header, len(names)))
 
     def __enter__(self) -> Self:
         if not appears_whole(self.path):
             raise ConfigError(f"{self.path} is not a regular file; features need one")
         with ExitStack() as entering:
             entering.enter_context(claim(self.path, overwrite=True))
-            refuse_finished(self.path, self._job, self._overwrite)  # now that it is locked
+            # Now that it is locked:
+            refuse_finished(self.path, self._header, len(self._names), self._overwrite)
             entering.enter_context(self._spool)
             self._closing = entering.pop_all()
         self.done = {n: SourceClip(**entry.info) for n, entry in self._spool.entries.items()}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
         with self._closing:
             if self._finished and kind is None:
                 self._spool.remove()
@@ -203,12 +185,11 @@ class FeaturesWriter:
             for clip in clips:
                 yield from self._spool.read(clip.name)
 
-        header = FeaturesHeader.of(self._job)
-        write_features(self.path, header, clips, failures, chunks)
+        write_features(self.path, self._header, clips, failures, chunks)
         self._finished = True
 
 
-def refuse_finished(path: Path, job: FeaturesJob, overwrite: bool) -> bool:
+def refuse_finished(path: Path, header: FeaturesHeader, n_clips: int, overwrite: bool) -> bool:
     """Refuse an output that is complete, or that a run of another job has begun.
 
     What is complete but for its journal was made by this very job before a kill, and goes on.
@@ -219,23 +200,13 @@ def refuse_finished(path: Path, job: FeaturesJob, overwrite: bool) -> bool:
     OutputExistsError
         If `overwrite` is false.
     """
-    goes_on = resumes(path, _identity(job), overwrite)
+    goes_on = resumes(path, _job(header, n_clips), overwrite)
     refuse_existing(path, goes_on or overwrite)
     return goes_on
 
 
-def _identity(job: FeaturesJob) -> dict[str, Any]:
-    """Return what a run must have in common with an interrupted one to go on where it was."""
-    return {
-        "sedtool_version": __version__,
-        "clips": len(job.share),
-        "config": asdict(job.config),
-        "dtype": job.dtype,
-        "engine": job.engine,
-        "allow_truncated": job.allow_truncated,
-        "manifest_sha256": manifest_digest(job.names),
-        "shard": str(job.shard),
-    }
+def _job(header: FeaturesHeader, n_clips: int) -> dict[str, Any]:
+    return job_of(n_clips, header.shard, header.manifest_sha256, **header.details())
 
 
 def write_features(
@@ -276,33 +247,45 @@ def write_features(
     write_flat(path, _LAYOUT, attributes, tables, Frames(shape, DTYPES[header.dtype], chunks))
 
 
-@dataclass(frozen=True)
-class Features:
+@dataclass(frozen=True, kw_only=True)
+class Features(FeaturesHeader, ClipTable):
     """An open features file; its frames are mapped, not read."""
 
     path: Path
-    config: FeatureConfig
-    names: list[str]
-    start: npt.NDArray[np.int64]  # first frame of each clip
-    frames: npt.NDArray[np.int64]  # number of frames of each clip
-    duration: npt.NDArray[np.float64]  # seconds
     source_rate: npt.NDArray[np.uint32]  # Hz, of the audio files
-    channels: npt.NDArray[np.uint32]  # of the audio files
-    source_size: npt.NDArray[np.uint64]  # bytes of the audio files
-    source_sha256: list[str]  # of the audio files
-    truncated: npt.NDArray[np.bool_]  # whether the audio file ends before its header says
-    data: npt.NDArray[Any]  # float16 or float32 (frames, mels)
-    failures: list[tuple[str, str]]  # name and error of the files that could not be used
-    engine: str  # what computed them
-    allow_truncated: bool  # whether truncated audio files were taken
-    shard: Shard
-    manifest_sha256: str  # of the whole list of names
+    channels: npt.NDArray[np.uint32]
+    source_size: npt.NDArray[np.uint64]  # bytes
+    source_sha256: list[str]
+    truncated: npt.NDArray[np.bool_]  # whether the audio file ended before its header said
+    data: npt.NDArray[Any]  # (frames, F)
+    failures: list[tuple[str, str]]  # name and error of files that could not be used
     sha256: str  # of the whole content
+
+    @property
+    def header(self) -> FeaturesHeader:
+        """Return what the file says of itself."""
+        return only(FeaturesHeader, self)
 
     def clip(self, index: int) -> npt.NDArray[Any]:
         """Return the features of a clip, a view (T, F)."""
         start = int(self.start[index])
         return self.data[start : start + int(self.frames[index])]
+
+    def sources(self) -> Iterator[SourceClip]:
+        """Return what is known of each clip, but for when its file was modified."""
+        columns = zip(
+            self.names,
+            self.frames.tolist(),
+            self.source_rate.tolist(),
+            self.channels.tolist(),
+            self.duration.tolist(),
+            self.source_size.tolist(),
+            self.source_sha256,
+            [0] * len(self.names),
+            self.truncated.tolist(),
+            strict=True,
+        )
+        return (SourceClip(*row) for row in columns)
 
 
 def open_features(path: Path, verify: bool = True) -> Features:
@@ -325,16 +308,36 @@ def open_features(path: Path, verify: bool = True) -> Features:
     if not path.exists() and (progress := unfinished(path.resolve())):
         raise ArtifactError(f"{path}: not complete ({progress}); run the same extract again")
     flat = open_flat(path, _LAYOUT, verify)
-    config = from_json(FeatureConfig, flat.attributes["config"], str(path))
-    try:
-        clips = read_clips(flat)
-        _check(flat, clips, config)
-    except ArtifactError as error:
-        raise ArtifactError(f"{path}: {error}") from error
-    return _features(path, flat, clips, config)
+    with naming(path):
+        return _features(path, flat)
 
 
-def _check(flat: Flat, clips: ClipTable, config: FeatureConfig) -> None:
+def _features(path: Path, flat: Flat) -> Features:
+    tables, attributes = flat.tables, flat.attributes
+    config = from_json(FeatureConfig, attributes["config"], "config")
+    clips, shard = read_clips(flat), read_shard(attributes)
+    _check(flat, config)
+    return Features(
+        **vars(clips),
+        path=path,
+        config=config,
+        dtype={2: "f16", 4: "f32"}[flat.frames.itemsize],
+        engine=attributes["engine"],
+        allow_truncated=bool(attributes["allow_truncated"]),
+        shard=shard,
+        manifest_sha256=attributes["manifest_sha256"],
+        source_rate=tables["/clips/source_rate"],
+        channels=tables["/clips/channels"],
+        source_size=tables["/clips/size"],
+        source_sha256=tables["/clips/sha256"],
+        truncated=tables["/clips/truncated"].astype(bool),
+        data=flat.frames,
+        failures=list(zip(tables["/failures/name"], tables["/failures/error"], strict=True)),
+        sha256=attributes["sha256"],
+    )
+
+
+def _check(flat: Flat, config: FeatureConfig) -> None:
     """Check that frames, clips and failures fit each other."""
     failed, errors = flat.tables["/failures/name"], flat.tables["/failures/error"]
     check_texts([*failed, *errors, flat.attributes["engine"]])
@@ -343,32 +346,8 @@ def _check(flat: Flat, clips: ClipTable, config: FeatureConfig) -> None:
             f"its frames have {flat.frames.shape[1]} mel bands, its settings {config.n_mels}"
         )
     of_clips = [table for name, table in flat.tables.items() if name.startswith("/clips/")]
-    if {len(clips.names)} != set(map(len, of_clips)) or len(failed) != len(errors):
+    if len(set(map(len, of_clips))) > 1 or len(failed) != len(errors):
         raise ArtifactError("its tables differ in length")
     is_truncated = flat.tables["/clips/truncated"]
     if (is_truncated > 1).any() or flat.attributes["allow_truncated"] not in (0, 1):
         raise ArtifactError("it says other than 0 or 1 of what was truncated")
-
-
-def _features(path: Path, flat: Flat, clips: ClipTable, config: FeatureConfig) -> Features:
-    failed, errors = flat.tables["/failures/name"], flat.tables["/failures/error"]
-    return Features(
-        path=path,
-        config=config,
-        names=clips.names,
-        start=clips.start,
-        frames=clips.frames,
-        duration=clips.duration,
-        source_rate=flat.tables["/clips/source_rate"],
-        channels=flat.tables["/clips/channels"],
-        source_size=flat.tables["/clips/size"],
-        source_sha256=flat.tables["/clips/sha256"],
-        truncated=flat.tables["/clips/truncated"].astype(bool),
-        data=flat.frames,
-        failures=list(zip(failed, errors, strict=True)),
-        engine=flat.attributes["engine"],
-        allow_truncated=bool(flat.attributes["allow_truncated"]),
-        shard=clips.shard,
-        manifest_sha256=flat.attributes["manifest_sha256"],
-        sha256=flat.attributes["sha256"],
-    )

@@ -1,4 +1,4 @@
-"""The HDF5 layout that features.h5 and scores.h5 share.
+"""The HDF5 layout that features.h5 and scores.h5 share, and what both hold of their clips.
 
 One big array of frames and some small tables, every data set contiguous and unfiltered, so that
 its place in the file is an offset: frames are memory-mapped there, tables are read from there, and
@@ -9,8 +9,8 @@ own: a sha256 of each 64 MiB of frames, and in the attribute ``sha256`` one of e
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +24,11 @@ __all__ = [
     "SHARD_ATTRIBUTES",
     "TEXT",
     "Attributes",
+    "ClipTable",
     "Layout",
     "block_digests",
     "clip_tables",
+    "only",
     "shard_attributes",
     "tables_digest",
 ]
@@ -46,6 +48,19 @@ CLIP_TABLES = {
     "/clips/duration": ("<f8", 1),
 }
 SHARD_ATTRIBUTES = {"manifest_sha256": str, "shard": int, "n_shards": int}
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipTable:
+    """The clips of a file, whose frames stand one after the other."""
+
+    names: list[str]
+    start: npt.NDArray[np.int64]  # first frame of each clip
+    frames: npt.NDArray[np.int64]  # number of frames of each clip
+    duration: npt.NDArray[np.float64]  # seconds
 
 
 @dataclass(frozen=True)
@@ -128,3 +143,8 @@ def shard_attributes(shard: Shard, manifest_sha256: str) -> dict[str, str | int 
         "shard": shard.number,
         "n_shards": shard.count,
     }
+
+
+def only(cls: type[T], instance: T) -> T:
+    """Return what an instance has as one of its base dataclasses, and nothing else."""
+    return cls(**{entry.name: getattr(instance, entry.name) for entry in fields(cls)})  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
-"""Parts -> one file: all checks, then the writing."""
+"""Parts of a job array -> the one file that a single job would have written, byte for byte."""
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -25,39 +25,22 @@ from sedtool.store.parts import (
     read_part_record,
 )
 from sedtool.store.reading import file_format, file_shard, is_hdf5
-from sedtool.store.spool import Unfinished, unfinished
+from sedtool.store.spool import JOURNAL_SUFFIX, Unfinished, unfinished
 
-__all__ = [
-    "Found",
-    "MergeResult",
-    "check_siblings",
-    "find_parts",
-    "merge",
-]
-
-Progress = Callable[[int, int, str], None]  # parts read, all parts, name of the latest
+__all__ = ["MergeResult", "check_siblings", "find_parts", "merge"]
 
 T = TypeVar("T")
+Progress = Callable[[int, int, str], None]  # parts read, all parts, name of the latest
 
 _MOST_NAMED = 5  # problems in one message
 _MOST_NUMBERS = 10  # missing shards in one message
 _WITH_FAILURES = ("features", "events")  # what has a list of failures beside it
-_KINDS: dict[str, tuple[Callable[[Path], Any], Callable[[Any, Path, Shard], None]]] = {
+_KINDS: dict[str, tuple[Callable[[Path], Part], Callable[[Sequence[Part], Path, Shard], None]]] = {
     "features": (open_features_part, join_features),
     "scores": (open_scores_part, join_scores),
     "events": (open_text_part, join_text),
     "tags": (open_text_part, join_text),
 }
-
-
-@dataclass
-class Found:
-    """What there is to merge."""
-
-    kind: str = ""  # "features", "scores", "events" or "tags"
-    paths: list[Path] = field(default_factory=list)
-    unfinished: list[tuple[Path, Unfinished]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)  # of what is no part, or cannot be read
 
 
 @dataclass(frozen=True)
@@ -94,8 +77,6 @@ def merge(
 ) -> MergeResult:
     """Join the parts that the tasks of a job array made.
 
-    The result is what one job would have written, byte for byte.
-
     Parameters
     ----------
     parts
@@ -125,16 +106,34 @@ def merge(
         found = find_parts([Path(path) for path in parts], output)
         refuse_input(output, found.paths)
         opened, damages = _open_all(found, progress)
+        n_shards = _most_common([part.shard.count for part in opened]) or 0
+        missing = sorted({*range(1, n_shards + 1)} - {part.shard.number for part in opened})
         problems = [*damages, *_misfits(opened)]
-        missing = _missing(opened)
         if not partial:
             # What a damaged part is cannot be known: it may be one that seems to be missing.
-            problems += _absent(found, [] if damages else missing, opened)
+            problems += _absent(found, [] if damages else missing, n_shards)
         if problems:
             more = len(problems) - _MOST_NAMED
             rest = f"; and {more} more" if more > 0 else ""
             raise ArtifactError("; ".join(problems[:_MOST_NAMED]) + rest)
-        return _join(opened, found.kind, missing, output)
+        failures = sorted(chain.from_iterable(part.failures for part in opened))
+        n_clips = sum(part.n_clips for part in opened)
+        if not n_clips:
+            raise NothingUsableError(f"there is no clip in any of {len(opened)} parts")
+        shard = Shard(0, n_shards) if missing else WHOLE
+        _KINDS[found.kind][1](opened, output, shard)
+        beside = write_failures(output, failures) if found.kind in _WITH_FAILURES else None
+        return MergeResult(found.kind, len(opened), n_clips, n_shards, missing, failures, beside)
+
+
+@dataclass
+class Found:
+    """What there is to merge."""
+
+    kind: str = ""  # "features", "scores", "events" or "tags"
+    paths: list[Path] = field(default_factory=list)
+    unfinished: list[tuple[Path, Unfinished]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)  # of what is no part, or cannot be read
 
 
 def _open_all(found: Found, progress: Progress | None) -> tuple[list[Part], list[str]]:
@@ -155,11 +154,12 @@ def _misfits(parts: Sequence[Part]) -> list[str]:
     """Return what keeps parts from being parts of one whole, a line for each problem."""
     problems = [f"{part.path}: {reason}" for part in parts if (reason := _no_part(part))]
     parts = [part for part in parts if not _no_part(part)]
-    common = dict(_most_common(tuple(_identity(part).items()) for part in parts) or ())
+    identities = [part.identity | {"number of shards": part.shard.count} for part in parts]
+    common = dict(_most_common([tuple(identity.items()) for identity in identities]) or ())
     problems += [
         f"{part.path}: {_difference(what, value, common[what])}"
-        for part in parts
-        for what, value in _identity(part).items()
+        for part, identity in zip(parts, identities, strict=True)
+        for what, value in identity.items()
         if value != common[what]
     ]
     of_shard: dict[Shard, Path] = {}
@@ -169,7 +169,7 @@ def _misfits(parts: Sequence[Part]) -> list[str]:
         if first != part.path:
             problems.append(f"{first} and {part.path} are both shard {part.shard}")
             continue
-        for name in part.names:
+        for name, *_ in part.clips:
             if of_clip.setdefault(name, part.path) != part.path:
                 problems.append(f"{of_clip[name]} and {part.path} both hold the clip {name}")
                 break
@@ -185,11 +185,7 @@ def _no_part(part: Part) -> str:
     return ""
 
 
-def _identity(part: Part) -> dict[str, Any]:
-    return part.identity | {"number of shards": part.shard.count}
-
-
-def _most_common(values: Iterable[T]) -> T | None:
+def _most_common(values: Sequence[T]) -> T | None:
     """Return the value that occurs most often, the first such one."""
     return next((value for value, _ in Counter(values).most_common(1)), None)
 
@@ -200,18 +196,8 @@ def _difference(what: str, value: Any, common: Any) -> str:
     return f"its {what} differs from that of the other parts"
 
 
-def _missing(parts: Sequence[Part]) -> list[int]:
-    """Return the numbers of the shards that no part holds."""
-    return sorted(set(range(1, _count(parts) + 1)) - {part.shard.number for part in parts})
-
-
-def _count(parts: Sequence[Part]) -> int:
-    """Return the number of shards that most parts are of."""
-    return _most_common(part.shard.count for part in parts) or 0
-
-
-def _absent(found: Found, missing: Sequence[int], parts: Sequence[Part]) -> list[str]:
-    """Return what shards lack, a line for each that is unfinished and one for the others."""
+def _absent(found: Found, missing: Sequence[int], n_shards: int) -> list[str]:
+    """Return which shards are missing, a line for each unfinished one and one for the others."""
     problems = [
         f"{path}: part {p.shard.number} of {p.shard.count} is not complete "
         f"({p.done} of {p.total} clips)"
@@ -219,7 +205,7 @@ def _absent(found: Found, missing: Sequence[int], parts: Sequence[Part]) -> list
     ]
     begun = {progress.shard.number for _, progress in found.unfinished}
     if lost := [number for number in missing if number not in begun]:
-        problems.append(_which(lost, _count(parts)))
+        problems.append(_which(lost, n_shards))
     return problems
 
 
@@ -229,22 +215,6 @@ def _which(missing: Sequence[int], count: int) -> str:
     more = f" and {len(missing) - _MOST_NUMBERS} more" if len(missing) > _MOST_NUMBERS else ""
     plural = "shards" if len(missing) > 1 else "shard"
     return f"{plural} {shown}{more} of {count} {'are' if len(missing) > 1 else 'is'} missing"
-
-
-def _join(parts: Sequence[Part], kind: str, missing: list[int], output: Path) -> MergeResult:
-    """Write the output, and beside it what failed."""
-    failures = sorted(chain.from_iterable(part.failures for part in parts))
-    n_clips = sum(part.n_clips for part in parts)
-    if not n_clips:
-        raise NothingUsableError(f"there is no clip in any of {len(parts)} parts")
-    count = _count(parts)
-    shard = Shard(0, count) if missing else WHOLE
-    _KINDS[kind][1](parts, output, shard)
-    failures_path = write_failures(output, failures) if kind in _WITH_FAILURES else None
-    return MergeResult(kind, len(parts), n_clips, count, missing, failures, failures_path)
-
-
-_JOURNAL_SUFFIX = ".journal"
 
 
 def find_parts(inputs: Sequence[Path], output: Path) -> Found:
@@ -324,7 +294,7 @@ def _in_folder(folder: Path, output: Path) -> Iterator[Path]:
         raise ConfigError(f"{folder} cannot be listed: {error.strerror}") from error
     names = {path.name for path in entries}
     for path in entries:
-        name = path.name.removesuffix(_JOURNAL_SUFFIX)
+        name = path.name.removesuffix(JOURNAL_SUFFIX)
         if name.startswith(".") or _same(path.with_name(name), output):
             continue
         is_part = _is_h5(path) or name + PART_SUFFIX in names or name != path.name
@@ -357,35 +327,28 @@ def check_siblings(output: Path, shard: Shard, manifest_sha256: str) -> None:
     ConfigError
         If a part there is one of another number of shards.
     """
-    for path, other, manifest in _parts_beside(output.resolve()):
+    folder = output.resolve().parent
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        try:
+            other, manifest = _told_quickly(path)
+        except ArtifactError:
+            continue  # whatever it is, it says nothing of shards
         if manifest == manifest_sha256 and not other.is_whole and other.count != shard.count:
+            name = path.name.removesuffix(JOURNAL_SUFFIX).removesuffix(PART_SUFFIX)
             raise ConfigError(
-                f"{path.name} in the folder of {output} is one of {other.count} shards, not of "
+                f"{name} in the folder of {output} is one of {other.count} shards, not of "
                 f"{shard.count}; state it: auto/{other.count}"
             )
 
 
-def _parts_beside(output: Path) -> Iterator[tuple[Path, Shard, str]]:
-    """Yield what can be known quickly of the parts in the folder of an output."""
-    for path in _listed(output.parent):
-        if path.name.endswith(_JOURNAL_SUFFIX):
-            part = path.with_name(path.name.removesuffix(_JOURNAL_SUFFIX))
-            if progress := unfinished(part):
-                yield part, progress.shard, progress.manifest_sha256
-            continue
-        try:
-            if path.name.endswith(PART_SUFFIX):
-                part = path.with_name(path.name.removesuffix(PART_SUFFIX))
-                record = read_part_record(part)
-                yield part, record.shard, record.manifest_sha256
-            elif _is_h5(path):
-                yield path, *file_shard(path)
-        except ArtifactError:
-            continue  # whatever it is, it says nothing of shards
-
-
-def _listed(folder: Path) -> Iterable[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError:
-        return []  # writing the output will say why
+def _told_quickly(path: Path) -> tuple[Shard, str]:
+    """Return which part of which list a file, a journal or a record says that it is."""
+    if path.name.endswith(JOURNAL_SUFFIX):
+        if progress := unfinished(path.with_name(path.name.removesuffix(JOURNAL_SUFFIX))):
+            return progress.shard, progress.manifest_sha256
+    elif path.name.endswith(PART_SUFFIX):
+        record = read_part_record(path.with_name(path.name.removesuffix(PART_SUFFIX)))
+        return record.shard, record.manifest_sha256
+    elif _is_h5(path):
+        return file_shard(path)
+    raise ArtifactError(f"{path}: not a part")

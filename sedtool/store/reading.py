@@ -8,7 +8,7 @@ the file is opened. What a data set claims is checked against the file's size be
 import contextlib
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,7 +22,9 @@ from sedtool.shards import Shard
 from sedtool.store.layout import (
     CHUNK_SIZE,
     FORMAT_VERSION,
+    SHARD_ATTRIBUTES,
     TEXT,
+    ClipTable,
     Layout,
     block_digests,
     tables_digest,
@@ -30,14 +32,15 @@ from sedtool.store.layout import (
 from sedtool.text import is_writable
 
 __all__ = [
-    "ClipTable",
     "Flat",
     "check_texts",
     "file_format",
     "file_shard",
     "is_hdf5",
+    "naming",
     "open_flat",
     "read_clips",
+    "read_shard",
 ]
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -52,17 +55,6 @@ class Flat:
     attributes: dict[str, Any]  # str, int or float
     tables: dict[str, Any]  # numpy array, or list of str
     frames: npt.NDArray[Any]  # memory-mapped, (frames, width)
-
-
-@dataclass(frozen=True)
-class ClipTable:
-    """Names, first frame, number of frames and seconds of all clips, and which shard they are."""
-
-    names: list[str]
-    start: npt.NDArray[np.int64]
-    frames: npt.NDArray[np.int64]
-    duration: npt.NDArray[np.float64]
-    shard: Shard
 
 
 @dataclass(frozen=True)
@@ -82,51 +74,56 @@ def open_flat(path: Path, layout: Layout, verify: bool) -> Flat:
     ArtifactError
         Naming the file and what is wrong with it.
     """
-    with _artifact_errors(path), path.open("rb", buffering=0) as stream:
-        return _open(stream, layout, verify)
-
-
-@contextlib.contextmanager
-def _artifact_errors(path: Path) -> Iterator[None]:
-    """Turn whatever is found wrong with a file into an ArtifactError that names it."""
-    try:
-        if path.exists() and not path.is_file():  # opening a FIFO would wait for ever
-            raise ArtifactError("not a regular file")
-        yield
-    except ArtifactError as error:
-        raise ArtifactError(f"{path}: {error}") from error
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{path}: no such file") from error
-    # h5py turns what HDF5 finds wrong with a file into any of these.
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ArtifactError(f"{path}: damaged, or not made by sedtool ({reason})") from error
-
-
-def _open(stream: BinaryIO, layout: Layout, verify: bool) -> Flat:
-    if not _has_superblock(stream):
-        raise ArtifactError("not an HDF5 file that sedtool wrote")
-    size = stream.seek(0, io.SEEK_END)
-    with h5py.File(stream, "r") as file:
+    with _opened(path) as (stream, file):
+        size = stream.seek(0, io.SEEK_END)
         attributes = _attributes(file, layout)
         _check_members(file, layout)
         places = {
             name: _place(file[name], name, kinds, rank, size)
             for name, (kinds, rank) in layout.datasets().items()
         }
-    big = places.pop(layout.frames)
-    arrays = {name: _read(stream, place) for name, place in places.items()}
-    if tables_digest(attributes, arrays, big.shape, big.dtype) != attributes["sha256"]:
-        raise ArtifactError("damaged: its tables do not match their digest; make it again")
-    tables: dict[str, Any] = {
-        name: [text.decode() for text in array.tolist()] if array.dtype.kind == "S" else array
-        for name, array in arrays.items()
-    }
-    if verify:
-        _verify(stream, big, tables[layout.digests])
-    if not big.shape[0]:
-        return Flat(attributes, tables, np.zeros(big.shape, big.dtype))
-    return Flat(attributes, tables, np.memmap(stream, big.dtype, "r", big.offset, big.shape))
+        big = places.pop(layout.frames)
+        arrays = {name: _read(stream, place) for name, place in places.items()}
+        if tables_digest(attributes, arrays, big.shape, big.dtype) != attributes["sha256"]:
+            raise ArtifactError("damaged: its tables do not match their digest; make it again")
+        tables: dict[str, Any] = {
+            name: [text.decode() for text in array.tolist()] if array.dtype.kind == "S" else array
+            for name, array in arrays.items()
+        }
+        if verify:
+            _verify(stream, big, tables[layout.digests])
+        if not big.shape[0]:
+            return Flat(attributes, tables, np.zeros(big.shape, big.dtype))
+        return Flat(attributes, tables, np.memmap(stream, big.dtype, "r", big.offset, big.shape))
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the file's name before what is found wrong with it."""
+    try:
+        yield
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, h5py.File]]:
+    """Open a file as bytes and as HDF5; whatever is found wrong is an ArtifactError."""
+    try:
+        with naming(path):
+            if path.exists() and not path.is_file():  # opening a FIFO would wait without end
+                raise ArtifactError("not a regular file")
+            with path.open("rb", buffering=0) as stream:
+                if not _has_superblock(stream):
+                    raise ArtifactError("not an HDF5 file that sedtool wrote")
+                with h5py.File(stream, "r") as file:
+                    yield stream, file
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file") from error
+    # h5py turns what HDF5 finds wrong with a file into any of these.
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ArtifactError(f"{path}: damaged, or not made by sedtool ({reason})") from error
 
 
 def is_hdf5(path: Path) -> bool:
@@ -142,25 +139,23 @@ def is_hdf5(path: Path) -> bool:
 
 def file_format(path: Path) -> str:
     """Return which format a file says it has, e.g. ``sedtool-features``; see `open_flat`."""
-    with _artifact_errors(path), path.open("rb", buffering=0) as stream:
-        if not _has_superblock(stream):
-            raise ArtifactError("not an HDF5 file that sedtool wrote")
-        with h5py.File(stream, "r") as file:
-            return str(_attribute(file, "format", str))
+    with _opened(path) as (_, file):
+        return str(_attribute(file, "format", str))
 
 
 def file_shard(path: Path) -> tuple[Shard, str]:
     """Return the shard a file says it is, and the digest of its list of names; see `open_flat`."""
-    with _artifact_errors(path), path.open("rb", buffering=0) as stream:
-        if not _has_superblock(stream):
-            raise ArtifactError("not an HDF5 file that sedtool wrote")
-        with h5py.File(stream, "r") as file:
-            number, count = (int(_attribute(file, name, int)) for name in ("shard", "n_shards"))
-            manifest = str(_attribute(file, "manifest_sha256", str))
-            try:
-                return Shard(number, count), manifest
-            except ConfigError as error:
-                raise ArtifactError(str(error)) from error
+    with _opened(path) as (_, file):
+        attributes = {name: _attribute(file, name, kind) for name, kind in SHARD_ATTRIBUTES.items()}
+        return read_shard(attributes), str(attributes["manifest_sha256"])
+
+
+def read_shard(attributes: Mapping[str, Any]) -> Shard:
+    """Return the shard that a file says it is, if there can be one."""
+    try:
+        return Shard(attributes["shard"], attributes["n_shards"])
+    except ConfigError as error:
+        raise ArtifactError(str(error)) from error
 
 
 def _has_superblock(stream: BinaryIO) -> bool:
@@ -282,25 +277,25 @@ def read_clips(flat: Flat) -> ClipTable:
     """
     names = flat.tables["/clips/name"]
     start, frames, duration = (flat.tables[f"/clips/{n}"] for n in ("start", "frames", "duration"))
-    try:
-        shard = Shard(flat.attributes["shard"], flat.attributes["n_shards"])
-    except ConfigError as error:
-        raise ArtifactError(str(error)) from error
-    check_texts([flat.attributes["manifest_sha256"]])
+    check_texts([flat.attributes["manifest_sha256"], *names])
     if not len(names) == len(start) == len(frames) == len(duration):
         raise ArtifactError("its tables of clips differ in length")
-    if not names and shard.is_whole:
+    if not names and flat.attributes["n_shards"] == 1:
         raise ArtifactError("there is no clip in it")
     if len(set(names)) < len(names):
         raise ArtifactError("a clip is in it twice")
     if not all(names):
         raise ArtifactError("a clip has no name")
-    check_texts(names)
     if not _cover(start, frames, len(flat.frames)):
         raise ArtifactError("its clips do not cover its frames one after the other")
     if not (duration > 0).all() or not np.isfinite(duration).all():
         raise ArtifactError("a clip has a duration that is no positive number of seconds")
-    return ClipTable(names, start.astype(np.int64), frames.astype(np.int64), duration, shard)
+    return ClipTable(
+        names=names,
+        start=start.astype(np.int64),
+        frames=frames.astype(np.int64),
+        duration=duration,
+    )
 
 
 def _cover(start: npt.NDArray[np.uint64], frames: npt.NDArray[np.uint64], total: int) -> bool:

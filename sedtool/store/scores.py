@@ -1,4 +1,4 @@
-"""scores.h5: the frame and clip probabilities of many recordings, and how to decode them.
+"""scores.h5: the frame and clip probabilities of many clips, and how to decode them.
 
 ::
 
@@ -19,8 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self, cast
+from typing import Any, BinaryIO, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,19 +33,22 @@ from sedtool.store.layout import (
     CLIP_TABLES,
     SHARD_ATTRIBUTES,
     TEXT,
+    ClipTable,
     Layout,
     clip_tables,
+    only,
     shard_attributes,
 )
-from sedtool.store.reading import ClipTable, Flat, check_texts, open_flat, read_clips
+from sedtool.store.reading import Flat, check_texts, naming, open_flat, read_clips, read_shard
 from sedtool.store.spool import write_all
 from sedtool.store.writing import Frames, write_flat
 
 __all__ = [
-    "ScoredClip",
+    "ClipScores",
     "Scores",
     "ScoresHeader",
     "ScoresWriter",
+    "clip_scores",
     "open_scores",
 ]
 
@@ -91,76 +93,70 @@ class ScoresHeader:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """The scores of many recordings; of an open file, the frame scores are mapped, not read.
+class ClipScores:
+    """What a detector says about one clip.
 
-    A long recording is scored in overlapping windows, each with clip scores of its own; a short
-    one is a single window.
+    A clip of one window has one row in the window arrays; a longer one was scored in overlapping
+    windows, and each has its own clip scores.
     """
 
-    classes: tuple[str, ...]
-    names: list[str]
-    start: IntArray  # first frame of each clip
-    frames: IntArray  # number of frames of each clip
-    duration: npt.NDArray[np.float64]  # seconds
+    name: str
+    duration: float  # seconds
+    frame: FloatArray  # (T, K), frame probabilities, averaged over windows
+    window_start: IntArray  # (W,), first output frame of each window
+    window_frames: IntArray  # (W,), output frames of each window
+    window: FloatArray  # (W, K), clip probabilities of each window
+
+    @classmethod
+    def of_one_window(
+        cls, name: str, duration: float, frame: FloatArray, clip: FloatArray
+    ) -> "ClipScores":
+        """Return the scores of a clip that was scored whole: frame (T, K) and clip (K,)."""
+        return cls(name, duration, frame, np.array([0]), np.array([len(frame)]), clip[None])
+
+    @property
+    def clip(self) -> FloatArray:
+        """Return the clip probabilities of the clip (K,): the maximum over its windows."""
+        peak: FloatArray = self.window.max(axis=0)
+        return peak
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores(ScoresHeader, ClipTable):
+    """The scores of many clips; of an open file, the frame scores are mapped, not read."""
+
     frame: FloatArray  # (frames, K)
     clip: FloatArray  # (clips, K)
     window_clip: IntArray  # number of the clip each window is of, ascending
     window_start: IntArray  # first frame of the window, in its clip
     window_frames: IntArray  # number of frames of the window
     window: FloatArray  # (windows, K)
-    frame_rate: float  # frames a second
-    decoding: DecodingConfig
-    model_sha256: str
-    settings: str = "{}"  # JSON
-    shard: Shard = WHOLE
-    manifest_sha256: str = ""
     sha256: str = ""  # of the whole content; empty before it is written
 
     @property
     def header(self) -> ScoresHeader:
         """Return what a file of these scores says of itself."""
-        return ScoresHeader(
-            classes=self.classes,
-            frame_rate=self.frame_rate,
-            decoding=self.decoding,
-            model_sha256=self.model_sha256,
-            settings=self.settings,
-            shard=self.shard,
-            manifest_sha256=self.manifest_sha256,
+        return only(ScoresHeader, self)
+
+
+def clip_scores(scores: Scores) -> Iterator[ClipScores]:
+    """Yield the clips of a scores file, in its order."""
+    first = np.searchsorted(scores.window_clip, np.arange(len(scores.names) + 1))
+    for i, name in enumerate(scores.names):
+        windows = slice(first[i], first[i + 1])
+        begin = int(scores.start[i])
+        yield ClipScores(
+            name,
+            float(scores.duration[i]),
+            np.asarray(scores.frame[begin : begin + int(scores.frames[i])]),
+            scores.window_start[windows],
+            scores.window_frames[windows],
+            scores.window[windows],
         )
 
 
-class ScoredClip(Protocol):
-    """What `ScoresWriter.append` takes; `sedtool.decoding.ClipScores` is one."""
-
-    @property
-    def name(self) -> str:
-        """Return the name, as in the features file, or the path under the root."""
-
-    @property
-    def duration(self) -> float:
-        """Return the seconds."""
-
-    @property
-    def frame(self) -> FloatArray:
-        """Return frame probabilities (T, K)."""
-
-    @property
-    def window_start(self) -> IntArray:
-        """Return the first frame of each window (W,)."""
-
-    @property
-    def window_frames(self) -> IntArray:
-        """Return the number of frames of each window (W,)."""
-
-    @property
-    def window(self) -> FloatArray:
-        """Return the clip probabilities of each window (W, K)."""
-
-
 class ScoresWriter:
-    """Makes a scores file recording by recording, whole or not at all.
+    """Makes a scores file clip by clip, whole or not at all.
 
     ::
 
@@ -186,18 +182,13 @@ class ScoresWriter:
         self._spool = cast("BinaryIO", self._closing.enter_context(spool))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
         with self._closing:
             if kind is None:
                 self._finish()
 
-    def append(self, clip: ScoredClip) -> None:
-        """Add a recording.
+    def append(self, clip: ClipScores) -> None:
+        """Add a clip.
 
         Raises
         ------
@@ -253,31 +244,30 @@ def open_scores(path: Path, verify: bool = True) -> Scores:
     """
     path = Path(path)
     flat = open_flat(path, _LAYOUT, verify)
-    decoding = from_json(DecodingConfig, flat.attributes["decoding"], str(path))
-    try:
-        clips = read_clips(flat)
-        _check(flat, clips, decoding)
-    except ArtifactError as error:
-        raise ArtifactError(f"{path}: {error}") from error
+    with naming(path):
+        return _scores(flat)
+
+
+def _scores(flat: Flat) -> Scores:
     tables, attributes = flat.tables, flat.attributes
+    decoding = from_json(DecodingConfig, attributes["decoding"], "decoding")
+    clips, shard = read_clips(flat), read_shard(attributes)
+    _check(flat, clips, decoding)
     return Scores(
+        **vars(clips),
         classes=tuple(tables["/classes"]),
-        names=clips.names,
-        start=clips.start,
-        frames=clips.frames,
-        duration=clips.duration,
+        frame_rate=attributes["frame_rate"],
+        decoding=decoding,
+        model_sha256=attributes["model_sha256"],
+        settings=attributes["settings"],
+        shard=shard,
+        manifest_sha256=attributes["manifest_sha256"],
         frame=flat.frames,
         clip=tables["/scores/clip"],
         window_clip=tables["/windows/clip"].astype(np.int64),
         window_start=tables["/windows/start"].astype(np.int64),
         window_frames=tables["/windows/frames"].astype(np.int64),
         window=tables["/scores/window"],
-        frame_rate=attributes["frame_rate"],
-        decoding=decoding,
-        model_sha256=attributes["model_sha256"],
-        settings=attributes["settings"],
-        shard=clips.shard,
-        manifest_sha256=attributes["manifest_sha256"],
         sha256=attributes["sha256"],
     )
 

@@ -18,15 +18,26 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from sedtool import __version__
 from sedtool.atomic import lock, resource_errors
 from sedtool.errors import ConfigError, OutputExistsError
 from sedtool.shards import Shard
 from sedtool.store.layout import CHUNK_SIZE
 
-__all__ = ["Entry", "Spool", "Unfinished", "resumes", "unfinished", "write_all"]
+__all__ = [
+    "JOURNAL_SUFFIX",
+    "Entry",
+    "Spool",
+    "Unfinished",
+    "job_of",
+    "resumes",
+    "unfinished",
+    "write_all",
+]
+
+JOURNAL_SUFFIX = ".journal"
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +66,7 @@ class Spool:
     output
         The file that is being made.
     job
-        What makes the output what it is, as JSON. Clips of another job are thrown away: ask
+        What makes the output what it is, as `job_of`. Clips of another job are thrown away: ask
         `resumes` before.
 
     Raises
@@ -84,12 +95,7 @@ class Spool:
             self._closing = closing.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         with self._closing:
             if not self.entries:
                 self.remove()
@@ -200,6 +206,27 @@ def unfinished(output: Path) -> Unfinished | None:
         return None
 
 
+def job_of(n_clips: int, shard: Shard, manifest_sha256: str, **details: Any) -> dict[str, Any]:
+    """Return what a run must have in common with an interrupted one to take up its clips.
+
+    Parameters
+    ----------
+    n_clips
+        Clips of the shard.
+    shard, manifest_sha256
+        Which part of which list of names.
+    details
+        All else that decides the bytes of a clip, as JSON.
+    """
+    return {
+        "sedtool_version": __version__,
+        "clips": n_clips,
+        "manifest_sha256": manifest_sha256,
+        "shard": str(shard),
+        **details,
+    }
+
+
 def resumes(output: Path, job: dict[str, Any], overwrite: bool) -> bool:
     """Return whether an unfinished run beside `output` is of this very job, and can go on.
 
@@ -248,7 +275,7 @@ def _differences(found: bytes, wanted: bytes) -> str:
 
 
 def _paths(output: Path) -> tuple[Path, Path]:
-    return output.with_name(output.name + ".spool"), output.with_name(output.name + ".journal")
+    return output.with_name(output.name + ".spool"), output.with_name(output.name + JOURNAL_SUFFIX)
 
 
 def _canonical(name: str, info: dict[str, Any]) -> bytes:

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sedtool.config import DecodingConfig, EvaluationConfig, TuneConfig
-from sedtool.decoding import ClipScores, find_spans, window_frames
+from sedtool.decoding import find_spans, window_frames
 from sedtool.evaluation import EventArrays, event_counts
 from sedtool.labels import StrongLabels
+from sedtool.store import ClipScores
 
 __all__ = [
     "best_clip_thresholds",

@@ -14,11 +14,11 @@ from sedtool.atomic import claim
 from sedtool.checkpoint import Model, load_model, save_model, source_tags
 from sedtool.config import DecodingConfig, EvaluationConfig, TuneConfig, WindowConfig
 from sedtool.datasets import Clips, FeatureSet, ValidationClips
-from sedtool.decoding import ClipScores
 from sedtool.errors import ConfigError, LabelError
 from sedtool.labels import Vocabulary, read_events
 from sedtool.machine import pick_device
 from sedtool.scoring import Failure, score_clips, stored_clip
+from sedtool.store import ClipScores
 from sedtool.text import file_sha256
 from sedtool.tuning.fit import lengths_from_durations, macro, tune_clips, tune_events
 
