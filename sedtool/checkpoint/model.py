@@ -55,7 +55,7 @@ class Model:
     features: FeatureConfig
     architecture: ArchitectureConfig
     pooling: PoolingConfig
-    window: float  # seconds; longer recordings are cut into windows of this length
+    window: float  # seconds; longer clips are scored in windows of this length
     decoding: DecodingConfig
     trained: dict[str, Any] = field(default_factory=dict)  # seed, epoch, scores, …
     tuned: dict[str, Any] = field(default_factory=dict)  # what the decoding settings were fitted on
@@ -261,10 +261,8 @@ def _rebuild(path: Path, header: dict[str, Any], file: Any) -> Model:
     def part(cls: Any, key: str) -> Any:
         return from_json(cls, json.dumps(header[key]), str(path))
 
-    features, architecture = (
-        part(FeatureConfig, "features"),
-        part(ArchitectureConfig, "architecture"),
-    )
+    features = part(FeatureConfig, "features")
+    architecture = part(ArchitectureConfig, "architecture")
     pooling = PoolingConfig(header["pooling"]["name"], header["pooling"]["options"])
     classes = _checked_classes(header["classes"])
     decoding = part(DecodingConfig, "decoding")
@@ -281,19 +279,8 @@ def _rebuild(path: Path, header: dict[str, Any], file: Any) -> Model:
     detector.load_state_dict(tensors, assign=True)
     detector.use_fast_layout()
     require_finite(detector, str(path))
-    detector.eval()
-    return Model(
-        detector,
-        classes,
-        features,
-        architecture,
-        pooling,
-        window,
-        decoding,
-        trained,
-        tuned,
-        trained_on,
-    )
+    description = (classes, features, architecture, pooling, window, decoding, trained, tuned)
+    return Model(detector.eval(), *description, trained_on)
 
 
 def _checked_classes(names: Any) -> tuple[str, ...]:
@@ -322,12 +309,12 @@ def _read_tensors(path: Path, file: Any, detector: Detector) -> dict[str, Tensor
     shapes["trained_on"] = [*file.get_slice("trained_on").get_shape()[:1], 8]
     tensors: dict[str, Tensor] = {}
     for name, shape in shapes.items():
-        found = file.get_slice(name).get_shape()
-        tensors[name] = file.get_tensor(name).clone() if found == shape else torch.empty(0)
+        stored = file.get_slice(name).get_shape()
+        tensors[name] = file.get_tensor(name).clone() if stored == shape else torch.empty(0)
         dtype = expected[name].dtype if name in expected else torch.uint8
-        if found != shape or tensors[name].dtype != dtype:
+        if stored != shape or tensors[name].dtype != dtype:
             raise ArtifactError(
-                f"{path}: weight {name} is {tensors[name].dtype} of shape {found}, and the model's "
-                f"is {dtype} of shape {shape}"
+                f"{path}: weight {name} is {tensors[name].dtype} of shape {stored}, and the "
+                f"model's is {dtype} of shape {shape}"
             )
     return tensors

@@ -1,6 +1,6 @@
 """features.h5 + labels -> padded batches.
 
-A clip is found by its name in any of several feature files; batches are gathered straight from
+A clip is looked up by name in several feature files; batches are gathered straight from
 their memory maps. Which clips a batch holds is a function of (seed, draw number) alone.
 """
 

@@ -31,11 +31,16 @@ class Batch(NamedTuple):
 
     features: Tensor  # (B, T, F), as stored
     lengths: Tensor  # (B,), valid frames
-    targets: Tensor  # (B, K), classes of each clip; zeros where they are not known
+    targets: Tensor  # (B, K), classes of each clip; zeros where they are unknown
     frame_targets: Tensor  # (strong clips, T', K), classes of each output frame
     weak: slice  # of B: the clips with weak labels
     strong: slice  # of B: the clips with strong labels
     names: list[str]
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch with its tensors on a device."""
+        names = ("features", "lengths", "targets", "frame_targets")
+        return self._replace(**{name: getattr(self, name).to(device) for name in names})
 
 
 @dataclass(frozen=True)

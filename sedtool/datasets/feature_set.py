@@ -132,7 +132,7 @@ class Clips:
 
     features: FeatureSet
     names: tuple[str, ...]
-    targets: np.ndarray  # float32 (clips, K), classes of each clip; zeros where not known
+    targets: np.ndarray  # float32 (clips, K), classes of each clip; zeros where unknown
     events: Mapping[str, Sequence[Event]] = field(default_factory=dict)  # strong labels, by clip
 
     def __len__(self) -> int:

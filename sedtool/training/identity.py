@@ -25,7 +25,7 @@ def run_identity(
     for name, kind in zip(("weak", "unlabelled", "strong"), clips, strict=True):
         identity[f"{name} training clips"] = digest(kind.names)
         identity[f"{name} training labels"] = digest(torch.from_numpy(kind.targets))
-    events = [event for found in clips.strong.events.values() for event in found]
+    events = [event for of_clip in clips.strong.events.values() for event in of_clip]
     identity["strong training events"] = digest(format_events(events))
     identity["validation clips"] = digest(validation.clips.names)
     identity["validation labels"] = digest(torch.from_numpy(validation.clips.targets))

@@ -31,8 +31,9 @@ from sedtool.pooling import clip_loss
 __all__ = ["Learner", "new_model"]
 
 _ADAM = ("step", "exp_avg", "exp_avg_sq")  # what it keeps of a parameter
-_LEAST_SCALE = 1e-6  # of float16 losses; it halves whenever a gradient is not finite
-_LONGEST_WINDOW = 60.0  # seconds; longer training clips are cut into windows of this at inference
+_CONSISTENCY = ("frame_consistency", "clip_consistency")  # losses of a mean teacher
+_LEAST_SCALE = 1e-6  # of float16 losses; the scale halves whenever a gradient is not finite
+_LONGEST_WINDOW = 60.0  # seconds; clips as long as longer training clips are scored in windows
 
 
 def frame_loss(logits: Tensor, mask: Tensor, target: Tensor) -> Tensor:
@@ -150,26 +151,16 @@ class Learner:
             If the loss or a gradient is not finite; the weights are then as before.
         """
         self.detector.train()
-        batch = batch._replace(
-            features=batch.features.to(self.device),
-            lengths=batch.lengths.to(self.device),
-            targets=batch.targets.to(self.device),
-            frame_targets=batch.frame_targets.to(self.device),
-        )
+        batch = batch.to(self.device)
         taught = self._teach(batch, number)
+        weight = self.config.consistency * ramp(number, self.ramp_up)
         with torch_draws(self.device, "dropout", self.config.seed, number):
             with autocast(self.device, self.config.amp):
                 output = self.detector(batch.features, batch.lengths)
             losses = self._supervised_losses(output, batch)
             if taught is not None:
-                frame, clip = consistency_losses(output, taught)
-                losses |= {"frame_consistency": frame, "clip_consistency": clip}
-            weight = self.config.consistency * ramp(number, self.ramp_up)
-            weights = {"frame_consistency": weight, "clip_consistency": weight}
-            terms = [weights[k] * loss if k in weights else loss for k, loss in losses.items()]
-            loss = sum(terms[1:], terms[0])
-            if "clip_loss" in losses:  # without one, the penalty alone would move the pooling
-                loss = loss + self.detector.pooling.penalty()
+                losses |= zip(_CONSISTENCY, consistency_losses(output, taught), strict=True)
+            loss = self._total(losses, weight)
             self.optimizer.zero_grad()
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._check_finite(loss)
@@ -184,6 +175,14 @@ class Learner:
             self.teacher.update(self.detector, number)
             parts["consistency"] = weight
         return parts
+
+    def _total(self, losses: dict[str, Tensor], weight: float) -> Tensor:
+        """Return the sum of the losses, those of consistency weighted, and the penalty."""
+        terms = [weight * loss if k in _CONSISTENCY else loss for k, loss in losses.items()]
+        loss = sum(terms[1:], terms[0])
+        if "clip_loss" in losses:  # without one, the penalty alone would move the pooling
+            loss = loss + self.detector.pooling.penalty()
+        return loss
 
     def _supervised_losses(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of the labelled clips of a batch."""

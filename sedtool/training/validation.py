@@ -77,9 +77,9 @@ def validate(
         [np.min([w.prediction.log_not_y for w in parts], axis=0) for parts in windows]
     )
     n = validation.n_labelled
-    known = [torch.from_numpy(values[:n]) for values in (log_y, log_not_y, clips.targets)]
+    labelled = [torch.from_numpy(values[:n]) for values in (log_y, log_not_y, clips.targets)]
     scores = {
-        "loss": clip_loss(*known).item(),
+        "loss": clip_loss(*labelled).item(),
         "clip_f1": clip_f1(np.exp(log_y[:n]), clips.targets[:n]),
     }
     if validation.strong:
