@@ -55,14 +55,10 @@ class FeatureConfig:
             f"0 <= fmin < fmax <= {self.sample_rate / 2:g} Hz (half the sample rate) must hold, "
             f"not fmin = {self.fmin:g}, fmax = {self.fmax:g}",
         )
-        require(
-            self.window in ("hann", "hamming"),
-            f"window must be hann or hamming, not {self.window!r}",
-        )
-        require(
-            self.mel_scale in ("htk", "slaney"),
-            f"mel_scale must be htk or slaney, not {self.mel_scale!r}",
-        )
+        choices = {"window": ("hann", "hamming"), "mel_scale": ("htk", "slaney")}
+        for name, valid in choices.items():
+            value = getattr(self, name)
+            require(value in valid, f"{name} must be {' or '.join(valid)}, not {value!r}")
         require(
             (self.log, self.power) in (("ln", 1), ("ln", 2), ("db", 1)),
             f"log must be ln, or db with power 1, not {self.log!r} with power {self.power}",

@@ -1,4 +1,4 @@
-"""How the stages work: decoding, cutting, tuning."""
+"""How clips are scored and decoded, and where tuning looks for the settings of decoding."""
 
 import math
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ __all__ = [
 
 @dataclass(frozen=True)
 class DecodingConfig:
-    """How frame scores become events; one threshold and one window for each class."""
+    """How frame scores become events, with thresholds and a median filter for each class."""
 
     thresholds: tuple[float, ...]  # a frame is active where its score is above it
     clip_thresholds: tuple[float, ...]  # a class is silenced unless its clip score is above it
-    windows: tuple[Seconds, ...]  # of the median filter; 0: none
+    windows: tuple[Seconds, ...]  # median filter lengths; 0: no filter
     gate: bool = True  # whether clip scores silence classes at all
     min_duration: Seconds = 0.0  # shorter events are dropped, after merging
     merge_gap: Seconds = 0.0  # events of one class at most this far apart become one
 
-    threshold: ClassVar[float] = 0.5  # what an untuned model uses
-    window: ClassVar[Seconds] = 0.3  # what an untuned model uses
+    threshold: ClassVar[float] = 0.5  # of an untuned model
+    window: ClassVar[Seconds] = 0.3  # median filter length of an untuned model
 
     def __post_init__(self) -> None:
         sizes = {len(self.thresholds), len(self.clip_thresholds), len(self.windows)}
@@ -41,21 +41,21 @@ class DecodingConfig:
                 f"windows, min_duration and merge_gap must be seconds from 0 up, not {value}",
             )
         require_within(0, MOST, self, "min_duration", "merge_gap")
-        longest = max(self.windows, default=0.0)  # memory grows with it, whatever the recording
+        longest = max(self.windows, default=0.0)  # memory grows with it, however short the clip
         require(longest <= 3_600, f"windows must be at most 3600 s, not {longest:g}")
 
     @classmethod
     def default(cls, n_classes: int) -> Self:
-        """Return what an untuned model uses: one threshold and one window for every class."""
+        """Return what an untuned model uses, which is the same for every class."""
         halves = (cls.threshold,) * n_classes
         return cls(halves, halves, (cls.window,) * n_classes)
 
 
 @dataclass(frozen=True)
 class WindowConfig:
-    """How long recordings are cut for the network."""
+    """How long clips are cut into scoring windows for the network."""
 
-    window: Seconds = 10.0  # longer clips are cut into overlapping windows of this length
+    window: Seconds = 10.0  # length of the scoring windows; a shorter clip is one
     overlap: float = 0.5  # of one window with the next, in [0, 1)
     batch_size: int = 8  # windows at a time
 
@@ -129,8 +129,8 @@ class FailurePolicy:
 
 @dataclass(frozen=True)
 class TuneConfig:
-    """The grid on which frame thresholds and median windows are searched."""
+    """The grid on which frame thresholds and median filter lengths are searched."""
 
     thresholds: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(1, 20))
     windows: tuple[Seconds, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
-    duration_ratio: float = 1 / 3  # window over mean event duration, where only durations are known
+    duration_ratio: float = 1 / 3  # median filter length over mean event duration

@@ -24,8 +24,8 @@ from sedtool.training.validation import validate
 
 __all__ = ["Trainer"]
 
-_LISTENED_TO = 100  # clips in which noise is compared with sound
-_LOUD = 0.9  # of their mel values below its standard deviation
+_SAMPLED = 100  # clips whose mel values noise is compared with
+_LOUD = 0.9  # share of these values below its standard deviation
 
 log = logging.getLogger(__name__)
 
@@ -93,10 +93,10 @@ class Trainer:
             )
 
     def _warn_of_loud_noise(self) -> None:
-        """Say so where the teacher would hear little else; its unit is that of the features."""
+        """Warn where little of the clips stands out of the noise, in units of the features."""
         if self.other is None or self.config.noise_domain != "linear" or not self.config.noise:
             return
-        names = self.clips.names[:: max(len(self.clips) // _LISTENED_TO, 1)]
+        names = self.clips.names[:: max(len(self.clips) // _SAMPLED, 1)]
         values = np.concatenate([self.clips.features.clip(name).ravel() for name in names])
         level = math.log(self.config.noise)
         if self.model.features.log == "db":
