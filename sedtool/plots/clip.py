@@ -11,17 +11,7 @@ from sedtool.decoding import clip_tags, decode_clip
 from sedtool.errors import LabelError
 from sedtool.features import mel_filters
 from sedtool.labels import Event, NameIndex, read_events
-from sedtool.plots.canvas import (
-    GREY,
-    check_output,
-    colour,
-    frame_times,
-    line,
-    new_figure,
-    save,
-    shown,
-    styled,
-)
+from sedtool.plots import canvas
 from sedtool.store import ClipScores, Scores, clip_scores, open_scores
 
 if TYPE_CHECKING:
@@ -55,14 +45,14 @@ def plot_clip(
     overwrite
         Replace an existing picture.
     """
-    check_output(output, overwrite, features, scores, *([reference] if reference else []))
+    canvas.check_output(output, overwrite, features, scores, *([reference] if reference else []))
     stored = open_scores(scores)
     clip = find_clip(NameIndex(stored.names), name, scores)
     scored = next(c for c in clip_scores(stored) if c.name == clip)
     feature_set = FeatureSet([features])
     spectrogram = feature_set.clip(find_clip(NameIndex(feature_set.place), name, features))
     events = reference_events(reference, name) if reference is not None else None
-    save(draw_clip(spectrogram, feature_set.config, scored, stored, events), output)
+    canvas.save(draw_clip(spectrogram, feature_set.config, scored, stored, events), output)
 
 
 def find_clip(index: NameIndex, name: str, where: Path) -> str:
@@ -80,7 +70,7 @@ def reference_events(reference: Path, name: str) -> list[Event]:
     return [event for event in labels.events if event.name == wanted]
 
 
-@styled
+@canvas.styled
 def draw_clip(
     spectrogram: np.ndarray,
     features: FeatureConfig,
@@ -88,31 +78,20 @@ def draw_clip(
     scores: Scores,
     reference: list[Event] | None,
 ) -> "Figure":
-    """Return the figure of `plot_clip`.
+    """Return the figure of `plot_clip`, of log-mel features (T, F) and the scores of a clip.
 
-    Parameters
-    ----------
-    spectrogram
-        Log-mel features, shape (T, F).
-    features
-        How they were made.
-    clip
-        Its scores.
-    scores
-        The file they are from: classes, frame rate, decoding settings.
-    reference
-        Its reference events, if there are any to draw.
+    `scores` is the file they are from: classes, frame rate and decoding settings are used.
     """
     detected = decode_clip(clip, scores.classes, scores.frame_rate, scores.decoding)
     labels = {event.label for event in [*detected, *(reference or [])]}
     labels.update(clip_tags(clip, scores.classes, scores.decoding))
     shown_classes = [k for k, label in enumerate(scores.classes) if label in labels]
-    figure = new_figure(9.0, 6.0 + 0.25 * len(shown_classes))
+    figure = canvas.new_figure(9.0, 6.0 + 0.25 * len(shown_classes))
     top, middle, bottom = figure.subplots(
         3, 1, sharex=True, height_ratios=(3, 3, 0.6 + 0.45 * max(len(shown_classes), 1))
     )
     draw_spectrogram(top, spectrogram, features)
-    top.set_title(shown(clip.name))
+    top.set_title(canvas.shown(clip.name))
     _draw_probabilities(middle, clip, scores, shown_classes)
     _draw_events(bottom, [scores.classes[k] for k in shown_classes], detected, reference)
     bottom.set_xlim(0, clip.duration)
@@ -122,15 +101,19 @@ def draw_clip(
 
 
 def _draw_probabilities(axes: "Axes", clip: ClipScores, scores: Scores, classes: list[int]) -> None:
-    times = frame_times(len(clip.frame), scores.frame_rate)
+    times = canvas.frame_times(len(clip.frame), scores.frame_rate)
     lines = []
     for i, k in enumerate(classes):
-        lines += axes.plot(times, clip.frame[:, k], color=colour(i), linestyle=line(i))
-        axes.axhline(scores.decoding.thresholds[k], color=colour(i), linewidth=0.8, alpha=0.6)
+        lines += axes.plot(
+            times, clip.frame[:, k], color=canvas.colour(i), linestyle=canvas.line(i)
+        )
+        axes.axhline(
+            scores.decoding.thresholds[k], color=canvas.colour(i), linewidth=0.8, alpha=0.6
+        )
     axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel("frame probability\n(thin: threshold)")
     if classes:
-        names = [shown(scores.classes[k]) for k in classes]
+        names = [canvas.shown(scores.classes[k]) for k in classes]
         axes.legend(
             lines,
             names,
@@ -155,9 +138,11 @@ def _draw_events(
         return [(e.onset, e.offset - e.onset) for e in events if e.label == label]
 
     for row, label in enumerate(labels):
-        axes.broken_barh(bars(reference or [], label), (row + 0.05, 0.4), fc=GREY, hatch="//")
-        axes.broken_barh(bars(detected, label), (row - 0.4, 0.4), fc=colour(row))
-    axes.set_yticks(range(len(labels)), [shown(label) for label in labels])
+        axes.broken_barh(
+            bars(reference or [], label), (row + 0.05, 0.4), fc=canvas.GREY, hatch="//"
+        )
+        axes.broken_barh(bars(detected, label), (row - 0.4, 0.4), fc=canvas.colour(row))
+    axes.set_yticks(range(len(labels)), [canvas.shown(label) for label in labels])
     axes.set_ylim(-0.6, len(labels) - 0.4)
     above = "above: reference (grey), below: " if reference is not None else ""
     axes.set_ylabel("events")

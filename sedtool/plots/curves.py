@@ -12,18 +12,7 @@ import numpy as np
 
 from sedtool.checkpoint import load_model
 from sedtool.errors import ArtifactError
-from sedtool.plots.canvas import (
-    GREY,
-    check_output,
-    colour,
-    legend_below,
-    line,
-    marker,
-    new_figure,
-    save,
-    shown,
-    styled,
-)
+from sedtool.plots import canvas
 from sedtool.plots.pooling import SYMBOLS
 from sedtool.runs import RunFolder
 
@@ -34,6 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["History", "draw_curves", "plot_curves", "read_history"]
 
 _LEARNED = re.compile(r"(n|theta|alpha)\[(.+)\]")
+_LOSSES = {"train_loss": "training", "loss": "validation"}
+_SCORES = {"clip_f1": "clip F1", "event_f1": "event F1"}
+_WEIGHT = {"consistency": "weight of consistency"}
+_APART = ("epoch", "step", "lr")
+_FEW = 40  # epochs of which each is marked
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,7 @@ class History:
     name: str
     columns: dict[str, np.ndarray]  # float64 (epochs,), "epoch" among them; NaN: not defined
     learned: dict[str, dict[str, np.ndarray]]  # n, theta or alpha -> class -> (epochs,)
-    selected: int | None = None  # epoch of the model that was kept, if it is known
+    selected: int | None = None  # epoch of the model that was kept, if there is one
 
     @property
     def epochs(self) -> np.ndarray:
@@ -108,13 +102,6 @@ def _selected(folder: Path) -> int | None:
     return epoch if isinstance(epoch, int) else None
 
 
-_LOSSES = {"train_loss": "training", "loss": "validation"}
-_SCORES = {"clip_f1": "clip F1", "event_f1": "event F1"}
-_WEIGHT = {"consistency": "weight of consistency"}
-_APART = ("epoch", "step", "lr")
-_FEW = 40  # epochs of which each is marked
-
-
 def plot_curves(runs: Sequence[Path], output: Path, *, overwrite: bool = False) -> None:
     """Draw the learning curves of runs, finished or not.
 
@@ -133,8 +120,8 @@ def plot_curves(runs: Sequence[Path], output: Path, *, overwrite: bool = False) 
         If metrics are missing, empty or damaged.
     """
     inputs = [RunFolder(run).history if run.is_dir() else run for run in runs]
-    check_output(output, overwrite, *inputs)
-    save(draw_curves(list(map(read_history, runs, _short_names(runs)))), output)
+    canvas.check_output(output, overwrite, *inputs)
+    canvas.save(draw_curves(list(map(read_history, runs, _short_names(runs)))), output)
 
 
 def _short_names(runs: Sequence[Path]) -> list[str]:
@@ -146,7 +133,7 @@ def _short_names(runs: Sequence[Path]) -> list[str]:
     return [str(path.relative_to(common)) for path in paths]
 
 
-@styled
+@canvas.styled
 def draw_curves(runs: Sequence[History]) -> "Figure":
     """Return the figure of `plot_curves`: all runs above, then a row a run that learned exponents.
 
@@ -156,7 +143,7 @@ def draw_curves(runs: Sequence[History]) -> "Figure":
     learning = [run for run in runs if run.learned]
     n_rows = -(-len(panels) // 2)
     heights = [3.4 * n_rows + 0.6 + 0.12 * len(runs), *(3.6,) * len(learning)]  # inches
-    figure = new_figure(10.5, sum(heights))
+    figure = canvas.new_figure(10.5, sum(heights))
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     top = [*parts[0].subplots(n_rows, min(len(panels), 2), squeeze=False).flat]
     for axes, (title, columns) in zip(top, panels.items(), strict=False):
@@ -195,13 +182,21 @@ def _draw_columns(axes: "Axes", runs: Sequence[History], columns: Mapping[str, s
             if column not in run.columns:
                 continue
             values = run.columns[column]
-            axes.plot(run.epochs, values, color=colour(i), linestyle=line(j), marker=dots, lw=1.3)
+            axes.plot(
+                run.epochs,
+                values,
+                color=canvas.colour(i),
+                linestyle=canvas.line(j),
+                marker=dots,
+                lw=1.3,
+            )
             chosen = run.epochs == run.selected
             if column in ("loss", *_SCORES) and chosen.any():
                 axes.plot(run.epochs[chosen], values[chosen], **_selected_style(i))
     if len(columns) > 1:
         handles = [
-            axes.plot([], [], color="#000000", linestyle=line(j))[0] for j in range(len(columns))
+            axes.plot([], [], color="#000000", linestyle=canvas.line(j))[0]
+            for j in range(len(columns))
         ]
         _legend_above(axes, handles, list(columns.values()))
     _set_epochs(axes, np.concatenate([run.epochs for run in runs]))
@@ -209,8 +204,8 @@ def _draw_columns(axes: "Axes", runs: Sequence[History], columns: Mapping[str, s
 
 def _selected_style(i: int) -> dict[str, Any]:
     return {
-        "color": colour(i),
-        "marker": marker(i),
+        "color": canvas.colour(i),
+        "marker": canvas.marker(i),
         "markersize": 9,
         "markeredgecolor": "#000000",
         "linestyle": "none",
@@ -246,38 +241,38 @@ def _explain_runs(part: Any, runs: Sequence[History]) -> None:
 
     handles, labels = [], []
     for i, run in enumerate(runs):
-        style = _selected_style(i) if run.selected is not None else {"color": colour(i)}
+        style = _selected_style(i) if run.selected is not None else {"color": canvas.colour(i)}
         handles.append(Line2D([], [], **(style | {"linestyle": "-"})))
         epoch = f" (marked: its model, epoch {run.selected})" if run.selected is not None else ""
-        labels.append(f"{shown(run.name)}{epoch}")
+        labels.append(f"{canvas.shown(run.name)}{epoch}")
     columns = 1 + (len(runs) > 2)
-    legend_below(part, handles, labels, columns)
+    canvas.legend_below(part, handles, labels, columns)
 
 
 def _draw_learned(part: Any, run: History) -> None:
     """Draw what the pooling of one run learned: a line a class, named beside in their order."""
-    part.suptitle(shown(run.name), fontsize="medium")
+    part.suptitle(canvas.shown(run.name), fontsize="medium")
     panels = part.subplots(1, len(run.learned), squeeze=False)[0]
     for axes, (parameter, by_class) in zip(panels, run.learned.items(), strict=True):
         lines = {
             label: axes.plot(
                 run.epochs,
                 values,
-                color=colour(i),
-                linestyle=line(i),
+                color=canvas.colour(i),
+                linestyle=canvas.line(i),
                 marker="." if len(run.epochs) <= _FEW else None,
                 linewidth=1.3,
             )[0]
             for i, (label, values) in enumerate(by_class.items())
         }
         if run.selected is not None:
-            axes.axvline(run.selected, color=GREY, linewidth=1, linestyle="--")
+            axes.axvline(run.selected, color=canvas.GREY, linewidth=1, linestyle="--")
         axes.set_ylabel(SYMBOLS.get(parameter, parameter))
         _set_epochs(axes, run.epochs)
     order = sorted(by_class, key=lambda label: -by_class[label][-1])  # as the lines end
     part.legend(
         [lines[label] for label in order],
-        [shown(label) for label in order],
+        [canvas.shown(label) for label in order],
         loc="outside right center",
         fontsize="small",
         frameon=False,

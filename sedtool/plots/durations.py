@@ -18,19 +18,7 @@ from sedtool.config.figures import CorrelationConfig
 from sedtool.draws import generator
 from sedtool.errors import ConfigError, LabelError
 from sedtool.labels import read_events
-from sedtool.plots.canvas import (
-    GREY,
-    NamedPoint,
-    check_output,
-    colour,
-    legend_below,
-    marker,
-    new_figure,
-    place_names,
-    save,
-    shown,
-    styled,
-)
+from sedtool.plots import canvas
 from sedtool.plots.pooling import SYMBOLS, learned_by_class
 from sedtool.runs import find_models
 
@@ -71,7 +59,8 @@ def rank_correlation(
     """Return the rank correlation of durations and the mean of values over seeds.
 
     The interval is that of a percentile bootstrap, which draws classes and seeds anew, both with
-    replacement: another choice of classes, and other trainings.
+    replacement: another choice of classes, and other trainings. All is NaN where durations or
+    values are all equal; resamples where they are do not count.
 
     Parameters
     ----------
@@ -81,11 +70,6 @@ def rank_correlation(
         Learned for each class by each training, shape (S, K).
     config
         Number of resamples, level and seed.
-
-    Returns
-    -------
-    RankCorrelation
-        All NaN where durations or values are all equal; resamples where they are do not count.
     """
     rho = float(_spearman(durations[None], values.mean(axis=0)[None])[0])
     if math.isnan(rho):
@@ -180,7 +164,9 @@ def plot_durations(
         If no event tells the duration of a class.
     """
     sources = _parse_data(data)
-    check_output(output, overwrite, *(p for s in sources.values() for p in (*s.models, s.strong)))
+    canvas.check_output(
+        output, overwrite, *(p for s in sources.values() for p in (*s.models, s.strong))
+    )
     limits = _parse_boundaries(boundaries, sources)
     sets = [_read(name, source, limits.get(name)) for name, source in sources.items()]
     parameters = {entry.parameter for entry in sets}
@@ -190,7 +176,7 @@ def plot_durations(
             "and of auto poolings apart"
         )
     found = correlations(sets, correlation or CorrelationConfig())
-    save(draw_durations(sets, found), output)
+    canvas.save(draw_durations(sets, found), output)
     return _describe(sets, found)
 
 
@@ -217,7 +203,7 @@ def _parse_data(texts: Sequence[str]) -> dict[str, _Source]:
     return sources
 
 
-def _parse_boundaries(texts: Sequence[str], known: Mapping[str, _Source]) -> dict[str, float]:
+def _parse_boundaries(texts: Sequence[str], sources: Mapping[str, _Source]) -> dict[str, float]:
     limits: dict[str, float] = {}
     for text in texts:
         name, _, number = text.rpartition("=")
@@ -227,10 +213,9 @@ def _parse_boundaries(texts: Sequence[str], known: Mapping[str, _Source]) -> dic
             seconds = math.nan
         if not (name and 0 < seconds < math.inf):
             raise ConfigError(f"--boundary {text}: expected NAME=SECONDS")
-        if name not in known:
-            raise ConfigError(
-                f"--boundary {text}: no data set {name!r}; one of: {', '.join(known)}"
-            )
+        if name not in sources:
+            known = ", ".join(sources)
+            raise ConfigError(f"--boundary {text}: no data set {name!r}; one of: {known}")
         limits[name] = seconds
     return limits
 
@@ -290,31 +275,25 @@ def _describe(sets: Sequence[ClassExponents], found: Mapping[str, RankCorrelatio
     return lines + ([f"all classes: {found['all']}"] if "all" in found else [])
 
 
-@styled
+@canvas.styled
 def draw_durations(
     sets: Sequence[ClassExponents], found: Mapping[str, RankCorrelation]
 ) -> "Figure":
-    """Return the figure of `plot_durations`.
+    """Return the figure of `plot_durations`, with the rank correlation of each data set by name."""
+    from matplotlib.ticker import LogLocator, NullLocator
 
-    Parameters
-    ----------
-    sets
-        Data sets, whose parameters are the same.
-    found
-        Rank correlation of each, by name, and of all under ``all``.
-    """
     n_classes = sum(len(entry.classes) for entry in sets)
-    figure = new_figure(10.0, 5.5 + 0.12 * n_classes)
+    figure = canvas.new_figure(10.0, 5.5 + 0.12 * n_classes)
     axes = figure.subplots()
     axes.set_xscale("log")
     handles: list[Any] = []
     labels: list[str] = []
     for i, entry in enumerate(sets):
         handles.append(_draw_set(axes, entry, i))
-        labels.append(f"{shown(entry.name)}: {found[entry.name]}")
+        labels.append(f"{canvas.shown(entry.name)}: {found[entry.name]}")
     symbol = SYMBOLS.get(sets[0].parameter, sets[0].parameter)
     if sets[0].parameter == "n":
-        handles.append(axes.axhline(1.0, color=GREY, linestyle="--", linewidth=1))
+        handles.append(axes.axhline(1.0, color=canvas.GREY, linestyle="--", linewidth=1))
         labels.append("linear pooling, n = 1")
     handles.append(axes.plot([], [], "o", color="#000000", markerfacecolor="none")[0])
     labels.append("open: longer events of a data set; bars: mean of each group")
@@ -325,20 +304,25 @@ def draw_durations(
     spread = ", mean and range over trainings" if any(len(s.values) > 1 for s in sets) else ""
     axes.set_ylabel(f"learned {symbol}{spread}")
     axes.grid(alpha=0.3)
-    _set_ticks(axes, np.concatenate([entry.durations for entry in sets]))
     axes.margins(0.08, 0.12)
-    legend_below(figure, handles, labels)
-    place_names(
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    canvas.legend_below(figure, handles, labels)
+    canvas.place_names(
         figure, axes, [point for i, entry in enumerate(sets) for point in _points(entry, i)]
     )
     return figure
 
 
-def _points(entry: ClassExponents, i: int) -> list[NamedPoint]:
+def _points(entry: ClassExponents, i: int) -> list[canvas.NamedPoint]:
     """Return the classes of a data set, as what names are to be written beside."""
     low, high = entry.values.min(axis=0), entry.values.max(axis=0)
     columns = zip(entry.durations, entry.mean, low, high, entry.classes, strict=True)
-    return [NamedPoint(x, y, (a, b), shown(label), colour(i)) for x, y, a, b, label in columns]
+    return [
+        canvas.NamedPoint(x, y, (a, b), canvas.shown(label), canvas.colour(i))
+        for x, y, a, b, label in columns
+    ]
 
 
 def _draw_set(axes: "Axes", entry: ClassExponents, i: int) -> Any:
@@ -353,26 +337,14 @@ def _draw_set(axes: "Axes", entry: ClassExponents, i: int) -> Any:
             x,
             y,
             yerr=[y - low[chosen], high[chosen] - y] if len(entry.values) > 1 else None,
-            fmt=marker(i),
-            color=colour(i),
-            markerfacecolor=colour(i) if word == "shorter" else "white",
+            fmt=canvas.marker(i),
+            color=canvas.colour(i),
+            markerfacecolor=canvas.colour(i) if word == "shorter" else "white",
             markersize=8,
             elinewidth=1,
             capsize=2,
         )
         ends = x.min() / 1.03, x.max() * 1.03
-        axes.hlines(y.mean(), *ends, color=colour(i), alpha=0.3, linewidth=4, zorder=0)
+        axes.hlines(y.mean(), *ends, color=canvas.colour(i), alpha=0.3, linewidth=4, zorder=0)
         handle = handle or drawn
     return handle
-
-
-def _set_ticks(axes: "Axes", seconds: np.ndarray) -> None:
-    """Write plain numbers at 1, 2 and 5 times powers of ten."""
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    low, high = seconds.min() / 1.3, seconds.max() * 1.3
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [m * 10.0**d for d in decades for m in (1, 2, 5) if low <= m * 10.0**d <= high]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_locator(NullLocator())

@@ -15,18 +15,7 @@ from sedtool.config import FeatureConfig
 from sedtool.datasets import FeatureSet
 from sedtool.errors import ConfigError
 from sedtool.labels import NameIndex, Vocabulary
-from sedtool.plots.canvas import (
-    BLUE,
-    ORANGE,
-    check_output,
-    frame_times,
-    legend_below,
-    mark_intervals,
-    new_figure,
-    save,
-    shown,
-    styled,
-)
+from sedtool.plots import canvas
 from sedtool.plots.clip import draw_spectrogram, find_clip, reference_events
 from sedtool.plots.gradients import gradient_signs, run_network, sign_change
 from sedtool.pooling import PowerPooling
@@ -58,7 +47,7 @@ class FrameCurve:
     @property
     def times(self) -> np.ndarray:
         """Return the middle of each frame in seconds, (T,)."""
-        return frame_times(len(self.frame), self.frame_rate)
+        return canvas.frame_times(len(self.frame), self.frame_rate)
 
     def within(self, reference: Sequence[Interval]) -> np.ndarray:
         """Return whether the middle of each frame lies in an interval, bool (T,)."""
@@ -122,7 +111,7 @@ def plot_frames(
         If the clip is longer than a model's window, or a folder holds no model.
     """
     models = [find_model(path) for path in models]
-    check_output(output, overwrite, features, *models, *([reference] if reference else []))
+    canvas.check_output(output, overwrite, features, *models, *([reference] if reference else []))
     stored = FeatureSet([features])
     clip = find_clip(NameIndex(stored.place), name, features)
     events = reference_events(reference, name) if reference is not None else []
@@ -139,7 +128,7 @@ def plot_frames(
             )
         curves.append(frame_curve(model, stored.clip(clip), label))
     title = f"{label} in {clip}"
-    save(draw_frames(stored.clip(clip), stored.config, curves, title, intervals), output)
+    canvas.save(draw_frames(stored.clip(clip), stored.config, curves, title, intervals), output)
     lines = [_title(curve, intervals) for curve in curves]
     return [f"{path}: {line}" for path, line in zip(models, lines, strict=True)]
 
@@ -162,7 +151,7 @@ def frame_curve(model: Model, features: np.ndarray, label: str) -> FrameCurve:
     )
 
 
-@styled
+@canvas.styled
 def draw_frames(
     spectrogram: np.ndarray,
     features: FeatureConfig,
@@ -170,34 +159,20 @@ def draw_frames(
     title: str,
     reference: Sequence[Interval],
 ) -> "Figure":
-    """Return the figure of `plot_frames`.
-
-    Parameters
-    ----------
-    spectrogram
-        Log-mel features, shape (T, F).
-    features
-        How they were made.
-    curves
-        The output of each model.
-    title
-        Of the figure.
-    reference
-        When the class is active, if that is to be drawn.
-    """
-    figure = new_figure(9.0, 2.9 + 2.5 * len(curves))
+    """Return the figure of `plot_frames`, of log-mel features (T, F) and the models' curves."""
+    figure = canvas.new_figure(9.0, 2.9 + 2.5 * len(curves))
     axes = figure.subplots(
         1 + len(curves), 1, sharex=True, height_ratios=(2.2, *(2.5,) * len(curves))
     )
     draw_spectrogram(axes[0], spectrogram, features)
-    axes[0].set_title(shown(title))
+    axes[0].set_title(canvas.shown(title))
     handles: dict[str, Artist] = {}
     for below, curve in zip(axes[1:], curves, strict=True):
         _draw_curve(below, curve, reference, handles)
         below.set_title(_title(curve, reference), fontsize="small", loc="left")
     axes[-1].set_xlim(0, len(spectrogram) / features.frame_rate)
     axes[-1].set_xlabel("time (s)")
-    legend_below(figure, list(handles.values()), list(handles), 3, handlelength=3.0)
+    canvas.legend_below(figure, list(handles.values()), list(handles), 3, handlelength=3.0)
     figure.align_ylabels()
     return figure
 
@@ -206,17 +181,17 @@ def _draw_curve(
     axes: "Axes", curve: FrameCurve, reference: Sequence[Interval], handles: dict[str, "Artist"]
 ) -> None:
     """Draw one model; the first artist of each kind goes to `handles`, for the legend."""
-    for span in mark_intervals(axes, reference):
+    for span in canvas.mark_intervals(axes, reference):
         handles.setdefault("reference", span)
     (line,) = axes.plot(curve.times, curve.frame, color="#000000", linewidth=1.4)
     handles.setdefault("frame probability y", line)
     level = axes.axhline(curve.y_c, color="#009E73", linewidth=1.2, linestyle=":")
     handles.setdefault("clip probability y_c", level)
     if curve.threshold is not None:
-        own = axes.axhline(curve.threshold, color=ORANGE, linewidth=1.6, linestyle="--")
+        own = axes.axhline(curve.threshold, color=canvas.ORANGE, linewidth=1.6, linestyle="--")
         handles.setdefault("own threshold d: above it y is pushed up", own)
     if curve.n is not None:
-        linear = axes.axhline(curve.y_c / 2, color=BLUE, linewidth=1.4, linestyle="-.")
+        linear = axes.axhline(curve.y_c / 2, color=canvas.BLUE, linewidth=1.4, linestyle="-.")
         handles.setdefault("threshold of linear pooling, y_c / 2", linear)
     if reference:
         _draw_pushes(axes, curve, curve.right(reference), handles)
@@ -230,7 +205,7 @@ def _draw_pushes(
 ) -> None:
     """Draw a strip below zero: which frames are pushed the right way, bool (T,), and which not."""
     styles = (
-        (right, BLUE, None, "gradient of the right sign"),
+        (right, canvas.BLUE, None, "gradient of the right sign"),
         (~right, "#E69F00", "////", "gradient of the wrong sign, or none"),
     )
     for frames, colour, hatch, label in styles:

@@ -19,19 +19,7 @@ from sedtool.config.figures import GRADIENT_EXAMPLES
 from sedtool.draws import torch_draws
 from sedtool.errors import ConfigError
 from sedtool.labels import NameIndex, Vocabulary
-from sedtool.plots.canvas import (
-    BLUE,
-    GREY,
-    ORANGE,
-    check_output,
-    frame_times,
-    legend_below,
-    mark_intervals,
-    new_figure,
-    save,
-    shown,
-    styled,
-)
+from sedtool.plots import canvas
 from sedtool.plots.clip import find_clip, reference_events
 from sedtool.pooling import AutoPooling, LinearPooling, Pooling, PowerPooling, make_pooling
 from sedtool.store import clip_scores, open_scores
@@ -68,7 +56,7 @@ class ExampleClip:
     @property
     def times(self) -> np.ndarray:
         """Return the middle of each frame in seconds, (T,)."""
-        return frame_times(len(self.probabilities), self.frame_rate)
+        return canvas.frame_times(len(self.probabilities), self.frame_rate)
 
 
 def _event_and_background() -> np.ndarray:
@@ -119,7 +107,7 @@ def plot_gradients(
     LabelError
         If a file does not have the clip or the class.
     """
-    check_output(output, overwrite, *(path for path in (scores, reference) if path))
+    canvas.check_output(output, overwrite, *(path for path in (scores, reference) if path))
     given = [value is not None for value in (scores, clip, label)]
     if any(given) != all(given) or (reference is not None and scores is None):
         raise ConfigError("--scores, --clip and --class belong together; --reference needs them")
@@ -127,7 +115,7 @@ def plot_gradients(
     if scores is not None and clip is not None and label is not None:
         example = _read_example(scores, clip, label, reference)
     configs = [PoolingConfig.parse(text) for text in poolings or _every_pooling()]
-    save(draw_gradients(example, configs), output)
+    canvas.save(draw_gradients(example, configs), output)
 
 
 def _every_pooling() -> list[str]:
@@ -162,22 +150,11 @@ def example_pooling(config: PoolingConfig) -> Pooling:
 
 
 def clip_gradient(pooling: Pooling, probabilities: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the clip probability and its derivative with respect to each frame's.
+    """Return the clip probability y_c and its derivative for each frame's, dy_c/dy_i, (T,).
 
-    Hidden states are held: it is the direct effect of a frame's probability.
-
-    Parameters
-    ----------
-    pooling
-        Of `example_pooling`: the other class has one minus the probabilities.
-    probabilities
-        Of the frames, shape (T,), in [0, 1]; what is within 1e-7 of 0 or 1 is taken to be that far,
-        since float32 scores cannot tell.
-
-    Returns
-    -------
-    tuple
-        y_c and dy_c/dy_i, float64 (T,).
+    Hidden states are held: it is the direct effect of a frame's probability. The pooling is one of
+    `example_pooling`: the other class has one minus the probabilities. What is within 1e-7 of 0 or
+    1 is taken to be that far, since float32 scores cannot tell.
     """
     inner = np.clip(probabilities.astype(float), _NEAREST, 1 - _NEAREST)
     frames = torch.from_numpy(inner).requires_grad_()
@@ -189,26 +166,19 @@ def clip_gradient(pooling: Pooling, probabilities: np.ndarray) -> tuple[float, n
     return y_c.item(), gradient.numpy()
 
 
-@styled
+@canvas.styled
 def draw_gradients(example: ExampleClip, poolings: Sequence[PoolingConfig]) -> "Figure":
-    """Return the figure of `plot_gradients`.
+    """Return the figure of `plot_gradients`: a panel a pooling.
 
     All panels have one scale: the gradient times the number of frames, so that average pooling is 1
     everywhere; beyond 1 either way it is logarithmic.
-
-    Parameters
-    ----------
-    example
-        The clip.
-    poolings
-        A panel each.
     """
     found = [(config, example_pooling(config)) for config in poolings]
     values = [clip_gradient(pooling, example.probabilities) for _, pooling in found]
     n_frames = len(example.probabilities)
     scaled = [n_frames * gradient for _, gradient in values]
     n_rows = -(-(1 + len(found)) // _COLUMNS)
-    figure = new_figure(10.5, 1.2 + 2.0 * n_rows)
+    figure = canvas.new_figure(10.5, 1.2 + 2.0 * n_rows)
     grid = figure.subplots(n_rows, _COLUMNS, sharex=True, squeeze=False)
     panels = [*grid.flat]
     _draw_example(panels[0], example)
@@ -228,8 +198,8 @@ def draw_gradients(example: ExampleClip, poolings: Sequence[PoolingConfig]) -> "
             axes.tick_params(labelbottom=True)
     panels[0].set_xlim(0, n_frames / example.frame_rate)
     figure.suptitle(
-        f"{shown(example.title)}\ngradient of the clip probability y_c for the probability of each "
-        f"of T = {n_frames} frames; logarithmic beyond ±1",
+        f"{canvas.shown(example.title)}\ngradient of the clip probability y_c for the probability "
+        f"of each of T = {n_frames} frames; logarithmic beyond ±1",
         fontsize="medium",
     )
     _explain(figure, bool(example.reference))
@@ -237,7 +207,7 @@ def draw_gradients(example: ExampleClip, poolings: Sequence[PoolingConfig]) -> "
 
 
 def _draw_example(axes: "Axes", example: ExampleClip) -> None:
-    mark_intervals(axes, example.reference)
+    canvas.mark_intervals(axes, example.reference)
     axes.plot(example.times, example.probabilities, color="#000000")
     axes.set_ylim(-0.02, 1.04)
     axes.set_ylabel("frame\nprobability y")
@@ -245,11 +215,17 @@ def _draw_example(axes: "Axes", example: ExampleClip) -> None:
 
 
 def _draw_panel(axes: "Axes", example: ExampleClip, heights: np.ndarray) -> None:
-    mark_intervals(axes, example.reference)
+    canvas.mark_intervals(axes, example.reference)
     up, down = np.maximum(heights, 0), np.minimum(heights, 0)
-    axes.fill_between(example.times, up, step="mid", facecolor=BLUE, linewidth=0, alpha=0.8)
+    axes.fill_between(example.times, up, step="mid", facecolor=canvas.BLUE, linewidth=0, alpha=0.8)
     axes.fill_between(
-        example.times, down, step="mid", facecolor=ORANGE, hatch="///", edgecolor="white", lw=0
+        example.times,
+        down,
+        step="mid",
+        facecolor=canvas.ORANGE,
+        hatch="///",
+        edgecolor="white",
+        lw=0,
     )
     axes.plot(example.times, heights, color="#000000", linewidth=0.9, drawstyle="steps-mid")
     axes.axhline(0, color="#000000", linewidth=0.6)
@@ -276,26 +252,22 @@ def _explain(figure: "Figure", has_reference: bool) -> None:
     from matplotlib.patches import Patch
 
     handles = [
-        Patch(facecolor=BLUE, alpha=0.8),
-        Patch(facecolor=ORANGE, hatch="///", edgecolor="white", linewidth=0),
+        Patch(facecolor=canvas.BLUE, alpha=0.8),
+        Patch(facecolor=canvas.ORANGE, hatch="///", edgecolor="white", linewidth=0),
     ]
     labels = ["a positive clip pushes the frame up", "a positive clip pushes the frame down"]
     if has_reference:
-        handles.append(Patch(facecolor=GREY, alpha=0.3))
+        handles.append(Patch(facecolor=canvas.GREY, alpha=0.3))
         labels.append("reference")
-    legend_below(figure, handles, labels, 3)
+    canvas.legend_below(figure, handles, labels, 3)
 
 
 def sign_change(pooling: Pooling, k: int, y_c: float) -> float | None:
     """Return the frame probability d at which dy_c/dy_i changes its sign, for class k.
 
     It is y_c / 2 for linear and n / (n + 1) y_c for power pooling (power-pooling paper, Eqs. 3 and
-    5), and y_c - 1/α for the auto poolings, whose gradient is w_i (1 + α (y_i - y_c)) / Σ w.
-
-    Returns
-    -------
-    float or None
-        None if all frames get a gradient of one sign, or no rule is known.
+    5), and y_c - 1/α for the auto poolings, whose gradient is w_i (1 + α (y_i - y_c)) / Σ w. It is
+    None if all frames get a gradient of one sign, or there is no rule.
     """
     if isinstance(pooling, LinearPooling):
         return y_c / 2
@@ -323,15 +295,10 @@ def run_network(model: Model, features: np.ndarray) -> tuple[Tensor, Tensor]:
 def gradient_signs(
     model: Model, logits: Tensor, hidden: Tensor, k: int
 ) -> tuple[float, np.ndarray]:
-    """Return the probability y_c of class k, and the sign of dy_c/dy_i of each frame.
+    """Return the probability y_c of class k, and the sign of dy_c/dy_i of each frame, int (T,).
 
-    In float64, so that a frame that is sure of its class still has a gradient.
-
-    Returns
-    -------
-    tuple
-        y_c, and int (T,): 1 where a positive clip raises the frame, -1 where it lowers it, 0 where
-        it leaves it alone.
+    1 is where a positive clip raises the frame, -1 where it lowers it. In float64, so that a frame
+    that is sure of its class still has a gradient.
     """
     pooling = copy.deepcopy(model.detector.pooling).double()
     frames = logits.double().requires_grad_()

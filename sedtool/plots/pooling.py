@@ -9,17 +9,7 @@ import numpy as np
 from sedtool.checkpoint import Model, load_model
 from sedtool.errors import ConfigError
 from sedtool.labels import read_events
-from sedtool.plots.canvas import (
-    GREY,
-    check_output,
-    colour,
-    legend_below,
-    marker,
-    new_figure,
-    save,
-    shown,
-    styled,
-)
+from sedtool.plots import canvas
 from sedtool.runs import find_model
 
 if TYPE_CHECKING:
@@ -43,20 +33,14 @@ def plot_pooling(
     (the order of Fig. 3 of the power-pooling paper).
     """
     models = [find_model(path) for path in models]
-    check_output(output, overwrite, *models, *([durations_from] if durations_from else []))
+    canvas.check_output(output, overwrite, *models, *([durations_from] if durations_from else []))
     loaded = [(str(path), load_model(path)) for path in models]
     durations = read_events(durations_from).mean_durations() if durations_from else None
-    save(draw_pooling(loaded, durations), output)
+    canvas.save(draw_pooling(loaded, durations), output)
 
 
 def learned_by_class(label: str, model: Model) -> tuple[str, dict[str, float]]:
-    """Return the name of what a model's pooling learns, and its value for each class.
-
-    Raises
-    ------
-    ConfigError
-        If it learns nothing of a class.
-    """
+    """Return the name of what a model's pooling learns, and its value for each class."""
     learned = model.detector.pooling.learned()
     if not learned:
         raise ConfigError(f"{label}: {model.pooling.name} pooling learns nothing of a class")
@@ -64,27 +48,17 @@ def learned_by_class(label: str, model: Model) -> tuple[str, dict[str, float]]:
     return name, dict(zip(model.classes, values, strict=True))
 
 
-@styled
+@canvas.styled
 def draw_pooling(
     models: Sequence[tuple[str, Model]], durations: dict[str, float] | None
 ) -> "Figure":
-    """Return the figure of `plot_pooling`.
+    """Return the figure of `plot_pooling`, of labels and models with one class list.
 
-    Parameters
-    ----------
-    models
-        Label and model, all with one class list.
-    durations
-        Mean event duration by class, seconds; None where there is none.
-
-    Raises
-    ------
-    ConfigError
-        If the pooling of a model learns nothing, or the class lists differ.
+    `durations` are the mean event durations of classes, seconds.
     """
     classes = models[0][1].classes
     order = sorted(classes, key=lambda c: durations.get(c, np.inf)) if durations else list(classes)
-    figure = new_figure(max(5.0, 1.5 + 0.75 * len(classes)), 4.5)
+    figure = canvas.new_figure(max(5.0, 1.5 + 0.75 * len(classes)), 4.5)
     axes = figure.subplots()
     names, handles = set(), []
     for i, (label, model) in enumerate(models):
@@ -94,20 +68,27 @@ def draw_pooling(
         names.add(name)
         heights = [by_class[c] for c in order]
         handles += axes.plot(
-            range(len(order)), heights, marker(i), color=colour(i), markersize=8, alpha=0.85
+            range(len(order)),
+            heights,
+            canvas.marker(i),
+            color=canvas.colour(i),
+            markersize=8,
+            alpha=0.85,
         )
     ticks = [
-        f"{shown(c)}\n{durations[c]:.2g} s" if durations and c in durations else shown(c)
+        f"{canvas.shown(c)}\n{durations[c]:.2g} s"
+        if durations and c in durations
+        else canvas.shown(c)
         for c in order
     ]
     axes.set_xticks(range(len(order)), ticks, rotation=45, ha="right")
     axes.set_xlabel("class, by mean event duration" if durations else "class")
     axes.set_ylabel(" / ".join(f"learned {SYMBOLS.get(n, n)}" for n in sorted(names)))
     axes.grid(axis="y", alpha=0.3)
-    labels = [shown(label) for label, _ in models]
+    labels = [canvas.shown(label) for label, _ in models]
     if "n" in names:
-        handles.append(axes.axhline(1.0, color=GREY, linestyle="--", linewidth=1))
+        handles.append(axes.axhline(1.0, color=canvas.GREY, linestyle="--", linewidth=1))
         labels.append("linear pooling")
     if len(handles) > 1:
-        legend_below(figure, handles, labels)
+        canvas.legend_below(figure, handles, labels)
     return figure
