@@ -1,7 +1,6 @@
 """`evaluate`: labels of both sides in, every metric that is asked for out."""
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
 
 from sedtool.config import EvaluationConfig, lookup
 from sedtool.config.evaluation import METRICS, PSDS_SCENARIOS, IntersectionConfig
@@ -11,18 +10,10 @@ from sedtool.evaluation.counts import Counts, score
 from sedtool.evaluation.error_rates import count_event_errors, count_segment_errors, rate_errors
 from sedtool.evaluation.events import count_events, count_onsets
 from sedtool.evaluation.intersection import count_intersection
-from sedtool.evaluation.mismatches import (
-    match_names,
-    warn_of_durations,
-    warn_of_inexact_names,
-    warn_of_labels,
-    warn_of_names,
-    warn_of_overlaps,
-)
-from sedtool.evaluation.pair import LabelInput, TagSides, as_labels, number_sides
+from sedtool.evaluation.pair import LabelInput, Tags, number_sides
 from sedtool.evaluation.report import Evaluation
 from sedtool.evaluation.segments import count_segments
-from sedtool.labels import NameIndex, StrongLabels
+from sedtool.evaluation.sides import match_sides, warn_of_durations, warnings_of
 
 __all__ = ["evaluate"]
 
@@ -35,7 +26,6 @@ _COUNTS: dict[str, Callable[..., Counts]] = {
     "onset": count_onsets,
     "intersection": count_intersection,
 }
-Tags = Mapping[str, Iterable[str]]  # labels by clip
 
 
 def evaluate(
@@ -87,32 +77,28 @@ def evaluate(
     for name in metrics:
         lookup(dict.fromkeys(_NAMES), name, "metric")
     classes = None if classes is None else tuple(classes)
-    sides = as_labels(reference), as_labels(estimated)
-    tags, tag_names = _tags(sides, weak_reference, weak_estimated, config.compat)
-    sides, names = _under_reference_names(sides)
-    names |= tag_names
-    clips = dict.fromkeys((*sides[0].names, *sides[1].names))
-    seconds = _durations_of(clips, durations)
-    pair = number_sides(*sides, classes, config.compat, seconds, tags)
+    tags = weak_reference, weak_estimated
+    sides = match_sides(reference, estimated, tags, durations, config.compat)
+    pair = number_sides(
+        sides.reference, sides.estimated, classes, config.compat, sides.durations, sides.tags
+    )
     configs = dict.fromkeys(_COUNTS, config) | {"intersection": intersection}
     counts = {name: _COUNTS[name](pair, configs[name]) for name in metrics if name in _COUNTS}
     errors = {}
     if "error-rate" in metrics:
         errors["event"] = count_event_errors(pair, config)
         errors["segment"] = count_segment_errors(pair, config)
-    inexact = {name: clip for name, clip in names.items() if name != clip}
-    warnings = warn_of_inexact_names(inexact)
-    compared = sides if tags is None or set(metrics) - {"clip"} else None
-    warnings += _warnings(compared, tags, classes, config.compat) + warn_of_overlaps(pair)
+    tags_only = sides.tags is not None and set(metrics) == {"clip"}
+    warnings = warnings_of(sides, pair, classes, config.compat, tags_only)
     if durations is not None:
-        warnings += warn_of_durations(*sides, seconds)
+        warnings += warn_of_durations(sides)
     return Evaluation(
         {name: score(each) for name, each in counts.items()},
         clip_source="event lists" if weak_estimated is None else "clip predictions",
         config=config,
-        n_clips=len(clips),
-        n_durations=len(seconds),
-        n_matched_by_basename=len(inexact),
+        n_clips=len(sides.clips),
+        n_durations=len(sides.durations),
+        n_matched_by_basename=len(sides.inexact),
         classes_given=classes is not None,
         warnings=tuple(warnings),
         intersection=intersection,
@@ -122,69 +108,3 @@ def evaluate(
         counts=counts,
         error_counts={name: each[0] for name, each in errors.items()},
     )
-
-
-def _under_reference_names(
-    sides: tuple[StrongLabels, StrongLabels],
-) -> tuple[tuple[StrongLabels, StrongLabels], dict[str, str]]:
-    """Return the estimates with the clip names of the reference, and what each name means."""
-    reference, estimated = sides
-    names = match_names(estimated.names, reference.names, "estimated events")
-    return (reference, estimated.renamed(names)), names
-
-
-def _tags(
-    sides: tuple[StrongLabels, StrongLabels],
-    weak_reference: Tags | None,
-    weak_estimated: Tags | None,
-    compat: str,
-) -> tuple[TagSides | None, dict[str, str]]:
-    """Return the labels of clips under the names of the reference, and what each name means.
-
-    Without any, clips have the labels of their events, which needs no such detour.
-    """
-    if weak_reference is None and weak_estimated is None:
-        return None, {}
-    reference = _tags_of(sides[0], compat) if weak_reference is None else weak_reference
-    estimated = _tags_of(sides[1], compat) if weak_estimated is None else weak_estimated
-    names = match_names(estimated, reference, "estimated clip labels")
-    return (reference, {names[name]: labels for name, labels in estimated.items()}), names
-
-
-def _tags_of(labels: StrongLabels, compat: str) -> dict[str, tuple[str, ...]]:
-    """Return the labels of each clip; with compat ``"dcase"`` zero-length events count too."""
-    if compat != "dcase":
-        return labels.weak()
-    tags: dict[str, set[str]] = {name: set() for name in labels.names}
-    for name, label in zip(labels.columns.name, labels.columns.label, strict=True):
-        tags[name].add(label)
-    return {name: tuple(sorted(found)) for name, found in tags.items()}
-
-
-def _durations_of(clips: Iterable[str], durations: Mapping[str, float] | None) -> dict[str, float]:
-    """Return the durations under the names of the clips that have one."""
-    if not durations:
-        return {}
-    clips = list(clips)
-    if durations.keys() >= set(clips):
-        return {clip: durations[clip] for clip in clips}
-    found, _ = NameIndex(durations).resolve(clips, "durations")
-    return {clip: durations[name] for clip, name in found.items()}
-
-
-def _warnings(
-    events: tuple[StrongLabels, StrongLabels] | None,
-    tags: TagSides | None,
-    classes: tuple[str, ...] | None,
-    compat: str,
-) -> list[str]:
-    """Return what is to be said of names and labels that one side alone has."""
-    warnings: list[str] = []
-    labels: list[tuple[Iterable[str], Iterable[str]]] = []
-    if events is not None:
-        warnings += warn_of_names("events", *(side.names for side in events))
-        labels.append((events[0].classes, events[1].classes))
-    if tags is not None:
-        warnings += warn_of_names("clip labels", *tags)
-        labels.append((chain(*tags[0].values()), chain(*tags[1].values())))
-    return warnings + warn_of_labels(labels, classes, compat)

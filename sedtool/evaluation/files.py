@@ -12,11 +12,11 @@ from sedtool.config.evaluation import PSDS_SCENARIOS, ReportConfig
 from sedtool.decoding import clip_tags, decode_clip
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation import evaluate
-from sedtool.evaluation.mismatches import match_names
 from sedtool.evaluation.psds import Psds
 from sedtool.evaluation.psds.files import score_psds
 from sedtool.evaluation.report import Evaluation
 from sedtool.evaluation.resampling import Progress, Resampled, statistics
+from sedtool.evaluation.sides import match_names
 from sedtool.labels import (
     Event,
     StrongLabels,

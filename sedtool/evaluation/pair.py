@@ -24,7 +24,7 @@ __all__ = [
     "LabelInput",
     "Pair",
     "TagPair",
-    "TagSides",
+    "Tags",
     "as_labels",
     "distinct",
     "number_sides",
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 LabelInput = StrongLabels | EventColumns | Sequence[Event]
-TagSides = tuple[Mapping[str, Iterable[str]], Mapping[str, Iterable[str]]]  # labels by clip
+Tags = Mapping[str, Iterable[str]]  # labels by clip
 
 
 class EventArrays(NamedTuple):
@@ -156,7 +156,7 @@ def pair_up(
     classes: Iterable[str] | None = None,
     compat: str = "",
     durations: Mapping[str, float] | None = None,
-    tags: TagSides | None = None,
+    tags: tuple[Tags, Tags] | None = None,
 ) -> Pair:
     """Give numbers to the clips and labels of both sides; see `number_sides`."""
     return number_sides(
@@ -170,7 +170,7 @@ def number_sides(
     classes: Iterable[str] | None = None,
     compat: str = "",
     durations: Mapping[str, float] | None = None,
-    tags: TagSides | None = None,
+    tags: tuple[Tags, Tags] | None = None,
 ) -> Pair:
     """Give numbers to the clips and labels of both sides; names are compared as they are.
 
@@ -239,7 +239,7 @@ def _table(
 
 
 def _cells(
-    tags: Mapping[str, Iterable[str]],
+    tags: Tags,
     label_number: Mapping[str, int],
     clip_number: Mapping[str, int],
     n_labels: int,

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from sedtool.config.evaluation import PsdsConfig
 from sedtool.errors import ConfigError
-from sedtool.evaluation.mismatches import (
+from sedtool.evaluation.psds import Psds, psds_from_lists, psds_from_scores
+from sedtool.evaluation.sides import (
     match_names,
     suggested,
     warn_of_labels,
     warn_of_names,
 )
-from sedtool.evaluation.psds import Psds, psds_from_lists, psds_from_scores
 from sedtool.labels import StrongLabels, read_events
 from sedtool.labels.cells import table_rows
 from sedtool.score_tables import TIMES, open_frame_scores, score_files

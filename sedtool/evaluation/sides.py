@@ -1,24 +1,99 @@
-"""Clip names of the estimates -> those of the reference, and a warning for what has no partner."""
+"""Both sides of an evaluation under one set of clip names, and warnings for what has no partner."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import chain
 
 import numpy as np
 
 from sedtool.evaluation.counts import IntArray
-from sedtool.evaluation.pair import EventArrays, Pair
+from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, Tags, as_labels
 from sedtool.labels import NameIndex, StrongLabels
 from sedtool.text import first_five
 
 __all__ = [
+    "Sides",
     "match_names",
+    "match_sides",
     "suggested",
     "warn_of_durations",
-    "warn_of_inexact_names",
     "warn_of_labels",
     "warn_of_names",
-    "warn_of_overlaps",
+    "warnings_of",
 ]
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """What is compared; clips have the names that the reference has for them."""
+
+    reference: StrongLabels
+    estimated: StrongLabels
+    clips: tuple[str, ...]  # that either of them names
+    tags: tuple[Tags, Tags] | None  # labels of clips where they are not those of the events
+    durations: dict[str, float]  # seconds, of the clips that have one
+    inexact: dict[str, str]  # clips by the other names that the estimates have for them
+
+
+def match_sides(
+    reference: LabelInput,
+    estimated: LabelInput,
+    tags: tuple[Tags | None, Tags | None],
+    durations: Mapping[str, float] | None,
+    compat: str,
+) -> Sides:
+    """Give clips the names of the reference; see `sedtool.labels.NameIndex`.
+
+    Parameters
+    ----------
+    reference, estimated
+        Events in any order.
+    tags
+        Labels of clips. If one side alone has them, those of the other are those of its events.
+    durations
+        Seconds, by clip name.
+    compat
+        As in `EvaluationConfig`: whether events without length give their clip a label.
+
+    Raises
+    ------
+    LabelError
+        If an event has impossible times, or a clip name is ambiguous.
+    """
+    reference, estimated = as_labels(reference), as_labels(estimated)
+    names = match_names(estimated.names, reference.names, "estimated events")
+    renamed = estimated.renamed(names)
+    both: tuple[Tags, Tags] | None = None
+    if tags != (None, None):
+        first, second = (
+            _tags_of(events, compat) if given is None else given
+            for events, given in zip((reference, estimated), tags, strict=True)
+        )
+        tag_names = match_names(second, first, "estimated clip labels")
+        both = first, {tag_names[name]: labels for name, labels in second.items()}
+        names = names | tag_names
+    inexact = {name: clip for name, clip in names.items() if name != clip}
+    clips = tuple(dict.fromkeys((*reference.names, *renamed.names)))
+    return Sides(reference, renamed, clips, both, _durations_of(clips, durations), inexact)
+
+
+def _tags_of(labels: StrongLabels, compat: str) -> Tags:
+    """Return the labels of each clip; with compat ``"dcase"`` zero-length events count too."""
+    if compat != "dcase":
+        return labels.weak()
+    tags: dict[str, set[str]] = {name: set() for name in labels.names}
+    for name, label in zip(labels.columns.name, labels.columns.label, strict=True):
+        tags[name].add(label)
+    return tags
+
+
+def _durations_of(clips: Iterable[str], durations: Mapping[str, float] | None) -> dict[str, float]:
+    """Return the durations under the names of the clips that have one."""
+    if not durations:
+        return {}
+    names, _ = NameIndex(durations).resolve(clips, "durations")
+    return {clip: durations[name] for clip, name in names.items()}
 
 
 def match_names(
@@ -38,10 +113,32 @@ def match_names(
     return {name: found.get(name, name) for name in names}
 
 
-def warn_of_inexact_names(clips: Mapping[str, str]) -> list[str]:
-    """Name the clips that have other names, by name, in the estimates."""
-    pairs = [f"{name} is {clip}" for name, clip in clips.items()]
-    return _warning(pairs, "estimated clips matched by their basename, as folders differ")
+def warnings_of(
+    sides: Sides, pair: Pair, classes: Iterable[str] | None, compat: str, tags_only: bool
+) -> list[str]:
+    """Return a warning for each kind of clip, label and event that has no partner or place.
+
+    Parameters
+    ----------
+    sides, pair
+        What is compared.
+    classes, compat
+        As in `pair_up`.
+    tags_only
+        Whether no metric looks at the events.
+    """
+    inexact = [f"{name} is {clip}" for name, clip in sides.inexact.items()]
+    warnings = _warning(inexact, "estimated clips matched by their basename, as folders differ")
+    labels: list[tuple[Iterable[str], Iterable[str]]] = []
+    if not tags_only:
+        warnings += warn_of_names("events", sides.reference.names, sides.estimated.names)
+        labels.append((sides.reference.classes, sides.estimated.classes))
+    if sides.tags is not None:
+        warnings += warn_of_names("clip labels", *sides.tags)
+        first, second = (chain.from_iterable(tags.values()) for tags in sides.tags)
+        labels.append((first, second))
+    warnings += warn_of_labels(labels, classes, compat) + _warn_of_overlaps(pair)
+    return warnings
 
 
 def warn_of_names(what: str, reference: Iterable[str], estimated: Iterable[str]) -> list[str]:
@@ -97,7 +194,7 @@ def _shape(label: str) -> str:
     return "".join(label.casefold().replace("_", " ").replace("-", " ").split())
 
 
-def warn_of_overlaps(pair: Pair) -> list[str]:
+def _warn_of_overlaps(pair: Pair) -> list[str]:
     """Count the events that overlap with another one of their class, and name the first clip."""
     warnings = []
     for side, events in zip(("reference", "estimated"), pair.by_class, strict=True):
@@ -131,16 +228,13 @@ def _overlapping(events: EventArrays) -> IntArray:
     return overlapping
 
 
-def warn_of_durations(
-    reference: StrongLabels, estimated: StrongLabels, durations: Mapping[str, float]
-) -> list[str]:
+def warn_of_durations(sides: Sides) -> list[str]:
     """Name the clips without a duration, and count the events that end after their clip."""
-    clips = {*reference.names, *estimated.names}
     what = "clips without a duration, taken to end with their last event"
-    warnings = _warning(clips - durations.keys(), what)
-    for side, labels in (("reference", reference), ("estimated", estimated)):
+    warnings = _warning(set(sides.clips) - sides.durations.keys(), what)
+    for side, labels in (("reference", sides.reference), ("estimated", sides.estimated)):
         ends = zip(labels.columns.name, labels.columns.offset, strict=True)
-        past = [offset - durations.get(name, offset) for name, offset in ends]
+        past = [offset - sides.durations.get(name, offset) for name, offset in ends]
         excess = [seconds for seconds in past if seconds > 0]
         if excess:
             warnings.append(
