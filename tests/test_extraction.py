@@ -1,11 +1,7 @@
 """Extraction ends in the same bytes whatever happens on the way, and leaves bad files out."""
 
-import errno
-import json
-import logging
 import os
 import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -27,15 +23,14 @@ from sedtool.errors import (
     InputsFailedError,
     NothingUsableError,
     OutputExistsError,
-    ResourceError,
 )
-from sedtool.extraction import ExtractionResult, extract
+from sedtool.extraction import extract
 from sedtool.features import log_mel
 from sedtool.planning import plan_extraction
 from sedtool.shards import Shard
 from sedtool.store import open_features
 from support.audio import BAD_FILES, FLAC, OGG, WAV
-from support.faults import Faults, fail, in_a_child
+from support.extraction import beside, run
 from support.features import CONFIG
 from support.published import ESC10
 
@@ -44,14 +39,6 @@ from support.published import ESC10
 def output(tmp_path):
     (tmp_path / "out").mkdir()
     return tmp_path / "out" / "features.h5"
-
-
-def beside(output: Path) -> list[str]:
-    return sorted(path.name for path in output.parent.iterdir())
-
-
-def run(folder: Path, output: Path, **settings) -> ExtractionResult:
-    return extract([folder], output, CONFIG, ExtractConfig(overwrite=True, **settings))
 
 
 # What comes out
@@ -371,102 +358,6 @@ def test_a_guessed_shard_is_refused_if_a_part_beside_says_otherwise(
     assert run(folder, output).n_clips == 4
 
 
-# Plans
-
-
-def test_a_plan_tells_what_a_run_then_does_and_writes_nothing(make_clips, bad_files, output):
-    folder = make_clips(9).parent
-    before = sorted(folder.rglob("*"))
-    plan = plan_extraction([folder], output, CONFIG, ExtractConfig(workers=2))
-    assert sorted(folder.rglob("*")) == before
-    result = run(folder, output, workers=2)
-    features = open_features(output)
-    assert plan.n_files == result.n_files
-    assert plan.audio_seconds >= result.audio_seconds > 0  # headers of what then fails count
-    failed = dict(features.failures)
-    assert set(plan.unreadable) <= set(failed.items())
-    stated = [name for name in failed if name not in dict(plan.unreadable)]
-    assert all(name.startswith("bad/") for name in stated)
-    assert plan.seconds is not None and plan.seconds < 60
-    lines = plan.lines()
-    assert lines[0].startswith(f"{plan.n_files} files, ")
-    assert lines[1].startswith(f"{len(plan.unreadable)} of them cannot be used (bad/")
-    assert lines[-1].startswith("about ") and " with 2 workers, " in lines[-1]
-    assert all(line.isprintable() for line in lines)
-
-
-def test_the_sizes_of_a_plan_are_those_of_the_output(make_clips, output):
-    folder = make_clips(9)
-    plan = plan_extraction([folder], output, CONFIG)
-    result = run(folder, output)
-    features = open_features(output)
-    assert plan.n_frames == len(features.data)
-    assert plan.audio_seconds == pytest.approx(result.audio_seconds)
-    assert plan.output_size == pytest.approx(output.stat().st_size, rel=0.3)
-    assert plan.disk_needed == 2 * plan.output_size
-
-
-def test_a_plan_counts_what_an_interrupted_run_has_done(make_clips, output):
-    folder = make_clips(8)
-
-    def interrupt(done: int, total: int, name: str) -> None:
-        if done == 6:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        extract([folder], output, CONFIG, progress=interrupt)
-    plan = plan_extraction([folder], output, CONFIG)
-    assert plan.n_done == 6
-    assert "6 are done by an interrupted run" in str(plan)
-    (folder / "another.wav").write_bytes(WAV)
-    for other in ({}, {"shard": "1/2"}, {"dtype": "f32"}):
-        with pytest.raises(OutputExistsError, match=r"differs in: .*--overwrite"):
-            plan_extraction([folder], output, CONFIG, ExtractConfig(**other))
-        dropped = ExtractConfig(**other, overwrite=True)
-        assert plan_extraction([folder], output, CONFIG, dropped).n_done == 0
-
-
-def test_an_unfinished_run_of_other_files_is_no_leave_to_replace_an_output(make_clips, output):
-    folder = make_clips(3)
-    extract([folder], output, CONFIG)
-    finished = output.read_bytes()
-    journal = output.with_name(output.name + ".journal")
-    journal.write_text(json.dumps({"clips": 3, "shard": "1/1", "manifest_sha256": "0"}) + "\n")
-    for make in (extract, plan_extraction):
-        with pytest.raises(OutputExistsError, match="an unfinished run with other settings"):
-            make([folder], output, CONFIG)
-    assert output.read_bytes() == finished
-    assert journal.exists()
-    extract([folder], output, CONFIG, ExtractConfig(overwrite=True))
-    assert output.read_bytes() == finished
-    assert not journal.exists()
-
-
-def test_a_plan_of_a_shard_is_about_its_files(make_clips, output):
-    plan = plan_extraction([make_clips(5)], output, CONFIG, ExtractConfig(shard="2/2"))
-    assert plan.n_files == 2
-
-
-def test_a_plan_without_a_usable_file_knows_no_time(make_clips, bad_files, output):
-    plan = plan_extraction([bad_files["empty.wav"]], output, CONFIG)
-    assert (plan.seconds, plan.n_frames) == (None, 0)
-    assert "an unknown time" in str(plan)
-
-
-def test_a_plan_counts_the_files_that_do_not_state_their_length(make_clips, output, tmp_path):
-    header = FLAC[:21] + bytes([FLAC[21] & 0xF0, 0, 0, 0, 0]) + FLAC[26:]
-    (tmp_path / "piped.flac").write_bytes(header)
-    plan = plan_extraction([tmp_path / "piped.flac", make_clips(1)], output, CONFIG)
-    assert plan.n_unstated == 1
-    assert "and 1 that do not say" in plan.lines()[0]
-
-
-def test_a_plan_refuses_what_the_run_would_refuse(make_clips, output):
-    output.write_text("old")
-    with pytest.raises(OutputExistsError):
-        plan_extraction([make_clips(1)], output, CONFIG)
-
-
 # Refusals
 
 
@@ -494,126 +385,6 @@ def test_options_out_of_range_are_refused(make_clips, output, options, message):
 def test_another_resampler_is_refused(make_clips, output):
     with pytest.raises(ConfigError, match="resampler must be 'soxr HQ'"):
         extract([make_clips()], output, FeatureConfig(resampler="linear"))
-
-
-# Faults. A fault hits the n-th operation that changes the disk, for every n.
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
-def test_a_failing_disk_is_one_line_the_old_output_stays_and_a_rerun_goes_on(
-    make_clips, output, number
-):
-    folder = make_clips(3)
-    (folder / "bad.wav").write_bytes(b"")
-    run(folder, output)
-    expected = output.read_bytes()
-    survived = 0
-    for at in range(1, 200):
-        output.write_text("old")
-        faults = Faults(at, fail(number))
-        try:
-            with faults.installed():
-                run(folder, output)
-        except ResourceError as error:
-            assert str(error).isprintable()
-            # Only what follows the rename may fail after it: tidying up.
-            assert output.read_bytes() in (b"old", expected)
-            assert not list(output.parent.glob(".*"))
-        else:
-            assert output.read_bytes() == expected
-        if faults.count < at:
-            break
-        survived += 1
-        run(folder, output)
-        assert output.read_bytes() == expected
-        assert beside(output) == ["features.h5", "features.h5.failures.tsv"]
-    assert survived > 15
-
-
-def kill_campaign(folder: Path, output: Path) -> None:
-    """Kill the run at every operation, in processes of their own, and run it again."""
-    reference = output.with_name("reference.h5")
-    in_a_child(lambda: run(folder, reference))
-    expected = reference.read_bytes()
-    for at in range(1, 200):
-        output.unlink(missing_ok=True)
-        killed = in_a_child(lambda at=at: killed_at(at, folder, output))
-        if output.exists():
-            assert output.read_bytes() == expected, f"kill {at}: a broken output"
-        assert in_a_child(lambda: run(folder, output)) == 0, f"kill {at}: the rerun failed"
-        assert output.read_bytes() == expected, f"kill {at}: other bytes"
-        names = sorted(path.name for path in output.parent.iterdir())
-        assert names == ["features.h5", "reference.h5"], f"kill {at}: left {names}"
-        if not killed:
-            print(at - 1)
-            return
-
-
-def killed_at(at: int, folder: Path, output: Path) -> None:
-    with Faults(at, lambda: os.kill(os.getpid(), signal.SIGKILL)).installed():
-        run(folder, output)
-
-
-def test_a_run_killed_at_any_write_is_taken_up_and_ends_in_the_same_bytes(make_clips, output):
-    # In a fresh interpreter: this one may hold threads of torch, which do not survive a fork.
-    folder = make_clips(3)
-    campaign = subprocess.run(
-        [sys.executable, __file__, folder, output], capture_output=True, text=True, check=False
-    )
-    assert campaign.returncode == 0, campaign.stderr
-    assert int(campaign.stdout) > 15  # kills
-
-
-def test_an_interrupt_leaves_finished_clips_to_the_next_run(make_clips, output, caplog):
-    folder = make_clips(8)
-    run(folder, output)
-    expected = output.read_bytes()
-    output.unlink()
-
-    def interrupt(done: int, total: int, name: str) -> None:
-        if done == 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        extract([folder], output, CONFIG, ExtractConfig(workers=2), progress=interrupt)
-    assert beside(output) == ["features.h5.journal", "features.h5.spool"]
-    with caplog.at_level(logging.INFO, logger="sedtool"):
-        result = extract([folder], output, CONFIG)
-    assert (result.n_resumed, result.n_clips) == (4, 8)
-    features = open_features(output)
-    assert 0 < result.audio_seconds < 0.7 * features.duration.sum()  # of four clips, not of all
-    assert str(result).startswith("8 clips (4 of an interrupted run), ")
-    assert f", {result.audio_seconds:.0f} s of audio in " in str(result)
-    assert "4 of 8 clips are done" in caplog.text
-    assert output.read_bytes() == expected
-
-
-def test_a_file_that_changed_since_the_interruption_is_done_again(make_clips, output):
-    folder = make_clips(3)
-
-    def interrupt(done: int, total: int, name: str) -> None:
-        if done == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        extract([folder], output, CONFIG, progress=interrupt)
-    soundfile.write(folder / "a" / "000.wav", np.linspace(-0.1, 0.1, 5_000), 16_000)
-    (folder / "b" / "001.flac").write_bytes(b"")
-    result = extract([folder], output, CONFIG)
-    assert (result.n_resumed, result.n_clips, len(result.failures)) == (1, 2, 1)
-    resumed = output.read_bytes()
-    run(folder, output)
-    assert output.read_bytes() == resumed
-
-
-def test_a_second_run_on_the_same_output_stops_at_once(make_clips, output):
-    folder = make_clips(6)
-
-    def second(done: int, total: int, name: str) -> None:
-        with pytest.raises(ResourceError, match="another sedtool is making"):
-            extract([folder], output, CONFIG)
-
-    assert extract([folder], output, CONFIG, progress=second).n_clips == 6
 
 
 @pytest.mark.skipif(not ESC10.is_dir(), reason="the ESC-10 recordings are not there")
@@ -712,10 +483,6 @@ def test_the_options_have_the_defaults_of_the_settings():
         assert options[name] == getattr(ExtractConfig(), name)
 
 
-if __name__ == "__main__":
-    kill_campaign(Path(sys.argv[1]), Path(sys.argv[2]))
-
-
 @pytest.mark.parametrize("name", ["x.wav", "x.FLAC", "x.snd"])
 def test_an_output_named_as_audio_is_refused(make_clips, name):
     folder = make_clips(2)
@@ -733,41 +500,3 @@ def test_an_output_that_is_an_input_is_refused(make_clips, tmp_path):
         with pytest.raises(ConfigError, match="recording is an input"):
             make([recording], recording, CONFIG, ExtractConfig(overwrite=True))
     assert recording.read_bytes() == content
-
-
-def test_a_list_of_failures_never_stands_beside_an_older_output(
-    make_clips, bad_files, output, monkeypatch
-):
-    folder = make_clips(2)
-    extract([folder], output, CONFIG)
-    before = output.read_bytes()
-
-    def full(*_):
-        raise ResourceError("the disk is full")
-
-    monkeypatch.setattr("sedtool.store.features.write_features", full)
-    with pytest.raises(ResourceError):
-        inputs = [folder, bad_files["empty.wav"]]
-        extract(inputs, output, CONFIG, ExtractConfig(overwrite=True))
-    assert output.read_bytes() == before
-    assert not output.with_name(output.name + ".failures.tsv").exists()
-
-
-def test_a_run_killed_before_its_list_of_failures_completes_it(
-    make_clips, bad_files, output, monkeypatch
-):
-    inputs = [make_clips(2), bad_files["empty.wav"]]
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("sedtool.extraction.write_failures", killed)
-        with pytest.raises(KeyboardInterrupt):
-            extract(inputs, output, CONFIG)
-    whole = output.read_bytes()
-    result = extract(inputs, output, CONFIG)
-    assert result.n_resumed == 2
-    assert output.read_bytes() == whole
-    assert result.failures_path.read_text().count("empty.wav") == 1
-    assert beside(output) == ["features.h5", "features.h5.failures.tsv"]

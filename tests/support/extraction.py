@@ -1,0 +1,15 @@
+"""Extractions of a folder with settings that are quick to compute."""
+
+from pathlib import Path
+
+from sedtool.config import ExtractConfig
+from sedtool.extraction import ExtractionResult, extract
+from support.features import CONFIG
+
+
+def beside(output: Path) -> list[str]:
+    return sorted(path.name for path in output.parent.iterdir())
+
+
+def run(folder: Path, output: Path, **settings) -> ExtractionResult:
+    return extract([folder], output, CONFIG, ExtractConfig(overwrite=True, **settings))
