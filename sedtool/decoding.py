@@ -18,11 +18,11 @@ __all__ = [
     "decode_clip",
     "find_spans",
     "median_filter",
-    "window_frames",
+    "median_frames",
 ]
 
 
-def window_frames(seconds: float, frame_rate: float) -> int:
+def median_frames(seconds: float, frame_rate: float) -> int:
     """Return the median filter length in frames, odd and nearest to seconds; 1 changes nothing.
 
     Odd, because an even median moves the edges of events.
@@ -103,7 +103,7 @@ def find_spans(clips: Sequence[ClipScores], frame_rate: float, config: DecodingC
     n = len(clips)
     frame = np.concatenate([clip.frame for clip in clips], axis=1)  # (T, N*K)
     active = frame > np.tile(np.array(config.thresholds, np.float32), n)
-    sizes = np.array([window_frames(seconds, frame_rate) for seconds in config.windows])
+    sizes = np.array([median_frames(seconds, frame_rate) for seconds in config.windows])
     active = median_filter(active, np.tile(sizes, n))
     if config.gate:
         thresholds = np.array(config.clip_thresholds, np.float32)
@@ -122,7 +122,7 @@ def _whole_ms(duration: float) -> float:
 
 
 def _open_frames(scores: ClipScores, thresholds: np.ndarray) -> np.ndarray:
-    """Return where the clip gate is open, bool (T, K): in any window that is tagged."""
+    """Return where the clip gate is open, bool (T, K): in any scoring window that is tagged."""
     gate = np.zeros(scores.frame.shape, bool)
     tagged = scores.window > thresholds  # (W, K)
     for start, length, row in zip(scores.window_start, scores.window_frames, tagged, strict=True):

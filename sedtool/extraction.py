@@ -71,7 +71,7 @@ class Work:
 
 
 def extract_clip(name: str, path: Path, work: Work) -> tuple[SourceClip, BinaryIO]:
-    """Return what is known of a clip, and its features in a temporary file.
+    """Return a clip, and its features in a temporary file.
 
     Raises
     ------

@@ -63,7 +63,7 @@ def log_mel(wave: Array, config: FeatureConfig) -> Array:
     Raises
     ------
     AudioError
-        If the clip is shorter than a window, or too short to be reflected by half an n_fft.
+        If the clip is shorter than an analysis window, or too short to reflect half an n_fft of it.
     """
     return np.concatenate(list(log_mel_blocks([wave], config)))
 

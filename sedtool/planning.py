@@ -240,7 +240,7 @@ def plan_training(
     """Return what `train` would take, given the same.
 
     All inputs are read and checked, and a few steps are taken and timed, as the run would take
-    them; of early stopping nothing can be known.
+    them; early stopping is not foreseen.
 
     Raises
     ------

@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from sedtool.atomic import claim_folder, refuse_existing, resource_errors, write_text
 from sedtool.audio import AUDIO_SUFFIXES
-from sedtool.decoding import window_frames
+from sedtool.decoding import median_frames
 from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
 from sedtool.labels.cells import check_cell, numbered_lines, parse_number, parse_seconds
 from sedtool.store import ClipScores, Scores, clip_scores, is_hdf5, open_scores
@@ -254,7 +254,7 @@ def open_frame_scores(path: Path, median: bool = True) -> FrameSource:
 def frame_scores(scores: Scores, median: bool = True) -> Iterator[FrameScores]:
     """Yield the clips of a scores file; the last frame ends with the clip."""
     rate = scores.frame_rate
-    sizes = np.array([window_frames(seconds, rate) for seconds in scores.decoding.windows])
+    sizes = np.array([median_frames(seconds, rate) for seconds in scores.decoding.windows])
     for clip in clip_scores(scores):
         times, n_frames = _borders(clip, rate)
         frame = filter_scores(clip.frame, sizes) if median else clip.frame

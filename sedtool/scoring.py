@@ -4,7 +4,7 @@ A clip longer than the model's window is cut into overlapping scoring windows; t
 frames that several windows cover are averaged, so no event breaks at a seam. Windows are cut from
 a stream of features, so an hour needs no more memory than its scores.
 
-Axis letters: B windows in a batch, T frames, F mel bands, K classes, W windows of a clip.
+Axis letters: B scoring windows in a batch, W of a clip, T frames, F mel bands, K classes.
 """
 
 import math
@@ -79,7 +79,7 @@ class Failure:
 def predict(
     detector: Detector, windows: Sequence[np.ndarray], device: torch.device, amp: str = "off"
 ) -> list[Prediction]:
-    """Run the detector, in evaluation mode, over windows of features (T, F) as one padded batch."""
+    """Run the detector, in evaluation mode, over scoring windows (T, F) as one padded batch."""
     lengths = torch.tensor([len(window) for window in windows])
     batch = np.zeros((len(windows), int(lengths.max()), windows[0].shape[1]), np.float32)
     for row, window in enumerate(windows):
@@ -101,13 +101,13 @@ def predict(
 class WindowGrid:
     """How features are cut for the network, in feature frames."""
 
-    size: int  # of a window, a multiple of `step`
+    size: int  # of a scoring window, a multiple of `step`
     hop: int  # from one window to the next, a multiple of `step`
     step: int  # that become one output frame
 
     @classmethod
     def of(cls, model: Model, config: WindowConfig) -> Self:
-        """Return the grid of a model and its windows in seconds."""
+        """Return the grid of a model for scoring windows in seconds."""
         step = model.architecture.time_pooling
         # Rounded up, as frames are: a clip as long as the window is one window, however rounded.
         size = math.ceil(config.window * model.features.frame_rate / step - 1e-6) * step
@@ -115,7 +115,7 @@ class WindowGrid:
 
 
 def cut_windows(blocks: Iterable[np.ndarray], grid: WindowGrid) -> Iterator[tuple[int, np.ndarray]]:
-    """Cut a stream of features into windows, holding little more than one in memory.
+    """Cut a stream of features into scoring windows, holding little more than one in memory.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ _MOST = 1_000_000
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `number` of `count` parts; number 0 is several of them, joined while others lacked."""
+    """Part `number` of `count` parts; number 0 is some of them, merged without the others."""
 
     number: int = 1
     count: int = 1

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as st_numpy
 from scipy import ndimage
 
 from sedtool.config import DecodingConfig
-from sedtool.decoding import clip_tags, decode_clip, median_filter, window_frames
+from sedtool.decoding import clip_tags, decode_clip, median_filter, median_frames
 from sedtool.errors import ConfigError
 from sedtool.store import ClipScores
 
@@ -97,7 +97,7 @@ def test_gaps_between_classes_do_not_merge():
     ("seconds", "frames"), [(0, 1), (0.1, 1), (0.2, 3), (0.3, 3), (0.39, 3), (0.5, 5), (1.0, 11)]
 )
 def test_windows_are_odd(seconds, frames):
-    assert window_frames(seconds, RATE) == frames
+    assert median_frames(seconds, RATE) == frames
 
 
 @given(

@@ -175,7 +175,7 @@ def test_a_folder_takes_a_list_a_recording_in_every_format(model, audio, tmp_pat
 
 
 def test_a_format_of_one_recording_a_file_needs_a_folder_for_several(model, audio, tmp_path):
-    with pytest.raises(ConfigError, match="holds one recording; for 7, -o must name a folder"):
+    with pytest.raises(ConfigError, match="holds one clip; for 7, -o must name a folder"):
         run(model, audio, InferOutputs(tmp_path / "e.txt", format="audacity"))
     run(model, audio / NAMES[0], InferOutputs(tmp_path / "e.txt", format="audacity"))
     assert (tmp_path / "e.txt").exists()

@@ -107,7 +107,7 @@ class InferOutputs:
         self._refuse_suffix()
         if event_format(self.format).one_recording and self.folder is None and len(names) > 1:
             raise ConfigError(
-                f"a list in the format {self.format} holds one recording; for "
+                f"a list in the format {self.format} holds one clip; for "
                 f"{len(names)}, -o must name a folder that exists"
             )
         if not shard.is_whole and self.format != "dcase":

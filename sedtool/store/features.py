@@ -101,7 +101,7 @@ class FeaturesHeader:
 
 @dataclass(frozen=True)
 class SourceClip:
-    """What is known of a clip besides its features."""
+    """A clip of a features file, but for its features."""
 
     name: str
     n_frames: int
@@ -272,7 +272,7 @@ class Features(FeaturesHeader, ClipTable):
         return self.data[start : start + int(self.frames[index])]
 
     def sources(self) -> Iterator[SourceClip]:
-        """Return what is known of each clip, but for when its file was modified."""
+        """Return the clips, but for when their files were modified."""
         columns = zip(
             self.names,
             self.frames.tolist(),

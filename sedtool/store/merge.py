@@ -110,7 +110,7 @@ def merge(
         missing = sorted({*range(1, n_shards + 1)} - {part.shard.number for part in opened})
         problems = [*damages, *_misfits(opened)]
         if not partial:
-            # What a damaged part is cannot be known: it may be one that seems to be missing.
+            # A damaged part does not say which it is: perhaps one that seems to be missing.
             problems += _absent(found, [] if damages else missing, n_shards)
         if problems:
             more = len(problems) - _MOST_NAMED
@@ -311,16 +311,18 @@ def _kind(path: Path) -> str:
     if is_hdf5(path) or _is_h5(path):
         name = file_format(path).removeprefix("sedtool-")
         if name not in ("features", "scores"):
-            raise ArtifactError(f"{path}: its format is {name!r}; there is no merging that")
+            raise ArtifactError(
+                f"{path}: its format is {name!r}; only features and scores are merged"
+            )
         return name
     return read_part_record(path).kind
 
 
 def check_siblings(output: Path, shard: Shard, manifest_sha256: str) -> None:
-    """Refuse a shard that was guessed if other parts of the same list say otherwise.
+    """Refuse the shard that the environment named, if parts of the same list contradict it.
 
-    A task of a job array that is submitted again alone takes itself for all there is; the parts
-    in the folder of its output know better.
+    A task of a job array that is submitted again alone sees an array of one task; the parts in the
+    folder of its output say how many there were.
 
     Raises
     ------
@@ -332,7 +334,7 @@ def check_siblings(output: Path, shard: Shard, manifest_sha256: str) -> None:
         try:
             other, manifest = _told_quickly(path)
         except ArtifactError:
-            continue  # whatever it is, it says nothing of shards
+            continue  # no part, or a damaged one
         if manifest == manifest_sha256 and not other.is_whole and other.count != shard.count:
             name = path.name.removesuffix(JOURNAL_SUFFIX).removesuffix(PART_SUFFIX)
             raise ConfigError(

@@ -83,7 +83,7 @@ class Part:
     header: Any  # what the file says of itself
     identity: dict[str, Any]  # what all parts of one whole have in common, in words
     n_clips: int
-    clips: list[tuple[str, Any, Piece]]  # name, what is known of it, its frames or its lines
+    clips: list[tuple[str, Any, Piece]]  # name, description, frames or lines
     failures: list[tuple[str, str, str]]  # name, stage, error
 
 

@@ -8,7 +8,7 @@
     /classes        names, in the order of the axis K
     /scores/frame   float32 (frames, K)
     /scores/sha256  digest of each 64 MiB of it
-    /scores/clip    float32 (clips, K), the maximum over the clip's windows
+    /scores/clip    float32 (clips, K), the maximum over its scoring windows
     /scores/window  float32 (windows, K)
     /clips/         name, start, frames, duration (seconds)
     /windows/       clip (its number), start and frames (inside the clip)
@@ -87,7 +87,7 @@ class ScoresHeader:
     frame_rate: float  # frames a second
     decoding: DecodingConfig
     model_sha256: str
-    settings: str = "{}"  # JSON, all else that the scores depend on: window, overlap, amp
+    settings: str = "{}"  # JSON, all else that the scores depend on: scoring window, overlap, amp
     shard: Shard = WHOLE
     manifest_sha256: str = ""  # of the whole list of names
 
@@ -96,8 +96,8 @@ class ScoresHeader:
 class ClipScores:
     """What a detector says about one clip.
 
-    A clip of one window has one row in the window arrays; a longer one was scored in overlapping
-    windows, and each has its own clip scores.
+    A clip of one scoring window has one row in the arrays of windows; a longer one was scored in
+    overlapping windows, each with clip scores of its own.
     """
 
     name: str
@@ -273,7 +273,7 @@ def _scores(flat: Flat) -> Scores:
 
 
 def _check(flat: Flat, clips: ClipTable, decoding: DecodingConfig) -> None:
-    """Check that classes, windows and scores fit each other."""
+    """Check that classes, scoring windows and scores fit each other."""
     tables = flat.tables
     classes, n_clips, n_classes = tables["/classes"], len(clips.names), flat.frames.shape[1]
     clip, start, frames = (tables[f"/windows/{name}"] for name in ("clip", "start", "frames"))
@@ -285,16 +285,16 @@ def _check(flat: Flat, clips: ClipTable, decoding: DecodingConfig) -> None:
     if tables["/scores/clip"].shape != (n_clips, n_classes):
         raise ArtifactError("its clip scores do not fit its clips")
     if not len(clip) == len(start) == len(frames) == len(tables["/scores/window"]):
-        raise ArtifactError("its tables of windows differ in length")
+        raise ArtifactError("its tables of scoring windows differ in length")
     if tables["/scores/window"].shape[1] != n_classes:
         raise ArtifactError("its window scores do not fit its classes")
-    # Every clip has a window, in order: the clip numbers go from 0 up in steps of 0 or 1.
+    # Every clip has a scoring window, in order: the clip numbers go from 0 up in steps of 0 or 1.
     steps = np.diff(clip.astype(np.int64), prepend=-1, append=n_clips)
     if steps[0] != 1 or steps[-1] != 1 or not np.isin(steps, (0, 1)).all():
-        raise ArtifactError("its windows are not in the order of its clips")
+        raise ArtifactError("its scoring windows are not in the order of its clips")
     length = clips.frames[clip].astype(np.uint64)
     if not ((frames > 0) & (frames <= length) & (start <= length - frames)).all():
-        raise ArtifactError("a window reaches beyond its clip")
+        raise ArtifactError("a scoring window reaches beyond its clip")
     if not all(_are_probabilities(tables[f"/scores/{name}"]) for name in ("clip", "window")):
         raise ArtifactError("it holds scores that are no numbers in [0, 1]")
 

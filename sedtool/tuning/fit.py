@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sedtool.config import DecodingConfig, EvaluationConfig, TuneConfig
-from sedtool.decoding import find_spans, window_frames
+from sedtool.decoding import find_spans, median_frames
 from sedtool.evaluation import EventArrays, event_counts
 from sedtool.labels import StrongLabels
 from sedtool.store import ClipScores
@@ -173,7 +173,7 @@ def tune_events(
 
 def _distinct(lengths: Sequence[float], frame_rate: float) -> list[float]:
     """Return median filter lengths, in seconds, as the odd numbers of frames they really are."""
-    frames = sorted({window_frames(seconds, frame_rate) for seconds in lengths})
+    frames = sorted({median_frames(seconds, frame_rate) for seconds in lengths})
     return [n / frame_rate if n > 1 else 0.0 for n in frames]
 
 
