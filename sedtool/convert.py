@@ -1,6 +1,6 @@
 """`convert`: event lists of one format -> another, or to weak labels.
 
-Many recordings are one file, or a folder with a file for each: ``a/b.wav`` is ``a/b.wav.txt`` as an
+Many clips are one file, or a folder with a file for each: ``a/b.wav`` is ``a/b.wav.txt`` as an
 Audacity label track, ``a/b.wav.selections.txt`` as a Raven table.
 """
 
@@ -19,9 +19,9 @@ from sedtool.labels import (
     Event,
     EventFormat,
     StrongLabels,
+    detect_format,
     event_format,
     format_weak,
-    guess_format,
 )
 from sedtool.store import is_hdf5, unfinished
 from sedtool.store.parts import has_part_record, read_part_record
@@ -42,7 +42,7 @@ class ConvertSettings:
 
     source: str | None = None
     target: str | None = None
-    audio_suffix: str = ""  # added to a recording's name that a label file without one gives
+    audio_suffix: str = ""  # added to a clip's name that a label file without one gives
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class ConvertSettings:
 class ConvertResult:
     """What was done."""
 
-    n_recordings: int
+    n_clips: int
     n_events: int
 
 
@@ -73,9 +73,9 @@ def convert(
     Parameters
     ----------
     inputs
-        Files, and folders of them. They are joined; no recording may stand in two.
+        Files, and folders of them. They are joined; no clip may stand in two.
     output
-        A file; or a folder, which exists or ends with ``/``, for a file a recording. None: the
+        A file; or a folder, which exists or ends with ``/``, for a file a clip. None: the
         text goes to `emit`.
     settings
         Formats. A target that is None is told by the suffix of the output, ``.tsv``, ``.jsonl`` or
@@ -123,7 +123,9 @@ def _target_of(output: str | None) -> str:
         if form.suffix != ".txt" and output.lower().endswith(form.suffix)  # .txt may be anything
     ]
     if not told:
-        raise ConfigError(f"{output}: say with --to {'|'.join(TARGETS)} what this shall be")
+        raise ConfigError(
+            f"{output}: say with --to {'|'.join(TARGETS)} what format this is to have"
+        )
     return told[0]
 
 
@@ -132,13 +134,13 @@ def read_labels(
 ) -> StrongLabels:
     """Read event lists of any format and join them.
 
-    A file that does not name its recording is named after it: by its path relative to the folder
+    A file that does not name its clip is named after it: by its path relative to the folder
     that was given, or that the inputs have in common, without the suffix of the format.
 
     Raises
     ------
     LabelError
-        If a file cannot be read as it stands, or a recording stands in two.
+        If a file cannot be read as it stands, or a clip stands in two.
     ArtifactError
         If a file is one part of several, or a folder was not completed.
     NothingUsableError
@@ -148,11 +150,11 @@ def read_labels(
     owner: dict[str, Path] = {}
     for name, path in _label_files(inputs, source):
         _refuse_part(path)
-        form = event_format(source) if source else guess_format(path)
-        recording = form.recording_of(name)
-        if not recording.lower().endswith(AUDIO_SUFFIXES):
-            recording += audio_suffix
-        labels = form.read(path, recording)
+        form = event_format(source) if source else detect_format(path)
+        named_after = form.clip_of(name)
+        if not named_after.lower().endswith(AUDIO_SUFFIXES):
+            named_after += audio_suffix
+        labels = form.read(path, named_after)
         for clip in labels.names:
             if clip in owner:
                 raise LabelError(
@@ -164,7 +166,7 @@ def read_labels(
 
 
 def _refuse_part(path: Path) -> None:
-    """Raise an ArtifactError if the recordings of other shards lack."""
+    """Raise an ArtifactError for one shard of several: the clips of the others are missing."""
     if has_part_record(path) and not (shard := read_part_record(path).shard).is_whole:
         raise ArtifactError(f"{path} is shard {shard}; join all with sedtool merge first")
 
@@ -205,26 +207,26 @@ def format_labels(labels: StrongLabels, target: str) -> str:
     Raises
     ------
     ConfigError
-        If files of this format hold one recording, and these are more or none.
+        If files of this format hold one clip, and these are more or none.
     """
     if target == WEAK:
         return format_weak(dict(sorted(labels.weak().items())))
     form = EVENT_FORMATS[target]
-    recordings = _by_recording(labels)
-    if form.one_recording and len(recordings) != 1:
+    clips = _by_clip(labels)
+    if form.one_clip and len(clips) != 1:
         raise ConfigError(
-            f"{target} is one recording a file and here are {len(recordings)}: "
+            f"{target} is one clip a file and here are {len(clips)}: "
             "give a folder as the output, ending with /"
         )
     confidence = _has_confidence(labels)
     texts, number = [form.header(confidence)], 1
-    for name, events in recordings.items():
+    for name, events in clips.items():
         texts.append(form.rows(events, number, confidence) if events else form.silent(name))
         number += len(events)
     n_lost = texts[1:].count("")
-    if n_lost and not form.one_recording:
+    if n_lost and not form.one_clip:
         log.warning(
-            "%d recordings without events are left out: a %s file cannot name them, a folder can",
+            "%d clips without events are left out: a %s file cannot name them, a folder can",
             n_lost,
             target,
         )
@@ -232,10 +234,10 @@ def format_labels(labels: StrongLabels, target: str) -> str:
 
 
 def _write_folder(folder: Path, labels: StrongLabels, form: EventFormat, overwrite: bool) -> None:
-    """Write a file for each recording; none if one is refused."""
+    """Write a file for each clip; none if one is refused."""
     confidence = _has_confidence(labels)
     texts = {}
-    for name, events in _by_recording(labels).items():
+    for name, events in _by_clip(labels).items():
         rows = form.rows(events, 1, confidence) if events else form.silent(name)
         texts[folder / form.file_of(name)] = form.header(confidence) + rows
     with claim_folder(folder):
@@ -250,11 +252,11 @@ def _write_folder(folder: Path, labels: StrongLabels, form: EventFormat, overwri
             write_text(path, text)
 
 
-def _by_recording(labels: StrongLabels) -> dict[str, list[Event]]:
-    recordings: dict[str, list[Event]] = {name: [] for name in sorted(labels.names)}
+def _by_clip(labels: StrongLabels) -> dict[str, list[Event]]:
+    clips: dict[str, list[Event]] = {name: [] for name in sorted(labels.names)}
     for event in labels.events:
-        recordings[event.name].append(event)
-    return recordings
+        clips[event.name].append(event)
+    return clips
 
 
 def _has_confidence(labels: StrongLabels) -> bool:

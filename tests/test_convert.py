@@ -69,7 +69,7 @@ def test_a_file_of_many_recordings_converts_back(table, tmp_path, form):
 
 def test_a_raven_table_says_that_it_leaves_out_what_has_no_events(table, tmp_path, caplog):
     convert_to(tmp_path / "x.selections.txt", table)
-    assert "1 recordings without events are left out" in caplog.text
+    assert "1 clips without events are left out" in caplog.text
     rows = (tmp_path / "x.selections.txt").read_text().splitlines()[1:]
     assert [row.split("\t")[0] for row in rows] == ["1", "2", "3"]
     silent = "a/silent.wav\t\t\t\n"
@@ -164,8 +164,8 @@ def test_confidences_go_along(tmp_path):
         ("x.txt", {}, r"say with --to dcase\|audacity\|raven\|jsonl\|weak"),
         ("folder/", {}, "say with --to"),
         ("folder/", {"target": "weak"}, "weak labels are one file"),
-        ("x", {"target": "audacity"}, "one recording a file and here are 3: give a folder"),
-        (None, {"target": "audacity"}, "one recording a file and here are 3: give a folder"),
+        ("x", {"target": "audacity"}, "one clip a file and here are 3: give a folder"),
+        (None, {"target": "audacity"}, "one clip a file and here are 3: give a folder"),
         (None, {"target": "jsnol"}, "unknown format 'jsnol'.*did you mean 'jsonl'"),
         (None, {"source": "weak"}, "unknown format 'weak'"),
         (None, {"audio_suffix": "wav"}, "'wav' is not like .wav"),
@@ -249,7 +249,7 @@ def test_the_command_writes_data_to_stdout_and_a_summary_to_stderr(table):
     assert result.exit_code == 0
     assert result.stdout.startswith('{"filename": "a/1.wav", "onset": 0.5, "offset": 1.25, ')
     assert len(result.stdout.splitlines()) == 4
-    assert "3 events in 3 recordings -> stdout" in result.stderr
+    assert "3 events in 3 clips -> stdout" in result.stderr
 
 
 def test_the_command_takes_a_slash_as_a_folder(table, tmp_path):

@@ -285,7 +285,7 @@ def test_2017_label_files_that_are_exchanged_are_refused(small_2017, capsys):
     swap(strong, weak)
     swap(training, weak)
     assert run("dcase2017", small_2017) == 2
-    assert "lacks 3 of the 3 clips of groundtruth_strong" in capsys.readouterr().err
+    assert "misses 3 of the 3 clips of groundtruth_strong" in capsys.readouterr().err
     assert not small_2017[2].exists()
 
 

@@ -101,8 +101,8 @@ def test_a_short_texture_is_looped_without_its_silence(seed):
 
 def test_the_end_that_the_background_drowns_is_cut_off():
     event = np.concatenate([tone(0.5), 0.15 * tone(0.5)])  # its second half is 16 dB weaker
-    assert len(recipe._heard(event, snr=25.0)) == pytest.approx(RATE, abs=160)
-    assert len(recipe._heard(event, snr=0.0)) == pytest.approx(RATE / 2, abs=160)
+    assert len(recipe._audible(event, snr=25.0)) == pytest.approx(RATE, abs=160)
+    assert len(recipe._audible(event, snr=0.0)) == pytest.approx(RATE / 2, abs=160)
 
 
 # --- splits ---------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def test_events_of_real_recordings_start_and_end_with_their_sound():
         for part in kind.cut(wave):
             event = kind.draw(clip_generator(0, "test", 1), part)
             if kind is not recipe.TEXTURES:
-                event = recipe._heard(event, snr=10.0)
+                event = recipe._audible(event, snr=10.0)
             loudest = np.abs(event).max()
             assert np.abs(event[:1600]).max() > 0.03 * loudest, file.path
             assert np.abs(event[-1600:]).max() > 0.03 * loudest, file.path

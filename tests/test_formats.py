@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sedtool.errors import ConfigError, LabelError
-from sedtool.labels import EVENT_FORMATS, Event, StrongLabels, event_format, guess_format
+from sedtool.labels import EVENT_FORMATS, Event, StrongLabels, detect_format, event_format
 
 RAVEN = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)"
 BIRDNET = f"{RAVEN}\tCommon Name\tSpecies Code\tConfidence\tBegin Path\tFile Offset (s)\n"
@@ -260,7 +260,7 @@ def test_rounding_takes_the_length_from_no_event(form, expected):
     assert event_format(form).rows(events, 1, False) == expected
 
 
-def test_rows_of_one_recording_after_another_are_one_raven_table():
+def test_rows_of_one_clip_after_another_are_one_raven_table():
     form = EVENT_FORMATS["raven"]
     first = form.rows([Event("a.wav", 2.0, 3.0, "x"), Event("a.wav", 0.1, 1.0, "y")], 1, False)
     second = form.rows([Event("b.wav", 1e-7, 1.0, "x")], 3, False)
@@ -296,7 +296,7 @@ def test_an_unknown_format_gets_a_suggestion():
 )
 def test_the_format_of_a_file_is_told(tmp_path, name, text, expected):
     (tmp_path / name).write_text(text, "utf-8", newline="")
-    assert guess_format(tmp_path / name).name == expected
+    assert detect_format(tmp_path / name).name == expected
 
 
 @pytest.mark.parametrize(
@@ -312,17 +312,17 @@ def test_the_format_of_a_file_is_told(tmp_path, name, text, expected):
 def test_a_file_that_could_be_anything_is_refused(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(LabelError, match=message):
-        guess_format(tmp_path / name)
+        detect_format(tmp_path / name)
 
 
 @pytest.mark.parametrize("form", EVENT_FORMATS.values(), ids=EVENT_FORMATS)
 @pytest.mark.parametrize("name", ["a/b.wav", "a b", "--x.flac", "a.txt", "x.selections"])
 def test_the_file_of_a_recording_tells_its_name(form, name):
-    assert form.recording_of(form.file_of(name).as_posix()) == name
+    assert form.clip_of(form.file_of(name).as_posix()) == name
 
 
 def test_a_table_that_raven_named_tells_the_recording():
-    assert EVENT_FORMATS["raven"].recording_of("x/a.Table.12.selections.txt") == "x/a"
+    assert EVENT_FORMATS["raven"].clip_of("x/a.Table.12.selections.txt") == "x/a"
 
 
 @pytest.mark.parametrize(

@@ -258,7 +258,7 @@ def test_an_unfinished_folder_is_refused_by_convert_and_info_says_it(
     assert describe(lists).kind == "unfinished output"
     infer(model, given, CPU, InferOutputs(lists))
     texts = []
-    assert convert([lists], None, ConvertSettings(), texts.append).n_recordings == 3
+    assert convert([lists], None, ConvertSettings(), texts.append).n_clips == 3
     assert not list(lists.glob(".*"))
 
 

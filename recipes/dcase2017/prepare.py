@@ -129,7 +129,7 @@ def read_labels(
 
     The weak files have one label a row, after the times of the clip in its video, so they read as
     strong labels, and commas in names do no harm. An event of no length says that a label of the
-    clip was not heard in it: the event is dropped, and its clip kept.
+    clip is not in it after all: the event is dropped, and its clip kept.
 
     Raises
     ------
@@ -147,16 +147,16 @@ def read_labels(
                 f"{path}: an event of {event.name} begins at {event.onset:g} s, after the end of "
                 "the clip; are these the weak labels?"
             )
-    heard = [event for event in strong.events if event.offset > event.onset]
-    _say(f"test: {len(strong.events) - len(heard)} of {len(strong.events)} events have no length")
+    events = [event for event in strong.events if event.offset > event.onset]
+    _say(f"test: {len(strong.events) - len(events)} of {len(strong.events)} events have no length")
     weak = labels["weak_label_testing"].weak()
-    if lacking := [name for name in strong.names if name not in weak]:
+    if missing := [name for name in strong.names if name not in weak]:
         raise LabelError(
-            f"{files['weak_label_testing']} lacks {len(lacking)} of the {len(strong.names)} clips "
-            f"of {path.name}, such as {lacking[0]}; is it of the same set?"
+            f"{files['weak_label_testing']} misses {len(missing)} of the {len(strong.names)} clips "
+            f"of {path.name}, such as {missing[0]}; is it of the same set?"
         )
     tested = {name: weak[name] for name in strong.names}
-    return labels["weak_label_training"].weak(), StrongLabels(heard, strong.names), tested
+    return labels["weak_label_training"].weak(), StrongLabels(events, strong.names), tested
 
 
 def _show_progress(done: int, total: int) -> None:

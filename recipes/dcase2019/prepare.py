@@ -160,7 +160,7 @@ def read_labels(files: Mapping[str, Path]) -> Labels:
 
 def write_labels(folder: Path, labels: Labels, found: dict[str, Found]) -> None:
     """Write the labels of what was found, and say how many clips have each class."""
-    tagged = {}
+    weak = {}
     for split, source in (
         ("train_strong", labels.synthetic),
         ("held_out_strong", labels.synthetic),
@@ -168,14 +168,14 @@ def write_labels(folder: Path, labels: Labels, found: dict[str, Found]) -> None:
     ):
         strong = source.renamed(found[split])
         write_events(folder / f"{split}.tsv", strong)
-        tagged[split] = strong.weak()
+        weak[split] = strong.weak()
     for split in ("train_weak", "held_out_weak"):
-        tagged[split] = {file: labels.weak[name] for name, file in found[split].items()}
-        write_weak(folder / f"{split}.tsv", tagged[split])
+        weak[split] = {file: labels.weak[name] for name, file in found[split].items()}
+        write_weak(folder / f"{split}.tsv", weak[split])
     write_names(folder / "unlabelled.tsv", found["unlabelled"].values())
     write_events(folder / "synthetic_strong.tsv", labels.synthetic)
-    _say(format_classes(CLASSES, tagged))
-    _say(format_missing_classes(CLASSES, tagged))
+    _say(format_classes(CLASSES, weak))
+    _say(format_missing_classes(CLASSES, weak))
 
 
 def _show_progress(done: int, total: int) -> None:

@@ -5,7 +5,7 @@
 ESC10_FOLDER is the unpacked data set: ten folders such as ``001 - Dog bark``, in each forty files
 ``fold-recording-take.ogg``. Training clips are made from folds 1 to 3, validation clips from fold
 4, test clips from fold 5. Each holds one to four events, 0 to 25 dB above shaped noise, and one
-long event at most: under a loud downpour a faint helicopter would be labelled but not heard.
+long event at most: under a loud downpour a faint helicopter would be labelled but inaudible.
 
 What an event is depends on the class:
 
@@ -166,7 +166,7 @@ def prepare(
 
 
 def write_shares(folder: Path, train: StrongLabels) -> None:
-    """Write lists for a mean teacher: what it would know of each of the training clips.
+    """Write lists for a mean teacher: the labels it would have of each of the training clips.
 
     Of a fifth the classes, of another fifth the events, of the rest nothing. All are soundscapes of
     the same kind; in DCASE 2019 task 4 the clips with events are synthetic, and the others real.
@@ -174,8 +174,8 @@ def write_shares(folder: Path, train: StrongLabels) -> None:
     n_labelled = len(train.names) // 5
     weak, last = set(train.names[:n_labelled]), set(train.names[len(train.names) - n_labelled :])
     folder.mkdir(exist_ok=True)
-    heard = train.weak()
-    write_weak(folder / "weak.tsv", {name: heard[name] for name in train.names if name in weak})
+    labels = train.weak()
+    write_weak(folder / "weak.tsv", {name: labels[name] for name in train.names if name in weak})
     write_events(folder / "strong.tsv", train.renamed({name: name for name in last}))
     others = [name for name in train.names if name not in weak | last]
     write_text(folder / "unlabelled.tsv", "\n".join(["filename", *others]) + "\n")
@@ -275,14 +275,14 @@ def cut_bursts(wave: Wave) -> list[Wave]:
 
 
 def cut_trains(wave: Wave) -> list[Wave]:
-    """Return the stretches of a recording in which ticks follow one another."""
+    """Return the parts of a recording in which ticks follow one another."""
     spans = active_spans(wave, SAMPLE_RATE, _event_floor(wave), TICK_GAP)
     trains = [wave[start:stop] for start, stop in spans]
     return [train for train in trains if len(train) >= TRAIN_LENGTHS[0] * SAMPLE_RATE]
 
 
 def cut_textures(wave: Wave) -> list[Wave]:
-    """Return the stretches of a recording in which a texture goes on without a lull."""
+    """Return the parts of a recording in which a texture goes on without a lull."""
     spans = active_spans(wave, SAMPLE_RATE, TEXTURE_FLOOR, TEXTURE_GAP, TEXTURE_WINDOW)
     textures = [wave[start:stop] for start, stop in spans]
     return [texture for texture in textures if len(texture) >= SHORTEST_TEXTURE * SAMPLE_RATE]
@@ -334,7 +334,7 @@ def make_clip(seed: int, split: str, index: int, parts: Parts) -> Soundscape:
         file = parts[label][rng.integers(len(parts[label]))]
         event = KINDS[label].draw(rng, file[rng.integers(len(file))])
         snr = rng.uniform(*SNRS)
-        sources.append(Source(label, _heard(event, snr), snr))
+        sources.append(Source(label, _audible(event, snr), snr))
     return compose(rng, background, sources, SAMPLE_RATE)
 
 
@@ -344,11 +344,11 @@ def _draw_labels(rng: np.random.Generator) -> list[str]:
     return textures[:MOST_TEXTURES] + [label for label in drawn if label not in textures]
 
 
-def _heard(event: Wave, snr: float) -> Wave:
+def _audible(event: Wave, snr: float) -> Wave:
     """Cut the ends of an event that its background would drown, and fade what is left."""
-    heard = trim(event, SAMPLE_RATE, max(FLOOR, -(snr + CREST)))
-    ends = np.minimum(np.arange(len(heard)), np.arange(len(heard))[::-1]) + 1
-    return heard * np.minimum(ends / (FADE * SAMPLE_RATE), 1.0)
+    audible = trim(event, SAMPLE_RATE, max(FLOOR, -(snr + CREST)))
+    ends = np.minimum(np.arange(len(audible)), np.arange(len(audible))[::-1]) + 1
+    return audible * np.minimum(ends / (FADE * SAMPLE_RATE), 1.0)
 
 
 def format_summary(split: str, labels: StrongLabels) -> str:

@@ -52,7 +52,7 @@ _CONTAINERS = {
 # nothing about truncation.
 _STREAMED = frozenset((0xFFFFFFFF, 0x7FFFF000, 0x7FFFFF00, 0x7FFFFFFF, 2**63 - 1, 2**64 - 1))
 
-_MOST_CHUNKS = 10_000  # more of them is an attack on our patience
+_MOST_CHUNKS = 10_000  # with more of them a file would take minutes
 _FARTHEST = 2**43  # bytes; a chunk that claims more ends beyond what any file system holds
 _OGG_FIRST_PAGE, _OGG_LAST_PAGE = 2, 4  # flags
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -82,7 +82,7 @@ def find_damage(stream: BinaryIO, size: int) -> Damage | None:
 
 
 def _end_of_audio(stream: BinaryIO, layout: _Chunks) -> int:
-    """Return the offset at which the audio chunk claims to end; 0 where that is not said."""
+    """Return the offset at which the audio chunk claims to end; 0 where it is not stated."""
     header = layout.id_size + struct.calcsize(layout.size)
     position = layout.first
     wide_size = 0  # of the audio in an RF64 file, whose 32-bit size holds all ones

@@ -175,7 +175,7 @@ def open_stdin(example: str) -> BinaryIO:
     Raises
     ------
     ConfigError
-        If it is closed, or a terminal, where we would wait for ever.
+        If it is closed, or a terminal, which would be waited for without end.
     """
     if sys.stdin is None:
         raise ConfigError("standard input is closed")

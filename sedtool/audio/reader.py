@@ -2,7 +2,7 @@
 
 What is checked, in this order; each failure is an AudioError of one line:
 
-1.  The file is there, a regular one (by stat: opening a FIFO would wait for ever), and not empty.
+1.  The file is there, a regular one (by stat: opening a FIFO never returns), and not empty.
 2.  The clip's name can pass through a TSV file, where one is given.
 3.  libsndfile opens it, as a container of `FORMATS`.
 4.  Its sample rate is 1,000 to 384,000 Hz and has a simple ratio to the wanted one.
@@ -204,7 +204,7 @@ class AudioReader:
         return AudioError(f"{self.path}: {message}")
 
     def _check_file(self) -> int:
-        """Return the size in bytes. A FIFO is told by stat: opening it would wait for ever."""
+        """Return the size in bytes. A FIFO is told by stat: opening it never returns."""
         try:
             status = self.path.stat()
         except FileNotFoundError as error:
@@ -359,7 +359,7 @@ class AudioReader:
                 f"{end - position} bytes follow the audio that its header states, perhaps another "
                 "recording; convert it to WAV or FLAC"
             )
-        # libsndfile guesses the length of an MP3 that does not state one, and stops there.
+        # libsndfile estimates the length of an MP3 that does not state one, and stops there.
         raise self._error(
             "an MP3 of varying bit rate that does not state its length, so that only part of it "
             "can be decoded; convert it to WAV or FLAC"

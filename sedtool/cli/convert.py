@@ -78,6 +78,6 @@ def convert(
         return
     result = convert_labels(inputs, output, settings, write_stdout)
     summary(
-        f"{result.n_events} events in {result.n_recordings} recordings -> {output or 'stdout'}",
+        f"{result.n_events} events in {result.n_clips} clips -> {output or 'stdout'}",
         quiet,
     )

@@ -105,7 +105,7 @@ class InferOutputs:
         for path in self.files:
             _refuse_unwritable(path)
         self._refuse_suffix()
-        if event_format(self.format).one_recording and self.folder is None and len(names) > 1:
+        if event_format(self.format).one_clip and self.folder is None and len(names) > 1:
             raise ConfigError(
                 f"a list in the format {self.format} holds one clip; for "
                 f"{len(names)}, -o must name a folder that exists"

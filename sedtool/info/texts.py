@@ -13,7 +13,7 @@ from sedtool.errors import ArtifactError, LabelError
 from sedtool.info.description import Description, first_of
 from sedtool.labels import (
     StrongLabels,
-    guess_format,
+    detect_format,
     read_durations,
     read_names,
     read_thresholds,
@@ -110,8 +110,8 @@ def _is_number(text: str) -> bool:
 
 
 def _strong(path: Path) -> dict[str, Any]:
-    kind = guess_format(path)
-    labels: StrongLabels = kind.read(path, kind.recording_of(path.name))
+    kind = detect_format(path)
+    labels: StrongLabels = kind.read(path, kind.clip_of(path.name))
     lengths: dict[str, list[float]] = {label: [] for label in labels.classes}
     for event in labels.events:
         lengths[event.label].append(event.offset - event.onset)

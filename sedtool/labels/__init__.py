@@ -8,10 +8,10 @@ from sedtool.labels.events import Event, EventColumns, StrongLabels
 from sedtool.labels.formats import (
     EVENT_FORMATS,
     EventFormat,
+    detect_format,
     event_format,
     format_events,
     format_weak,
-    guess_format,
     write_events,
     write_weak,
 )
@@ -36,10 +36,10 @@ __all__ = [
     "StrongLabels",
     "Vocabulary",
     "check_name",
+    "detect_format",
     "event_format",
     "format_events",
     "format_weak",
-    "guess_format",
     "printable",
     "read_durations",
     "read_events",

@@ -63,7 +63,7 @@ def split_cells(line: str) -> list[str]:
 
 
 def named_cells(header: list[str], cells: list[str], where: str) -> dict[str, str]:
-    """Return the cells of a row by column; those that lack at its end are empty.
+    """Return the cells of a row by column; those missing at its end are empty.
 
     Raises
     ------

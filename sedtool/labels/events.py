@@ -1,4 +1,4 @@
-"""What is heard when: events, and the strong labels of a set of clips."""
+"""Events, and the strong labels of a set of clips."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ __all__ = ["Event", "EventColumns", "StrongLabels"]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One sound event: `label` is heard in clip `name` in the interval [onset, offset)."""
+    """One sound event: clip `name` has `label` in the interval [onset, offset)."""
 
     name: str
     onset: float  # seconds
@@ -103,25 +103,25 @@ class StrongLabels:
         for onset, offset, label in zip(onsets, offsets, labels, strict=True):
             if offset > onset:
                 lengths.setdefault(label, []).append(offset - onset)
-        return {label: math.fsum(found) / len(found) for label, found in lengths.items()}
+        return {label: math.fsum(each) / len(each) for label, each in lengths.items()}
 
     def weak(self) -> dict[str, tuple[str, ...]]:
-        """Return the labels of each clip, sorted; zero-length events say nothing was heard."""
-        heard: dict[str, set[str]] = {name: set() for name in self.names}
+        """Return the labels of each clip, sorted, without those of zero-length events."""
+        weak: dict[str, set[str]] = {name: set() for name in self.names}
         for name, onset, offset, label in zip(*self.columns[:4], strict=True):
             if offset > onset:
-                heard[name].add(label)
-        return {name: tuple(sorted(labels)) for name, labels in heard.items()}
+                weak[name].add(label)
+        return {name: tuple(sorted(labels)) for name, labels in weak.items()}
 
     def renamed(self, names: Mapping[str, str]) -> "StrongLabels":
-        """Return the labels under other clip names; clips that `names` lacks are left out."""
+        """Return the labels under other clip names; clips not in `names` are left out."""
         if tuple(map(names.get, self.names)) == self.names:  # and none is left out
             return self
         kept = tuple(names[name] for name in self.names if name in names)
         columns = self.columns
-        known = [name in names for name in columns.name]
-        if not all(known):
-            columns = _compressed(columns, known)
+        keep = [name in names for name in columns.name]
+        if not all(keep):
+            columns = _compressed(columns, keep)
         renamed = columns._replace(name=[names[name] for name in columns.name])
         return StrongLabels.from_columns(renamed, kept)
 

@@ -56,6 +56,7 @@ from sedtool.labels.tables import COLUMNS, read_events
 __all__ = [
     "EVENT_FORMATS",
     "EventFormat",
+    "detect_format",
     "event_format",
     "format_audacity",
     "format_events",
@@ -64,7 +65,6 @@ __all__ = [
     "format_silent",
     "format_silent_jsonl",
     "format_weak",
-    "guess_format",
     "read_audacity",
     "read_jsonl",
     "unique_keys",
@@ -107,16 +107,16 @@ def format_silent(name: str) -> str:
 def format_weak(labels: Mapping[str, Sequence[str]]) -> str:
     """Return weak labels as DCASE TSV, in the given order, labels joined by commas."""
     rows = [
-        f"{check_cell(name)}\t{','.join(map(check_cell, found))}\n"
-        for name, found in labels.items()
+        f"{check_cell(name)}\t{','.join(map(check_cell, of_clip))}\n"
+        for name, of_clip in labels.items()
     ]
     return "\t".join(COLUMNS["weak"]) + "\n" + "".join(rows)
 
 
 def write_events(path: Path, labels: StrongLabels) -> None:
     """Write a strong label file; a clip without events becomes a row with empty cells."""
-    heard = {event.name for event in labels.events}
-    silent = map(format_silent, sorted(set(labels.names) - heard))
+    with_events = {event.name for event in labels.events}
+    silent = map(format_silent, sorted(set(labels.names) - with_events))
     write_text(path, format_events(labels.events) + "".join(silent))
 
 
@@ -126,7 +126,7 @@ def write_weak(path: Path, labels: Mapping[str, Sequence[str]]) -> None:
 
 
 def read_audacity(path: Path, name: str) -> StrongLabels:
-    """Read the label track of the recording `name`; an empty file says it has no events.
+    """Read the label track of the clip `name`; an empty file says it has no events.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def _check_range(cells: list[str], has_label: bool, where: str) -> None:
 
 
 def format_audacity(events: Iterable[Event], confidence: bool = False) -> str:
-    """Return the lines of one recording, sorted by onset; six decimals, no zero length."""
+    """Return the lines of one clip, sorted by onset; six decimals, no zero length."""
     lines = []
     for event in sorted(events, key=lambda e: (e.onset, e.offset, e.label)):
         cells = [*format_times(event.onset, event.offset, 6), check_cell(event.label)]
@@ -256,7 +256,7 @@ def format_jsonl(events: Iterable[Event], confidence: bool = False) -> str:
 
 
 def format_silent_jsonl(name: str) -> str:
-    """Return the line of a recording without events."""
+    """Return the line of a clip without events."""
     return _line({"filename": name, "onset": None, "offset": None, "event_label": None})
 
 
@@ -269,16 +269,16 @@ def _line(entry: dict[str, Any]) -> str:
 class EventFormat:
     """How one kind of event list is read and written.
 
-    A list is its header once, then the rows of one recording after the other.
+    A list is its header once, then the rows of one clip after the other.
     """
 
     name: str
     suffix: str  # of its files
-    one_recording: bool  # a file holds one recording, which the file is named after
-    read: Callable[[Path, str], StrongLabels]  # (path, name of a recording that it does not name)
+    one_clip: bool  # a file holds one clip, which the file is named after
+    read: Callable[[Path, str], StrongLabels]  # (path, name of a clip that it does not name)
     header: Callable[[bool], str]  # (with confidence)
     rows: Callable[[Iterable[Event], int, bool], str]  # (events, number of the first, confidence)
-    silent: Callable[[str], str]  # what says that the recording of this name has no events
+    silent: Callable[[str], str]  # what says that the clip of this name has no events
 
     @property
     def last_suffix(self) -> str:
@@ -286,7 +286,7 @@ class EventFormat:
         return "." + self.suffix.rpartition(".")[2]
 
     def file_of(self, name: str) -> Path:
-        """Return where a folder keeps the recording `name`: its name with the suffix added.
+        """Return where a folder keeps the clip `name`: its name with the suffix added.
 
         Raises
         ------
@@ -302,8 +302,8 @@ class EventFormat:
             raise LabelError(f"{name!r} is too long for the name of a file")
         return Path(name + self.suffix)
 
-    def recording_of(self, file: str) -> str:
-        """Return the recording that a label file is named after: its name without the suffix."""
+    def clip_of(self, file: str) -> str:
+        """Return the clip that a label file is named after: its name without the suffix."""
         name = file.removesuffix(self.last_suffix)
         if self.name == "raven":
             name = _NUMBERED_TABLE.sub("", name.removesuffix(".selections"))
@@ -314,7 +314,7 @@ EVENT_FORMATS: dict[str, EventFormat] = {
     "dcase": EventFormat(
         name="dcase",
         suffix=".tsv",
-        one_recording=False,
+        one_clip=False,
         read=lambda path, name: read_events(path),
         header=format_header,
         rows=lambda events, first, confidence: format_events(events, confidence, header=False),
@@ -323,7 +323,7 @@ EVENT_FORMATS: dict[str, EventFormat] = {
     "audacity": EventFormat(
         name="audacity",
         suffix=".txt",
-        one_recording=True,
+        one_clip=True,
         read=read_audacity,
         header=lambda confidence: "",
         rows=lambda events, first, confidence: format_audacity(events, confidence),
@@ -332,7 +332,7 @@ EVENT_FORMATS: dict[str, EventFormat] = {
     "raven": EventFormat(
         name="raven",
         suffix=".selections.txt",
-        one_recording=False,
+        one_clip=False,
         read=read_raven,
         header=raven_header,
         rows=format_raven,
@@ -341,7 +341,7 @@ EVENT_FORMATS: dict[str, EventFormat] = {
     "jsonl": EventFormat(
         name="jsonl",
         suffix=".jsonl",
-        one_recording=False,
+        one_clip=False,
         read=lambda path, name: read_jsonl(path),
         header=lambda confidence: "",
         rows=lambda events, first, confidence: format_jsonl(events, confidence),
@@ -355,7 +355,7 @@ def event_format(name: str) -> EventFormat:
     return lookup(EVENT_FORMATS, name, "format")
 
 
-def guess_format(path: Path) -> EventFormat:
+def detect_format(path: Path) -> EventFormat:
     """Tell the format of a file from its first line, or if it is empty from its suffix.
 
     ``{`` begins JSON lines, a column ``Begin Time (s)`` a Raven table, a column ``filename`` one of
@@ -370,17 +370,17 @@ def guess_format(path: Path) -> EventFormat:
     if path.exists() and not path.is_file():  # a pipe can be read once only
         raise LabelError(f"{path} is no regular file: say with --from what it holds")
     longest_first = sorted(EVENT_FORMATS.values(), key=lambda f: len(f.suffix), reverse=True)
-    said = [f.name for f in longest_first if path.name.lower().endswith(f.suffix)][:1]
+    by_suffix = [f.name for f in longest_first if path.name.lower().endswith(f.suffix)][:1]
     cells = next((cells for _, cells in table_rows(path)), None)
-    told = said if cells is None else _formats_that_begin(cells)
-    if said and said[0] in ("jsonl", "raven"):
-        told = [name for name in told if name == said[0]]
-    if len(told) != 1:
+    possible = by_suffix if cells is None else _formats_that_begin(cells)
+    if by_suffix and by_suffix[0] in ("jsonl", "raven"):
+        possible = [name for name in possible if name == by_suffix[0]]
+    if len(possible) != 1:
         raise LabelError(
             f"{path}: cannot tell what kind of event list this is; "
-            f"say it with --from {'|'.join(told or EVENT_FORMATS)}"
+            f"say it with --from {'|'.join(possible or EVENT_FORMATS)}"
         )
-    return EVENT_FORMATS[told[0]]
+    return EVENT_FORMATS[possible[0]]
 
 
 def _formats_that_begin(cells: list[str]) -> list[str]:

@@ -78,7 +78,7 @@ class NameIndex:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = set(names)
-        self.n_inexact = 0  # names found so far that are not exactly those of their clips
+        self.n_inexact = 0  # names so far that are not exactly those of their clips
 
     @cached_property
     def _by_basename(self) -> dict[str, list[str]]:

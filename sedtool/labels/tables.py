@@ -281,7 +281,7 @@ def read_weak(path: Path, vocabulary: Vocabulary | None = None) -> dict[str, tup
         if vocabulary is not None and not all(label in vocabulary for label in row.labels):
             vocabulary.require(row.labels, f"{path}:{row.line}")
         labels.setdefault(row.name, []).extend(row.labels)
-    return {name: tuple(dict.fromkeys(found)) for name, found in labels.items()}
+    return {name: tuple(dict.fromkeys(of_clip)) for name, of_clip in labels.items()}
 
 
 def read_names(path: Path) -> list[str]:
@@ -352,7 +352,7 @@ def _event_columns(
         if ends.count("") != n_silent or labels.count("") != n_silent:
             return None
         given = given and list(compress(given, starts))
-        # An end or a label that lacks elsewhere is still empty then.
+        # An end or a label that is missing elsewhere is still empty then.
         names, starts, ends, labels = (list(compress(column, starts)) for column in cells)
     if "" in ends or any(label != label.strip() or not label for label in set(labels)):
         return None

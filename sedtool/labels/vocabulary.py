@@ -98,8 +98,8 @@ def split_labels(text: str, vocabulary: Vocabulary | None = None) -> tuple[str, 
     while start < len(parts):
         lengths = range(min(longest, len(parts) - start), 1, -1)  # in parts
         joined = ((n, ",".join(parts[start : start + n]).strip()) for n in lengths)
-        known = (pair for pair in joined if vocabulary is not None and pair[1] in vocabulary)
-        length, label = next(known, (1, parts[start].strip()))
+        classes = (pair for pair in joined if vocabulary is not None and pair[1] in vocabulary)
+        length, label = next(classes, (1, parts[start].strip()))
         if not label:
             raise LabelError(f"a label is missing beside a comma of {text!r}")
         labels.append(label)
