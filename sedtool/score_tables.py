@@ -34,11 +34,9 @@ __all__ = [
     "filter_scores",
     "frame_scores",
     "open_frame_scores",
-    "read_score_classes",
     "read_score_table",
     "read_score_tables",
     "score_files",
-    "score_table_paths",
     "write_score_tables",
 ]
 
@@ -58,13 +56,7 @@ class FrameScores:
 
 
 def score_files(folder: Path) -> list[Path]:
-    """Return the score files of a folder, sorted by name.
-
-    Raises
-    ------
-    NothingUsableError
-        If there is none.
-    """
+    """Return the score files of a folder, sorted by name; raise an error if there is none."""
     try:
         found = sorted(path for path in folder.iterdir() if path.suffix == SUFFIX)
     except OSError as error:
@@ -75,27 +67,17 @@ def score_files(folder: Path) -> list[Path]:
 
 
 def read_score_tables(folder: Path) -> Iterator[FrameScores]:
-    """Yield the clips of a folder of score files, read one after the other.
-
-    Raises
-    ------
-    LabelError
-        With file and line; also if two files differ in their classes.
-    """
+    """Yield the clips of a folder of score files, which must agree in their classes."""
     files = score_files(folder)
-    classes = read_score_classes(folder)
+    first: tuple[str, ...] = ()
     for path in files:
-        found, clip = read_score_table(path)
-        if found != classes:
+        classes, clip = read_score_table(path)
+        first = first or classes
+        if classes != first:
             raise LabelError(
-                f"{path}: its classes {list(found)} are not those of {files[0]}, {list(classes)}"
+                f"{path}: its classes {list(classes)} are not those of {files[0]}, {list(first)}"
             )
         yield clip
-
-
-def read_score_classes(folder: Path) -> tuple[str, ...]:
-    """Return the classes of a folder of score files: those of the first."""
-    return read_score_table(score_files(folder)[0])[0]
 
 
 def read_score_table(path: Path) -> tuple[tuple[str, ...], FrameScores]:
@@ -168,13 +150,7 @@ def _check_times(table: FloatArray, places: Sequence[str]) -> None:
 
 
 def write_score_tables(folder: Path, classes: Sequence[str], clips: Iterable[FrameScores]) -> int:
-    """Write a folder of score files, a file a clip, with every digit; return how many.
-
-    Raises
-    ------
-    LabelError
-        If a class cannot stand in a table, or two clips would be one file.
-    """
+    """Write a folder of score files, a file a clip, with every digit; return how many."""
     header = "\t".join((*TIMES, *map(check_cell, classes))) + "\n"
     with resource_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -187,20 +163,8 @@ def write_score_tables(folder: Path, classes: Sequence[str], clips: Iterable[Fra
     return len(owner)
 
 
-def score_table_paths(folder: Path, names: Iterable[str]) -> list[Path]:
-    """Return the file of each clip.
-
-    Raises
-    ------
-    LabelError
-        If two clips would be one file.
-    """
-    owner: dict[Path, str] = {}
-    return [_path_of(name, folder, owner) for name in names]
-
-
 def _path_of(name: str, folder: Path, owner: dict[Path, str]) -> Path:
-    """Return the file of a clip: only the suffix of audio is left out, other dots belong to it."""
+    """Return the file of a clip, which no other clip may own: its name without an audio suffix."""
     clip = PurePosixPath(check_cell(name))
     stem = clip.stem if clip.suffix.lower() in AUDIO_SUFFIXES else clip.name
     path = folder / f"{stem}{SUFFIX}"
@@ -216,36 +180,31 @@ class FrameSource:
     path: Path
     classes: tuple[str, ...]
     names: tuple[str, ...]
-    durations: dict[str, float] | None  # seconds; None: not known before the scores are read
+    durations: dict[str, float] | None  # seconds; None: scores must be read to tell
     scores: Scores | None = None  # of a scores file
     median: bool = True
 
     def clips(self, names: dict[str, str] | None = None) -> Iterator[FrameScores]:
         """Yield the scores of each clip, under the names that `names` gives them."""
         names = names or {}
-        found = (
-            read_score_tables(self.path)
-            if self.scores is None
-            else frame_scores(self.scores, self.median)
-        )
-        for clip in found:
+        if self.scores is None:
+            every = read_score_tables(self.path)
+        else:
+            every = frame_scores(self.scores, self.median)
+        for clip in every:
             yield FrameScores(names.get(clip.name, clip.name), clip.times, clip.scores)
 
 
 def open_frame_scores(path: Path, median: bool = True) -> FrameSource:
     """Open a scores file, or a folder of score tables.
 
-    Parameters
-    ----------
-    path
-        The file or folder.
-    median
-        Whether to filter the scores of a scores file with the windows of its decoding settings.
-        Score tables have no settings, and are taken as they are.
+    With `median`, the scores of a scores file are filtered with the lengths of its decoding
+    settings. Score tables have no settings, and are taken as they are.
     """
     if path.is_dir():
-        names = tuple(file.stem for file in score_files(path))
-        return FrameSource(path, read_score_classes(path), names, None)
+        files = score_files(path)
+        classes, _ = read_score_table(files[0])
+        return FrameSource(path, classes, tuple(file.stem for file in files), None)
     scores = open_scores(path)
     durations = dict(zip(scores.names, scores.duration.tolist(), strict=True))
     return FrameSource(path, scores.classes, tuple(scores.names), durations, scores, median)
@@ -269,17 +228,10 @@ def _borders(clip: ClipScores, rate: float) -> tuple[np.ndarray, int]:
 
 
 def filter_scores(frame: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Median-filter scores along time, each class with its own odd window, ends mirrored.
+    """Median-filter scores (T, K) along time, each class with its own odd length, ends mirrored.
 
     A threshold commutes with it, so the decisions of these scores at any threshold are those that
-    `sedtool.decoding.median_filter` gives.
-
-    Parameters
-    ----------
-    frame
-        Scores (T, K).
-    sizes
-        Odd windows in frames, int (K,).
+    `sedtool.decoding.median_filter` gives. `sizes` are frames, int (K,).
     """
     filtered = frame.copy()
     if not len(frame):
@@ -297,16 +249,7 @@ def filter_scores(frame: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 def convert_scores(inputs: Sequence[Path], output: str | None, overwrite: bool = False) -> int:
     """Write the scores of each clip as a table; return how many clips there are.
 
-    They are what PSDS is computed of: filtered with the median windows that the file carries.
-
-    Parameters
-    ----------
-    inputs
-        One scores file.
-    output
-        A folder; it is made where it does not exist.
-    overwrite
-        Whether files that are there may be replaced.
+    They are what PSDS is computed of: filtered with the median lengths that the file carries.
 
     Raises
     ------
@@ -317,8 +260,6 @@ def convert_scores(inputs: Sequence[Path], output: str | None, overwrite: bool =
         If the file is one shard of several.
     LabelError
         If two clips would be one file, or a name or class cannot stand in a table.
-    OutputExistsError
-        If a file is there.
     """
     if len(inputs) != 1 or not is_hdf5(inputs[0]):
         raise ConfigError("score files are made of one scores.h5; give nothing beside it")
@@ -328,7 +269,8 @@ def convert_scores(inputs: Sequence[Path], output: str | None, overwrite: bool =
     if not shard.is_whole:
         raise ArtifactError(f"{inputs[0]} is shard {shard}; join all with sedtool merge first")
     source, folder = open_frame_scores(inputs[0]), Path(output)
-    paths = score_table_paths(folder, source.names)
+    owner: dict[Path, str] = {}
+    paths = [_path_of(name, folder, owner) for name in source.names]
     with claim_folder(folder):
         with resource_errors(folder):
             for path in paths:
