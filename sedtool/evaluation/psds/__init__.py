@@ -55,6 +55,7 @@ evaluation of sound event detection", ICASSP 2020. J. Ebbers, R. Haeb-Umbach, R.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
@@ -96,13 +97,25 @@ class Psds:
     classes: dict[str, float]  # the mean height of the curve of each class
     roc: Curve  # of all classes
     class_rocs: dict[str, Curve]
-    config: PsdsConfig
-    n_clips: int
-    seconds: float  # duration of all clips
     undefined: tuple[str, ...]  # classes without references, whose curve is 0
+    unscored: tuple[str, ...]  # classes of the list that have no scores
+    n_lists: int | None  # of event lists: how many thresholds there are
     counts: PsdsCounts  # of each clip, for resampling
-    unscored: tuple[str, ...] = ()  # classes of the list that have no scores
-    n_lists: int | None = None  # of event lists: how many thresholds there are
+
+    @property
+    def config(self) -> PsdsConfig:
+        """Return the scenario."""
+        return self.counts.config
+
+    @property
+    def n_clips(self) -> int:
+        """Return the number of clips, those without events included."""
+        return len(self.counts.clips)
+
+    @property
+    def seconds(self) -> float:
+        """Return the duration of all clips."""
+        return float(self.counts.seconds.sum())
 
 
 def psds_from_scores(
@@ -182,7 +195,7 @@ def psds_from_lists(
     n_lists = 0
     for estimated in lists:
         pair = pair_up(side.labels, estimated, side.classes)
-        for name in pair.clips[len(side.number) :]:  # which have no duration
+        for name in pair.clips:
             side.number.setdefault(name, len(side.number))
         for steps, config in zip(found, configs, strict=True):
             counted = intersect(pair, config.criteria)
@@ -258,22 +271,18 @@ class _Reference:
             by_class = ClassSteps.of_each(mine, len(self.classes), n_lists is not None)
             counts = PsdsCounts(clips, seconds, self.events, by_class, config)
             curves = [curve for curve in counts.curves(np.ones(len(clips))) if curve is not None]
+            heights = [area(curve, config.max_efpr) for curve in curves]
             roc = psd_roc(curves, config.alpha_st)
-            rocs = dict(zip(self.classes, curves, strict=True))
-            absent = zip(self.classes, counts.n_reference, strict=True)
             results.append(
                 Psds(
                     area(roc, config.max_efpr),
-                    {label: area(curve, config.max_efpr) for label, curve in rocs.items()},
+                    dict(zip(self.classes, heights, strict=True)),
                     roc,
-                    rocs,
-                    config,
-                    len(clips),
-                    float(seconds.sum()),
-                    tuple(label for label, n in absent if n == 0),
-                    counts,
+                    dict(zip(self.classes, curves, strict=True)),
+                    tuple(compress(self.classes, counts.n_reference == 0)),
                     unscored,
                     n_lists,
+                    counts,
                 )
             )
         return results
