@@ -125,13 +125,7 @@ def _train(files: DemoFiles, training: TrainConfig, bar: Bar, device: str) -> No
         classes=files.labels / "classes.txt",
     )
     with bar("train") as report:
-        train(
-            files.run,
-            inputs,
-            training,
-            device=device,
-            progress=report,
-        )
+        train(files.run, inputs, training, device=device, progress=report)
     with bar("tune") as report:
         validation = TuneInputs((files.features,), reference=files.validation)
         tune(files.model, validation, TuneConfig(), device=device, progress=report)
@@ -165,5 +159,5 @@ def _claim(files: DemoFiles) -> None:
 
 def _busiest_clip(reference: Path) -> str:
     """Return the first of the clips with most classes: the one with most to see."""
-    heard = read_events(reference).weak()
-    return max(sorted(heard), key=lambda name: len(heard[name]))
+    labels = read_events(reference).weak()
+    return max(sorted(labels), key=lambda name: len(labels[name]))
