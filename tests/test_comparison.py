@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from sedtool.comparison import TSV_COLUMNS, compare_runs
-from sedtool.comparison.paper import read_paper
+from sedtool.comparison.runs import read_paper
 from sedtool.config import DecodingConfig
 from sedtool.config.comparison import CompareConfig
 from sedtool.errors import ArtifactError, LabelError

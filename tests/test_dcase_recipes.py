@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from sedtool.cli.recipe import read_recipe
-from sedtool.comparison.paper import read_paper
+from sedtool.comparison.runs import read_paper
 from sedtool.config import PoolingConfig, parse_architecture
 from sedtool.labels import read_events, read_vocabulary, read_weak
 from sedtool.sweep import parse_poolings

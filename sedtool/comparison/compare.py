@@ -11,8 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from sedtool.comparison.paper import read_paper
-from sedtool.comparison.runs import COLUMNS, METRICS, Column, RunSet, TrainedRun, find_runs
+from sedtool.comparison.runs import (
+    COLUMNS,
+    METRICS,
+    Column,
+    RunSet,
+    TrainedRun,
+    find_runs,
+    read_paper,
+)
 from sedtool.config import EvaluationConfig, PoolingConfig
 from sedtool.config.comparison import CompareConfig
 from sedtool.errors import ArtifactError, ConfigError
@@ -194,6 +201,7 @@ def compare_runs(
         named = [r.weak_reference for r in records if r.weak_reference is not None]
         weak = _recorded(named, "weak reference")
     table = paper or next((r.paper for r in records if r.paper is not None), None)
+    published = read_paper(table) if table is not None else {}
     systems = sorted(_score_runs(run_set, strong, weak, progress), key=_place)
     against = _against(systems, config.against)
     first = run_set.runs[0]
@@ -201,7 +209,7 @@ def compare_runs(
         tuple(systems),
         against,
         _tests(systems, against, config),
-        read_paper(table) if table is not None else {},
+        published,
         run_set.missing,
         config,
         first.config,

@@ -1,25 +1,39 @@
 """Folders -> the runs in them that are scored, those that are not, and what they were scored on.
 
 A run is a folder with a config.yaml that `train` wrote, and in ``test`` the scores and metrics of
-the test clips. What it is, is read from its settings; the names of folders do not matter.
+the test clips. What it is, is read from its settings; the names of folders do not matter. Beside
+the runs stand the numbers that a paper reports for its poolings, paper.tsv.
 """
 
+import csv
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sedtool.config import EvaluationConfig, PoolingConfig
-from sedtool.errors import ArtifactError, ConfigError, NothingUsableError
+from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
 from sedtool.evaluation.resampling import RATES
 from sedtool.runs import RunFolder, RunSettings, SweepFolder, SweepRecord, settings_of_systems
 
-__all__ = ["COLUMNS", "METRICS", "Column", "RunSet", "TrainedRun", "find_runs"]
+__all__ = [
+    "COLUMNS",
+    "METRICS",
+    "PAPER_COLUMNS",
+    "Column",
+    "RunSet",
+    "TrainedRun",
+    "find_runs",
+    "read_paper",
+]
 
 METRICS = ("event", "segment", "clip")
 Column = tuple[str, str]  # metric and rate
 COLUMNS: tuple[Column, ...] = tuple((metric, rate) for metric in METRICS for rate in RATES)
+PAPER_COLUMNS = {"_".join(column): column for column in COLUMNS[:-2]}  # of clips, F1 alone
+_MOST_BYTES = 1_000_000
 _DEPTH = 3  # folders below one that is given in which runs are looked for
 
 
@@ -181,3 +195,54 @@ def _references(run: TrainedRun) -> list[list[Any]]:
         [row.get("n_reference") for row in run.metrics[name]["classes"].values()]
         for name in ("event", "clip")
     ]
+
+
+def read_paper(path: Path) -> dict[str, Mapping[Column, float]]:
+    """Read published numbers: a column ``pooling`` and some of `PAPER_COLUMNS`, as fractions.
+
+    Returns
+    -------
+    dict
+        Numbers by column of each pooling, which is written as `str(PoolingConfig)` does; those
+        that are not stated are left out.
+
+    Raises
+    ------
+    LabelError
+        With file and line.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise LabelError(f"{path} is too large for a table of a paper")
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelError(f"{path} cannot be read ({error})") from None
+    rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    columns = list(rows.fieldnames or [])
+    unknown = [name for name in columns if name not in ("pooling", *PAPER_COLUMNS)]
+    if "pooling" not in columns or unknown or len(set(columns)) < len(columns):
+        raise LabelError(f"{path}: its columns must be pooling, {', '.join(PAPER_COLUMNS)}")
+    published: dict[str, Mapping[Column, float]] = {}
+    for row in rows:
+        where = f"{path}:{rows.line_num}"
+        if None in row or None in row.values():
+            raise LabelError(f"{where}: {len(columns)} columns are needed")
+        try:
+            pooling = str(PoolingConfig.parse(row["pooling"].strip()))
+        except ConfigError as error:
+            raise LabelError(f"{where}: {error}") from None
+        if pooling in published:
+            raise LabelError(f"{where}: {pooling} is given twice")
+        texts = {PAPER_COLUMNS[k]: v.strip() for k, v in row.items() if k != "pooling"}
+        published[pooling] = {k: _fraction(v, where) for k, v in texts.items() if v}
+    return published
+
+
+def _fraction(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise LabelError(f"{where}: {text!r} is no number from 0 to 1")
+    return value

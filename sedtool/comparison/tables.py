@@ -9,8 +9,7 @@ from typing import Any
 
 from sedtool.atomic import claim, refuse_input, write_text
 from sedtool.comparison.compare import RULES, Comparison, Gain, System, is_power
-from sedtool.comparison.paper import PAPER_COLUMNS
-from sedtool.comparison.runs import COLUMNS, METRICS, Column
+from sedtool.comparison.runs import COLUMNS, METRICS, PAPER_COLUMNS, Column
 from sedtool.config import lookup
 from sedtool.errors import ConfigError
 from sedtool.text import aligned, latex

@@ -18,9 +18,9 @@ Metrics
   one to one, with a reference event of the same clip and class whose onset is at most
   `collar` = 0.2 s away and whose offset at most max(`collar`, 20 % of its own length). TP is the
   size of the largest possible pairing, so no order of rows and no density of events changes it.
-- `evaluate_segments`: counted in cells of 1 s, by class. An event is active in every cell it
+- `evaluate_segments`: counted in segments of 1 s, by class. An event is active in every segment it
   touches; overlapping events of one class are active once, zero-length ones on a border never.
-- `evaluate_clips`: counted in clips, by class: is the class heard anywhere in the clip?
+- `evaluate_clips`: counted in clips, by class: is the class anywhere in the clip?
 - `evaluate_onsets`: as the first, but offsets are not looked at.
 - `event_errors`, `segment_errors`: error rates with substitutions, deletions and insertions.
 - `analyse_errors`: each event is correct or of one kind of error; see `analysis`.
@@ -56,11 +56,11 @@ counted, differs from sed_eval as the DCASE 2019 task 4 baseline calls it, as fo
    (the event metric, called with ``zero_score``, counts it 0 as here). Classes without references
    or estimates, possible with a class list only, count 0 too. Segment scores fall, or stay.
 5. * Micro F1 is 0 with references and no estimates. There, that of segments is undefined.
-6. * A zero-length event does not make its class heard in the clip, as everywhere in sedtool.
+6. * A zero-length event does not put its class in the clip, as everywhere in sedtool.
    There, it does. Clip scores move either way. It counts as an event in both.
-7. Where durations are known, cells past the end of the clip are not scored. Without, as there, a
+7. Where durations are known, segments past the end of the clip are not scored. Without, as there, a
    clip ends with its last event of either side, and an estimate that runs on by some ms is
-   charged a whole cell. Segment scores usually rise, for some systems by more than a point.
+   charged a whole segment. Segment scores usually rise, for some systems by more than a point.
 8. Clip names match by unique basename where paths differ. There, such clips have no partner.
    Scores rise.
 9. A negative time or an offset before its onset is a LabelError. There, activity from a negative

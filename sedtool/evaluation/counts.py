@@ -74,7 +74,7 @@ class Counts:
     def by_label(self) -> IntArray:
         """Return the sums over all clips, (L, 3)."""
         size = len(self.labels)
-        sums = [np.bincount(cell % size, n, size) if size else cell for cell, n in self.kinds]
+        sums = [np.bincount(cell % max(size, 1), n, size) for cell, n in self.kinds]
         return np.stack(sums, axis=-1).astype(np.int64)
 
     @cached_property

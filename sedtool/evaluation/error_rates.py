@@ -1,8 +1,9 @@
 """Error rates: substitutions, deletions and insertions, per reference event or segment.
 
-Of all classes together, what one side lacks and the other has too much may be the same sound under
-another name: a *substitution*, counted once. What is left are *deletions* (missed) and *insertions*
-(spurious). The error rate is their sum over the number of references, and has no upper end.
+Of all classes together, what is missing on one side and too much on the other may be the same sound
+under another name: a *substitution*, counted once. What is left are *deletions* (missed) and
+*insertions* (spurious). The error rate is their sum over the number of references, and has no upper
+end.
 
 - Events: an estimate that is no true positive is a substitution for a missed reference of the same
   clip if their times match, whatever their labels; each takes part once.

@@ -183,7 +183,7 @@ class _Scorer:
     def score(
         self, path: Path, weak_estimated: Path | None, clips: Collection[str] = ()
     ) -> Evaluation:
-        """Score a system's output; clips that the reference lacks have their names in `clips`."""
+        """Score a system's output; clips beyond the reference have their names in `clips`."""
         metrics = [name for name in self.report.chosen(self.has_list) if name not in PSDS_SCENARIOS]
         if metrics and path.is_dir():
             raise ConfigError(

@@ -192,13 +192,12 @@ def number_sides(
     clip_number = {name: i for i, name in enumerate(clips)}
     if classes is not None:
         classes = Vocabulary(classes).classes
-    own = tuple(sorted(reference.classes)) if classes is None else classes
-    listed = _class_list((reference.classes, estimated.classes), classes, compat)
-    labels = dict.fromkeys((*listed, *(estimated.classes if classes is None else ())))
-    sides = [set(chain.from_iterable(side.values())) for side in tags or ()]
-    tag_classes = _class_list(sides, classes, compat) if sides else ()
-    if sides and classes is None:
-        labels |= dict.fromkeys((*tag_classes, *sorted(sides[1])))
+    of_events = reference.classes, estimated.classes
+    listed, labels = _numbered_labels(of_events, classes, compat)
+    tag_classes, tag_labels = _numbered_labels(
+        [set(chain.from_iterable(side.values())) for side in tags or ({}, {})], classes, compat
+    )
+    labels = tuple(dict.fromkeys((*labels, *tag_labels)))
     label_number = defaultdict(lambda: -1, {label: k for k, label in enumerate(labels)})
     cells = [_cells(side, label_number, clip_number, len(labels)) for side in tags or ()]
     return Pair(
@@ -206,22 +205,23 @@ def number_sides(
         _table(estimated, label_number, clip_number),
         tuple(clips),
         len(dict.fromkeys(reference.names)),
-        tuple(labels),
+        labels,
         listed,
-        own,
+        _numbered_labels(of_events, classes, compat="")[0],
         _clip_seconds(durations or {}, clips),
         TagPair(cells[0], cells[1], tag_classes) if cells else None,
     )
 
 
-def _class_list(
+def _numbered_labels(
     sides: Sequence[Iterable[str]], classes: tuple[str, ...] | None, compat: str
-) -> tuple[str, ...]:
-    """Return the class list of the labels of both sides."""
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the class list of both sides, and all labels that are counted."""
     if classes is not None:
-        return classes
-    reference, estimated = sides
-    return tuple(sorted({*reference, *estimated} if compat == "dcase" else set(reference)))
+        return classes, classes
+    reference, estimated = map(set, sides)
+    listed = sorted(reference | estimated if compat == "dcase" else reference)
+    return tuple(listed), (*listed, *sorted(estimated.difference(listed)))
 
 
 def _table(
