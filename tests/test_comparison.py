@@ -17,9 +17,8 @@ from sedtool.config.comparison import CompareConfig
 from sedtool.errors import ArtifactError, LabelError
 from sedtool.evaluation.resampling import clip_weights, difference
 from sedtool.labels import Event, StrongLabels, write_events
-from sedtool.store import Scores
+from sedtool.store import ClipScores, ScoresHeader, ScoresWriter
 from support.command_lines import refused, run
-from support.score_files import write_scores
 
 CLASSES = ("Cat", "Dog", "Owl")
 CLIPS = [f"{i:02d}.wav" for i in range(12)]
@@ -64,16 +63,10 @@ def make_run(reference, tmp_path):
         return where
 
     def save(where, frame, names):
-        n = len(names)
-        window = np.zeros((n, 3), np.float32) + frame.max(axis=1)
-        write_scores(
-            where,
-            Scores(
-                CLASSES, names, 40 * np.arange(n), np.full(n, 40), np.full(n, 4.0),
-                frame.reshape(-1, 3), window, np.arange(n), np.zeros(n, int), np.full(n, 40),
-                window, RATE, DecodingConfig((0.5,) * 3, (0.5,) * 3, (0.0,) * 3), "ab" * 32,
-            ),
-        )  # fmt: skip
+        decoding = DecodingConfig((0.5,) * 3, (0.5,) * 3, (0.0,) * 3)
+        with ScoresWriter(where, ScoresHeader(CLASSES, RATE, decoding, "ab" * 32)) as writer:
+            for name, scores in zip(names, frame, strict=True):
+                writer.append(ClipScores.of_one_window(name, 4.0, scores, scores.max(axis=0)))
 
     def score(where, *options):
         line = ("evaluate", path, where / "test" / "scores.h5", "--overwrite", "-q")

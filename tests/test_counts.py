@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation import evaluate
 from sedtool.evaluation.counts import (
-    Counted,
-    Counts,
     MacroRule,
     class_rates,
     macro_error_rates,
@@ -20,6 +18,7 @@ from sedtool.evaluation.counts import (
     score,
 )
 from sedtool.labels import Event, StrongLabels
+from support.counts import counts_of, table_of
 
 CLASSES = ("Cat", "Dog", "Owl")
 CONFIG = EvaluationConfig()
@@ -45,21 +44,6 @@ def near(rng, reference):
     moved = [replace(event, onset=event.onset + float(rng.uniform(0, 0.25))) for event in kept]
     moved = [event for event in moved if event.onset < event.offset]
     return StrongLabels([*moved, *labels(rng, most=1).events], reference.names)
-
-
-def dense(counts):
-    """Return the counts of the class list in each clip, (C, K, 3)."""
-    return counts.by_clip.toarray().reshape(counts.n_clips, -1, 3)
-
-
-def counted(table, rule=MacroRule.ZERO):
-    """Return the counts of a dense table, (C, K, 3)."""
-    table = np.asarray(table)
-    n_clips, n_classes, _ = table.shape
-    cells = np.arange(n_clips * n_classes)
-    kinds = tuple(Counted(cells, each.astype(float)) for each in table.reshape(-1, 3).T)
-    names = tuple(f"class {k}" for k in range(n_classes))
-    return Counts(n_clips, names, names, kinds, rule)
 
 
 def given_sides(rng, reference, with_durations, with_tags):
@@ -102,7 +86,7 @@ def test_the_counts_of_a_clip_are_those_of_the_clip_alone(seed, durations, tags,
                 continue
             single = evaluate(*alone, config, classes=counts.classes, metrics=METRICS, **only)
             same = single.counts[metric]
-            assert np.array_equal(dense(counts)[i], dense(same)[0]), (metric, name)
+            assert np.array_equal(table_of(counts)[i], table_of(same)[0]), (metric, name)
 
 
 @given(st.integers(0, 10_000))
@@ -125,8 +109,8 @@ def test_names_that_match_by_basename_are_one_clip():
     reference = [Event("a/x.wav", 0.0, 1.0, "Dog")]
     found = evaluate(reference, [Event("x.wav", 0.1, 1.0, "Dog")], CONFIG)
     assert found.clips == ("a/x.wav",)
-    assert dense(found.counts["event"]).tolist() == [[[1, 1, 1]]]
-    assert dense(found.counts["clip"]).tolist() == [[[1, 1, 1]]]
+    assert table_of(found.counts["event"]).tolist() == [[[1, 1, 1]]]
+    assert table_of(found.counts["clip"]).tolist() == [[[1, 1, 1]]]
 
 
 def test_what_has_no_count_takes_no_room():
@@ -180,7 +164,7 @@ def test_macro_rates_follow_their_rule(rule, seed):
     expected = pytest.approx(by_hand(table, rule), abs=1e-12, nan_ok=True)
     assert macro_rates(table, rule).tolist() == expected
     assert macro_rates(np.stack([table, table]), rule)[1].tolist() == expected
-    macro = score(counted(table[None], rule)).macro
+    macro = score(counts_of(table[None], rule)).macro
     assert [macro.f1, macro.precision, macro.recall] == expected
 
 

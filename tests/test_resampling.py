@@ -11,7 +11,7 @@ from sedtool.config import EvaluationConfig
 from sedtool.config.evaluation import ReportConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation import evaluate, resampling
-from sedtool.evaluation.counts import Counted, Counts, MacroRule
+from sedtool.evaluation.counts import MacroRule
 from sedtool.evaluation.resampling import (
     Resampled,
     clip_weights,
@@ -24,6 +24,7 @@ from sedtool.evaluation.resampling import (
     statistics,
 )
 from sedtool.labels import Event, StrongLabels
+from support.counts import counts_of
 
 CONFIG = EvaluationConfig()
 CLASSES = ("Cat", "Dog", "Speech")
@@ -65,26 +66,21 @@ def scored(*sides, config=CONFIG):
     return Resampled("x", found.macro_scores, found.measures)
 
 
-def counted(table, rule=MacroRule.ZERO):
-    """Return clip names and the counts of a dense table, (C, K, 3)."""
-    table = np.asarray(table)
-    n_clips, n_classes, _ = table.shape
-    cells = np.arange(n_clips * n_classes)
-    kinds = tuple(Counted(cells, each.astype(float)) for each in table.reshape(-1, 3).T)
-    names = tuple(f"class {k}" for k in range(n_classes))
-    return tuple(map(str, range(n_clips))), Counts(n_clips, names, names, kinds, rule)
+def clips_of(table):
+    return tuple(map(str, range(len(table))))
 
 
 def system(table, rule=MacroRule.ZERO, **scores):
     """Return a system whose events are counted in a dense table."""
-    return Resampled("x", scores, [measure("event", *counted(table, rule))])
+    return Resampled("x", scores, [measure("event", clips_of(table), counts_of(table, rule))])
 
 
 def drawn(table, resamples, seed=0, rule=MacroRule.ZERO):
     """Return the F1, precision and recall of resamples, (B,) each."""
-    clips, counts = counted(table, rule)
+    clips = clips_of(table)
     units = {clip: i for i, clip in enumerate(clips)}
-    (found,) = rescore([[measure("event", clips, counts)]], units, resamples, seed)
+    measures = [measure("event", clips, counts_of(table, rule))]
+    (found,) = rescore([measures], units, resamples, seed)
     return [found[f"event_{rate}"] for rate in ("f1", "precision", "recall")]
 
 
@@ -247,12 +243,13 @@ def test_a_resample_averages_over_the_classes_that_it_has_references_of(rule):
     Drawn are both clips, one twice, or the other twice: F1 of the first class is 1, that of the
     second 2 / 3 in both, 1 in the first, and left out in the other.
     """
-    f1, precision, recall = drawn([[[1, 1, 1], [1, 1, 1]], [[1, 1, 1], [0, 0, 1]]], 400, rule=rule)
+    table = [[[1, 1, 1], [1, 1, 1]], [[1, 1, 1], [0, 0, 1]]]
+    f1, precision, recall = drawn(table, 400, rule=rule)
     assert set(np.round(f1, 9)) == {1, round((1 + 2 / 3) / 2, 9)}
     assert set(precision) == {1, 0.75}
     assert set(recall) == {1}
-    clips, counts = counted([[[1, 1, 1], [1, 1, 1]], [[1, 1, 1], [0, 0, 1]]], rule)
-    (found,) = rescore([[error_measure("event", clips, counts)]], {"0": 0, "1": 1}, 400, 0)
+    errors = error_measure("event", ("0", "1"), counts_of(table, rule))
+    (found,) = rescore([[errors]], {"0": 0, "1": 1}, 400, 0)
     assert set(np.round(found["event_error_rate"], 9)) == {0, 0.5}
 
 
@@ -322,7 +319,7 @@ def test_ten_thousand_resamples_of_as_many_clips_as_dcase_has_take_seconds():
     reference = rng.integers(0, 3, size=(1168, 10))
     tp = rng.integers(0, reference + 1)
     table = np.stack([tp, reference, tp + rng.integers(0, 2, size=tp.shape)], axis=-1)
-    clips, counts = counted(table)
+    clips, counts = clips_of(table), counts_of(table)
     measures = [measure(name, clips, counts) for name in ("event", "segment", "clip")]
     one = Resampled("x", {f"{m}_f1": 0.5 for m in ("event", "segment", "clip")}, measures)
     started = time.process_time()

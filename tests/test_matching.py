@@ -83,11 +83,11 @@ def test_identical_events_are_matched_one_to_one():
     st.sampled_from([0, 2**52 - 10, 2**53 - 10]),
     st.sampled_from([1, 2**50]),
 )
-def test_borders_are_sorted_by_lane_then_cell_at_any_size(rows, first, lanes):
-    lane, cell, kind = (np.array([row[i] for row in rows], np.int64) for i in range(3))
-    found = _sorted(lane * lanes, (cell + first).astype(float), kind)
-    expected = sorted(zip((lane * lanes).tolist(), (cell + first).tolist(), strict=True))
+def test_edges_are_sorted_by_class_and_clip_then_time_at_any_size(rows, first, cells):
+    cell, edge, kind = (np.array([row[i] for row in rows], np.int64) for i in range(3))
+    found = _sorted(cell * cells, (edge + first).astype(float), kind)
+    expected = sorted(zip((cell * cells).tolist(), (edge + first).tolist(), strict=True))
     assert list(zip(*(column.tolist() for column in found[:2]), strict=True)) == expected
     triples = zip(*(column.tolist() for column in found), strict=True)
-    given = zip((lane * lanes).tolist(), (cell + first).tolist(), kind.tolist(), strict=True)
+    given = zip((cell * cells).tolist(), (edge + first).tolist(), kind.tolist(), strict=True)
     assert sorted(triples) == sorted(given)
