@@ -69,7 +69,9 @@ def test_batches_hold_so_many_clips_of_each_list(line, output, tmp_path, seen):
     assert "--batch-size of mean-teacher must be three numbers" in said
     said = refused(*line, "-o", output, "--batch-size", "2,three,2")
     assert "'2,three,2' is no list of whole numbers" in said
-    assert "--method must be one of" in refused(*line, "-o", output, "--method", "teacher")
+    assert "'teacher' is not one of 'weak', 'mean-teacher', 'strong'" in refused(
+        *line, "-o", output, "--method", "teacher"
+    )
     assert "does not learn from --unlabelled" in refused(
         *line, "-o", output, "--overwrite", "--method", "weak", "--batch-size", "4"
     )

@@ -241,12 +241,12 @@ def test_selecting_by_events_needs_strong_labels(tiny):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("epochs", 0, "epochs must be at least 1"),
-        ("lr", 0.0, "lr must be positive"),
+        ("epochs", 0, r"epochs must be in \[1, 1e6\], not 0"),
+        ("lr", 0.0, r"lr must be in \(0, 1e30\)"),
         ("lr", float("nan"), "lr must be a finite number"),
         ("arch", "smal", "unknown architecture 'smal'; one of: .*small"),
         ("amp", "on", "amp must be one of off, bf16, fp16"),
-        ("seed", -1, "seed must not be negative"),
+        ("seed", -1, r"seed must be in \[0, 9223372036854775807\]"),
     ],
 )
 def test_settings_out_of_range_are_refused(field, value, message):

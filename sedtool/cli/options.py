@@ -4,14 +4,16 @@ import functools
 import logging
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import click
 
 from sedtool.cli.console import hear_libraries, open_log, setup_logging
 from sedtool.cli.signals import start_timer
 from sedtool.config import FailurePolicy
+from sedtool.config.base import Setting
 from sedtool.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ __all__ = [
     "device_option",
     "dry_run_option",
     "failure_options",
+    "file_option",
     "group",
     "input_options",
     "max_time_option",
@@ -39,6 +42,7 @@ __all__ = [
     "names",
     "overwrite_option",
     "partial_option",
+    "settings_options",
     "shard_option",
 ]
 
@@ -164,6 +168,48 @@ def group(title: str, *options: Callable[[Any], Any]) -> Callable[[F], F]:
         return command
 
     return add
+
+
+def settings_options(cls: type, *names: str, **others: Any) -> list[Callable[[Any], Any]]:
+    """Return the options of fields of settings, as their `Setting` describes them.
+
+    `others` are attributes of the options that are to be unlike those of the fields.
+    """
+    entries = {entry.name: entry for entry in fields(cls)}
+    return [_option(entries[name], others) for name in names]
+
+
+def _option(entry: Field[Any], others: Mapping[str, Any]) -> Callable[[Any], Any]:
+    about: Setting = entry.metadata["setting"]
+    flag = f"--{entry.name.replace('_', '-')}"
+    attributes: dict[str, Any] = {
+        "default": entry.default,
+        "help": about.help,
+        "metavar": about.metavar,
+        "show_default": about.shown,
+        "shell_complete": names(*about.names) if about.names else None,
+    }
+    if entry.type is bool:
+        attributes["is_flag"] = True
+        flag += f"/--no-{flag[2:]}" * about.paired
+    else:
+        attributes["type"], attributes["multiple"] = _kind(entry, about)
+    return click.option(flag, **attributes | dict(others))
+
+
+def _kind(entry: Field[Any], about: Setting) -> tuple[Any, bool]:
+    """Return the type of an option, and whether it may be given several times."""
+    if about.choices:
+        return click.Choice(about.choices), False
+    if entry.type == tuple[int, ...]:
+        return INTEGERS, False
+    kind, *_ = get_args(entry.type) or (entry.type,)  # of X | None and tuple[X, ...] that is X
+    return kind, get_origin(entry.type) is tuple
+
+
+def file_option(name: str, help: str, **attributes: Any) -> Callable[[Any], Any]:
+    """Return an option that names a file to read."""
+    return click.option(name, type=EXISTING_FILE, help=help, **attributes)
 
 
 _COMMON = "Common options"

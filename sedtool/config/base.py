@@ -1,8 +1,10 @@
 """What all settings share: checks, and their way into artifacts and back."""
 
+import ast
 import dataclasses
 import json
 import math
+from dataclasses import dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from sedtool.errors import ArtifactError, ConfigError
@@ -11,12 +13,16 @@ from sedtool.text import suggestion
 __all__ = [
     "ADDED",
     "MOST",
+    "SEEDS",
     "Seconds",
+    "Setting",
     "from_json",
     "lookup",
     "require",
     "require_finite",
+    "require_valid",
     "require_within",
+    "setting",
     "to_json",
 ]
 
@@ -27,6 +33,28 @@ T = TypeVar("T")
 ADDED = {"added": True}
 
 MOST = 1_000_000  # epochs, steps, clips in a batch, seconds: more is a slip of the hand
+SEEDS = f"[0, {2**63 - 1}]"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the command line says of a field of settings, and which values `require_valid` lets in.
+
+    The name, type and default of an option are those of the field.
+    """
+
+    help: str
+    choices: tuple[str, ...] = ()
+    within: str = ""  # an interval, such as [0, 1); 1e6 as its end: more is a slip of the hand
+    names: tuple[str, ...] = ()  # of a text that may be more than a name: what completes it
+    metavar: str | None = None  # in --help, in place of the type
+    shown: str | None = None  # in --help, in place of the default
+    paired: bool = False  # a flag that --no-NAME takes back
+
+
+def setting(default: Any, help: str, **about: Any) -> Any:
+    """Return a field of a dataclass that may be an option; `about` are fields of `Setting`."""
+    return dataclasses.field(default=default, metadata={"setting": Setting(help, **about)})
 
 
 def require(condition: bool, message: str) -> None:
@@ -41,6 +69,25 @@ def require_finite(config: Any) -> None:
         value = getattr(config, entry.name)
         if isinstance(value, float):
             require(math.isfinite(value), f"{entry.name} must be a finite number, not {value}")
+
+
+def require_valid(config: Any) -> None:
+    """Raise a ConfigError if a setting is infinite, NaN, or not what its `Setting` lets in."""
+    require_finite(config)
+    for entry in dataclasses.fields(config):
+        value, about = getattr(config, entry.name), entry.metadata.get("setting")
+        if about and about.choices:
+            valid = ", ".join(about.choices)
+            require(value in about.choices, f"{entry.name} must be one of {valid}, not {value!r}")
+        if about and about.within and value is not None:
+            inside = _is_within(about.within, value)
+            require(inside, f"{entry.name} must be in {about.within}, not {value}")
+
+
+def _is_within(interval: str, value: float) -> bool:
+    low, high = ast.literal_eval(f"({interval[1:-1]})")
+    closed = (value == low and interval[0] == "[") or (value == high and interval[-1] == "]")
+    return bool(low < value < high or closed)
 
 
 def require_within(low: int, high: int, config: Any, *names: str) -> None:

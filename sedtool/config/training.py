@@ -2,22 +2,12 @@
 
 from dataclasses import dataclass, fields
 
-from sedtool.config.base import MOST, require, require_finite, require_within
-from sedtool.config.network import parse_architecture
+from sedtool.config.base import MOST, SEEDS, require, require_valid, setting
+from sedtool.config.network import ARCHITECTURES, POOLING_NAMES, parse_architecture
 
 __all__ = ["MEAN_TEACHER", "METHODS", "TrainConfig"]
 
 METHODS = ("weak", "mean-teacher", "strong")
-_CHOICES = {
-    "method": METHODS,
-    "balance": ("classes", "none"),
-    "schedule": ("plateau", "constant"),
-    "shift_mode": ("roll", "pad"),
-    "amp": ("off", "bf16", "fp16"),
-    "select_by": ("clip_f1", "event_f1", "clip_f1+event_f1", "loss"),
-    "noise_domain": ("normalised", "linear"),
-    "final": ("student", "teacher"),
-}
 MEAN_TEACHER = (  # settings that no other method has
     *("consistency", "ramp_up", "ema", "ema_buffers", "noise", "noise_domain", "final"),
 )
@@ -28,59 +18,131 @@ _BATCH_SIZES = {"weak": (32,), "mean-teacher": (6, 12, 6), "strong": (32,)}  # i
 class TrainConfig:
     """How a network is trained: from weak labels, from strong ones, or as a mean teacher."""
 
-    method: str = "weak"  # a name in METHODS
-    pooling: str = "power"  # NAME[:key=value,...]
-    arch: str = "dcase2017"  # NAME[:key=value,...]
-    epochs: int = 50
-    steps_per_epoch: int = 0  # 0: one pass over the clips, of the mean teacher the unlabelled ones
-    batch_size: tuple[int, ...] = ()  # clips; of the mean teacher weak, unlabelled, strong ones
-    balance: str = "classes"  # of labelled clips; or "none"
-    lr: float = 1e-3  # Adam
-    pooling_lr: float = 0.0  # learning rate of the pooling's own parameters; 0: the same as lr
-    schedule: str = "plateau"  # halve the rate when the validation loss stalls; or "constant"
-    plateau_patience: int = 5  # epochs without a lower validation loss before the rate halves
-    time_shift: float = 0.0  # standard deviation of a random shift in time, feature frames
-    shift_mode: str = "roll"  # what leaves at one end enters at the other; or "pad": it is lost
-    seed: int = 0
-    amp: str = "off"  # or "bf16", "fp16"
-    select_by: str = "clip_f1"  # or "loss"; with "event_f1" in it needs strong validation labels
-    patience: int = 0  # epochs without a better validation score before training stops; 0: never
-    validation_fraction: float = 0.1  # of the training clips, where no validation labels are given
-    save_every: float = 10.0  # minutes between checkpoints inside an epoch
-    keep_epochs: tuple[int, ...] = ()  # epochs whose models are kept, from 1
-    strong_clip_loss: bool = False  # strong clips have a clip loss besides the one of their frames
-    consistency: float = 2.0  # mean teacher: largest weight of the consistency loss
-    ramp_up: int = 0  # mean teacher: steps until that weight is reached; 0: half of the run's
-    ema: float = 0.999  # mean teacher: share of the teacher in each new average
-    ema_buffers: bool = True  # mean teacher: average the statistics of batch norms, too
-    noise: float = 0.25  # mean teacher: standard deviation of the noise on the teacher's input
-    noise_domain: str = "normalised"  # on what the network gets; or "linear": on linear mel values
-    final: str = "student"  # mean teacher: which of the two is validated, selected and kept
+    method: str = setting(
+        "weak",
+        "Learn from weak labels, from strong labels, or from both and unlabelled clips.",
+        choices=METHODS,
+    )
+    pooling: str = setting(
+        "power",
+        "How frame scores become a clip score, NAME[:key=value,...], as in "
+        f"power:init=1,lambda=1e-4: {', '.join(POOLING_NAMES)}.",
+        names=POOLING_NAMES,
+    )
+    arch: str = setting(
+        "dcase2017",
+        f"The network, NAME[:key=value,...], as in small:gru-units=32: {', '.join(ARCHITECTURES)}.",
+        names=tuple(ARCHITECTURES),
+    )
+    epochs: int = setting(
+        50, "The number of epochs, each of which ends with a validation.", within="[1, 1e6]"
+    )
+    steps_per_epoch: int = setting(
+        0,
+        "Steps in an epoch. With 0, an epoch is one pass over the clips, with a mean teacher over "
+        "the unlabelled ones.",
+        within="[0, 1e6]",
+    )
+    batch_size: tuple[int, ...] = setting(
+        (),
+        "Clips in a batch; with a mean teacher, of weak, unlabelled and strong clips.",
+        metavar="N|N,N,N",
+        shown="32; mean-teacher: 6,12,6",
+    )
+    balance: str = setting(
+        "classes",
+        "Draw labelled clips so that all classes are equally frequent, or as they are.",
+        choices=("classes", "none"),
+    )
+    lr: float = setting(1e-3, "The learning rate of Adam.", within="(0, 1e30)")
+    pooling_lr: float = setting(
+        0.0,
+        "The learning rate of the pooling's own parameters; 0 means that of --lr.",
+        within="[0, 1e6]",
+    )
+    schedule: str = setting(
+        "plateau",
+        "Halve the learning rate when the validation score stalls, or leave it constant.",
+        choices=("plateau", "constant"),
+    )
+    plateau_patience: int = setting(
+        5,
+        "Epochs without a better score after which the learning rate is halved.",
+        within="[1, 1e6]",
+    )
+    time_shift: float = setting(
+        0.0, "The standard deviation of random shifts in time, in frames.", within="[0, 1e6]"
+    )
+    shift_mode: str = setting(
+        "roll",
+        "roll: what is shifted out of a clip enters at its other end; pad: it is lost.",
+        choices=("roll", "pad"),
+    )
+    seed: int = setting(0, "The seed of everything that is drawn at random.", within=SEEDS)
+    amp: str = setting("off", "Mixed precision on a GPU.", choices=("off", "bf16", "fp16"))
+    select_by: str = setting(
+        "clip_f1",
+        "The validation score of the best epoch; those of events need strong labels.",
+        choices=("clip_f1", "event_f1", "clip_f1+event_f1", "loss"),
+    )
+    patience: int = setting(
+        0,
+        "Stop after this many epochs without a better score; 0 means never.",
+        within="[0, 1e6]",
+    )
+    validation_fraction: float = setting(
+        0.1,
+        "The share of the training clips to validate on where no validation labels are given.",
+        within="(0, 1)",
+    )
+    save_every: float = setting(
+        10.0,
+        "Save within an epoch after this many minutes; every epoch ends with a save.",
+        within="(0, 1e6]",
+    )
+    keep_epochs: tuple[int, ...] = setting(
+        (), "Keep the models of these epochs, as RUN/epochs/040.safetensors.", metavar="N,N,..."
+    )
+    strong_clip_loss: bool = setting(
+        False, "Whether clips with strong labels count in the clip loss, too.", paired=True
+    )
+
+    # Of the mean teacher alone; their names are MEAN_TEACHER.
+    consistency: float = setting(
+        2.0, "The weight of the consistency loss after the ramp.", within="[0, 1e6]"
+    )
+    ramp_up: int = setting(
+        0, "Steps until that weight is reached; 0 means half of all steps.", within=SEEDS
+    )
+    ema: float = setting(
+        0.999, "The share that the teacher keeps of its own weights in a step.", within="[0, 1)"
+    )
+    ema_buffers: bool = setting(
+        True, "Whether batch-norm statistics are averaged like the weights.", paired=True
+    )
+    noise: float = setting(
+        0.25,
+        "The standard deviation of the noise on the teacher's input, in units of --noise-domain.",
+        within="[0, 1e6]",
+    )
+    noise_domain: str = setting(
+        "normalised",
+        "normalised: standard deviations of each mel band; linear: mel values themselves.",
+        choices=("normalised", "linear"),
+    )
+    final: str = setting(
+        "student",
+        "Which network becomes model.safetensors.",
+        choices=("student", "teacher"),
+    )
 
     def __post_init__(self) -> None:
-        require_finite(self)
-        require_within(1, MOST, self, "epochs", "plateau_patience")
-        require_within(0, MOST, self, "steps_per_epoch", "patience", "time_shift", "pooling_lr")
-        require_within(0, MOST, self, "consistency", "noise")
-        require_within(0, 2**63 - 1, self, "seed", "ramp_up")
-        require(0 < self.lr < 1e30, f"lr must be positive and under 1e30, not {self.lr}")
-        require(
-            0 < self.save_every <= MOST,
-            f"save_every must be positive, and at most {MOST}, not {self.save_every}",
-        )
-        require(
-            0 < self.validation_fraction < 1,
-            f"validation_fraction must be in (0, 1), not {self.validation_fraction}",
-        )
-        require(0 <= self.ema < 1, f"ema must be in [0, 1), not {self.ema}")
+        require_valid(self)
         for epoch in self.keep_epochs:
             require(
                 1 <= epoch <= self.epochs,
                 f"epoch {epoch} to keep (keep-epochs) is none of 1 to {self.epochs}",
             )
-        for name, valid in _CHOICES.items():
-            value = getattr(self, name)
-            require(value in valid, f"{name} must be one of {', '.join(valid)}, not {value!r}")
         self._check_batch_size()
         parse_architecture(self.arch)
 
