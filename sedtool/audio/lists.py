@@ -1,11 +1,10 @@
-"""Lists and manifests -> the paths that stand in them, as they stand.
+"""Lists and manifests -> the paths that stand in them; standard input as a list or as audio.
 
 A list has one path a line, or between NUL bytes, and nothing else. A manifest is a table or JSON
 lines with a column of paths among others.
 """
 
 import csv
-import json
 import logging
 import os
 import sys
@@ -18,7 +17,7 @@ from sedtool.atomic import resource_errors
 from sedtool.errors import AudioError, ConfigError, LabelError, NothingUsableError, ResourceError
 from sedtool.labels import read_names
 from sedtool.labels.cells import numbered_lines
-from sedtool.labels.formats import unique_keys
+from sedtool.labels.formats import parse_json
 from sedtool.labels.names import check_name
 
 __all__ = ["is_manifest", "open_stdin", "read_list", "read_manifest", "read_some", "spool_stdin"]
@@ -27,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 MAX_LIST = 2**28  # bytes
 MAX_LINE = 2**20  # characters of JSON
+MAX_AUDIO = 4 * 2**30  # bytes of audio on standard input
+CHUNK_SIZE = 2**20  # bytes copied at once
 
 
 def read_list(path: str, null: bool = False) -> list[str]:
@@ -136,10 +137,7 @@ def _read_jsonl(path: Path) -> Iterator[str]:
             continue
         if len(line) > MAX_LINE:
             raise LabelError(f"{where}: the line has more than {MAX_LINE} characters")
-        try:
-            row = json.loads(line, object_pairs_hook=unique_keys)
-        except (ValueError, RecursionError) as error:
-            raise LabelError(f"{where}: not JSON ({error})") from None
+        row = parse_json(line, where)
         name = row.get("audio_filepath") if isinstance(row, dict) else None
         if not isinstance(name, str) or not name:
             raise LabelError(f"{where}: not an object with a text 'audio_filepath'")
@@ -163,10 +161,6 @@ _READERS: dict[str, Callable[[Path], Iterator[str] | list[str]]] = {
     ".csv": _read_csv,
     ".jsonl": _read_jsonl,
 }
-
-
-MAX_AUDIO = 4 * 2**30  # bytes
-CHUNK_SIZE = 2**20  # bytes copied at once
 
 
 def open_stdin(example: str) -> BinaryIO:

@@ -1,7 +1,7 @@
 """Audio and label files -> a report: exact counts, the first five of each, as text and JSON."""
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
@@ -97,6 +97,19 @@ class ClassSummary:
     min: float | None = None
     max: float | None = None
 
+    @classmethod
+    def all_of(cls, file: LabelFile, classes: Iterable[str]) -> Iterator["ClassSummary"]:
+        """Count the clips and events of each class, and measure its events."""
+        events: dict[str, list[float]] = {label: [] for label in classes}
+        for row in file.events():
+            events.setdefault(row.labels[0], []).append(row.offset - row.onset)
+        for label in classes:
+            n_events = len(events[label]) if file.kind == "strong" else None
+            given = [length for length in events[label] if length > 0]
+            measures = (sum, fmean, median, min, max) if given else ()
+            times = [float(measure(given)) for measure in measures]
+            yield cls(label, str(file.path), file.clips_by_label[label], n_events, *times)
+
     def cells(self) -> list[str]:
         """Return a row of the table of classes: label and clips, of strong labels more."""
         if self.events is None:
@@ -118,6 +131,21 @@ class AudioSummary:
     median: float | None
     max: float | None
     formats: Mapping[str, int]  # "44100 Hz, 1 channel" -> clips
+
+    @classmethod
+    def of(cls, clips: Collection[Clip], decoded: bool) -> "AudioSummary":
+        """Count and measure the clips."""
+        durations = [clip.duration for clip in clips if clip.duration is not None]
+        return cls(
+            clips=len(clips),
+            unreadable=sum(clip.error is not None for clip in clips),
+            decoded=decoded,
+            total=sum(durations),
+            min=min(durations, default=None),
+            median=median(durations) if durations else None,
+            max=max(durations, default=None),
+            formats=dict(Counter(c.format for c in clips if c.format).most_common()),
+        )
 
     def lines(self) -> list[str]:
         """Return the summary as text."""
@@ -177,39 +205,6 @@ class Report:
         return json.dumps({"problems": self.problems, **asdict(self)}, allow_nan=False)
 
 
-def _summarise_audio(clips: Collection[Clip], decoded: bool) -> AudioSummary:
-    """Count and measure the clips."""
-    durations = [clip.duration for clip in clips if clip.duration is not None]
-    return AudioSummary(
-        clips=len(clips),
-        unreadable=sum(clip.error is not None for clip in clips),
-        decoded=decoded,
-        total=sum(durations),
-        min=min(durations, default=None),
-        median=median(durations) if durations else None,
-        max=max(durations, default=None),
-        formats=dict(Counter(c.format for c in clips if c.format).most_common()),
-    )
-
-
-def _summarise_classes(file: LabelFile, classes: Iterable[str]) -> list[ClassSummary]:
-    """Count the clips and events of each class, and measure its events."""
-    clips = file.clips_by_label
-    lengths: dict[str, list[float]] = defaultdict(list)
-    events: Counter[str] = Counter()
-    for row in file.events():
-        events[row.labels[0]] += 1
-        if row.offset > row.onset:
-            lengths[row.labels[0]].append(row.offset - row.onset)
-    rows = []
-    for label in classes:
-        given = lengths[label]
-        times = (sum(given), fmean(given), median(given), min(given), max(given)) if given else ()
-        n_events = events[label] if file.kind == "strong" else None
-        rows.append(ClassSummary(label, str(file.path), clips[label], n_events, *times))
-    return rows
-
-
 @dataclass(frozen=True)
 class CheckInputs:
     """The files that are checked against each other."""
@@ -254,9 +249,9 @@ def check(
     labelled = [file for file in files if file.kind != "unlabelled" and file.rows]
     return Report(
         tuple(_findings(data)),
-        tuple(row for file in labelled for row in _summarise_classes(file, classes)),
+        tuple(row for file in labelled for row in ClassSummary.all_of(file, classes)),
         tuple(map(FileSummary.of, files)),
-        _summarise_audio(clips.values(), decode),
+        AudioSummary.of(clips.values(), decode),
     )
 
 

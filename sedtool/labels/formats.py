@@ -65,9 +65,9 @@ __all__ = [
     "format_silent",
     "format_silent_jsonl",
     "format_weak",
+    "parse_json",
     "read_audacity",
     "read_jsonl",
-    "unique_keys",
     "write_events",
     "write_weak",
 ]
@@ -181,8 +181,13 @@ def read_jsonl(path: Path) -> StrongLabels:
     for where, line in numbered_lines(path):
         if not line.strip():
             continue
-        entry = _object(line, where)
-        name = _text(entry["filename"], "filename", where)
+        entry = parse_json(line, where)
+        if not isinstance(entry, dict):
+            raise LabelError(f"{where}: not a JSON object")
+        missing = [key for key in COLUMNS["strong"] if key not in entry]
+        if missing:
+            raise LabelError(f"{where}: no key {missing[0]!r}; the keys are {list(entry)}")
+        name = _text(entry, "filename", where)
         names[name] = None
         values = [entry[key] for key in COLUMNS["strong"][1:]]
         if all(value is None for value in values):
@@ -191,35 +196,26 @@ def read_jsonl(path: Path) -> StrongLabels:
             raise LabelError(
                 f"{where}: onset, offset and event_label must be all given or all null"
             )
-        onset, offset, label = values
-        times = parse_interval(
-            _digits(onset, "onset", where), _digits(offset, "offset", where), where
-        )
-        confidence = entry.get("confidence")
-        if confidence is not None:
-            confidence = parse_number(_digits(confidence, "confidence", where), where)
-        events.append(Event(name, *times, _text(label, "event_label", where), confidence))
+        onset, offset = (_digits(entry, key, where) for key in ("onset", "offset"))
+        times = parse_interval(onset, offset, where)
+        confidence = None
+        if entry.get("confidence") is not None:
+            confidence = parse_number(_digits(entry, "confidence", where), where)
+        events.append(Event(name, *times, _text(entry, "event_label", where), confidence))
     return StrongLabels(events, tuple(names))
 
 
-def _object(line: str, where: str) -> dict[str, Any]:
-    """Parse one line; every key of an event must be there."""
+def parse_json(line: str, where: str) -> Any:
+    """Return what one line of JSON lines holds; a key that stands twice is an error."""
     try:
-        entry = json.loads(line, object_pairs_hook=unique_keys, parse_constant=_refuse_constant)
+        return json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except RecursionError:
-        raise LabelError(f"{where}: nested too deeply") from None
+        raise LabelError(f"{where}: not JSON (nested too deeply)") from None
     except ValueError as error:  # a JSONDecodeError, or an integer of thousands of digits
         raise LabelError(f"{where}: not JSON ({error})") from None
-    if not isinstance(entry, dict):
-        raise LabelError(f"{where}: not a JSON object")
-    missing = [key for key in COLUMNS["strong"] if key not in entry]
-    if missing:
-        raise LabelError(f"{where}: no key {missing[0]!r}; the keys are {list(entry)}")
-    return entry
 
 
-def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object, for json.loads to call; a key that stands twice is a ValueError."""
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entry = dict(pairs)
     if len(entry) < len(pairs):
         raise ValueError("a key stands twice")
@@ -230,14 +226,16 @@ def _refuse_constant(text: str) -> float:
     raise ValueError(f"{text} is not a JSON number")
 
 
-def _text(value: Any, key: str, where: str) -> str:
+def _text(entry: dict[str, Any], key: str, where: str) -> str:
+    value = entry[key]
     if not isinstance(value, str) or not value:
         raise LabelError(f"{where}: {key} {value!r} is not text, or empty")
     return value
 
 
-def _digits(value: Any, key: str, where: str) -> str:
+def _digits(entry: dict[str, Any], key: str, where: str) -> str:
     """Return a JSON number as text; true and false are no numbers."""
+    value = entry[key]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise LabelError(f"{where}: {key} {value!r} is not a number")
     return repr(value)
@@ -276,9 +274,9 @@ class EventFormat:
     suffix: str  # of its files
     one_clip: bool  # a file holds one clip, which the file is named after
     read: Callable[[Path, str], StrongLabels]  # (path, name of a clip that it does not name)
-    header: Callable[[bool], str]  # (with confidence)
     rows: Callable[[Iterable[Event], int, bool], str]  # (events, number of the first, confidence)
-    silent: Callable[[str], str]  # what says that the clip of this name has no events
+    header: Callable[[bool], str] = lambda confidence: ""  # (with confidence)
+    silent: Callable[[str], str] = lambda name: ""  # what says that the clip has no events
 
     @property
     def last_suffix(self) -> str:
@@ -310,43 +308,42 @@ class EventFormat:
         return name
 
 
-EVENT_FORMATS: dict[str, EventFormat] = {
-    "dcase": EventFormat(
-        name="dcase",
-        suffix=".tsv",
-        one_clip=False,
-        read=lambda path, name: read_events(path),
-        header=format_header,
-        rows=lambda events, first, confidence: format_events(events, confidence, header=False),
-        silent=format_silent,
-    ),
-    "audacity": EventFormat(
-        name="audacity",
-        suffix=".txt",
-        one_clip=True,
-        read=read_audacity,
-        header=lambda confidence: "",
-        rows=lambda events, first, confidence: format_audacity(events, confidence),
-        silent=lambda name: "",  # an empty file says it
-    ),
-    "raven": EventFormat(
-        name="raven",
-        suffix=".selections.txt",
-        one_clip=False,
-        read=read_raven,
-        header=raven_header,
-        rows=format_raven,
-        silent=lambda name: "",  # no row can say it
-    ),
-    "jsonl": EventFormat(
-        name="jsonl",
-        suffix=".jsonl",
-        one_clip=False,
-        read=lambda path, name: read_jsonl(path),
-        header=lambda confidence: "",
-        rows=lambda events, first, confidence: format_jsonl(events, confidence),
-        silent=format_silent_jsonl,
-    ),
+EVENT_FORMATS = {
+    form.name: form
+    for form in (
+        EventFormat(
+            "dcase",
+            suffix=".tsv",
+            one_clip=False,
+            read=lambda path, name: read_events(path),
+            header=format_header,
+            rows=lambda events, first, confidence: format_events(events, confidence, header=False),
+            silent=format_silent,
+        ),
+        EventFormat(
+            "audacity",
+            suffix=".txt",
+            one_clip=True,
+            read=read_audacity,
+            rows=lambda events, first, confidence: format_audacity(events, confidence),
+        ),
+        EventFormat(
+            "raven",
+            suffix=".selections.txt",
+            one_clip=False,
+            read=read_raven,
+            header=raven_header,
+            rows=format_raven,
+        ),
+        EventFormat(
+            "jsonl",
+            suffix=".jsonl",
+            one_clip=False,
+            read=lambda path, name: read_jsonl(path),
+            rows=lambda events, first, confidence: format_jsonl(events, confidence),
+            silent=format_silent_jsonl,
+        ),
+    )
 }
 
 
