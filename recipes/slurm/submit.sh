@@ -35,7 +35,7 @@ done
 
 array=$(sbatch --parsable --array="1-$PARTS" "$here/$1.sbatch" "${@:2}")
 array=${array%%;*} # the number alone, where the name of the cluster follows
-# If a task fails, the merge job is cancelled instead of waiting for ever.
+# If a task fails, the merge job is cancelled instead of waiting forever.
 merge=$(sbatch --parsable --dependency="afterok:$array" --kill-on-invalid-dep=yes \
     "$here/merge.sbatch" "$parts" "${outputs[@]}")
 echo "array $array, merge ${merge%%;*}"
