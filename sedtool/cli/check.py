@@ -1,4 +1,4 @@
-"""`sedtool check`: audio and label files against each other."""
+"""`sedtool check`: audio and label files -> a report of faults."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -133,7 +133,7 @@ def logging_to(path: Path) -> Iterator[None]:
 
 
 def open_log(path: Path) -> None:
-    """Append everything that is said, also what stderr is spared, to a file."""
+    """Append to a file everything that is logged, including what stderr does not show."""
     global _log_file  # one process, one log
     with resource_errors(path):
         _log_file = path.open("a", encoding="utf-8", errors="backslashreplace")
@@ -151,7 +151,7 @@ def close_log() -> None:
 
 
 def silence_libraries() -> None:
-    """Keep what C libraries print, such as libmpg123, off stderr; Python's own goes on there.
+    """Keep what C libraries print, such as libmpg123, off stderr, where Python itself still writes.
 
     Only for a program's start, before there are threads.
     """
@@ -167,13 +167,13 @@ def silence_libraries() -> None:
 
 
 def hear_libraries() -> None:
-    """Undo `silence_libraries`: whoever asks for more wants to know."""
+    """Undo `silence_libraries`, for --verbose."""
     if _real_stderr is not None:
         os.dup2(_real_stderr, 2)
 
 
 def summary(text: str, quiet: bool) -> None:
-    """Say how a run ended, on stderr."""
+    """Write to stderr how a run ended."""
     say(text, quiet)
 
 

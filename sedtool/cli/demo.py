@@ -1,4 +1,4 @@
-"""`sedtool demo`: data made on the spot, then every stage on it."""
+"""`sedtool demo`: a small artificial data set, and every stage on it."""
 
 from pathlib import Path
 

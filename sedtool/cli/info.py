@@ -1,4 +1,4 @@
-"""`sedtool info`: any artifact -> what it says of itself."""
+"""`sedtool info`: any artifact -> a description."""
 
 import json
 from pathlib import Path

@@ -48,7 +48,7 @@ __all__ = [
 
 
 class _ExistingFile(click.Path):
-    """A file that is there; one that is still being made, or was interrupted, is called that."""
+    """An existing file; the error for one that is not complete says that it is not."""
 
     def __init__(self, dir_okay: bool = False) -> None:
         super().__init__(exists=True, dir_okay=dir_okay, path_type=Path)
@@ -98,7 +98,7 @@ class _OutputFolder(click.Path):
 
 
 class _Output(_OutputFolder):
-    """A file to write; ``-`` is stdout, as ever."""
+    """A file to write; ``-`` is stdout."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "-":

@@ -1,4 +1,4 @@
-"""`sedtool tune`: validation labels -> thresholds and windows, written into the model."""
+"""`sedtool tune`: validation labels -> thresholds and median filter lengths in the model."""
 
 from pathlib import Path
 from shlex import quote
