@@ -11,11 +11,12 @@ import soundfile
 from hypothesis import settings
 
 from sedtool.audio import write_wav
-from sedtool.config import FEATURE_PRESETS
+from sedtool.config import ARCHITECTURES, FEATURE_PRESETS
 from sedtool.extraction import extract
 from sedtool.labels import Event, StrongLabels, write_events, write_weak
 from support import published, sweeps
 from support.audio import BAD_FILES, RATE
+from support.training import NANO
 
 # A busy machine must not fail a property test, nor a random example a run of CI.
 settings.register_profile("sedtool", deadline=None, derandomize=True)
@@ -92,6 +93,14 @@ def tiny(tmp_path_factory):
     write_weak(tiny.weak_validation, labels.weak())
     write_events(tiny.strong, labels)
     return tiny
+
+
+@pytest.fixture(scope="module")
+def nano():
+    """Make the tiny network of `support.training` known as "nano"."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ARCHITECTURES, "nano", NANO)
+        yield
 
 
 @pytest.fixture

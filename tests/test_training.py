@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from sedtool.checkpoint import load_model
 from sedtool.cli import cli
-from sedtool.config import FEATURE_PRESETS, TrainConfig, WindowConfig
+from sedtool.config import FEATURE_PRESETS, WindowConfig
 from sedtool.errors import (
     ArtifactError,
     ConfigError,
@@ -30,9 +30,10 @@ from sedtool.training import TrainInputs, learner, load_inputs, train
 from sedtool.training.folder import RunWriter
 from sedtool.training.trainer import Trainer
 from sedtool.training.validation import _predict, _Window, validate
+from support.training import PASSES as CONFIG
 from support.training import stop_after, whole_contents
 
-CONFIG = TrainConfig(arch="small", epochs=2, batch_size=(4,), time_shift=2.0, seed=1, lr=3e-3)
+pytestmark = pytest.mark.usefixtures("nano")
 
 
 @pytest.fixture(scope="session")
@@ -40,15 +41,15 @@ def inputs(tiny):
     return TrainInputs((tiny.features,), tiny.weak, val_strong=tiny.strong)
 
 
-@pytest.fixture(scope="session")
-def finished(inputs, tmp_path_factory):
+@pytest.fixture(scope="module")
+def finished(nano, inputs, tmp_path_factory):
     run = tmp_path_factory.mktemp("finished") / "run"
     train(run, inputs, CONFIG, device="cpu")
     return run
 
 
 def test_sounds_that_differ_are_told_apart(inputs, tmp_path):
-    config = dataclasses.replace(CONFIG, epochs=8)
+    config = dataclasses.replace(CONFIG, arch="small", epochs=8)
     result = train(tmp_path / "run", inputs, config, device="cpu")
     assert result.best_score > 0.9
     model = load_model(result.model)
@@ -108,7 +109,7 @@ def test_global_generators_are_left_as_found(inputs, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_clips(inputs, tmp_path):
-    config = dataclasses.replace(CONFIG, lr=1e25)
+    config = dataclasses.replace(CONFIG, arch="small", lr=1e25)
     with pytest.raises(DivergedError, match=r"diverged in epoch 1, step 2: .*tone_\d+\.wav"):
         train(tmp_path / "run", inputs, config, device="cpu")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "diverged"

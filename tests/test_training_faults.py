@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 from sedtool.atomic import lock
 from sedtool.checkpoint import digest, load_state, save_state
-from sedtool.config import ARCHITECTURES, TrainConfig, TuneConfig
+from sedtool.config import TrainConfig, TuneConfig
 from sedtool.datasets import FeatureSet, TrainingBatches
 from sedtool.errors import (
     ArtifactError,
@@ -29,14 +29,9 @@ from sedtool.training import TrainInputs, train
 from sedtool.training.learner import Learner
 from sedtool.tuning import TuneInputs, tune
 from support.faults import Faults, fail
-from support.training import ALL_FILES, CONFIG, NANO, contents, names
+from support.training import ALL_FILES, CONFIG, contents, names
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _nano():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ARCHITECTURES, "nano", NANO)
-        yield
+pytestmark = pytest.mark.usefixtures("nano")
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +40,7 @@ def inputs(tiny):
 
 
 @pytest.fixture(scope="module")
-def finished(inputs, tmp_path_factory):
+def finished(nano, inputs, tmp_path_factory):
     run = tmp_path_factory.mktemp("finished") / "run"
     train(run, inputs, CONFIG, device="cpu")
     return run

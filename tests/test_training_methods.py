@@ -9,7 +9,7 @@ import pytest
 
 from sedtool.atomic import claim
 from sedtool.checkpoint import digest, load_model, load_state, save_model, teacher_of
-from sedtool.config import ARCHITECTURES, ArchitectureConfig, TrainConfig
+from sedtool.config import ARCHITECTURES, TrainConfig
 from sedtool.datasets import TrainingBatches
 from sedtool.errors import (
     ArtifactError,
@@ -22,20 +22,13 @@ from sedtool.errors import (
 from sedtool.labels import Event, StrongLabels, read_names, write_events
 from sedtool.planning import plan_training
 from sedtool.training import TrainInputs, load_inputs, train
-from support.training import stop_after, whole_contents
+from support.training import NANO, stop_after, whole_contents
 
-NANO = ArchitectureConfig((4,), (3,), ((4, 8),), gru_units=8, gru_layers=1)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _nano():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ARCHITECTURES, "nano", NANO)
-        yield
+pytestmark = pytest.mark.usefixtures("nano")
 
 
 @pytest.fixture(scope="module")
-def settings(_nano):
+def settings(nano):
     return TrainConfig(
         method="mean-teacher",
         arch="nano",

@@ -1,11 +1,14 @@
 """Training runs: a tiny network, what equal runs have in common, when to stop."""
 
+import dataclasses
+
 from sedtool.checkpoint import digest, load_state
 from sedtool.config import ARCHITECTURES, ArchitectureConfig, TrainConfig
 
 NANO = ArchitectureConfig((4,), (3,), ((4, 8),), gru_units=8, gru_layers=1)  # trains in no time
-ARCHITECTURES["nano"] = NANO  # while CONFIG is checked; then the fixture puts it there
+ARCHITECTURES["nano"] = NANO  # while CONFIG is checked; then the fixture `nano` puts it there
 CONFIG = TrainConfig(arch="nano", epochs=2, steps_per_epoch=2, batch_size=(4,), seed=1, lr=3e-3)
+PASSES = dataclasses.replace(CONFIG, steps_per_epoch=0, time_shift=2.0)  # over all clips
 del ARCHITECTURES["nano"]
 
 ALL_FILES = [
