@@ -62,6 +62,7 @@ __all__ = [
     "is_run_folder",
     "read_json",
     "run_name",
+    "same_pooling",
     "settings_of_systems",
     "settings_of_weights",
     "split_name",
@@ -228,26 +229,30 @@ class RunSettings:
             If it is not what `train` writes.
         """
         try:
-            return cls.parse(yaml.safe_load(path.read_bytes())["train"])
-        except (
-            *(OSError, yaml.YAMLError, TypeError, KeyError, ValueError, RecursionError),
-            ConfigError,
-        ) as error:
+            values = dict(yaml.safe_load(path.read_bytes())["train"])
+            config = {
+                name: _typed(kind, values.pop(_option(name)))
+                for name, kind in get_type_hints(TrainConfig).items()
+                if values.get(_option(name)) is not None
+            }
+            own = {"missing": str, "partial": bool, "device": str}
+            others = {name: kind(values.pop(name)) for name, kind in own.items() if name in values}
+            files = {key: tuple(map(Path, _listed(value))) for key, value in values.items()}
+            return cls(TrainConfig(**config), files, **others)
+        except (OSError, yaml.YAMLError, LookupError, TypeError, ValueError, ConfigError) as error:
             raise ArtifactError(f"{path} cannot be read ({' '.join(str(error).split())})") from None
+        except RecursionError:
+            raise ArtifactError(f"{path} cannot be read: it is nested too deeply") from None
 
-    @classmethod
-    def parse(cls, options: Mapping[str, Any]) -> "RunSettings":
-        """Return the settings that a mapping from options to plain values stands for."""
-        values = dict(options)
-        config = {
-            name: _typed(kind, values.pop(_option(name)))
-            for name, kind in get_type_hints(TrainConfig).items()
-            if values.get(_option(name)) is not None
-        }
-        own = {"missing": str, "partial": bool, "device": str}
-        others = {name: kind(values.pop(name)) for name, kind in own.items() if name in values}
-        files = {key: tuple(map(Path, _listed(value))) for key, value in values.items()}
-        return cls(TrainConfig(**config), files, **others)
+
+def same_pooling(text: str) -> str:
+    """Return a text that is the same for all texts of one pooling: ``cap`` for ``cap:max=4.6``."""
+    config = PoolingConfig.parse(text)
+    if not config.options:
+        return config.name
+    from sedtool.pooling import canonical  # loads torch
+
+    return str(canonical(config))
 
 
 def _option(name: str) -> str:
@@ -317,7 +322,7 @@ def differences(
 def _comparable(run: RunSettings) -> dict[str, Any]:
     """Return the settings, but for files, that results depend on, by option."""
     values = {_option(k): v for k, v in vars(run.config).items() if k not in _WORKING}
-    pooling = str(PoolingConfig.parse(run.config.pooling))
+    pooling = same_pooling(run.config.pooling)
     return values | {"pooling": pooling, "missing": run.missing, "partial": run.partial}
 
 
@@ -351,15 +356,11 @@ class SweepFolder:
         cells = [line.split("\t", 2) for line in lines]
         return {name: ": ".join(why) for name, *why in cells}
 
-    def read_record(self) -> "SweepRecord":
-        """Read sweep.json."""
-        return SweepRecord.read(self.record)
-
     def add_record(self, record: "SweepRecord") -> None:
         """Write sweep.json; runs that an earlier sweep asked for stay in it."""
         holder = self.path / f".{self.record.name}.lock"
         with lock(holder, self.record):
-            earlier = self.read_record().runs if self.record.exists() else ()
+            earlier = SweepRecord.read(self.record).runs if self.record.exists() else ()
             runs = tuple(dict.fromkeys((*earlier, *record.runs)))
             dataclasses.replace(record, runs=runs).write(self.record)
             holder.unlink(missing_ok=True)
@@ -396,6 +397,15 @@ class NamedFile:
         """Return a file as it is now."""
         return cls(path, file_digest(path))
 
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "NamedFile":
+        """Return a file as sweep.json has it."""
+        return cls(Path(fields["path"]), str(fields["sha256"]))
+
+    def as_json(self) -> dict[str, str]:
+        """Return it as sweep.json has it."""
+        return {"path": str(self.path), "sha256": self.sha256}
+
     def require(self) -> Path:
         """Return the path, or raise an ArtifactError if the file is not what it was."""
         if not self.path.is_file():
@@ -423,8 +433,8 @@ class SweepRecord:
             "sedtool_version": __version__,
             "recipe": self.recipe,
             "data": self.data,
-            "reference": _as_json(self.reference),
-            "weak_reference": self.weak_reference and _as_json(self.weak_reference),
+            "reference": self.reference.as_json(),
+            "weak_reference": self.weak_reference and self.weak_reference.as_json(),
             "paper": self.paper and str(self.paper),
             "runs": list(self.runs),
         }
@@ -448,21 +458,13 @@ class SweepRecord:
             return cls(
                 str(fields["recipe"]),
                 str(fields["data"]),
-                _from_json(fields["reference"]),
-                None if weak is None else _from_json(weak),
+                NamedFile.from_json(fields["reference"]),
+                None if weak is None else NamedFile.from_json(weak),
                 None if paper is None else Path(paper),
                 tuple(map(str, fields["runs"])),
             )
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ArtifactError(f"{path}: cannot be read ({error!r})") from None
-
-
-def _as_json(file: NamedFile) -> dict[str, str]:
-    return {"path": str(file.path), "sha256": file.sha256}
-
-
-def _from_json(fields: dict[str, Any]) -> NamedFile:
-    return NamedFile(Path(fields["path"]), str(fields["sha256"]))
 
 
 # What is read of both

@@ -16,7 +16,7 @@ import yaml
 from sedtool.atomic import lock
 from sedtool.checkpoint import load_model
 from sedtool.errors import ConfigError
-from sedtool.runs import run_name
+from sedtool.runs import RunSettings, run_name
 from sedtool.sweep import grid, parse_poolings, parse_seeds
 from support.sweeps import RECIPE, invoke, sweep
 
@@ -210,11 +210,13 @@ def test_what_is_done_is_not_done_again(data, stages):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_runs_of_two_sweeps_stay_apart_as_their_poolings_were_written(data, stages):
-    sweep(data, pooling="power")
-    table = sweep(data, pooling="power:init=1").stdout
-    for pooling in ("power", "power:init=1"):
-        assert re.search(rf"^{pooling} ", table, re.MULTILINE)
+def test_a_pooling_in_other_words_is_the_run_that_is_there(data, stages):
+    sweep(data, pooling="cap")
+    stages.stages()
+    result = sweep(data, pooling="cap:max=4.6")
+    assert "0 runs made, 1 done before" in result.stderr
+    assert stages.stages() == ["compare"]
+    assert len(re.findall("^cap", result.stdout, re.MULTILINE)) == 3  # a row in each table
 
 
 def test_a_dry_run_says_the_commands_that_make_the_runs_and_writes_nothing(data, stages):
@@ -398,7 +400,71 @@ def test_a_recipe_is_needed_and_features_or_audio(data, stages):
     assert "there is no --audio to make it of" in sweep(data, exit_code=2).stderr
 
 
-# --- a process ------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError, "out of memory; a smaller --batch-size"),
+        (ZeroDivisionError, "this is a bug in sedtool: ZeroDivisionError: the loss is not finite"),
+    ],
+)
+def test_a_run_that_meets_what_nobody_foresaw_does_not_stop_the_others(
+    data, stages, monkeypatch, error, message
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(data))  # takes the traceback of a bug
+    stages.fail("train", "max", error=error)
+    said = sweep(data, pooling="max,power", exit_code=3).stderr
+    assert f"max/seed-0: failed: train: {message}" in said
+    assert (data / "runs" / "power" / "seed-0" / "test" / "metrics.json").exists()
+
+
+def test_the_environment_sets_options_of_the_stages_below_set_and_above_the_recipe(
+    data, stages, monkeypatch
+):
+    monkeypatch.setenv("SEDTOOL_TRAIN_EPOCHS", "2")
+    monkeypatch.setenv("SEDTOOL_TRAIN_LR", "0.5")
+    sweep(data, "--set", "train.lr=0.25", pooling="max")
+    config = RunSettings.read(data / "runs" / "max" / "seed-0" / "config.yaml").config
+    assert (config.epochs, config.lr, config.arch) == (2, 0.25, "small:gru-units=4")
+
+
+def test_a_log_has_the_command_lines_of_a_run_and_what_the_stages_said(data):
+    said = sweep(data, pooling="max", folder=data.parent).stderr
+    run = data / "runs" / "max" / "seed-0"
+    lines = (run / "sweep.log").read_text().splitlines()
+    typed = [shlex.split(line[2:], comments=True) for line in lines if line.startswith("$ ")]
+    assert [words[:2] for words in typed] == [
+        ["sedtool", stage] for stage in ("train", "tune", "infer", "evaluate")
+    ]
+    assert all(line.endswith(f"# in '{data}'") for line in lines if line.startswith("$ "))
+    assert any("best clip_f1" in line for line in lines) and "best clip_f1" not in said
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+
+_TYPED = """\
+import sys
+from sedtool.cli import cli
+for line in sys.argv[1:]:
+    assert cli(line.split(), standalone_mode=False) in (None, 0), line
+"""
+
+
+def test_a_run_is_what_its_command_lines_make_when_they_are_typed(data):
+    """The second run, so that nothing of the first one is left in it; in a process of its own."""
+    there = data.rename(data.with_name("data"))  # no spaces, for the lines are split
+    line = ("sweep", "recipe.yaml", "-o", "runs", "--pooling", "cap,power:init=2")
+    assert invoke(*line, folder=there).exit_code == 0
+    run = there / "runs" / "power-init=2" / "seed-0"
+    log = (run / "sweep.log").read_text().replace("/runs/", "/typed/").splitlines()
+    lines = [line[10:].partition("  # in ")[0] for line in log if line.startswith("$ sedtool ")]
+    typed = there / "typed" / "power-init=2" / "seed-0"
+    (typed / "test").mkdir(parents=True)
+    subprocess.run([sys.executable, "-c", _TYPED, *lines], cwd=there, check=True)
+    names = ["model.safetensors", "metrics.tsv", "config.yaml"]
+    names += [f"test/{name}" for name in ("events.tsv", "tags.tsv", "scores.h5", "metrics.json")]
+    for name in names:
+        assert (typed / name).read_bytes() == (run / name).read_bytes(), name
 
 
 def test_a_sweep_that_is_stopped_saves_and_goes_on(data):

@@ -9,14 +9,21 @@ import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sedtool.config import EvaluationConfig, PoolingConfig
 from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
 from sedtool.evaluation.resampling import RATES
-from sedtool.runs import RunFolder, RunSettings, SweepFolder, SweepRecord, settings_of_systems
+from sedtool.runs import (
+    RunFolder,
+    RunSettings,
+    SweepFolder,
+    SweepRecord,
+    same_pooling,
+    settings_of_systems,
+)
 
 __all__ = [
     "COLUMNS",
@@ -107,7 +114,7 @@ def find_runs(paths: Sequence[Path]) -> RunSet:
                 runs[folder] = run
         for where in (path.resolve(), *(above for f in folders for above in f.parents[:_DEPTH])):
             if where not in records and SweepFolder(where).record.is_file():
-                records[where] = SweepFolder(where).read_record()
+                records[where] = SweepRecord.read(SweepFolder(where).record)
         if (own := records.get(path.resolve())) is not None:
             for name in own.runs:
                 if (folder := path.resolve() / name) not in folders:
@@ -115,7 +122,7 @@ def find_runs(paths: Sequence[Path]) -> RunSet:
     if not runs:
         given = ", ".join(map(str, paths))
         raise NothingUsableError(f"{given}: no run there has test/metrics.json")
-    found = tuple(runs[folder] for folder in sorted(runs))
+    found = _alike([runs[folder] for folder in sorted(runs)])
     _require_equal_scoring(found)
     varying = settings_of_systems([run.settings for run in found])
     run_set = RunSet(found, tuple(missing.values()), tuple(records.values()), varying)
@@ -150,6 +157,15 @@ def _read_run(folder: Path) -> TrainedRun | None:
     except (OSError, ValueError, TypeError, KeyError, RecursionError, ConfigError) as error:
         raise ArtifactError(f"{path}: cannot be read with its config.yaml ({error})") from None
     return run
+
+
+def _alike(runs: Sequence[TrainedRun]) -> tuple[TrainedRun, ...]:
+    """Return runs with one name for a pooling, however it is written: that of its first run."""
+    names: dict[str, str] = {}
+    return tuple(
+        replace(run, pooling=names.setdefault(same_pooling(run.pooling), run.pooling))
+        for run in runs
+    )
 
 
 def _refuse_doubles(run_set: RunSet) -> None:

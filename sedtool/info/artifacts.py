@@ -27,7 +27,7 @@ from sedtool.errors import (
 from sedtool.info.description import Description, first_of
 from sedtool.info.texts import macro_f1, read_recipe_sections
 from sedtool.labels import printable
-from sedtool.runs import RunFolder, SweepFolder, read_json, split_name
+from sedtool.runs import RunFolder, SweepFolder, SweepRecord, read_json, split_name
 from sedtool.store import open_features, open_scores, unfinished
 
 if TYPE_CHECKING:
@@ -333,7 +333,7 @@ class _Run:
 def describe_sweep(path: Path, verify: bool, progress: Progress | None) -> Description:
     """Describe the folder of a sweep; `verify` checks models, training states and scores of all."""
     folder = SweepFolder(path)
-    record = folder.read_record()
+    record = SweepRecord.read(folder.record)
     problems: list[SedtoolError] = []
     failures, runs = folder.read_failures(), []
     for name in record.runs:

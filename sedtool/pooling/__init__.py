@@ -31,7 +31,7 @@ from sedtool.pooling.flat import (
     RegularizedAutoPooling,
 )
 from sedtool.pooling.hierarchical import HierarchicalPooling
-from sedtool.pooling.registry import POOLINGS, make_pooling
+from sedtool.pooling.registry import POOLINGS, canonical, make_pooling
 
 __all__ = [
     "POOLINGS",
@@ -47,6 +47,7 @@ __all__ = [
     "Pooling",
     "PowerPooling",
     "RegularizedAutoPooling",
+    "canonical",
     "clip_loss",
     "make_pooling",
 ]

@@ -5,7 +5,7 @@ Axis letters: B clips, T frames, K classes, H hidden size.
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,8 @@ class Pooling(nn.Module):
     hidden_size
         Size H of the hidden states; only poolings that look at them use it.
     """
+
+    implied: ClassVar[Mapping[str, float]] = {}  # what options mean whose default is None
 
     def __init__(self, n_classes: int, hidden_size: int = 0) -> None:
         super().__init__()

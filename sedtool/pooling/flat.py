@@ -4,6 +4,8 @@ Axis letters: B clips, T frames, K classes, H hidden size.
 """
 
 import math
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -174,6 +176,8 @@ class ConstrainedAutoPooling(AutoPooling):
     clip
         Seconds of a clip, by default 10; for `shortest`.
     """
+
+    implied: ClassVar[Mapping[str, float]] = {"max": _MAX, "clip": _CLIP}
 
     def __init__(
         self,

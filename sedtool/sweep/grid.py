@@ -1,19 +1,16 @@
 """Which runs there are: lists of poolings and of seeds, and the folder of each run."""
 
-import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 from sedtool.config import POOLING_NAMES, PoolingConfig, lookup
 from sedtool.errors import ConfigError
-from sedtool.runs import RunFolder, SweepFolder, run_name
+from sedtool.runs import RunFolder, SweepFolder, SweepRecord, run_name, same_pooling
 from sedtool.shards import Shard
 
-__all__ = ["Run", "grid", "parse_poolings", "parse_seeds", "part_of"]
+__all__ = ["Run", "grid", "parse_poolings", "parse_seeds", "part_of", "under_known_names"]
 
 _MOST_RUNS = 100_000
 
@@ -44,7 +41,7 @@ def parse_poolings(texts: Iterable[str]) -> tuple[str, ...]:
     Raises
     ------
     ConfigError
-        If there is none, one is not known, or one is given twice, be it in other words.
+        If there is none, one is not known, or one is given twice, also in other words.
     """
     found: list[str] = []
     for text in texts:
@@ -67,35 +64,13 @@ def parse_poolings(texts: Iterable[str]) -> tuple[str, ...]:
 
 def _refuse_doubles(texts: Sequence[str]) -> None:
     """Raise a ConfigError if two texts are one pooling, or one is none."""
-    poolings = [PoolingConfig.parse(text) for text in texts]
-    for pooling in poolings:
-        lookup(dict.fromkeys(POOLING_NAMES, True), pooling.name, "pooling")
-    for (first, one), (text, other) in combinations(zip(texts, poolings, strict=True), 2):
-        if _are_equal(one, other):
+    seen: dict[str, str] = {}
+    for text in texts:
+        lookup(dict.fromkeys(POOLING_NAMES, True), PoolingConfig.parse(text).name, "pooling")
+        first = seen.setdefault(same_pooling(text), text)
+        if first != text or texts.count(text) > 1:
             what = f": {first!r} is the same pooling" if first != text else ""
             raise ConfigError(f"pooling {text!r} is given twice{what}")
-
-
-def _are_equal(one: PoolingConfig, other: PoolingConfig) -> bool:
-    """Return whether two poolings are one; what only one of them states may be the default."""
-    given = one.options | other.options
-    if one.name != other.name or given != other.options | one.options:
-        return False
-    stated_once = one.options.keys() ^ other.options.keys()
-    if not stated_once:
-        return True
-    defaults = _defaults(one.name, given)
-    return all(defaults.get(key) == given[key] for key in stated_once)
-
-
-def _defaults(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a pooling, those of its base included, with their defaults."""
-    from sedtool.pooling import POOLINGS  # loads torch, which most lists do not need
-
-    parameters = inspect.signature(POOLINGS[name]).parameters.values()
-    own = {p.name.removesuffix("_"): p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    base = given.get("base", own.get("base"))
-    return _defaults(base, {}) | own if base in POOLINGS else own
 
 
 def parse_seeds(texts: Iterable[str]) -> tuple[int, ...]:
@@ -133,6 +108,26 @@ def grid(poolings: Sequence[str], seeds: Sequence[int]) -> list[Run]:
     if len(poolings) * len(seeds) > _MOST_RUNS:
         raise ConfigError(f"{len(poolings)} poolings with {len(seeds)} seeds are too many runs")
     return [Run(pooling, seed) for seed in seeds for pooling in poolings]
+
+
+def under_known_names(runs: Sequence[Run], folder: SweepFolder) -> list[Run]:
+    """Return runs with the poolings as they are written in the folder of a sweep, if they are.
+
+    So `cap` and `cap:max=4.6`, which are the same pooling, are one run there.
+    """
+    known: dict[tuple[str, int], str] = {}
+    for name in SweepRecord.read(folder.record).runs if folder.record.exists() else ():
+        files = folder.run(name)
+        if files.config.exists():
+            config = files.read_settings().config
+            known.setdefault((same_pooling(config.pooling), config.seed), config.pooling)
+    names = {Run(pooling, seed).name for (_, seed), pooling in known.items()}
+    return [
+        run
+        if run.name in names
+        else Run(known.get((same_pooling(run.pooling), run.seed), run.pooling), run.seed)
+        for run in runs
+    ]
 
 
 def part_of(runs: Sequence[Run], shard: str | None, environment: Mapping[str, str]) -> list[Run]:

@@ -24,7 +24,7 @@ from sedtool.errors import (
 )
 from sedtool.runs import RunFolder, SweepFolder, read_json
 from sedtool.store import open_scores
-from sedtool.sweep.grid import Run
+from sedtool.sweep.grid import Run, under_known_names
 from sedtool.sweep.stages import (
     Hooks,
     Report,
@@ -138,7 +138,8 @@ def sweep(
         If the sweep was stopped; a training that was under way can be resumed.
     """
     output = output.resolve()
-    everything = everything or runs
+    runs = under_known_names(runs, SweepFolder(output))
+    everything = under_known_names(everything, SweepFolder(output)) or runs
     check_inputs(settings)
     _refuse_others(output, settings, runs, overwrite)
     with resource_errors(output):
@@ -169,6 +170,7 @@ def plan_sweep(
         As `sweep` would, before it begins.
     """
     output = output.resolve()
+    runs = under_known_names(runs, SweepFolder(output))
     check_inputs(settings)
     _refuse_others(output, settings, runs, overwrite)
     undone = _undone(output, settings, runs)

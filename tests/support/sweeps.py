@@ -13,7 +13,7 @@ RECIPE = """\
 train:
   weak: weak.tsv
   val-strong: strong.tsv
-  arch: small
+  arch: small:gru-units=4
   epochs: 1
   steps-per-epoch: 1
   batch-size: 2
@@ -82,8 +82,8 @@ def data_folder(tiny, folder):
     return folder
 
 
-def sweep(data, *options, pooling="power,max", exit_code=0):
+def sweep(data, *options, pooling="power,max", exit_code=0, folder=None):
     line = ("sweep", data / "recipe.yaml", "--data", data, "-o", data / "runs")
-    result = invoke(*line, "--pooling", pooling, *options)
+    result = invoke(*line, "--pooling", pooling, *options, folder=folder)
     assert result.exit_code == exit_code, f"{result.stderr}{result.exception!r}"
     return result
