@@ -108,7 +108,7 @@ def plot_frames(
     ArtifactError
         If the features are not of a model's kind.
     ConfigError
-        If the clip is longer than a model's window, or a folder holds no model.
+        If the clip is longer than a model's scoring window, or a folder holds no model.
     """
     models = [find_model(path) for path in models]
     canvas.check_output(output, overwrite, features, *models, *([reference] if reference else []))
