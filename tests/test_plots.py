@@ -17,26 +17,19 @@ from sedtool.checkpoint import save_model
 from sedtool.config import POOLING_NAMES, PoolingConfig
 from sedtool.config.figures import GRADIENT_EXAMPLES, CorrelationConfig
 from sedtool.errors import ArtifactError, ConfigError, LabelError, OutputExistsError
-from sedtool.plots import (
-    ClassExponents,
-    FrameCurve,
-    History,
-    canvas,
-    clip_gradient,
-    draw_curves,
-    draw_durations,
-    draw_gradients,
-    draw_pooling,
-    frame_curve,
-    plot_curves,
-    plot_durations,
-    plot_frames,
-    plot_gradients,
-    rank_correlation,
-    read_history,
-)
+from sedtool.plots import canvas, plot_curves, plot_durations, plot_frames, plot_gradients
 from sedtool.plots.canvas import NamedPoint, place_names, save, shown
-from sedtool.plots.gradients import EXAMPLE, example_pooling, sign_change
+from sedtool.plots.curves import History, draw_curves, read_history
+from sedtool.plots.durations import ClassExponents, draw_durations, rank_correlation
+from sedtool.plots.frames import FrameCurve, frame_curve
+from sedtool.plots.gradients import (
+    EXAMPLE,
+    clip_gradient,
+    draw_gradients,
+    example_pooling,
+    sign_change,
+)
+from sedtool.plots.pooling import draw_pooling
 from support.models import new_model
 
 STRONG = "filename\tonset\toffset\tevent_label\n"

@@ -122,10 +122,10 @@ def frames(
     """
     from sedtool.plots import plot_frames
 
-    said = plot_frames(
+    lines = plot_frames(
         features, name, label, models, output, reference=reference, overwrite=overwrite
     )
-    for line in said:
+    for line in lines:
         summary(line, quiet)
 
 
@@ -214,10 +214,10 @@ def durations(
     from sedtool.plots import plot_durations
 
     correlation = CorrelationConfig(resamples, level, seed)
-    said = plot_durations(
+    lines = plot_durations(
         data, output, boundaries=boundaries, correlation=correlation, overwrite=overwrite
     )
-    for line in said:
+    for line in lines:
         summary(line, quiet)
 
 
