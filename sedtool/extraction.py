@@ -21,7 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sedtool.atomic import refuse_existing, refuse_input, resource_errors, write_failures
-from sedtool.audio import AUDIO_SUFFIXES, RESAMPLER, AudioInputs, AudioReader, find_audio, stamp
+from sedtool.audio import (
+    AUDIO_SUFFIXES,
+    RESAMPLER,
+    AudioInputs,
+    AudioReader,
+    find_audio,
+    stamp,
+    unnamed,
+)
 from sedtool.config import ExtractConfig, FeatureConfig
 from sedtool.errors import AudioError, ConfigError, InputsFailedError, NothingUsableError
 from sedtool.features import Engine, log_mel_blocks, native_engine, torchaudio_engine
@@ -87,7 +95,7 @@ def extract_clip(name: str, path: Path, work: Work) -> tuple[SourceClip, BinaryI
                 tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(work.output.parent))
             ),
         )
-        try:
+        with unnamed(path):
             _, modified = stamp(path)
             with work.open(name, path) as reader:
                 for block in log_mel_blocks(reader, work.config, work.engine):
@@ -98,8 +106,6 @@ def extract_clip(name: str, path: Path, work: Work) -> tuple[SourceClip, BinaryI
                         frames.write(stored)
                     n_frames += len(block)
                 info = reader.info()
-        except AudioError as error:
-            raise AudioError(str(error).removeprefix(f"{path}: ")) from error
         frames.seek(0)
         closing.pop_all()
     clip = SourceClip(name, n_frames, **asdict(info), modified=modified, truncated=reader.truncated)
@@ -124,6 +130,11 @@ class ExtractTask:
     header: FeaturesHeader
     work: Work
     resumes: bool  # whether an unfinished run of the job is there
+
+    def claimed_duration(self, name: str) -> float:
+        """Return the seconds that the header of a file states; 0 if it does not."""
+        with unnamed(self.files[name]), self.work.open(name, self.files[name]) as reader:
+            return reader.claimed_duration
 
 
 def prepare(

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from sedtool.audio import AudioInputs
 from sedtool.config import ExtractConfig, FeatureConfig, InferConfig, TrainConfig
 from sedtool.errors import AudioError
-from sedtool.extraction import IN_MEMORY, Work, prepare
+from sedtool.extraction import IN_MEMORY, ExtractTask, Work, prepare
 from sedtool.features import log_mel_blocks
 from sedtool.labels import printable
 from sedtool.machine import free_disk, peak_memory, pick_device
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from sedtool.checkpoint import Model
     from sedtool.inference import InferOutputs
     from sedtool.inference.infer import InferTask
-    from sedtool.inference.sources import ClipSource
     from sedtool.scoring import ClipFeatures
     from sedtool.training import TrainInputs
     from sedtool.training.trainer import Trainer
@@ -76,7 +75,7 @@ class ExtractionPlan(_Plan):
     output: Path
     n_files: int  # in all, or in the shard
     n_done: int  # of these, kept from an interrupted run
-    unreadable: tuple[tuple[str, str], ...]  # name and error of files that fail before decoding
+    unreadable: list[tuple[str, str]]  # name and error of files that fail before decoding
     n_unstated: int  # files that do not state their length, which is not counted below
     audio_seconds: float
     n_frames: int
@@ -127,22 +126,25 @@ def plan_extraction(
     """
     config = config or ExtractConfig()
     task = prepare(inputs, output, features, config, root)
-    headers = _Headers(task.work)
-    for name in task.names:
-        headers.add(name, task.files[name])
+    durations, unreadable = _durations(task.names, task.claimed_duration)
+    n_frames = sum(
+        features.n_frames(math.ceil(seconds * features.sample_rate))
+        for seconds in durations.values()
+    )
     before = unfinished(task.output.resolve()) if task.resumes else None
     n_done = before.done if before else 0
-    speed = headers.speed()
-    left = headers.audio_seconds * (1 - n_done / max(len(task.names), 1))
-    size = headers.n_frames * features.n_mels * np.dtype(task.work.dtype).itemsize
+    audio_seconds = sum(durations.values())
+    left = audio_seconds * (1 - n_done / max(len(task.names), 1))
+    speed = _extraction_speed(task, list(durations)[:MOST_TRIALS])
+    size = n_frames * features.n_mels * np.dtype(task.work.dtype).itemsize
     return ExtractionPlan(
         output=task.output,
         n_files=len(task.names),
         n_done=n_done,
-        unreadable=tuple(headers.unreadable),
-        n_unstated=headers.n_unstated,
-        audio_seconds=headers.audio_seconds,
-        n_frames=headers.n_frames,
+        unreadable=unreadable,
+        n_unstated=sum(not seconds for seconds in durations.values()),
+        audio_seconds=audio_seconds,
+        n_frames=n_frames,
         output_size=size + HEADER_SIZE + CLIP_SIZE * len(task.names),
         disk_free=free_disk(task.output.resolve()),
         memory=peak_memory() + 2 * config.workers * min(IN_MEMORY, size),
@@ -151,48 +153,24 @@ def plan_extraction(
     )
 
 
-class _Headers:
-    """What the headers of files say, summed up."""
-
-    def __init__(self, work: Work) -> None:
-        self.audio_seconds = 0.0
-        self.n_frames = self.n_unstated = 0
-        self.unreadable: list[tuple[str, str]] = []
-        self._work = work
-        self._usable: list[tuple[str, Path]] = []  # the first few, to try
-
-    def add(self, name: str, path: Path) -> None:
-        """Count a file."""
+def _extraction_speed(task: ExtractTask, names: Sequence[str]) -> float:
+    """Return the seconds of audio whose features a second gives; 0 if no file can be decoded."""
+    for name in names:
         try:
-            with self._work.open(name, path) as reader:
-                seconds = reader.claimed_duration
-        except AudioError as error:
-            self.unreadable.append((printable(name), str(error).removeprefix(f"{path}: ")))
-            return
-        self.n_unstated += not seconds
-        self.audio_seconds += seconds
-        config = self._work.config
-        self.n_frames += config.n_frames(math.ceil(seconds * config.sample_rate))
-        if len(self._usable) < MOST_TRIALS:
-            self._usable.append((name, path))
+            return max(_time_features(task.work, name, task.files[name]) for _ in range(2))
+        except AudioError:
+            continue
+    return 0.0
 
-    def speed(self) -> float:
-        """Return the seconds of audio whose features a second gives; 0 if no file could be used."""
-        for name, path in self._usable:
-            try:
-                return max(self._try(name, path) for _ in range(2))  # the first time warms up
-            except AudioError:
-                continue
-        return 0.0
 
-    def _try(self, name: str, path: Path) -> float:
-        started = time.perf_counter()
-        with self._work.open(name, path) as reader:
-            config = self._work.config
-            beginning = _beginning(reader, int(TRIAL_SECONDS * config.sample_rate))
-            for _ in log_mel_blocks(beginning, config, self._work.engine):
-                pass
-            return reader.duration / (time.perf_counter() - started)
+def _time_features(work: Work, name: str, path: Path) -> float:
+    """Return the speed of the beginning of a file; the first time warms up."""
+    started = time.perf_counter()
+    with work.open(name, path) as reader:
+        beginning = _beginning(reader, int(TRIAL_SECONDS * work.config.sample_rate))
+        for _ in log_mel_blocks(beginning, work.config, work.engine):
+            pass
+        return reader.duration / (time.perf_counter() - started)
 
 
 @dataclass(frozen=True)
@@ -324,7 +302,7 @@ class InferencePlan(_Plan):
     """What an inference would take."""
 
     n_clips: int
-    unreadable: tuple[tuple[str, str], ...]  # name and error
+    unreadable: list[tuple[str, str]]  # name and error
     audio_seconds: float
     seconds: float  # from a trial on one scoring window
     score_size: int  # of the scores: kept until the outputs are complete, and in --scores
@@ -366,7 +344,7 @@ def plan_inference(
     task = prepare(model_path, inputs, config, outputs)
     before = _look_at_outputs(task, outputs)
     source, header = task.source, task.header
-    durations, unreadable = _durations(source)
+    durations, unreadable = _durations(source.names, source.claimed_duration)
     for name in durations:
         if problem := outputs.name_problem(name):
             unreadable.append((name, problem))
@@ -379,7 +357,7 @@ def plan_inference(
         score_size = int(audio_seconds * header.frame_rate * len(header.classes) * SCORE_SIZE)
     return InferencePlan(
         n_clips=len(source.names),
-        unreadable=tuple(unreadable),
+        unreadable=unreadable,
         audio_seconds=audio_seconds,
         seconds=seconds,
         score_size=score_size,
@@ -402,18 +380,6 @@ def _look_at_outputs(task: "InferTask", outputs: "InferOutputs") -> str:
     return f"{verb} an unfinished run ({begun} are done)"
 
 
-def _durations(source: "ClipSource") -> tuple[dict[str, float], list[tuple[str, str]]]:
-    """Return the seconds of each clip as far as headers tell, and the clips without a header."""
-    durations: dict[str, float] = {}
-    unreadable: list[tuple[str, str]] = []
-    for name in source.names:
-        try:
-            durations[name] = source.claimed_duration(name)
-        except AudioError as error:
-            unreadable.append((printable(name), str(error)))
-    return durations, unreadable
-
-
 def _scoring_speed(
     model: "Model", clip: Callable[[], "ClipFeatures"], config: InferConfig
 ) -> float:
@@ -434,6 +400,20 @@ def _scoring_speed(
         list(score_clips(model, [trial], windows, pick_device(config.device), config.amp))
         speed = len(frames) / model.features.frame_rate / (time.perf_counter() - started)
     return speed
+
+
+def _durations(
+    names: Iterable[str], claimed_duration: Callable[[str], float]
+) -> tuple[dict[str, float], list[tuple[str, str]]]:
+    """Return the seconds that headers state, and name and error of clips that have no header."""
+    durations: dict[str, float] = {}
+    unreadable: list[tuple[str, str]] = []
+    for name in names:
+        try:
+            durations[name] = claimed_duration(name)
+        except AudioError as error:
+            unreadable.append((printable(name), str(error)))
+    return durations, unreadable
 
 
 def _beginning(blocks: Iterable[Array], wanted: int) -> Iterator[Array]:

@@ -21,6 +21,7 @@ from sedtool.audio.reader import (
     read_duration,
     read_header,
     stamp,
+    unnamed,
 )
 from sedtool.audio.wav import write_wav
 
@@ -36,5 +37,6 @@ __all__ = [
     "read_duration",
     "read_header",
     "stamp",
+    "unnamed",
     "write_wav",
 ]

@@ -20,6 +20,7 @@ decoded somewhere else than near its end (8 KiB), an MP3 that lost samples but n
 Not noticed, since nothing tells: a shorter MP3 of constant bit rate that states no length.
 """
 
+import contextlib
 import hashlib
 import logging
 import math
@@ -49,6 +50,7 @@ __all__ = [
     "read_duration",
     "read_header",
     "stamp",
+    "unnamed",
 ]
 
 RESAMPLER = "soxr HQ"
@@ -434,3 +436,12 @@ def stamp(path: Path) -> tuple[int, int]:
     except OSError:
         return -1, -1
     return status.st_size, status.st_mtime_ns
+
+
+@contextlib.contextmanager
+def unnamed(path: Path) -> Iterator[None]:
+    """Take the path out of an AudioError: a clip is called by its name, wherever its file lies."""
+    try:
+        yield
+    except AudioError as error:
+        raise AudioError(str(error).removeprefix(f"{path}: ")) from error

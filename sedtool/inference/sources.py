@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from sedtool.audio import AudioInputs, AudioReader, find_audio, stamp
+from sedtool.audio import AudioInputs, AudioReader, find_audio, stamp, unnamed
 from sedtool.checkpoint import Model
 from sedtool.config import FeatureConfig, InferConfig
 from sedtool.datasets import FeatureSet
-from sedtool.errors import ArtifactError, AudioError, ConfigError
+from sedtool.errors import ArtifactError, ConfigError
 from sedtool.features import log_mel_blocks
 from sedtool.labels import printable
 from sedtool.scoring import ClipFeatures, stored_clip
@@ -177,11 +177,9 @@ def _audio_source(model: Model, inputs: AudioInputs, config: InferConfig) -> Uns
     found = find_audio(inputs)
 
     def claimed_duration(name: str) -> float:
-        try:
-            with AudioReader(found[name], None, allow_truncated=config.allow_truncated) as reader:
-                return reader.claimed_duration
-        except AudioError as error:
-            raise _without_path(error, found[name]) from error
+        reader = AudioReader(found[name], None, allow_truncated=config.allow_truncated)
+        with unnamed(found[name]), reader:
+            return reader.claimed_duration
 
     return UnscoredClips(
         shard.select(list(found)),
@@ -202,15 +200,7 @@ def _decoded(name: str, path: Path, features: FeatureConfig, allow_truncated: bo
     )
 
     def blocks() -> Iterator[np.ndarray]:
-        try:
-            with reader:
-                yield from log_mel_blocks(reader, features)
-        except AudioError as error:
-            raise _without_path(error, path) from error
+        with unnamed(path), reader:
+            yield from log_mel_blocks(reader, features)
 
     return ClipFeatures(printable(name), blocks, lambda: reader.duration)
-
-
-def _without_path(error: AudioError, path: Path) -> AudioError:
-    """Return the error without the file's path: the clip's name says which it was."""
-    return AudioError(str(error).removeprefix(f"{path}: "))
