@@ -2,7 +2,10 @@
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,3 +166,12 @@ def test_a_reference_without_events_has_no_intervals_and_no_error(tmp_path):
     found = json.loads(run(*line, "--format", "json").stdout)
     assert found["bootstrap"]["intervals"] == {}
     assert "NaN" not in run(*line).stdout
+
+
+@pytest.mark.campaign
+def test_a_million_clips_with_500_classes_are_scored_and_resampled_in_4_gb():
+    benchmark = Path(__file__).parents[1] / "benchmarks" / "evaluate.py"
+    command = [sys.executable, str(benchmark), "--large"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    print(said)
+    assert float(re.search(r"most memory ([0-9.]+) GB", said)[1]) < 4

@@ -15,11 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 __all__ = [
     "ClassScores",
@@ -88,8 +90,10 @@ class Counts:
         return np.array([number[label] for label in self.classes], np.int64)
 
     @cached_property
-    def by_clip(self) -> sparse.csr_array:
+    def by_clip(self) -> "csr_array":
         """Return the counts of the class list in each clip, (C, 3 K)."""
+        from scipy.sparse import coo_array  # takes 30 MB; scores alone do without
+
         place = np.full(len(self.labels), -1)
         place[self._listed] = np.arange(len(self.classes))
         entries = []
@@ -101,7 +105,7 @@ class Counts:
             entries.append((amount[listed], clip[listed], column[listed]))
         amount, clip, column = map(np.concatenate, zip(*entries, strict=True))
         shape = (self.n_clips, 3 * len(self.classes))
-        return sparse.coo_array((amount, (clip, column)), shape).tocsr()
+        return coo_array((amount, (clip, column)), shape).tocsr()
 
     def weighted(self, weights: FloatArray) -> FloatArray:
         """Return the sums over clips with weights (B, C), of the class list, (B, K, 3)."""
