@@ -167,7 +167,8 @@ def find_model(path: Path) -> Path:
         return path
     model = RunFolder(path).model
     if not model.exists():
-        raise ConfigError(f"{path} holds no {model.name}; give a model file, or a run folder")
+        what = "give a model file, or the folder of a run"
+        raise ConfigError(f"{path} holds no {model.name}; {what}")
     return model
 
 

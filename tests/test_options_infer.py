@@ -70,7 +70,7 @@ def test_the_folder_of_a_run_stands_for_its_model(model, audio, out):
     folder = out / "run"
     folder.mkdir()
     line = (audio, "--threshold", "0", "--clip-threshold", "off")
-    message = f"{folder} holds no model.safetensors; give a model file, or a run folder"
+    message = f"{folder} holds no model.safetensors; give a model file, or the folder of a run"
     assert message in refused("infer", folder, *line)
     shutil.copy(model, folder / "model.safetensors")
     assert run("infer", f"{folder}/", *line).stdout == run("infer", model, *line).stdout
