@@ -14,6 +14,8 @@ from sedtool.recipes.corpora import video
 from support.published import LARGEST
 from support.recipes import make_audio, prepare, read_all, rows, run_script
 
+pytestmark = pytest.mark.slow
+
 LABELS_2017 = LARGEST.folder / "dcase2017"
 LABELS_2019 = LARGEST.folder / "dcase2019" / "metadata"
 

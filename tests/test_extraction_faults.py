@@ -25,6 +25,8 @@ from support.extraction import beside, run
 from support.faults import Faults, fail, in_a_child
 from support.features import CONFIG
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def output(tmp_path):

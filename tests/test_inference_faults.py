@@ -32,6 +32,8 @@ from sedtool.store.merge import merge
 from support.faults import Faults, fail, in_a_child
 from support.models import new_model
 
+pytestmark = pytest.mark.slow
+
 NAMES = [f"{'ab'[i % 2]}/{i:02d}.wav" for i in range(7)]
 
 

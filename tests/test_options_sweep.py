@@ -10,6 +10,8 @@ from sedtool.comparison import TSV_COLUMNS
 from support.command_lines import quick_lines, refused, run, tries
 from support.sweeps import RECIPE, invoke, sweep
 
+pytestmark = pytest.mark.slow
+
 # --- sweep ----------------------------------------------------------------------------------------
 
 

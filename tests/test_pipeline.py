@@ -21,6 +21,8 @@ from sedtool.store import open_features
 from support.esc10 import make_esc10
 from support.published import ESC10
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -13,9 +13,12 @@ from support.models import new_model
 RECIPE = Path(__file__).parents[1] / "recipes" / "slurm"
 PARTS = 3
 
-pytestmark = pytest.mark.skipif(
-    bool(slurm.MISSING), reason=f"Slurm is not installed: {', '.join(slurm.MISSING)}"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        bool(slurm.MISSING), reason=f"Slurm is not installed: {', '.join(slurm.MISSING)}"
+    ),
+]
 
 
 def program(path, text):

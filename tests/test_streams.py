@@ -19,6 +19,8 @@ from support.audio import MP3
 from support.models import new_model
 from support.terminals import shown_on_a_terminal
 
+pytestmark = pytest.mark.slow
+
 SEDTOOL = f"{sys.executable} -m sedtool"
 
 

@@ -20,6 +20,8 @@ from sedtool.runs import RunSettings, run_name
 from sedtool.sweep import grid, parse_poolings, parse_seeds
 from support.sweeps import RECIPE, invoke, sweep
 
+pytestmark = pytest.mark.slow
+
 # --- lists ----------------------------------------------------------------------------------------
 
 

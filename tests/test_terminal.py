@@ -18,6 +18,8 @@ from sedtool.config import DecodingConfig
 from support.models import new_model
 from support.terminals import shown_on_a_terminal
 
+pytestmark = pytest.mark.slow
+
 SEDTOOL = [sys.executable, "-m", "sedtool"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "xterm"}
 

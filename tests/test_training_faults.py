@@ -31,7 +31,7 @@ from sedtool.tuning import TuneInputs, tune
 from support.faults import Faults, fail
 from support.training import ALL_FILES, CONFIG, contents, names
 
-pytestmark = pytest.mark.usefixtures("nano")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nano")]
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,8 @@ from sedtool.training import TrainInputs, train
 from support.faults import Faults, in_a_child
 from support.training import ALL_FILES, CONFIG, NANO, contents, names
 
+pytestmark = pytest.mark.slow
+
 SIGNALS = {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}
 
 

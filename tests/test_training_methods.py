@@ -24,7 +24,7 @@ from sedtool.planning import plan_training
 from sedtool.training import TrainInputs, load_inputs, train
 from support.training import NANO, stop_after, whole_contents
 
-pytestmark = pytest.mark.usefixtures("nano")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nano")]
 
 
 @pytest.fixture(scope="module")
