@@ -23,7 +23,7 @@ import numpy.typing as npt
 import scipy.fft
 from scipy.sparse import csr_array
 
-from sedtool.config import FeatureConfig
+from sedtool.config import ExtractConfig, FeatureConfig
 from sedtool.errors import AudioError, ConfigError, ResourceError
 
 __all__ = [
@@ -101,7 +101,9 @@ def log_mel_blocks(
             yield engine(samples)
 
 
-def log_mel_torchaudio(wave: Array, config: FeatureConfig, device: str = "cpu") -> Array:
+def log_mel_torchaudio(
+    wave: Array, config: FeatureConfig, device: str = ExtractConfig.device
+) -> Array:
     """Return `log_mel` as torchaudio computes it, on a torch device."""
     return np.concatenate(list(log_mel_blocks([wave], config, torchaudio_engine(config, device))))
 
@@ -200,7 +202,7 @@ class _Scratch(threading.local):
         return self._arrays[name][:size].reshape(shape)
 
 
-def torchaudio_engine(config: FeatureConfig, device: str = "cpu") -> Engine:
+def torchaudio_engine(config: FeatureConfig, device: str = ExtractConfig.device) -> Engine:
     """Return the engine that is torchaudio's, on a torch device.
 
     Raises

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sedtool.audio import AudioInputs
-from sedtool.config import ExtractConfig, FeatureConfig, InferConfig, TrainConfig
+from sedtool.config import DEVICE, ExtractConfig, FeatureConfig, InferConfig, TrainConfig
 from sedtool.errors import AudioError
 from sedtool.extraction import IN_MEMORY, ExtractTask, Work, prepare
 from sedtool.features import log_mel_blocks
@@ -211,7 +211,7 @@ def plan_training(
     inputs: "TrainInputs",
     config: TrainConfig,
     *,
-    device: str = "auto",
+    device: str = DEVICE,
     resume: bool = False,
     overwrite: bool = False,
 ) -> TrainingPlan:

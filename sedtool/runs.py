@@ -36,18 +36,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
 from sedtool import __version__
 from sedtool.atomic import is_locked, lock, write_text
-from sedtool.config import MEAN_TEACHER, PoolingConfig, TrainConfig
+from sedtool.config import DEVICE, MEAN_TEACHER, MISSING, PoolingConfig, TrainConfig
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.text import file_sha256
-
-if TYPE_CHECKING:
-    from sedtool.training import TrainInputs
 
 __all__ = [
     "NamedFile",
@@ -188,20 +185,9 @@ class RunSettings:
 
     config: TrainConfig
     files: dict[str, tuple[Path, ...]]  # by option: features, weak, val-weak, classes, …
-    missing: str = "error"
+    missing: str = MISSING
     partial: bool = False
-    device: str = "auto"
-
-    @classmethod
-    def of(cls, inputs: "TrainInputs", config: TrainConfig, device: str) -> "RunSettings":
-        """Return the settings of a training, its paths resolved."""
-        given = {name: value for name, value in vars(inputs).items() if value is not None}
-        files = {
-            _option(name): tuple(path.resolve() for path in _listed(value))
-            for name, value in given.items()
-            if name not in ("missing", "partial")
-        }
-        return cls(config, files, inputs.missing, inputs.partial, device)
+    device: str = DEVICE
 
     def text(self, option: str) -> str:
         """Return a setting as the command line takes it."""

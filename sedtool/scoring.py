@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from sedtool.checkpoint import Model
-from sedtool.config import WindowConfig
+from sedtool.config import InferConfig, WindowConfig
 from sedtool.crnn import Detector
 from sedtool.datasets import FeatureSet
 from sedtool.errors import ArtifactError, AudioError
@@ -77,7 +77,10 @@ class Failure:
 
 @torch.inference_mode()
 def predict(
-    detector: Detector, windows: Sequence[np.ndarray], device: torch.device, amp: str = "off"
+    detector: Detector,
+    windows: Sequence[np.ndarray],
+    device: torch.device,
+    amp: str = InferConfig.amp,
 ) -> list[Prediction]:
     """Run the detector, in evaluation mode, over scoring windows (T, F) as one padded batch."""
     lengths = torch.tensor([len(window) for window in windows])
@@ -154,7 +157,7 @@ def score_clips(
     clips: Iterable[ClipFeatures],
     config: WindowConfig,
     device: torch.device,
-    amp: str = "off",
+    amp: str = InferConfig.amp,
 ) -> Iterator[ClipScores | Failure]:
     """Score clips, in their order; one that cannot be read becomes a Failure.
 

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from sedtool.audio.lists import is_manifest, read_list, read_manifest, spool_stdin
+from sedtool.config import STDIN_NAME
 from sedtool.errors import AudioError, ConfigError, NothingUsableError
 from sedtool.labels.names import NameIndex, check_name
 from sedtool.text import nearest
@@ -51,7 +52,7 @@ class AudioInputs:
     files_from: str | None = None  # a list of files and folders; "-": on stdin
     null: bool = False  # whether NUL bytes end the paths in that list, and not line ends
     root: Path | None = None  # clip names are relative to it; default the common folder
-    stdin_name: str = "stdin"  # of the clip that "-" is
+    stdin_name: str = STDIN_NAME  # of the clip that "-" is
 
     def __post_init__(self) -> None:
         if self.null and self.files_from is None:

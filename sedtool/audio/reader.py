@@ -38,6 +38,7 @@ import soundfile
 import soxr
 
 from sedtool.audio.containers import Damage, find_damage, read_mpeg_layout
+from sedtool.config import FeatureConfig
 from sedtool.errors import AudioError
 from sedtool.labels.names import check_name
 
@@ -128,7 +129,7 @@ class AudioReader:
         self,
         path: Path,
         sample_rate: int | None,
-        channel: str = "mean",
+        channel: str = FeatureConfig.channel,
         block_seconds: float = 2.0,
         name: str | None = None,
         allow_truncated: bool = False,
@@ -391,7 +392,7 @@ def read_duration(path: Path) -> float:
         return reader.claimed_duration or reader.duration
 
 
-def read(path: Path, sample_rate: int, channel: str = "mean") -> Wave:
+def read(path: Path, sample_rate: int, channel: str = FeatureConfig.channel) -> Wave:
     """Return a whole audio file at `sample_rate` Hz, float32 (N,); see AudioReader."""
     with AudioReader(path, sample_rate, channel) as reader:
         return np.concatenate(list(reader))

@@ -8,6 +8,7 @@ import click
 from sedtool.cli.console import progress, summary, write_stdout
 from sedtool.cli.options import EXISTING_FILE, common_options, group, input_options
 from sedtool.cli.settings import SedtoolCommand
+from sedtool.config import CHECK_WORKERS
 from sedtool.errors import InputsFailedError
 from sedtool.text import plain
 
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     click.option(
         "--workers",
         type=click.IntRange(1, 256),
-        default=4,
+        default=CHECK_WORKERS,
         help="How many audio files are read at a time.",
     ),
 )

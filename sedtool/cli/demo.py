@@ -13,6 +13,7 @@ from sedtool.cli.options import (
     overwrite_option,
 )
 from sedtool.cli.settings import SedtoolCommand
+from sedtool.config import DEMO_WORKERS, TrainConfig
 
 
 @click.command(cls=SedtoolCommand)
@@ -26,13 +27,13 @@ from sedtool.cli.settings import SedtoolCommand
     click.option(
         "--seed",
         type=click.IntRange(0, 2**63 - 1),
-        default=0,
+        default=TrainConfig.seed,
         help="The seed of the sounds and of training.",
     ),
     click.option(
         "--workers",
         type=click.IntRange(1, 256),
-        default=2,
+        default=DEMO_WORKERS,
         help="How many audio files are processed at a time.",
     ),
     device_option(),

@@ -62,7 +62,7 @@ _R = ReportConfig
         "--format",
         "format_",
         type=click.Choice(REPORT_FORMATS),
-        default="table",
+        default=REPORT_FORMATS[0],
         help="The format of the report on stdout.",
     ),
     overwrite_option,

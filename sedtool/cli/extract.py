@@ -25,6 +25,7 @@ from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import (
     ENGINES,
     FEATURE_PRESETS,
+    PRESET,
     STORED_TYPES,
     ExtractConfig,
     FailurePolicy,
@@ -36,7 +37,6 @@ from sedtool.errors import InputsFailedError
 if TYPE_CHECKING:
     from sedtool.audio import AudioInputs
 
-_PRESET = "dcase2017"
 _FEATURES = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "fmin", "fmax")
 
 
@@ -83,7 +83,7 @@ def feature_settings(options: Mapping[str, Any]) -> FeatureConfig:
     "Features",
     click.option(
         "--preset",
-        default=_PRESET,
+        default=PRESET,
         shell_complete=names(*FEATURE_PRESETS),
         help=f"Feature settings of a task: {', '.join(FEATURE_PRESETS)}. The options below "
         "replace single values of it.",

@@ -23,7 +23,7 @@ from sedtool.cli.options import (
     shard_option,
 )
 from sedtool.cli.settings import SedtoolCommand, WordOrFile, taken
-from sedtool.config import FailurePolicy, InferConfig
+from sedtool.config import EVENT_FORMAT, FailurePolicy, InferConfig
 from sedtool.errors import InputsFailedError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
     ),
     click.option(
         "--format",
-        default="dcase",
+        default=EVENT_FORMAT,
         help=f"The format of the event list: {', '.join(_FORMATS)}.",
         shell_complete=names(*_FORMATS),
     ),

@@ -12,7 +12,7 @@ import click
 
 from sedtool.cli.console import hear_libraries, open_log, setup_logging
 from sedtool.cli.signals import start_timer
-from sedtool.config import FailurePolicy
+from sedtool.config import DEVICE, MISSING, STDIN_NAME, FailurePolicy
 from sedtool.config.base import Setting
 from sedtool.errors import ArtifactError
 
@@ -225,7 +225,7 @@ dry_run_option = click.option(
 missing_option = click.option(
     "--missing",
     type=click.Choice(["error", "skip"]),
-    default="error",
+    default=MISSING,
     help="Refuse labelled clips without features, or skip and count them.",
 )
 partial_option = click.option(
@@ -242,7 +242,7 @@ shard_option = click.option(
 
 def device_option(help: str = "Where the network runs: auto, cpu, cuda, cuda:1 or mps.") -> Any:
     """Return --device, which is auto by default."""
-    return click.option("--device", default="auto", help=help, shell_complete=names(*DEVICES))
+    return click.option("--device", default=DEVICE, help=help, shell_complete=names(*DEVICES))
 
 
 def common_options(command: F) -> F:
@@ -328,7 +328,7 @@ def input_options(command: F) -> F:
         ),
         click.option(
             "--stdin-name",
-            default="stdin",
+            default=STDIN_NAME,
             help="The clip name of audio that is read from stdin (INPUT is -).",
         ),
     )

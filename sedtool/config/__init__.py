@@ -4,16 +4,21 @@ Nothing heavy is imported, so the command line can borrow the defaults without p
 A value out of range is a ConfigError, never clamped.
 """
 
-from sedtool.config.base import ADDED, from_json, lookup, to_json
+from sedtool.config.base import ADDED, DEVICE, MISSING, from_json, lookup, to_json
 from sedtool.config.evaluation import EvaluationConfig
 from sedtool.config.extraction import (
+    CHECK_WORKERS,
+    DEMO_WORKERS,
     ENGINES,
     FEATURE_PRESETS,
+    PRESET,
+    STDIN_NAME,
     STORED_TYPES,
     ExtractConfig,
     FeatureConfig,
 )
 from sedtool.config.inference import (
+    EVENT_FORMAT,
     DecodingConfig,
     FailurePolicy,
     InferConfig,
@@ -32,11 +37,18 @@ from sedtool.config.training import MEAN_TEACHER, METHODS, TrainConfig
 __all__ = [
     "ADDED",
     "ARCHITECTURES",
+    "CHECK_WORKERS",
+    "DEMO_WORKERS",
+    "DEVICE",
     "ENGINES",
+    "EVENT_FORMAT",
     "FEATURE_PRESETS",
     "MEAN_TEACHER",
     "METHODS",
+    "MISSING",
     "POOLING_NAMES",
+    "PRESET",
+    "STDIN_NAME",
     "STORED_TYPES",
     "ArchitectureConfig",
     "DecodingConfig",

@@ -12,6 +12,8 @@ from sedtool.text import suggestion
 
 __all__ = [
     "ADDED",
+    "DEVICE",
+    "MISSING",
     "MOST",
     "SEEDS",
     "Seconds",
@@ -55,6 +57,11 @@ class Setting:
 def setting(default: Any, help: str, **about: Any) -> Any:
     """Return a field of a dataclass that may be an option; `about` are fields of `Setting`."""
     return dataclasses.field(default=default, metadata={"setting": Setting(help, **about)})
+
+
+# Defaults that several stages share.
+DEVICE = "auto"  # where networks run
+MISSING = "error"  # what a labelled clip without features is; or "skip": it is left out
 
 
 def require(condition: bool, message: str) -> None:

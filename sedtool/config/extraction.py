@@ -6,10 +6,24 @@ from typing import Any, Self
 
 from sedtool.config.base import require, require_finite
 
-__all__ = ["ENGINES", "FEATURE_PRESETS", "STORED_TYPES", "ExtractConfig", "FeatureConfig"]
+__all__ = [
+    "CHECK_WORKERS",
+    "DEMO_WORKERS",
+    "ENGINES",
+    "FEATURE_PRESETS",
+    "PRESET",
+    "STDIN_NAME",
+    "STORED_TYPES",
+    "ExtractConfig",
+    "FeatureConfig",
+]
 
 ENGINES = ("native", "torchaudio")
 STORED_TYPES = ("f16", "f32")
+PRESET = "dcase2017"  # of FEATURE_PRESETS
+STDIN_NAME = "stdin"  # of the clip that standard input is
+CHECK_WORKERS = 4  # files that `check` looks at at a time
+DEMO_WORKERS = 2
 
 
 @dataclass(frozen=True)

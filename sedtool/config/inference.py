@@ -4,15 +4,19 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from sedtool.config.base import MOST, Seconds, require, require_within
+from sedtool.config.base import DEVICE, MOST, Seconds, require, require_within
 
 __all__ = [
+    "EVENT_FORMAT",
     "DecodingConfig",
     "FailurePolicy",
     "InferConfig",
     "TuneConfig",
     "WindowConfig",
 ]
+
+
+EVENT_FORMAT = "dcase"  # of event lists
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class InferConfig:
     batch_size: int = WindowConfig.batch_size  # scoring windows of one clip
     amp: str = "off"  # or "bf16", "fp16"
 
-    device: str = "auto"
+    device: str = DEVICE
     workers: int = 1  # clips whose features are computed at a time
     shard: str | None = None  # the part of all clips that is scored: I/N, auto or auto/N
     allow_truncated: bool = False  # whether a file whose end is missing is used as far as it goes

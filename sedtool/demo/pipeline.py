@@ -9,6 +9,8 @@ from pathlib import Path
 from sedtool.atomic import refuse_existing, resource_errors, write_text
 from sedtool.audio import AudioInputs
 from sedtool.config import (
+    DEMO_WORKERS,
+    DEVICE,
     FEATURE_PRESETS,
     EvaluationConfig,
     ExtractConfig,
@@ -66,9 +68,9 @@ def run_demo(
     folder: Path,
     bar: Bar,
     *,
-    seed: int = 0,
-    workers: int = 2,
-    device: str = "auto",
+    seed: int = TrainConfig.seed,
+    workers: int = DEMO_WORKERS,
+    device: str = DEVICE,
     sizes: dict[str, int] | None = None,
     training: TrainConfig = DEMO_TRAINING,
     overwrite: bool = False,

@@ -302,7 +302,10 @@ def _interval(values: FloatArray, tail: float) -> tuple[float, float]:
 
 
 def difference(
-    observed: float, resampled: ArrayLike, other: ArrayLike, confidence: float = 0.95
+    observed: float,
+    resampled: ArrayLike,
+    other: ArrayLike,
+    confidence: float = ReportConfig.confidence,
 ) -> Difference:
     """Return a difference with its interval and p-value.
 

@@ -17,7 +17,7 @@ from sedtool.atomic import (
     resource_errors,
     write_text,
 )
-from sedtool.config import to_json
+from sedtool.config import EVENT_FORMAT, to_json
 from sedtool.decoding import clip_tags
 from sedtool.errors import ConfigError, LabelError, ResourceError
 from sedtool.labels import EVENT_FORMATS, Event, event_format, format_weak, printable
@@ -37,7 +37,7 @@ class InferOutputs:
     events: Path | None = None  # event list, or a folder of them; the stream where there is none
     scores: Path | None = None
     weak: Path | None = None  # classes of each clip
-    format: str = "dcase"  # of the event list
+    format: str = EVENT_FORMAT  # of the event list
     confidence: bool = False  # a column in the event list
     overwrite: bool = False
 

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sedtool.atomic import appears_whole, claim, refuse_existing
-from sedtool.config import FeatureConfig, from_json, to_json
+from sedtool.config import ExtractConfig, FeatureConfig, from_json, to_json
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.shards import WHOLE, Shard
 from sedtool.store.layout import (
@@ -83,8 +83,8 @@ class FeaturesHeader:
     """What a features file says of itself, and how it stores frames."""
 
     config: FeatureConfig
-    dtype: str = "f16"  # or "f32"
-    engine: str = "native"  # what computed the features
+    dtype: str = ExtractConfig.dtype  # or "f32"
+    engine: str = ExtractConfig.engine  # what computed the features
     allow_truncated: bool = False  # whether audio that ends before its header says was taken
     shard: Shard = WHOLE
     manifest_sha256: str = ""  # of the whole list of names

@@ -31,7 +31,6 @@ from sedtool.labels import read_events, read_names, read_vocabulary, read_weak
 from sedtool.runs import (
     NamedFile,
     RunFolder,
-    RunSettings,
     SweepFolder,
     SweepRecord,
     differences,
@@ -219,7 +218,7 @@ def training_differences(settings: SweepSettings, run: Run, files: RunFolder) ->
     """Say in which settings a run folder's training is not the one that is to be run."""
     there = files.read_settings()
     device = settings.devices["train"]
-    here = RunSettings.of(settings.train, settings.training_of(run), device)
+    here = settings.train.settings(settings.training_of(run), device)
     return differences(there, here, files.input_digests(there))
 
 

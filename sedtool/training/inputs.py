@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sedtool.config import TrainConfig
+from sedtool.config import MISSING, TrainConfig
 from sedtool.datasets import Clips, FeatureSet, TrainingClips, ValidationClips, weak_targets
 from sedtool.draws import generator
 from sedtool.errors import ConfigError, LabelError
@@ -20,6 +20,7 @@ from sedtool.labels import (
     read_vocabulary,
     read_weak,
 )
+from sedtool.runs import RunSettings
 
 __all__ = ["TrainInputs", "load_inputs"]
 
@@ -44,7 +45,7 @@ class TrainInputs:
     val_weak: Path | None = None
     val_strong: Path | None = None
     classes: Path | None = None
-    missing: str = "error"  # or "skip": leave out labelled clips without features
+    missing: str = MISSING  # or "skip": leave out labelled clips without features
     partial: bool = False  # take some parts of features in place of all
 
     def __post_init__(self) -> None:
@@ -58,6 +59,15 @@ class TrainInputs:
         labels = (self.weak, self.strong, self.unlabelled, self.val_weak, self.val_strong)
         given = (*self.features, *labels, self.classes)
         return [path for path in given if path is not None]
+
+    def settings(self, config: TrainConfig, device: str) -> RunSettings:
+        """Return what config.yaml says of a run with these files, their paths resolved."""
+        files: dict[str, tuple[Path, ...]] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Path | tuple):
+                paths = value if isinstance(value, tuple) else (value,)
+                files[name.replace("_", "-")] = tuple(path.resolve() for path in paths)
+        return RunSettings(config, files, self.missing, self.partial, device)
 
     def require_sources(self, config: TrainConfig) -> None:
         """Raise a ConfigError unless the files are those that the method learns from."""

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sedtool.config import TrainConfig
+from sedtool.config import DEVICE, TrainConfig
 from sedtool.errors import DivergedError, StoppedError
 from sedtool.machine import pick_device
-from sedtool.runs import RunSettings
 from sedtool.training.folder import RunWriter, new_record
 from sedtool.training.inputs import TrainInputs
 from sedtool.training.trainer import Trainer
@@ -43,7 +42,7 @@ def train(
     inputs: TrainInputs,
     config: TrainConfig,
     *,
-    device: str = "auto",
+    device: str = DEVICE,
     resume: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
@@ -96,7 +95,7 @@ def train(
             trainer.pause()
         folder.begin(record, anew=state is None)
         try:
-            RunSettings.of(inputs, config, device).write(folder.config)
+            inputs.settings(config, device).write(folder.config)
             if trainer.rows:
                 folder.write_metrics(trainer.rows)
             while not trainer.finished():

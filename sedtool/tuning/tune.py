@@ -12,7 +12,14 @@ import numpy as np
 
 from sedtool.atomic import claim
 from sedtool.checkpoint import Model, load_model, save_model, source_tags
-from sedtool.config import DecodingConfig, EvaluationConfig, TuneConfig, WindowConfig
+from sedtool.config import (
+    DEVICE,
+    MISSING,
+    DecodingConfig,
+    EvaluationConfig,
+    TuneConfig,
+    WindowConfig,
+)
 from sedtool.datasets import Clips, FeatureSet, ValidationClips
 from sedtool.errors import ConfigError, LabelError
 from sedtool.labels import Vocabulary, read_events
@@ -36,7 +43,7 @@ class TuneInputs:
     weak: Path | None = None
     durations_from: Path | None = None  # strong labels, of any clips
     window: float | None = None  # median filter length of every class, seconds
-    missing: str = "error"  # or "skip"
+    missing: str = MISSING  # or "skip"
     partial: bool = False  # take some parts of features in place of all
 
     def __post_init__(self) -> None:
@@ -73,7 +80,7 @@ def tune(
     inputs: TuneInputs,
     config: TuneConfig,
     *,
-    device: str = "auto",
+    device: str = DEVICE,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> TuneResult:
     """Fit decoding settings on validation labels and write them into the model.
