@@ -230,8 +230,7 @@ def claim(*outputs: Path | None, overwrite: bool = False) -> Iterator[None]:
             refuse_existing(output, overwrite)
             target = Path(os.path.realpath(output))
             path = target.with_name(f".{target.name}.lock")
-            held.enter_context(lock(path, output))
-            held.callback(_discard, path)
+            held.enter_context(_holding(path, output))
             refuse_existing(output, overwrite)  # who held the lock may have finished it
             remove_leftovers(output)
         yield
@@ -248,17 +247,19 @@ def claim_folder(folder: Path) -> Iterator[None]:
     """
     with resource_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".convert.lock"
-    with contextlib.ExitStack() as held:
-        held.enter_context(lock(path, folder))
-        held.callback(_discard, path)
+    with _holding(folder / ".convert.lock", folder):
         yield
 
 
-def _discard(path: Path) -> None:
-    """Remove a lock file; one that cannot be removed does no harm."""
-    with contextlib.suppress(OSError):
-        path.unlink()
+@contextlib.contextmanager
+def _holding(path: Path, output: Path) -> Iterator[None]:
+    """Hold the lock file `path` for `output`, and remove it at the end."""
+    with lock(path, output):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # one that cannot be removed does no harm
+                path.unlink()
 
 
 def lock(path: Path, output: Path) -> BinaryIO:

@@ -146,7 +146,7 @@ def scores(model, out):
         path,
         Scores(
             loaded.classes,
-            ["x.wav"],
+            names=["x.wav"],
             start=one,
             frames=np.array([20]),
             duration=np.array([2.0]),

@@ -1,6 +1,5 @@
 """What the inputs of an inference mean: audio, features.h5 or a scores.h5 -> clips by name."""
 
-import glob
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sedtool.audio import AudioInputs, AudioReader, find_audio, stamp, unnamed
+from sedtool.audio.find import is_pattern, match, suggestion
 from sedtool.checkpoint import Model
 from sedtool.config import FeatureConfig, InferConfig
 from sedtool.datasets import FeatureSet
@@ -19,7 +19,6 @@ from sedtool.labels import printable
 from sedtool.scoring import ClipFeatures, stored_clip
 from sedtool.shards import Shard, manifest_digest
 from sedtool.store import Scores, file_format, is_hdf5, open_features, open_scores, unfinished
-from sedtool.text import nearest
 
 __all__ = ["ClipSource", "ScoredClips", "UnscoredClips", "open_source"]
 
@@ -89,9 +88,9 @@ def _artifacts(inputs: AudioInputs) -> list[Path]:
 
 def _matching(path: Path) -> list[Path]:
     """Return what a quoted pattern such as ``parts/*.h5`` means; anything else means itself."""
-    if path.exists() or not glob.has_magic(str(path)) or path.suffix.lower() != ".h5":
+    if path.exists() or not is_pattern(str(path)) or path.suffix.lower() != ".h5":
         return [path]
-    return [Path(match) for match in sorted(glob.glob(str(path)))] or [path]  # noqa: PTH207
+    return sorted(set(match(str(path)))) or [path]
 
 
 def _refuse_missing(path: Path) -> None:
@@ -99,10 +98,7 @@ def _refuse_missing(path: Path) -> None:
     if path.exists():
         return
     if unfinished(path.resolve()) is None:
-        there = [entry.name for entry in path.parent.glob("*.h5")]
-        near = nearest(path.name, there)
-        hint = f"; did you mean {path.with_name(near)}?" if near is not None else ""
-        raise ConfigError(f"{path} does not exist{hint}")
+        raise ConfigError(f"{path} does not exist{suggestion(path)}")
     open_features(path)  # says how far it is
 
 

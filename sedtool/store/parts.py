@@ -25,7 +25,7 @@ from sedtool.shards import Shard
 from sedtool.store.features import open_features, write_features
 from sedtool.store.layout import CHUNK_SIZE
 from sedtool.store.scores import ScoresWriter, clip_scores, open_scores
-from sedtool.text import is_writable
+from sedtool.text import file_sha256, is_writable
 
 __all__ = [
     "PART_SUFFIX",
@@ -269,7 +269,7 @@ def write_part(path: Path, record: PartRecord) -> None:
     A part should never stand without its record, since it would look whole: who knows the digest
     of the text writes the record first.
     """
-    record = replace(record, sha256=record.sha256 or _digest_of(path))
+    record = replace(record, sha256=record.sha256 or file_sha256(path))
     fields = _FORMAT | vars(record)
     fields |= {"shard": record.shard.number, "n_shards": record.shard.count}
     write_text(_record_path(path), json.dumps(fields, indent=1, sort_keys=True) + "\n")
@@ -295,7 +295,7 @@ def read_part(path: Path) -> PartRecord:
     if not path.is_file():
         raise ArtifactError(f"{path}: not a regular file")
     try:
-        digest = _digest_of(path)
+        digest = file_sha256(path)
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
     if digest != record.sha256:
@@ -381,8 +381,3 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _record_path(path: Path) -> Path:
     return path.with_name(path.name + PART_SUFFIX)
-
-
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
