@@ -27,7 +27,7 @@ from sedtool.config import (
 from sedtool.config.evaluation import METRICS, ReportConfig
 from sedtool.decoding import decode_clip
 from sedtool.errors import ArtifactError, StoppedError
-from sedtool.evaluation.files import EvaluateInputs, evaluate_files
+from sedtool.evaluation.from_files import EvaluateInputs, evaluate_files
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, infer
 from sedtool.labels import EVENT_FORMATS, Event, format_events, format_weak, read_events

@@ -93,7 +93,7 @@ def test_a_bug_is_one_line_and_a_traceback_in_a_file(tmp_path, monkeypatch, list
         raise ZeroDivisionError("oh")
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("sedtool.evaluation.files.evaluate_files", broken)
+    monkeypatch.setattr("sedtool.evaluation.from_files.evaluate_files", broken)
     result = run("evaluate", *lists)
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: this is a bug in sedtool: ZeroDivisionError: oh (trace")

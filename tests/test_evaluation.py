@@ -21,8 +21,8 @@ from sedtool.evaluation import (
     evaluate_segments,
     event_counts,
 )
-from sedtool.evaluation.files import EvaluateInputs, evaluate_files
 from sedtool.evaluation.formats import format_evaluation
+from sedtool.evaluation.from_files import EvaluateInputs, evaluate_files
 from sedtool.labels import Event, StrongLabels, read_durations, read_events, read_weak
 
 CONFIG = EvaluationConfig()

@@ -14,7 +14,7 @@ from sedtool.config import EvaluationConfig
 from sedtool.errors import ConfigError
 from sedtool.evaluation import (
     EventArrays,
-    Scores,
+    MetricScores,
     evaluate,
     evaluate_clips,
     evaluate_events,
@@ -57,7 +57,7 @@ CONFIGS = st.builds(
 FEW = settings(max_examples=100, deadline=None)
 
 
-def counts(scores: Scores) -> dict[str, tuple[int, int, int]]:
+def counts(scores: MetricScores) -> dict[str, tuple[int, int, int]]:
     rows = scores.classes | {"micro": scores.micro}
     return {label: (row.tp, row.n_reference, row.n_estimated) for label, row in rows.items()}
 
@@ -136,7 +136,7 @@ def results_as_dcase_calls_it(metric, reference, estimated):
     ]
 
 
-def rates(scores: Scores) -> list[float]:
+def rates(scores: MetricScores) -> list[float]:
     both = (scores.macro, scores.micro)
     return [rate for row in both for rate in (row.f1, row.precision, row.recall)]
 

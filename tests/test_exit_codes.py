@@ -27,7 +27,7 @@ CALLED = {
     "train": "sedtool.training.train",
     "tune": "sedtool.tuning.tune",
     "infer": "sedtool.inference.infer",
-    "evaluate": "sedtool.evaluation.files.evaluate_files",
+    "evaluate": "sedtool.evaluation.from_files.evaluate_files",
     "plot clip": "sedtool.plots.plot_clip",
     "plot pooling": "sedtool.plots.plot_pooling",
     "plot frames": "sedtool.plots.plot_frames",

@@ -176,8 +176,8 @@ def evaluate(
     \b
     And: sedtool evaluate reference.tsv new.tsv --against old.tsv --fail-under event_f1=0.30
     """
-    from sedtool.evaluation.files import EvaluateInputs, evaluate_files
     from sedtool.evaluation.formats import format_evaluation
+    from sedtool.evaluation.from_files import EvaluateInputs, evaluate_files
     from sedtool.evaluation.report import check_limits
 
     started = time.monotonic()

@@ -87,7 +87,7 @@ class Stages:
 
     def settings(self) -> "SweepSettings":
         """Return what the stages take."""
-        from sedtool.evaluation.files import EvaluateInputs
+        from sedtool.evaluation.from_files import EvaluateInputs
         from sedtool.inference import InferOutputs
         from sedtool.sweep import SweepSettings
         from sedtool.training import TrainInputs

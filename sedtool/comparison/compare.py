@@ -25,7 +25,7 @@ from sedtool.config.comparison import CompareConfig
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation import Evaluation, evaluate
 from sedtool.evaluation.counts import MacroRule, macro_rates
-from sedtool.evaluation.files import read_estimated
+from sedtool.evaluation.from_files import read_estimated
 from sedtool.evaluation.resampling import (
     RATES,
     Difference,

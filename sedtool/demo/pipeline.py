@@ -20,7 +20,7 @@ from sedtool.config import (
 )
 from sedtool.demo.sounds import SIZES, make_dataset
 from sedtool.errors import OutputExistsError
-from sedtool.evaluation.files import EvaluateInputs, evaluate_files
+from sedtool.evaluation.from_files import EvaluateInputs, evaluate_files
 from sedtool.evaluation.report import Evaluation
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, infer

@@ -87,7 +87,7 @@ domestic environments with weakly labeled data and soundscape synthesis", DCASE 
 
 from sedtool.evaluation.analysis import ErrorAnalysis, ErrorCounts, analyse_errors
 from sedtool.evaluation.clips import evaluate_clips
-from sedtool.evaluation.counts import ClassScores, Rates, Scores
+from sedtool.evaluation.counts import ClassScores, MetricScores, Rates
 from sedtool.evaluation.error_rates import ErrorRate, ErrorRates, event_errors, segment_errors
 from sedtool.evaluation.evaluate import evaluate
 from sedtool.evaluation.events import evaluate_events, evaluate_onsets, event_counts
@@ -106,8 +106,8 @@ __all__ = [
     "Evaluation",
     "EventArrays",
     "EventColumns",
+    "MetricScores",
     "Rates",
-    "Scores",
     "analyse_errors",
     "evaluate",
     "evaluate_clips",

@@ -6,7 +6,7 @@ import numpy as np
 
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation import sed_eval_engine
-from sedtool.evaluation.counts import Counted, Counts, Scores, score
+from sedtool.evaluation.counts import Counted, Counts, MetricScores, score
 from sedtool.evaluation.pair import Pair, TagPair, distinct, pair_up
 
 __all__ = ["count_clips", "evaluate_clips"]
@@ -19,7 +19,7 @@ def evaluate_clips(
     estimated_weak: Mapping[str, Iterable[str]],
     classes: Iterable[str] | None = None,
     config: EvaluationConfig = _DEFAULT,
-) -> Scores:
+) -> MetricScores:
     """Score the labels of clips (audio tagging).
 
     Parameters
@@ -34,7 +34,7 @@ def evaluate_clips(
 
     Returns
     -------
-    Scores
+    MetricScores
         Counted in clips.
     """
     tags = reference_weak, estimated_weak

@@ -30,8 +30,8 @@ __all__ = [
     "FloatArray",
     "IntArray",
     "MacroRule",
+    "MetricScores",
     "Rates",
-    "Scores",
     "class_error_rates",
     "class_rates",
     "error_ratio",
@@ -230,7 +230,7 @@ class ClassScores(Rates):
 
 
 @dataclass(frozen=True)
-class Scores:
+class MetricScores:
     """One metric: its macro average, its micro average and every class of the class list."""
 
     macro: Rates
@@ -243,12 +243,12 @@ class Scores:
         return tuple(label for label, row in self.classes.items() if np.isnan(row.f1))
 
 
-def score(counts: Counts) -> Scores:
+def score(counts: Counts) -> MetricScores:
     """Turn counts into rates; labels beyond the class list count in micro only."""
     macro = Rates(*macro_rates(counts.table, counts.rule).tolist())
     (micro,) = _class_scores(counts.by_label.sum(axis=0, keepdims=True), counts.rule)
     rows = _class_scores(counts.table, counts.rule)
-    return Scores(macro, micro, dict(zip(counts.classes, rows, strict=True)))
+    return MetricScores(macro, micro, dict(zip(counts.classes, rows, strict=True)))
 
 
 def _class_scores(counts: IntArray, rule: MacroRule) -> list[ClassScores]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation import sed_eval_engine
-from sedtool.evaluation.counts import Counted, Counts, IntArray, MacroRule, Scores, score
+from sedtool.evaluation.counts import Counted, Counts, IntArray, MacroRule, MetricScores, score
 from sedtool.evaluation.matching import largest_matching
 from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, pair_up
 
@@ -23,7 +23,7 @@ def evaluate_events(
     estimated: LabelInput,
     config: EvaluationConfig,
     classes: Iterable[str] | None = None,
-) -> Scores:
+) -> MetricScores:
     """Score events by their onsets and offsets.
 
     Parameters
@@ -37,7 +37,7 @@ def evaluate_events(
 
     Returns
     -------
-    Scores
+    MetricScores
         Counted in events.
 
     Raises
@@ -58,7 +58,7 @@ def evaluate_onsets(
     estimated: LabelInput,
     config: EvaluationConfig,
     classes: Iterable[str] | None = None,
-) -> Scores:
+) -> MetricScores:
     """Score events by their onsets alone, as sed_eval does with ``evaluate_offset=False``.
 
     Parameters, errors and result are those of `evaluate_events`; `offset_ratio` is not used.

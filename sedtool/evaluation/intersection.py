@@ -52,7 +52,7 @@ from numpy.typing import NDArray
 
 from sedtool.config.evaluation import IntersectionConfig
 from sedtool.errors import LabelError
-from sedtool.evaluation.counts import Counted, Counts, FloatArray, IntArray, Scores, score
+from sedtool.evaluation.counts import Counted, Counts, FloatArray, IntArray, MetricScores, score
 from sedtool.evaluation.pair import LabelInput, Pair, pair_up
 
 __all__ = [
@@ -115,7 +115,7 @@ def evaluate_intersection(
     estimated: LabelInput,
     config: IntersectionConfig,
     classes: Iterable[str] | None = None,
-) -> Scores:
+) -> MetricScores:
     """Score events by how much of them overlaps with the other side.
 
     Parameters
@@ -129,7 +129,7 @@ def evaluate_intersection(
 
     Returns
     -------
-    Scores
+    MetricScores
         Counted in events, joined where they overlap; `n_estimated` is TP + FP.
 
     Raises

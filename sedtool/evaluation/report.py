@@ -11,7 +11,7 @@ from sedtool.config import EvaluationConfig
 from sedtool.config.evaluation import IntersectionConfig, Limit
 from sedtool.errors import ScoreError
 from sedtool.evaluation.analysis import ErrorAnalysis
-from sedtool.evaluation.counts import ClassScores, Counts, Rates, Scores
+from sedtool.evaluation.counts import ClassScores, Counts, MetricScores, Rates
 from sedtool.evaluation.error_rates import ErrorRates
 from sedtool.evaluation.psds import Psds
 from sedtool.evaluation.resampling import (
@@ -30,7 +30,7 @@ __all__ = ["Evaluation", "check_limits"]
 class Evaluation:
     """Every score of one comparison, how it was made, and what the reader should know."""
 
-    scores: Mapping[str, Scores]  # by metric
+    scores: Mapping[str, MetricScores]  # by metric
     clip_source: Literal["clip predictions", "event lists"]
     config: EvaluationConfig
     n_clips: int  # of both sides together
@@ -48,17 +48,17 @@ class Evaluation:
     error_counts: Mapping[str, Counts] = field(default_factory=dict, repr=False, compare=False)
 
     @property
-    def event(self) -> Scores:
+    def event(self) -> MetricScores:
         """Return the event-based scores."""
         return self.scores["event"]
 
     @property
-    def segment(self) -> Scores:
+    def segment(self) -> MetricScores:
         """Return the segment-based scores."""
         return self.scores["segment"]
 
     @property
-    def clip(self) -> Scores:
+    def clip(self) -> MetricScores:
         """Return the clip-level scores."""
         return self.scores["clip"]
 
@@ -165,7 +165,7 @@ def _defined(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _metric_json(scores: Scores) -> dict[str, Any]:
+def _metric_json(scores: MetricScores) -> dict[str, Any]:
     return {
         "macro": _rates_json(scores.macro),
         "micro": _class_json(scores.micro),

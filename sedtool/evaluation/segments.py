@@ -14,7 +14,7 @@ from sedtool.evaluation.counts import (
     FloatArray,
     IntArray,
     MacroRule,
-    Scores,
+    MetricScores,
     score,
 )
 from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, pair_up
@@ -38,7 +38,7 @@ def evaluate_segments(
     config: EvaluationConfig,
     classes: Iterable[str] | None = None,
     durations: Mapping[str, float] | None = None,
-) -> Scores:
+) -> MetricScores:
     """Score the activity of each class in segments of equal length.
 
     An event is active in every segment it touches, ``floor(onset / segment)`` up to but not
@@ -58,7 +58,7 @@ def evaluate_segments(
 
     Returns
     -------
-    Scores
+    MetricScores
         Counted in segments.
 
     Raises

@@ -23,7 +23,7 @@ from sedtool.config import (
 from sedtool.config.comparison import CompareConfig
 from sedtool.config.evaluation import ReportConfig
 from sedtool.errors import ArtifactError, ConfigError
-from sedtool.evaluation.files import EvaluateInputs, evaluate_files
+from sedtool.evaluation.from_files import EvaluateInputs, evaluate_files
 from sedtool.evaluation.report import check_limits
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, infer
