@@ -15,6 +15,7 @@ from sedtool.labels import NameIndex, Vocabulary, check_name
 from sedtool.labels.names import Match
 from sedtool.labels.tables import Fault, Row, read_rows
 from sedtool.store import open_features
+from sedtool.text import file_sha256
 
 __all__ = ["Clip", "LabelFile", "copies", "inspect", "listed_clips"]
 
@@ -206,32 +207,28 @@ def copies(clips: Iterable[Clip], workers: int) -> list[list[str]]:
     Only files of equal size are compared, and only those read whole that agree in their middle:
     clips cut to one length have one size.
     """
+    listed = list(clips)
+    suspects = _alike([c for c in listed if c.path and c.size], lambda clip: clip.size, workers)
+    suspects = _alike(suspects, _middle, workers)
+    told = {clip.name: clip for clip in (*suspects, *(c for c in listed if c.sha256))}
     same: defaultdict[str, list[str]] = defaultdict(list)
-    files = []
-    for clip in clips:
-        if clip.path and clip.size:
-            files.append(clip)
-        elif clip.sha256:
-            same[clip.sha256].append(clip.name)
-    suspects = _alike(files, [clip.size for clip in files])
-    suspects = _alike(suspects, _threaded(_middle, suspects, workers))
-    for clip, digest in zip(suspects, _threaded(_digest, suspects, workers), strict=True):
+    for name, digest in zip(told, _threaded(_digest, list(told.values()), workers), strict=True):
         if digest:
-            same[digest].append(clip.name)
+            same[digest].append(name)
     return [sorted(names) for names in same.values() if len(names) > 1]
 
 
-def _alike(clips: Sequence[Clip], keys: Iterable[object]) -> list[Clip]:
-    """Return the clips that share their key with another one, in groups of equal keys."""
+def _alike(clips: Sequence[Clip], key: Callable[[Clip], object], workers: int) -> list[Clip]:
+    """Return the clips of which another one has the same size and key."""
     groups: defaultdict[object, list[Clip]] = defaultdict(list)
-    for clip, key in zip(clips, keys, strict=True):
-        groups[clip.size, key].append(clip)
+    for clip, value in zip(clips, _threaded(key, clips, workers), strict=True):
+        groups[clip.size, value].append(clip)
     return [clip for group in groups.values() if len(group) > 1 for clip in group]
 
 
 def _middle(clip: Clip) -> bytes:
     """Return a digest of the middle of a file; empty if it was removed meanwhile."""
-    assert clip.path and clip.size  # others are told by their sha256
+    assert clip.path and clip.size
     try:
         with clip.path.open("rb") as stream:
             stream.seek(max((clip.size - PROBE_SIZE) // 2, 0))
@@ -241,12 +238,9 @@ def _middle(clip: Clip) -> bytes:
 
 
 def _digest(clip: Clip) -> str:
-    assert clip.path
-    if clip.sha256:  # it was decoded
-        return clip.sha256
+    """Return the sha256 of a clip's audio file; nothing if it was removed meanwhile."""
     try:
-        with clip.path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return clip.sha256 or (file_sha256(clip.path) if clip.path else "")
     except OSError:
         return ""
 

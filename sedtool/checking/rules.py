@@ -374,7 +374,7 @@ def _gaps(file: LabelFile) -> Iterator[tuple[float, str]]:
 @rule(
     TABLE,
     "labelled clips without audio",
-    "add the audio, or leave them out with --missing skip",
+    "add the audio, correct the names, or take the rows out",
 )
 def missing(file: LabelFile, data: Data) -> Iterable[Place]:
     """No clip is anything like it."""
