@@ -281,7 +281,7 @@ def _run_size(trainer: "Trainer") -> int:
     """Return the bytes of all files of the run, and of a state that is being written."""
     network = trainer.model.detector
     weights: int = sum(t.numel() * t.element_size() for t in network.state_dict().values())
-    n_networks = 1 if trainer.other is None else 2
+    n_networks = len(trainer.models)
     state = (2 + n_networks) * weights  # the optimiser keeps two numbers a weight
     columns: int = 12 + sum(map(len, network.pooling.learned().values()))
     models = n_networks + len(trainer.config.keep_epochs)

@@ -4,11 +4,12 @@ Axis letters: B clips in a batch, T frames, F mel bands, K classes.
 """
 
 import copy
+import logging
 import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from sedtool.augment import add_mel_noise
@@ -29,6 +30,8 @@ from sedtool.mean_teacher import Teacher, consistency_losses, ramp
 from sedtool.pooling import clip_loss
 
 __all__ = ["Learner", "new_model"]
+
+log = logging.getLogger(__name__)
 
 _ADAM = ("step", "exp_avg", "exp_avg_sq")  # what it keeps of a parameter
 _CONSISTENCY = ("frame_consistency", "clip_consistency")  # losses of a mean teacher
@@ -72,6 +75,13 @@ def new_model(clips: TrainingClips, vocabulary: Vocabulary, config: TrainConfig)
     mean, std = features.statistics(names)
     detector.mean.copy_(torch.from_numpy(mean))
     detector.std.copy_(torch.from_numpy(std))
+    if not (len(clips.weak) or config.strong_clip_loss) and list(detector.pooling.parameters()):
+        detector.pooling.requires_grad_(False)  # consistency alone would move it
+        log.warning(
+            "no clip has a clip loss, so %s pooling stays as it starts; --strong-clip-loss "
+            "lets it learn",
+            pooling.name,
+        )
     longest = max(features.duration(name) for name in names)
     return Model(
         detector,
@@ -130,6 +140,12 @@ class Learner:
         if pooling:
             groups.append({"params": pooling, "lr": self.config.pooling_lr or self.config.lr})
         return groups
+
+    @property
+    def networks(self) -> dict[str, Detector]:
+        """Return what is trained, by the name it has in a state."""
+        teacher = {"teacher": self.teacher.network} if self.teacher else {}
+        return {"student": self.detector, **teacher}
 
     @property
     def lr(self) -> float:
@@ -240,7 +256,7 @@ class Learner:
         """
         tensors = {
             f"{kind}.{name}": tensor
-            for kind, network in self._networks().items()
+            for kind, network in self.networks.items()
             for name, tensor in network.state_dict().items()
         }
         for name, parameter in self.detector.named_parameters():
@@ -266,7 +282,7 @@ class Learner:
             If it is that of another kind of network, or none.
         """
         tensors = state["tensors"]
-        for kind, network in self._networks().items():
+        for kind, network in self.networks.items():
             prefix = f"{kind}."
             mine = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             network.load_state_dict(mine)
@@ -282,11 +298,6 @@ class Learner:
         self.schedule.best = math.inf if best is None else float(best)
         self.schedule.num_bad_epochs = int(bad_epochs)
         self.scaler.load_state_dict(state["scaler"])
-
-    def _networks(self) -> dict[str, nn.Module]:
-        """Return what is trained, by the name it has in a state."""
-        teacher = {"teacher": self.teacher.network} if self.teacher else {}
-        return {"student": self.detector, **teacher}
 
 
 def _moments(saved: dict[str, Any], parameter: Tensor) -> dict[str, Tensor]:

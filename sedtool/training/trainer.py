@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sedtool.checkpoint import Model, require_finite, save_model
+from sedtool.checkpoint import require_finite, save_model
 from sedtool.config import TrainConfig
 from sedtool.datasets import TrainingBatches
 from sedtool.errors import ArtifactError, DivergedError, StoppedError
@@ -56,21 +56,23 @@ class Trainer:
     ) -> None:
         self.folder, self.config, self.stop = folder, config, stop
         self.clips, self.validation, self.vocabulary = load_inputs(inputs, config)
-        self.model = new_model(self.clips, self.vocabulary, config)
+        model = new_model(self.clips, self.vocabulary, config)
         self.batches = TrainingBatches(
-            self.clips, self.vocabulary, config, self.model.architecture.time_pooling
+            self.clips, self.vocabulary, config, model.architecture.time_pooling
         )
         self.steps = config.steps_per_epoch or self.batches.steps_of_a_pass
-        self._hold_an_idle_pooling()
         n_steps = config.epochs * self.steps
-        self.learner = Learner(self.model.detector, config, device, self.model.features, n_steps)
-        self.other: Model | None = None  # of student and teacher the one that is not `model`
-        if self.learner.teacher is not None:
-            self.other = dataclasses.replace(self.model, detector=self.learner.teacher.network)
-            if config.final == "teacher":
-                self.model, self.other = self.other, self.model
+        self.learner = Learner(model.detector, config, device, model.features, n_steps)
+        networks = self.learner.networks
+        self.models = {
+            name: dataclasses.replace(model, detector=networks[name])
+            for name in sorted(networks, key=lambda name: name != config.final)
+        }
+        self.model, *_ = self.models.values()  # which is validated and selected
+        self.files = {name: folder.other(name) for name in self.models}
+        self.files[next(iter(self.models))] = folder.model
         identity = run_identity(config, self.clips, self.validation, self.vocabulary)
-        if self.other is not None:  # half of the run's steps, unless they are given
+        if self.learner.teacher is not None:  # half of the run's steps, unless they are given
             identity["ramp_up"] = self.learner.ramp_up
         self.identity = json.dumps(identity, sort_keys=True)
         self._warn_of_loud_noise()
@@ -80,21 +82,10 @@ class Trainer:
         self.latest: list[str] = []  # clips of the latest batch
         self.saved_step, self.saved_at = 0, time.monotonic()
 
-    def _hold_an_idle_pooling(self) -> None:
-        """Keep the pooling as it is where no label could teach it; consistency would move it."""
-        pooling = self.model.detector.pooling
-        is_taught = len(self.clips.weak) or self.config.strong_clip_loss
-        if not is_taught and list(pooling.parameters()):
-            pooling.requires_grad_(False)
-            log.warning(
-                "no clip has a clip loss, so %s pooling stays as it starts; --strong-clip-loss "
-                "lets it learn",
-                self.model.pooling.name,
-            )
-
     def _warn_of_loud_noise(self) -> None:
         """Warn where little of the clips stands out of the noise, in units of the features."""
-        if self.other is None or self.config.noise_domain != "linear" or not self.config.noise:
+        is_linear = self.config.noise_domain == "linear" and self.config.noise
+        if self.learner.teacher is None or not is_linear:
             return
         names = self.clips.names[:: max(len(self.clips) // _SAMPLED, 1)]
         values = np.concatenate([self.clips.features.clip(name).ravel() for name in names])
@@ -219,28 +210,19 @@ class Trainer:
             "validation": {k: v for k, v in row.items() if k in ("loss", "clip_f1", "event_f1")},
             "clips": len(self.clips),
         }
-        self.model.trained = trained
-        if self.other is not None:
-            self.model.trained = trained | {"network": self.config.final}
-            self.other.trained = trained | {"network": self.other_name}
+        for name, model in self.models.items():
+            model.trained = trained | ({"network": name} if len(self.models) > 1 else {})
         if row["epoch"] in self.config.keep_epochs:
             self.folder.save_epoch(row["epoch"], self.model)
         if self.best_row()["epoch"] == row["epoch"]:
-            save_model(self.folder.model, self.model)
-            if self.other is not None:
-                save_model(self.folder.other(self.other_name), self.other)
-
-    @property
-    def other_name(self) -> str:
-        """Return which of a mean teacher's networks the other one is."""
-        return "student" if self.config.final == "teacher" else "teacher"
+            for name, model in self.models.items():
+                save_model(self.files[name], model)
 
     def _require_finite(self) -> None:
         """Stop a run whose weights are ruined, before they are saved or used."""
         try:
-            for model in (self.model, self.other):
-                if model is not None:
-                    require_finite(model.detector, "the network")
+            for model in self.models.values():
+                require_finite(model.detector, "the network")
         except ArtifactError as error:
             raise self._diverged(f"{error}; {self._latest()}", self.step) from None
 
@@ -304,9 +286,8 @@ class Trainer:
         past = [n for n in self.config.keep_epochs if n <= len(self.rows)]
         if lost := [n for n in past if not self.folder.epoch(n).exists()]:
             log.warning("epochs %s are over and cannot be kept", ", ".join(map(str, lost)))
-        needed = [self.folder.model] + ([self.folder.other(self.other_name)] if self.other else [])
-        for path in needed if self.rows else []:
-            if not path.exists():
+        for path in self.files.values():
+            if self.rows and not path.exists():
                 raise ArtifactError(
                     f"{path} is missing, the best model of the run to resume; put it back, or "
                     "--overwrite"
