@@ -371,9 +371,9 @@ def test_a_complete_output_is_refused_before_anything_is_read(output):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"workers": 0}, "workers must be at least 1"),
-        ({"engine": "fast"}, "engine must be native or torchaudio"),
-        ({"dtype": "f64"}, "dtype must be f16 or f32"),
+        ({"workers": 0}, r"workers must be in \[1, 256\], not 0"),
+        ({"engine": "fast"}, "engine must be one of native, torchaudio, not 'fast'"),
+        ({"dtype": "f64"}, "dtype must be one of f16, f32"),
     ],
 )
 def test_options_out_of_range_are_refused(make_clips, output, options, message):

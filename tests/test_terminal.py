@@ -91,7 +91,7 @@ def test_a_value_out_of_range_says_where_it_stands(tmp_path):
     arguments = ["extract", str(tmp_path), "-o", str(tmp_path / "x.h5"), "-c", str(recipe)]
     done = CliRunner().invoke(cli, arguments)
     assert done.exit_code == 2
-    assert done.stderr == f"Error: {recipe}:2: --n-mels must be 1 to 1024, not 5000\n"
+    assert done.stderr == f"Error: {recipe}:2: --n-mels must be in [1, 1024], not 5000\n"
 
 
 @pytest.mark.parametrize("name", ["loop", "x" * 250, "/dev/fd/99", "new/"])

@@ -36,7 +36,7 @@ from sedtool.config import DEMO_WORKERS, TrainConfig
         default=DEMO_WORKERS,
         help="How many audio files are processed at a time.",
     ),
-    device_option(),
+    device_option,
 )
 @common_options
 def demo(output: Path, seed: int, workers: int, device: str, overwrite: bool, quiet: bool) -> None:

@@ -9,24 +9,20 @@ import click
 
 from sedtool.cli.console import progress, summary
 from sedtool.cli.options import (
-    DEVICES,
     OUTPUT,
     common_options,
     dry_run_option,
-    failure_options,
     group,
     input_options,
     max_time_option,
     names,
     overwrite_option,
-    shard_option,
+    settings_options,
 )
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import (
-    ENGINES,
     FEATURE_PRESETS,
     PRESET,
-    STORED_TYPES,
     ExtractConfig,
     FailurePolicy,
     FeatureConfig,
@@ -57,26 +53,13 @@ def feature_settings(options: Mapping[str, Any]) -> FeatureConfig:
 @group(
     "Input",
     input_options,
-    click.option(
-        "--channel",
-        default=FeatureConfig.channel,
-        help="The channel to use, counted from 0, or the mean of all.",
-    ),
-    click.option(
-        "--allow-truncated",
-        is_flag=True,
-        help="Use files that are cut off up to where they end.",
-    ),
+    *settings_options(FeatureConfig, "channel"),
+    *settings_options(ExtractConfig, "allow_truncated"),
 )
 @group(
     "Output",
     click.option("-o", "--output", type=OUTPUT, required=True, help="The features file to write."),
-    click.option(
-        "--dtype",
-        type=click.Choice(STORED_TYPES),
-        default=ExtractConfig.dtype,
-        help="The number type in which features are stored.",
-    ),
+    *settings_options(ExtractConfig, "dtype"),
     overwrite_option,
 )
 @group(
@@ -88,41 +71,13 @@ def feature_settings(options: Mapping[str, Any]) -> FeatureConfig:
         help=f"Feature settings of a task: {', '.join(FEATURE_PRESETS)}. The options below "
         "replace single values of it.",
     ),
-    click.option("--sample-rate", type=int, help="The rate in Hz that audio is resampled to."),
-    click.option(
-        "--n-fft",
-        type=int,
-        help="Samples in a Fourier transform. The analysis window is as long unless --win-length "
-        "is given.",
-    ),
-    click.option("--win-length", type=int, help="Samples in an analysis window."),
-    click.option("--hop-length", type=int, help="Samples from one frame to the next."),
-    click.option("--n-mels", type=int, help="The number of mel bands."),
-    click.option("--fmin", type=float, help="The lower edge of the lowest mel band in Hz."),
-    click.option("--fmax", type=float, help="The upper edge of the highest mel band in Hz."),
+    *settings_options(FeatureConfig, *_FEATURES, default=None),
 )
 @group(
     "Execution",
-    click.option(
-        "--workers",
-        type=click.IntRange(1, 256),
-        default=ExtractConfig.workers,
-        help="How many files are processed at a time.",
-    ),
-    click.option(
-        "--engine",
-        type=click.Choice(ENGINES),
-        default=ExtractConfig.engine,
-        help="The library that computes the spectra: sedtool itself, or torchaudio.",
-    ),
-    click.option(
-        "--device",
-        default=ExtractConfig.device,
-        help="Where torchaudio runs: cpu, cuda, cuda:1 or mps.",
-        shell_complete=names(*DEVICES),
-    ),
-    shard_option,
-    failure_options,
+    *settings_options(ExtractConfig, "workers", "engine", "device", "shard"),
+    *settings_options(FailurePolicy, "tolerate"),
+    *settings_options(ExtractConfig, "fail_fast"),
     max_time_option,
     dry_run_option,
 )
@@ -130,7 +85,6 @@ def feature_settings(options: Mapping[str, Any]) -> FeatureConfig:
 def extract(
     inputs: "AudioInputs",
     output: Path,
-    failures: FailurePolicy,
     dry_run: bool,
     quiet: bool,
     **options: Any,
@@ -147,7 +101,8 @@ def extract(
     from sedtool.planning import plan_extraction
 
     features = feature_settings(options)
-    config = taken(ExtractConfig, options, fail_fast=failures.fail_fast)
+    config = taken(ExtractConfig, options)
+    policy = taken(FailurePolicy, options)
     if dry_run:
         for line in plan_extraction(inputs, output, features, config).lines():
             summary(line, quiet=False)
@@ -160,7 +115,7 @@ def extract(
         else f"sedtool merge {quote(str(output.parent))} -o features.h5"
     )
     summary(f"{result} -> {output}; next: {following}", quiet)
-    if not failures.allows(len(result.failures), result.n_files):
+    if not policy.allows(len(result.failures), result.n_files):
         raise InputsFailedError(
             f"{len(result.failures)} of {result.n_files} files could not be used; "
             f"see {result.failures_path}"

@@ -11,19 +11,23 @@ from sedtool.cli.options import (
     MODEL,
     OUTPUT,
     common_options,
-    device_option,
     dry_run_option,
-    failure_options,
     group,
     input_options,
     max_time_option,
     names,
     overwrite_option,
-    partial_option,
-    shard_option,
+    settings_options,
 )
 from sedtool.cli.settings import SedtoolCommand, WordOrFile, taken
-from sedtool.config import EVENT_FORMAT, FailurePolicy, InferConfig
+from sedtool.config import (
+    EVENT_FORMAT,
+    DecodingConfig,
+    FailurePolicy,
+    InferConfig,
+    TrainConfig,
+    WindowConfig,
+)
 from sedtool.errors import InputsFailedError
 
 if TYPE_CHECKING:
@@ -50,12 +54,7 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
 @group(
     "Input",
     input_options,
-    click.option(
-        "--allow-truncated",
-        is_flag=True,
-        help="Use files that are cut off up to where they end.",
-    ),
-    partial_option,
+    *settings_options(InferConfig, "allow_truncated", "partial"),
 )
 @group(
     "Output",
@@ -82,74 +81,22 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
     click.option(
         "--teacher", is_flag=True, help="Use the teacher of a mean-teacher run, not the student."
     ),
-    click.option(
-        "--window",
-        type=float,
-        help="Seconds of audio that the network takes at a time; by default, as in training.",
-    ),
-    click.option(
-        "--overlap",
-        type=float,
-        default=InferConfig.overlap,
-        help="The share of such a scoring window that the next one covers, 0 to 1.",
-    ),
-    click.option(
-        "--batch-size",
-        type=int,
-        default=InferConfig.batch_size,
-        help="How many scoring windows the network takes at once.",
-    ),
+    *settings_options(WindowConfig, "window", default=None),
+    *settings_options(WindowConfig, "overlap", "batch_size"),
 )
 @group(
     "Decoding",
-    click.option(
-        "--threshold",
-        type=WordOrFile(),
-        default=InferConfig.threshold,
-        help="The frame threshold: auto (that of the model), a number, or a TSV file with one for "
-        "each class.",
-    ),
-    click.option(
-        "--clip-threshold",
-        default=InferConfig.clip_threshold,
-        help="The clip score below which a class has no events: auto (that of the model), a "
-        "number, or off.",
-    ),
-    click.option(
-        "--median",
-        default=InferConfig.median,
-        help="The length of the median filter: auto (that of the model), seconds, or off.",
-    ),
-    click.option(
-        "--min-duration",
-        type=float,
-        default=InferConfig.min_duration,
-        help="Leave out events that are shorter than these seconds.",
-    ),
-    click.option(
-        "--merge-gap",
-        type=float,
-        default=InferConfig.merge_gap,
-        help="Join events of a class with less than these seconds between them.",
-    ),
+    *settings_options(InferConfig, "threshold", type=WordOrFile()),
+    *settings_options(InferConfig, "clip_threshold", "median"),
+    *settings_options(DecodingConfig, "min_duration", "merge_gap"),
 )
 @group(
     "Execution",
-    device_option(),
-    click.option(
-        "--amp",
-        default=InferConfig.amp,
-        help="Mixed precision on a GPU: off, bf16 or fp16.",
-        shell_complete=names("off", "bf16", "fp16"),
-    ),
-    click.option(
-        "--workers",
-        type=click.IntRange(1, 256),
-        default=InferConfig.workers,
-        help="How many files are decoded at a time.",
-    ),
-    shard_option,
-    failure_options,
+    *settings_options(InferConfig, "device"),
+    *settings_options(TrainConfig, "amp"),
+    *settings_options(InferConfig, "workers", "shard"),
+    *settings_options(FailurePolicy, "tolerate"),
+    *settings_options(InferConfig, "fail_fast"),
     max_time_option,
     dry_run_option,
 )
@@ -157,7 +104,6 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
 def infer(
     model: Path,
     inputs: "AudioInputs",
-    failures: FailurePolicy,
     output: Path | None,
     teacher: bool,
     dry_run: bool,
@@ -184,7 +130,8 @@ def infer(
         model = teacher_of(model)
     events = None if output == Path("/dev/stdout") else output
     outputs = taken(InferOutputs, options, events=events)
-    config = taken(InferConfig, options, fail_fast=failures.fail_fast)
+    config = taken(InferConfig, options)
+    policy = taken(FailurePolicy, options)
     if dry_run:
         for line in plan_inference(model, inputs, config, outputs).lines():
             summary(line, quiet=False)
@@ -192,5 +139,5 @@ def infer(
     with progress("infer", quiet, data_on_stdout=events is None) as report:
         result = detect(model, inputs, config, outputs, emit=write_stdout, progress=report)
     summary(f"{result} -> {outputs}; next: {_next(outputs, result.shard)}", quiet)
-    if not failures.allows(len(result.failures), result.n_done):
+    if not policy.allows(len(result.failures), result.n_done):
         raise InputsFailedError(result.failure_summary())

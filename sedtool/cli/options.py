@@ -12,7 +12,7 @@ import click
 
 from sedtool.cli.console import hear_libraries, open_log, setup_logging
 from sedtool.cli.signals import start_timer
-from sedtool.config import DEVICE, MISSING, STDIN_NAME, FailurePolicy
+from sedtool.config import MISSING, STDIN_NAME, InferConfig
 from sedtool.config.base import Setting
 from sedtool.errors import ArtifactError
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from sedtool.audio import AudioInputs
 
 __all__ = [
-    "DEVICES",
     "EXISTING_FILE",
     "EXISTING_PATH",
     "INPUT",
@@ -33,7 +32,6 @@ __all__ = [
     "common_options",
     "device_option",
     "dry_run_option",
-    "failure_options",
     "file_option",
     "group",
     "input_options",
@@ -43,7 +41,6 @@ __all__ = [
     "overwrite_option",
     "partial_option",
     "settings_options",
-    "shard_option",
 ]
 
 
@@ -134,8 +131,6 @@ INPUT = click.Path(exists=True, path_type=Path)  # a file or a folder
 OUTPUT = _Output()
 OUTPUT_FOLDER = _OutputFolder()  # made if need be
 
-DEVICES = ("auto", "cpu", "cuda", "mps")  # cuda:1 and so on besides
-
 _AUDIO = ("inputs", "files_from", "null", "root", "stdin_name")  # what `input_options` adds
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -168,6 +163,15 @@ def group(title: str, *options: Callable[[Any], Any]) -> Callable[[F], F]:
         return command
 
     return add
+
+
+def names(*valid: str) -> Callable[..., list[str]]:
+    """Return what completes an option whose values are names, for Click's `shell_complete`."""
+
+    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        return [name for name in valid if name.startswith(incomplete)]
+
+    return complete
 
 
 def settings_options(cls: type, *names: str, **others: Any) -> list[Callable[[Any], Any]]:
@@ -228,21 +232,8 @@ missing_option = click.option(
     default=MISSING,
     help="Refuse labelled clips without features, or skip and count them.",
 )
-partial_option = click.option(
-    "--partial",
-    is_flag=True,
-    help="Accept features that `sedtool merge --partial` joined without some shards.",
-)
-shard_option = click.option(
-    "--shard",
-    metavar="I/N|auto|auto/N",
-    help="Do part I of N, counted from 1. With auto, the variables of the job array say which.",
-)
-
-
-def device_option(help: str = "Where the network runs: auto, cpu, cuda, cuda:1 or mps.") -> Any:
-    """Return --device, which is auto by default."""
-    return click.option("--device", default=DEVICE, help=help, shell_complete=names(*DEVICES))
+(partial_option,) = settings_options(InferConfig, "partial")
+(device_option,) = settings_options(InferConfig, "device")
 
 
 def common_options(command: F) -> F:
@@ -342,26 +333,6 @@ def audio_inputs(options: Mapping[str, Any]) -> "AudioInputs":
     return AudioInputs(options["inputs"], **{key: options[key] for key in _AUDIO[1:]})
 
 
-def failure_options(command: F) -> F:
-    """Add --tolerate and --fail-fast; the command receives ``failures: FailurePolicy``."""
-
-    @functools.wraps(command)
-    def with_policy(*args: Any, **kwargs: Any) -> Any:
-        policy = FailurePolicy(kwargs.pop("tolerate"), kwargs.pop("fail_fast"))
-        return command(*args, failures=policy, **kwargs)
-
-    options = (
-        click.option(
-            "--tolerate",
-            default=FailurePolicy.tolerate,
-            metavar="N|P%",
-            help="How many files may fail, or which share of them, with exit code 0.",
-        ),
-        click.option("--fail-fast", is_flag=True, help="Stop at the first file that fails."),
-    )
-    return group("Execution", *options)(with_policy)  # type: ignore[return-value]
-
-
 def max_time_option(command: F) -> F:
     """Add --max-time, which ends the command as SIGTERM does; the command receives nothing."""
     return click.option(
@@ -372,15 +343,6 @@ def max_time_option(command: F) -> F:
         help="Save and stop after this time, such as 3600, 90m, 1.5h or 23:30:00; the same "
         "command goes on.",
     )(command)
-
-
-def names(*valid: str) -> Callable[..., list[str]]:
-    """Return what completes an option whose values are names, for Click's `shell_complete`."""
-
-    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-        return [name for name in valid if name.startswith(incomplete)]
-
-    return complete
 
 
 def _print_config(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

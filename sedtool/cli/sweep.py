@@ -8,19 +8,18 @@ import click
 
 from sedtool.cli.console import progress, summary, write_stdout
 from sedtool.cli.options import (
-    DEVICES,
     EXISTING_FILE,
     OUTPUT_FOLDER,
     common_options,
     group,
     max_time_option,
     names,
-    shard_option,
+    settings_options,
 )
 from sedtool.cli.settings import SedtoolCommand
 from sedtool.cli.signals import stop_signals
 from sedtool.cli.stages import Stages
-from sedtool.config import POOLING_NAMES, FailurePolicy
+from sedtool.config import POOLING_NAMES, FailurePolicy, FilesConfig, InferConfig
 from sedtool.config.comparison import SweepConfig
 from sedtool.errors import ConfigError
 
@@ -112,19 +111,19 @@ class _SweepCommand(SedtoolCommand):
 )
 @group(
     "Execution",
-    click.option(
-        "--device",
+    *settings_options(
+        InferConfig,
+        "device",
+        default=None,
         help="Where train, tune and infer run: auto, cpu, cuda, cuda:1 or mps.",
-        shell_complete=names(*DEVICES),
     ),
-    shard_option,
-    click.option(
-        "--tolerate",
-        default=FailurePolicy.tolerate,
-        metavar="N|P%",
+    *settings_options(FilesConfig, "shard"),
+    *settings_options(
+        FailurePolicy,
+        "tolerate",
         help="How many runs may fail, or which share of them, with exit code 0.",
     ),
-    click.option("--fail-fast", is_flag=True, help="Stop at the first run that fails."),
+    *settings_options(FilesConfig, "fail_fast", help="Stop at the first run that fails."),
     max_time_option,
     click.option(
         "--dry-run",
@@ -166,7 +165,7 @@ def sweep(
 
     everything = grid(parse_poolings(pooling), parse_seeds(seeds))
     runs = part_of(everything, shard, os.environ)
-    policy = FailurePolicy(tolerate, fail_fast)
+    policy = FailurePolicy(tolerate)
     if options["device"] == "":
         raise ConfigError("device is empty; auto, cpu, cuda, cuda:1 or mps")
     stages = Stages(ctx, _recipe(ctx, recipe), options)

@@ -76,7 +76,7 @@ if TYPE_CHECKING:
 @group("Mean teacher", *settings_options(TrainConfig, *MEAN_TEACHER))
 @group(
     "Execution",
-    device_option(),
+    device_option,
     *settings_options(TrainConfig, "amp"),
     max_time_option,
     dry_run_option,

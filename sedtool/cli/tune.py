@@ -49,7 +49,7 @@ from sedtool.config import TuneConfig
         "--window", type=float, help="The median filter length of every class, in seconds."
     ),
 )
-@group("Execution", device_option())
+@group("Execution", device_option)
 @common_options
 def tune(model: Path, device: str, quiet: bool, **options: Any) -> None:
     """Fit a model's decoding to validation labels.

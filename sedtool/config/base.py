@@ -13,6 +13,7 @@ from sedtool.text import suggestion
 __all__ = [
     "ADDED",
     "DEVICE",
+    "DEVICES",
     "MISSING",
     "MOST",
     "SEEDS",
@@ -61,6 +62,7 @@ def setting(default: Any, help: str, **about: Any) -> Any:
 
 # Defaults that several stages share.
 DEVICE = "auto"  # where networks run
+DEVICES = (DEVICE, "cpu", "cuda", "mps")  # cuda:1 and so on besides
 MISSING = "error"  # what a labelled clip without features is; or "skip": it is left out
 
 

@@ -4,22 +4,19 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
-from sedtool.config.base import require, require_finite
+from sedtool.config.base import DEVICES, require, require_valid, setting
 
 __all__ = [
     "CHECK_WORKERS",
     "DEMO_WORKERS",
-    "ENGINES",
     "FEATURE_PRESETS",
     "PRESET",
     "STDIN_NAME",
-    "STORED_TYPES",
     "ExtractConfig",
     "FeatureConfig",
+    "FilesConfig",
 ]
 
-ENGINES = ("native", "torchaudio")
-STORED_TYPES = ("f16", "f32")
 PRESET = "dcase2017"  # of FEATURE_PRESETS
 STDIN_NAME = "stdin"  # of the clip that standard input is
 CHECK_WORKERS = 4  # files that `check` looks at at a time
@@ -30,31 +27,33 @@ DEMO_WORKERS = 2
 class FeatureConfig:
     """What log-mel features are: two files made with equal settings may be mixed."""
 
-    sample_rate: int = 16_000  # Hz; audio is resampled to it
-    n_fft: int = 1024  # samples
-    win_length: int = 1024  # samples, centred in n_fft
-    hop_length: int = 400  # samples from one frame to the next
-    n_mels: int = 64
-    fmin: float = 0.0  # Hz
-    fmax: float = 8_000.0  # Hz
-    window: str = "hann"  # or "hamming"; both periodic
-    mel_scale: str = "htk"  # or "slaney"; never area-normalised
+    sample_rate: int = setting(
+        16_000, "The rate in Hz that audio is resampled to.", within="[1000, 384000]"
+    )
+    n_fft: int = setting(
+        1024,
+        "Samples in a Fourier transform. The analysis window is as long unless --win-length is "
+        "given.",
+        within="[2, 1048576]",
+    )
+    win_length: int = setting(1024, "Samples in an analysis window.")  # centred in n_fft
+    hop_length: int = setting(400, "Samples from one frame to the next.")
+    n_mels: int = setting(64, "The number of mel bands.", within="[1, 1024]")
+    fmin: float = setting(0.0, "The lower edge of the lowest mel band in Hz.")
+    fmax: float = setting(8_000.0, "The upper edge of the highest mel band in Hz.")
+    window: str = setting("hann", "The analysis window; periodic.", choices=("hann", "hamming"))
+    mel_scale: str = setting(
+        "htk", "The mel scale; never area-normalised.", choices=("htk", "slaney")
+    )
     power: int = 2  # 1: magnitude, 2: power
     log: str = "ln"  # "ln": ln(x + floor); "db": 20 log10(max(x, floor)) of a magnitude
     floor: float = 1e-10
-    channel: str = "mean"  # or the number of one channel, from 0
+    channel: str = setting("mean", "The channel to use, counted from 0, or the mean of all.")
     resampler: str = "soxr HQ"  # decides reproducibility more than the FFT does
 
     def __post_init__(self) -> None:
-        require_finite(self)
-        require(
-            1_000 <= self.sample_rate <= 384_000,
-            f"sample_rate must be 1000 to 384000 Hz, not {self.sample_rate}",
-        )
-        require(
-            2 <= self.n_fft <= 2**20 and self.n_fft % 2 == 0,
-            f"n_fft must be even and 2 to {2**20} samples, not {self.n_fft}",
-        )
+        require_valid(self)
+        require(self.n_fft % 2 == 0, f"n_fft must be even, not {self.n_fft}")
         require(
             1 < self.win_length <= self.n_fft,
             f"win_length must be 2 to n_fft = {self.n_fft} samples, not {self.win_length}",
@@ -63,16 +62,11 @@ class FeatureConfig:
             1 <= self.hop_length <= self.n_fft,
             f"hop_length must be 1 to n_fft = {self.n_fft} samples, not {self.hop_length}",
         )
-        require(1 <= self.n_mels <= 1024, f"n_mels must be 1 to 1024, not {self.n_mels}")
         require(
             0 <= self.fmin < self.fmax <= self.sample_rate / 2,
             f"0 <= fmin < fmax <= {self.sample_rate / 2:g} Hz (half the sample rate) must hold, "
             f"not fmin = {self.fmin:g}, fmax = {self.fmax:g}",
         )
-        choices = {"window": ("hann", "hamming"), "mel_scale": ("htk", "slaney")}
-        for name, valid in choices.items():
-            value = getattr(self, name)
-            require(value in valid, f"{name} must be {' or '.join(valid)}, not {value!r}")
         require(
             (self.log, self.power) in (("ln", 1), ("ln", 2), ("db", 1)),
             f"log must be ln, or db with power 1, not {self.log!r} with power {self.power}",
@@ -126,24 +120,39 @@ FEATURE_PRESETS: dict[str, FeatureConfig] = {
 }
 
 
-@dataclass(frozen=True)
-class ExtractConfig:
+@dataclass(frozen=True, kw_only=True)
+class FilesConfig:
+    """How a list of files is worked through."""
+
+    workers: int = setting(  # changes no byte of the output
+        1, "How many files are processed at a time, 1 to 256.", within="[1, 256]"
+    )
+    shard: str | None = setting(
+        None,
+        "Do part I of N, counted from 1. With auto, the variables of the job array say which.",
+        metavar="I/N|auto|auto/N",
+    )
+    allow_truncated: bool = setting(False, "Use files that are cut off up to where they end.")
+    fail_fast: bool = setting(False, "Stop at the first file that fails.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractConfig(FilesConfig):
     """How an extraction is run; what the features are is `FeatureConfig`."""
 
-    workers: int = 1  # files at a time; changes no byte of the output
-    engine: str = "native"  # or "torchaudio"
-    device: str = "cpu"  # where torchaudio runs
-    dtype: str = "f16"  # or "f32", as stored
-    shard: str | None = None  # the part of all files that is done: I/N, auto or auto/N
-    allow_truncated: bool = False  # whether a file whose end is missing is used as far as it goes
-    fail_fast: bool = False  # stop at the first file that cannot be used
+    engine: str = setting(
+        "native",
+        "The library that computes the spectra: sedtool itself, or torchaudio.",
+        choices=("native", "torchaudio"),
+    )
+    device: str = setting("cpu", "Where torchaudio runs: cpu, cuda, cuda:1 or mps.", names=DEVICES)
+    dtype: str = setting(
+        "f16", "The number type in which features are stored.", choices=("f16", "f32")
+    )
     overwrite: bool = False  # replace a complete output
 
     def __post_init__(self) -> None:
-        require(self.workers >= 1, f"workers must be at least 1, not {self.workers}")
-        for name, valid in (("engine", ENGINES), ("dtype", STORED_TYPES)):
-            value = getattr(self, name)
-            require(value in valid, f"{name} must be {' or '.join(valid)}, not {value!r}")
+        require_valid(self)
         require(
             self.engine != "native" or self.device == "cpu",
             "--device says where torchaudio runs: give --engine torchaudio, too",

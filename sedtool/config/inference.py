@@ -4,7 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from sedtool.config.base import DEVICE, MOST, Seconds, require, require_within
+from sedtool.config.base import DEVICE, DEVICES, Seconds, require, require_valid, setting
+from sedtool.config.extraction import FilesConfig
+from sedtool.config.training import TrainConfig
 
 __all__ = [
     "EVENT_FORMAT",
@@ -27,24 +29,25 @@ class DecodingConfig:
     clip_thresholds: tuple[float, ...]  # a class is silenced unless its clip score is above it
     windows: tuple[Seconds, ...]  # median filter lengths; 0: no filter
     gate: bool = True  # whether clip scores silence classes at all
-    min_duration: Seconds = 0.0  # shorter events are dropped, after merging
-    merge_gap: Seconds = 0.0  # events of one class at most this far apart become one
+    min_duration: Seconds = setting(  # after merging
+        0.0, "Leave out events that are shorter than these seconds.", within="[0, 1e6]"
+    )
+    merge_gap: Seconds = setting(
+        0.0, "Join events of a class with less than these seconds between them.", within="[0, 1e6]"
+    )
 
     threshold: ClassVar[float] = 0.5  # of an untuned model
     window: ClassVar[Seconds] = 0.3  # median filter length of an untuned model
 
     def __post_init__(self) -> None:
+        require_valid(self)
         sizes = {len(self.thresholds), len(self.clip_thresholds), len(self.windows)}
         require(len(sizes) == 1, "thresholds, clip_thresholds and windows differ in length")
         for name in ("thresholds", "clip_thresholds"):
             for value in getattr(self, name):
                 require(0 <= value <= 1, f"{name} must be in [0, 1], not {value}")
-        for value in (*self.windows, self.min_duration, self.merge_gap):
-            require(
-                0 <= value < math.inf,
-                f"windows, min_duration and merge_gap must be seconds from 0 up, not {value}",
-            )
-        require_within(0, MOST, self, "min_duration", "merge_gap")
+        for value in self.windows:
+            require(0 <= value < math.inf, f"windows must be seconds from 0 up, not {value}")
         longest = max(self.windows, default=0.0)  # memory grows with it, however short the clip
         require(longest <= 3_600, f"windows must be at most 3600 s, not {longest:g}")
 
@@ -59,54 +62,71 @@ class DecodingConfig:
 class WindowConfig:
     """How long clips are cut into scoring windows for the network."""
 
-    window: Seconds = 10.0  # length of the scoring windows; a shorter clip is one
-    overlap: float = 0.5  # of one window with the next, in [0, 1)
-    batch_size: int = 8  # windows at a time
+    window: Seconds = setting(
+        10.0,
+        "Seconds of audio that the network takes at a time; by default, as in training.",
+        within="(0, 1e6]",
+    )
+    overlap: float = setting(
+        0.5,
+        "The share of such a scoring window that the next one covers, 0 to 1.",
+        within="[0, 1)",
+    )
+    batch_size: int = setting(
+        8, "How many scoring windows the network takes at once.", within="[1, 1e6]"
+    )
 
     def __post_init__(self) -> None:
-        require(
-            0 < self.window <= MOST,
-            f"window must be positive, and {MOST} s at most, not {self.window}",
-        )
-        require(0 <= self.overlap < 1, f"overlap must be in [0, 1), not {self.overlap}")
-        require_within(1, MOST, self, "batch_size")
+        require_valid(self)
 
 
 @dataclass(frozen=True)
-class InferConfig:
+class InferConfig(FilesConfig):
     """How clips are scored and decoded, and how the work is done.
 
     "auto" and None take what the model was trained and tuned with. What a clip scores depends on
-    none of the second group but `device`, which moves its last bits.
+    `device` in its last bits, and on nothing of `FilesConfig`.
     """
 
-    threshold: str = "auto"  # or a number, or a TSV file: event_label, threshold
-    clip_threshold: str = "auto"  # or a number, or "off"
-    median: str = "auto"  # or seconds, or "off"
+    threshold: str = setting(
+        "auto",
+        "The frame threshold: auto (that of the model), a number, or a TSV file with one for each "
+        "class.",
+    )
+    clip_threshold: str = setting(
+        "auto",
+        "The clip score below which a class has no events: auto (that of the model), a number, or "
+        "off.",
+    )
+    median: str = setting(
+        "auto", "The length of the median filter: auto (that of the model), seconds, or off."
+    )
     min_duration: Seconds = DecodingConfig.min_duration
     merge_gap: Seconds = DecodingConfig.merge_gap
-    window: Seconds | None = None  # length of the scoring windows
+    window: Seconds | None = None
     overlap: float = WindowConfig.overlap
-    batch_size: int = WindowConfig.batch_size  # scoring windows of one clip
-    amp: str = "off"  # or "bf16", "fp16"
-
-    device: str = DEVICE
-    workers: int = 1  # clips whose features are computed at a time
-    shard: str | None = None  # the part of all clips that is scored: I/N, auto or auto/N
-    allow_truncated: bool = False  # whether a file whose end is missing is used as far as it goes
-    partial: bool = False  # whether features may be parts of which others are missing
-    fail_fast: bool = False  # stop at the first clip that cannot be used
+    batch_size: int = WindowConfig.batch_size
+    amp: str = TrainConfig.amp
+    device: str = setting(
+        DEVICE, "Where the network runs: auto, cpu, cuda, cuda:1 or mps.", names=DEVICES
+    )
+    partial: bool = setting(
+        False, "Accept features that `sedtool merge --partial` joined without some shards."
+    )
 
     def __post_init__(self) -> None:
-        require(self.workers >= 1, f"--workers must be at least 1, not {self.workers}")
+        require_valid(self)
 
 
 @dataclass(frozen=True)
 class FailurePolicy:
     """How many inputs may fail before a run that finished counts as failed."""
 
-    tolerate: str = "0"  # a number of inputs, or a percentage such as "5%"
-    fail_fast: bool = False  # stop at the first failure, whatever is tolerated
+    tolerate: str = setting(
+        "0",
+        "How many files may fail, or which share of them, with exit code 0.",
+        metavar="N|P%",
+    )
 
     def __post_init__(self) -> None:
         limit, is_share = self._limit()
