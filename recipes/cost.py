@@ -19,7 +19,6 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sedtool.cli.recipe import read_recipe
 from sedtool.config import (
     FEATURE_PRESETS,
     PoolingConfig,
@@ -27,6 +26,7 @@ from sedtool.config import (
     lookup,
     parse_architecture,
 )
+from sedtool.config.recipe import read_recipe
 from sedtool.crnn import Detector
 from sedtool.errors import ConfigError, SedtoolError
 

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from sedtool.cli import COMMANDS, cli
-from sedtool.cli.recipe import read_recipe
 from sedtool.cli.settings import SedtoolCommand, option_key
 from sedtool.config import TrainConfig
+from sedtool.config.recipe import read_recipe
 from sedtool.errors import ConfigError
 from support.command_lines import every_command, every_option
 

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from sedtool.cli.recipe import read_recipe
 from sedtool.comparison.runs import read_paper
 from sedtool.config import PoolingConfig, parse_architecture
+from sedtool.config.recipe import read_recipe
 from sedtool.labels import read_events, read_vocabulary, read_weak
 from sedtool.sweep import parse_poolings
 from support.recipes import RECIPES, YEARS, load, make_audio, prepare, read_all, rows, run_script

@@ -230,7 +230,7 @@ def _from_recipe(recipe: str | None) -> Iterator[Setting]:
     path = Path(recipe)
     if not path.is_file():
         return  # Click says so
-    from sedtool.cli.recipe import read_recipe
+    from sedtool.config.recipe import read_recipe
 
     for name, section in read_recipe(path).items():
         yield Setting(name, "", None, f"{path}:{section.line}")
@@ -272,7 +272,7 @@ def _value(text: str, where: str) -> Any:
     """Return text as it is, ``[a, b]`` as a list, nothing as None."""
     if not text.startswith("["):
         return text or None
-    from sedtool.cli.recipe import parse_list
+    from sedtool.config.recipe import parse_list
 
     return parse_list(text, where)
 
