@@ -43,6 +43,7 @@ import yaml
 from sedtool import __version__
 from sedtool.atomic import is_locked, lock, write_text
 from sedtool.config import DEVICE, MEAN_TEACHER, MISSING, PoolingConfig, TrainConfig
+from sedtool.config.recipe import read_recipe
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.text import file_sha256
 
@@ -216,20 +217,19 @@ class RunSettings:
             If it is not what `train` writes.
         """
         try:
-            values = dict(yaml.safe_load(path.read_bytes())["train"])
+            train = read_recipe(path)["train"].values
+            values = {key: value for key, (value, _) in train.items() if value is not None}
             config = {
                 name: _typed(kind, values.pop(_option(name)))
                 for name, kind in get_type_hints(TrainConfig).items()
-                if values.get(_option(name)) is not None
+                if _option(name) in values
             }
             own = {"missing": str, "partial": bool, "device": str}
-            others = {name: kind(values.pop(name)) for name, kind in own.items() if name in values}
+            others = {k: _typed(own[k], values.pop(k)) for k in values.keys() & own.keys()}
             files = {key: tuple(map(Path, _listed(value))) for key, value in values.items()}
             return cls(TrainConfig(**config), files, **others)
-        except (OSError, yaml.YAMLError, LookupError, TypeError, ValueError, ConfigError) as error:
-            raise ArtifactError(f"{path} cannot be read ({' '.join(str(error).split())})") from None
-        except RecursionError:
-            raise ArtifactError(f"{path} cannot be read: it is nested too deeply") from None
+        except (OSError, LookupError, TypeError, ValueError, ConfigError) as error:
+            raise ArtifactError(f"{path} cannot be read ({error})") from None
 
 
 def same_pooling(text: str) -> str:
@@ -248,11 +248,12 @@ def _option(name: str) -> str:
 
 
 def _typed(kind: Any, value: Any) -> Any:
-    """Return a value of config.yaml as its field has it; YAML reads 1e-3 as text."""
-    if kind in (str, bool, int, float):
+    """Return a value of config.yaml as its field has it."""
+    if kind is bool:
+        return {"true": True, "false": False}[value]
+    if kind in (str, int, float):
         return kind(value)
-    items = value if isinstance(value, list) else str(value).split(",")
-    return tuple(map(int, items))
+    return tuple(map(int, value if isinstance(value, list) else value.split(",")))
 
 
 def _listed(value: Any) -> Sequence[Any]:

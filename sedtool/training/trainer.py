@@ -16,8 +16,7 @@ from sedtool.config import TrainConfig
 from sedtool.datasets import TrainingBatches
 from sedtool.errors import ArtifactError, DivergedError, StoppedError
 from sedtool.runs import settings_of_weights
-from sedtool.training.folder import RunWriter
-from sedtool.training.identity import require_same_run, run_identity
+from sedtool.training.folder import RunWriter, require_same_run, run_identity
 from sedtool.training.inputs import TrainInputs, load_inputs
 from sedtool.training.learner import Learner, new_model
 from sedtool.training.validation import validate
