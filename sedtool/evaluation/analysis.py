@@ -96,8 +96,7 @@ def analyse_errors(
 
 def count_kinds(pair: Pair, config: EvaluationConfig) -> ErrorAnalysis:
     """Count the events of each kind; see `analyse_errors`."""
-    if config.compat == "dcase":
-        pair = pair.within_reference()
+    pair = pair.counted(config.compat)
     reference, estimated = pair.by_class
     matched, partner = largest_matching(reference, estimated, config)
     missed = ~_rows(len(reference.clip), matched)  # so far

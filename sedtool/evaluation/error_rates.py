@@ -136,8 +136,7 @@ def count_event_errors(
     pair: Pair, config: EvaluationConfig, onset_only: bool = False
 ) -> tuple[Counts, Errors]:
     """Return the counts of events, and the errors of all classes together."""
-    if config.compat == "dcase":
-        pair = pair.within_reference()
+    pair = pair.counted(config.compat)
     matching = largest_matching(*pair.by_class, config, onset_only)
     counts = count_matched(pair, matching[0], config)
     missed, spurious = (np.ones(len(side.clip), bool) for side in pair.by_class)
@@ -172,8 +171,8 @@ def substitutions(
     sides = reference.take(missed), estimated.take(spurious)
     taken = np.zeros(len(sides[1].clip), bool)
     for i, j in possible_pairs(*sides, config, onset_only):
-        for found in np.split(j, np.flatnonzero(np.diff(i)) + 1):  # a reference each
-            free = found[~taken[found]]
+        for partners in np.split(j, np.flatnonzero(np.diff(i)) + 1):  # of a reference each
+            free = partners[~taken[partners]]
             if free.size:
                 taken[free.min()] = True
     return int(taken.sum())
@@ -181,8 +180,7 @@ def substitutions(
 
 def count_segment_errors(pair: Pair, config: EvaluationConfig) -> tuple[Counts, Errors]:
     """Return the counts of segments, and the errors of all classes together."""
-    if config.compat == "dcase":
-        pair = pair.within_reference()
+    pair = pair.counted(config.compat)
     runs = segment_runs(pair, config)
     # The runs of all classes on one time line a clip: how many classes are active at a time?
     clip = np.tile(runs.class_in_clip // max(pair.n_labels, 1), 2)
@@ -217,10 +215,10 @@ def _in_order(
     rows = np.flatnonzero(np.isin(pair.reference.clip[i], unclear))
     clip = pair.reference.clip[i[rows]]
     rows = rows[np.lexsort((j[rows], i[rows], clip))]  # as in one matrix of hits a clip
-    found: dict[int, int] = {}
+    again: dict[int, int] = {}
     for row in np.split(rows, np.flatnonzero(np.diff(np.sort(clip))) + 1):
-        found |= layered_matching(i[row].tolist(), j[row].tolist())
-    rows, partners = (np.array(list(side), np.int64) for side in (found.keys(), found.values()))
+        again |= layered_matching(i[row].tolist(), j[row].tolist())
+    rows, partners = (np.array(list(side), np.int64) for side in (again.keys(), again.values()))
     return np.concatenate([matching[0][keep], rows]), np.concatenate([matching[1][keep], partners])
 
 

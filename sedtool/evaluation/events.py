@@ -73,8 +73,7 @@ def count_onsets(pair: Pair, config: EvaluationConfig) -> Counts:
 
 def count_events(pair: Pair, config: EvaluationConfig, onset_only: bool = False) -> Counts:
     """Count events, and those that match; see `event_counts`."""
-    if config.compat == "dcase":
-        pair = pair.within_reference()
+    pair = pair.counted(config.compat)
     if config.engine == "sed_eval":
         return sed_eval_engine.count_events(pair, config, onset_only)
     return count_matched(pair, largest_matching(*pair.by_class, config, onset_only)[0], config)

@@ -76,7 +76,7 @@ class Estimated:
     durations: dict[str, float] | None = None
 
     def under(self, targets: Collection[str], where: str) -> "Estimated":
-        """Return the same with the names of `targets` for those clips."""
+        """Return the same with the names that clips have in `targets`."""
         every = (*self.events.names, *(self.tags or ()), *(self.durations or ()))
         names = match_names(dict.fromkeys(every), targets, where)
         return Estimated(
@@ -145,22 +145,17 @@ def _evaluate(
         _read_durations(inputs.durations) if inputs.durations else None,
         config,
         report,
-        has_list,
     )
     evaluation = scorer.score(inputs.estimated, inputs.weak_estimated)
     if not is_resampled:
         return evaluation
-    other = None
+    system, other = _resampled(evaluation, inputs.estimated), None
     if inputs.against is not None:
-        other = scorer.score(inputs.against, None, _resampled(evaluation, inputs.estimated).clips)
-        evaluation = _with_warnings(evaluation, inputs.estimated, other, inputs.against)
-    drawn = statistics(
-        _resampled(evaluation, inputs.estimated),
-        _resampled(other, inputs.against) if other and inputs.against else None,
-        report,
-        read_groups(inputs.groups) if inputs.groups else None,
-        progress,
-    )
+        against = scorer.score(inputs.against, None, system.clips)
+        other = _resampled(against, inputs.against)
+        evaluation = _with_warnings(evaluation, inputs.estimated, against, inputs.against)
+    groups = read_groups(inputs.groups) if inputs.groups else None
+    drawn = statistics(system, other, report, groups, progress)
     return replace(evaluation, statistics=drawn)
 
 
@@ -178,13 +173,13 @@ class _Scorer:
     durations: dict[str, float] | None  # those that were given
     config: EvaluationConfig
     report: ReportConfig
-    has_list: bool  # whether all systems have an event list
 
     def score(
         self, path: Path, weak_estimated: Path | None, clips: Collection[str] = ()
     ) -> Evaluation:
         """Score a system's output; clips beyond the reference have their names in `clips`."""
-        metrics = [name for name in self.report.chosen(self.has_list) if name not in PSDS_SCENARIOS]
+        has_list = self.inputs.has_list
+        metrics = [name for name in self.report.chosen(has_list) if name not in PSDS_SCENARIOS]
         if metrics and path.is_dir():
             raise ConfigError(
                 f"metrics {metrics[0]} needs an event list or a scores.h5; {path} is a folder, of "
@@ -193,7 +188,7 @@ class _Scorer:
         psds, warnings = score_psds(
             path,
             self.reference,
-            self.report.scenarios(self.has_list),
+            self.report.scenarios(has_list),
             self.classes.classes if self.classes else None,
             self.durations,
             clips=clips,
@@ -249,7 +244,7 @@ class _Scorer:
 def _with_warnings(
     evaluation: Evaluation, path: Path, other: Evaluation, against: Path
 ) -> Evaluation:
-    """Add the warnings of another system, and in what the two were not scored alike."""
+    """Add the warnings of another system, and one for whatever the two are not scored alike in."""
     new = (text for text in other.warnings if text not in evaluation.warnings)
     warnings = [*evaluation.warnings, *(f"{against}: {text}" for text in new)]
     if "clip" in evaluation.scores and evaluation.clip_source != other.clip_source:

@@ -80,8 +80,8 @@ class _Windows:
         hit &= np.abs(self.reference.onset[i] - self.estimated.onset[window]) <= self.collar
         offset = self.estimated.offset[window]
         hit &= np.abs(self.reference.offset[i] - offset) <= self.tolerance[i]
-        found: IntArray = np.flatnonzero(hit) + self.first[i]
-        return found
+        rows: IntArray = np.flatnonzero(hit) + self.first[i]
+        return rows
 
 
 def largest_matching(
@@ -154,8 +154,8 @@ def _matched(i: IntArray, j: IntArray, n: int, m: int) -> IntArray:
     partner = np.full(n, -1)
     sole = (np.bincount(i, minlength=n)[i] == 1) & (np.bincount(j, minlength=m)[j] == 1)
     partner[i[sole]] = j[sole]  # most pairs leave nothing to choose
-    found = layered_matching(i[~sole].tolist(), j[~sole].tolist())
-    partner[list(found)] = list(found.values())
+    others = layered_matching(i[~sole].tolist(), j[~sole].tolist())
+    partner[list(others)] = list(others.values())
     return partner
 
 
@@ -201,14 +201,14 @@ def _search(
     """Return a free estimate that an alternating path reaches, or -1, and all that were seen."""
     queue, seen = [start], [np.zeros(0, np.int64)]
     for i in queue:  # grows meanwhile
-        found = windows.partners(i, unseen)
-        came_from[found] = i
-        unseen[found] = False
-        seen.append(found)
-        free = found[owner[found] < 0]
+        partners = windows.partners(i, unseen)
+        came_from[partners] = i
+        unseen[partners] = False
+        seen.append(partners)
+        free = partners[owner[partners] < 0]
         if free.size:
             return int(free[0]), np.concatenate(seen)
-        queue += owner[found].tolist()
+        queue += owner[partners].tolist()
     return -1, np.zeros(0, np.int64)
 
 
@@ -228,8 +228,8 @@ def layered_matching(references: Sequence[int], estimates: Sequence[int]) -> dic
     for reference, estimate in zip(references, estimates, strict=True):
         options.setdefault(estimate, []).append(reference)
     owner: dict[int, int] = {}  # estimates by reference
-    for estimate, found in options.items():
-        first = next((reference for reference in found if reference not in owner), None)
+    for estimate, choices in options.items():
+        first = next((reference for reference in choices if reference not in owner), None)
         if first is not None:
             owner[first] = estimate
     while True:
@@ -259,15 +259,15 @@ def _layers(
     before: dict[int, list[int]] = {}
     layer, ends = list(reached), list[int]()
     while layer and not ends:
-        found: dict[int, list[int]] = {}
+        new: dict[int, list[int]] = {}
         for estimate in layer:
             for reference in options[estimate]:
                 if reference not in before:
-                    found.setdefault(reference, []).append(estimate)
-        before |= found
-        ends = [reference for reference in found if reference not in owner]
-        layer = [owner[reference] for reference in found if reference in owner]
-        reached |= {owner[reference]: reference for reference in found if reference in owner}
+                    new.setdefault(reference, []).append(estimate)
+        before |= new
+        ends = [reference for reference in new if reference not in owner]
+        layer = [owner[reference] for reference in new if reference in owner]
+        reached |= {owner[reference]: reference for reference in new if reference in owner}
     return before, reached, ends
 
 

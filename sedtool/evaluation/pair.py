@@ -100,9 +100,9 @@ class Pair:
         """Return both sides with the class-in-clip of each event."""
         return self.reference.by_class(self.n_labels), self.estimated.by_class(self.n_labels)
 
-    def within_reference(self) -> "Pair":
-        """Return the pair without events in clips that only the estimates name."""
-        if self.n_reference_clips == len(self.clips):
+    def counted(self, compat: str) -> "Pair":
+        """Return the pair with the events that count: ``"dcase"``: in clips of the reference."""
+        if compat != "dcase" or self.n_reference_clips == len(self.clips):
             return self
         kept = self.estimated.take(self.estimated.clip < self.n_reference_clips)
         return replace(self, estimated=kept)

@@ -77,8 +77,7 @@ def evaluate_segments(
 
 def count_segments(pair: Pair, config: EvaluationConfig) -> Counts:
     """Count active segments; see `evaluate_segments`."""
-    if config.compat == "dcase":
-        pair = pair.within_reference()
+    pair = pair.counted(config.compat)
     if config.engine == "sed_eval":
         return sed_eval_engine.count_segments(pair, config)
     return count_runs(pair, segment_runs(pair, config), config)
