@@ -159,6 +159,16 @@ def faults(path, kind, vocabulary=None):
     return found & (wanted | {"unknown-label"} if kind == "weak" else wanted)
 
 
+def test_labels_without_a_class_make_no_model(tmp_path):
+    path = tmp_path / "weak.tsv"
+    path.write_text("filename\tevent_labels\na.wav\t\n")
+    file = LabelFile(path, "weak", None, NameIndex(["a.wav"]))
+    found = [f.kind for f in label_findings(file, Data({}, [file], (), None, ()))]
+    assert "empty-file" in found
+    with pytest.raises(LabelError, match="the class list is empty"):
+        Vocabulary(label for labels in read_weak(path).values() for label in labels)
+
+
 def test_a_header_that_train_refuses_is_no_row(tmp_path):
     path = tmp_path / "weak.tsv"
     path.write_text("file\tevent_labels\na.wav\tDog\n")

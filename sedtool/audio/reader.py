@@ -113,7 +113,7 @@ class AudioReader:
     block_seconds
         Most audio to decode at once, counted over all channels, so that memory is bounded.
     name
-        The clip's name, if it must pass through a TSV file; see `sedtool.audio.check_name`.
+        The clip's name, if it must pass through a TSV file; see `sedtool.labels.check_name`.
     allow_truncated
         Whether a file that ends too early, or whose end is damaged, is used as far as it can be
         decoded; `truncated` then says so once the iteration has ended.

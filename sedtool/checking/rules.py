@@ -230,10 +230,13 @@ def bad_time(file: LabelFile, data: Data) -> Iterable[Place]:
     return file.faults_of("time")
 
 
-@rule(TABLE, "label files without a row", "leave the file out, or write it again")
+@rule(TABLE, "label files without a row, or a class", "leave the file out, or write it again")
 def empty_file(file: LabelFile, data: Data) -> Iterable[Place]:
-    """It has no row."""
-    return [] if file.rows or file.faults else [str(file.path)]
+    """It has no row; or no label in any row, where there is no class list."""
+    if not (file.rows or file.faults):
+        yield str(file.path)
+    elif file.rows and file.kind != "unlabelled" and not data.classes:
+        yield f"{file.path}: no row has a label, and there is no class list"
 
 
 @rule(
