@@ -118,9 +118,9 @@ def test_evaluate_prints_the_table_alone_on_stdout_and_writes_json(tmp_path, lis
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--collar", "-1"], "collar must not be negative"),
-        (["--segment", "0"], "segment must be positive"),
-        (["--engine", "sed_evall"], "unknown engine 'sed_evall'"),
+        (["--collar", "-1"], "collar must be in [0, 1e6], not -1.0"),
+        (["--segment", "0"], "segment must be in (0, 1e6], not 0.0"),
+        (["--engine", "sed_evall"], "'sed_evall' is not one of 'native', 'sed_eval'"),
         (["--collr", "1"], "No such option"),
         (["--collar", "x"], "not a valid float"),
         (["--collar", "nan"], "collar must be a finite number"),

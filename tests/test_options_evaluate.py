@@ -89,7 +89,7 @@ def test_the_engine_and_its_rules_are_as_asked_for(lists, tmp_path):
     assert other["event"] == native["event"]
     dcase = evaluated(tmp_path, *lists, "--compat", "dcase")
     assert dcase["segment"]["macro"]["f1"] > native["segment"]["macro"]["f1"]  # Cat is dropped
-    assert "native or sed_eval" in refused("evaluate", *lists, "--engine", "sedeval")
+    assert "'native', 'sed_eval'" in refused("evaluate", *lists, "--engine", "sedeval")
     assert "only 'dcase'" in refused("evaluate", *lists, "--compat", "dcas")
 
 

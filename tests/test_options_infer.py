@@ -263,7 +263,7 @@ def test_half_precision_needs_no_gpu_and_is_recorded(model, audio, out):
         assert json.loads(found.settings)["amp"] == amp
         assert not np.array_equal(found.frame, exact)
         assert np.allclose(found.frame, exact, atol=0.02)
-    assert "off, bf16 or fp16" in refused("infer", model, audio, "--amp", "bf")
+    assert "one of 'off', 'bf16', 'fp16'" in refused("infer", model, audio, "--amp", "bf")
 
 
 @tries("infer", "--device")

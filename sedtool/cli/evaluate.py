@@ -15,9 +15,11 @@ from sedtool.cli.options import (
     INPUT,
     OUTPUT,
     common_options,
+    file_option,
     group,
     names,
     overwrite_option,
+    settings_options,
 )
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import EvaluationConfig
@@ -31,26 +33,20 @@ from sedtool.config.evaluation import (
     parse_psds,
 )
 
-_R = ReportConfig
-
 
 @click.command(cls=SedtoolCommand)
 @click.argument("reference", type=EXISTING_FILE)
 @click.argument("estimated", type=EXISTING_PATH)
 @group(
     "Input",
-    click.option("--classes", type=EXISTING_FILE, help="Score only these classes, one a line."),
+    file_option("--classes", "Score only these classes, one a line."),
     click.option(
         "--durations",
         type=INPUT,
         help="The durations of clips: a TSV file (filename, duration) or a folder of audio.",
     ),
-    click.option(
-        "--weak-reference", type=EXISTING_FILE, help="Weak labels that clip F1 is scored by."
-    ),
-    click.option(
-        "--weak-estimated", type=EXISTING_FILE, help="Tags of clips that clip F1 is scored on."
-    ),
+    file_option("--weak-reference", "Weak labels that clip F1 is scored by."),
+    file_option("--weak-estimated", "Tags of clips that clip F1 is scored on."),
     click.option(
         "--partial", is_flag=True, help="Score one shard of several as if it were the whole."
     ),
@@ -76,71 +72,27 @@ _R = ReportConfig
         "folder, PSDS.",
         shell_complete=names(*METRICS),
     ),
-    click.option(
-        "--collar",
-        default=EvaluationConfig.collar,
-        help="How far onsets and offsets of events may be apart, in seconds.",
-    ),
-    click.option(
-        "--offset-ratio",
-        default=EvaluationConfig.offset_ratio,
-        help="Offsets may be apart by this share of the reference event, if that is more.",
-    ),
-    click.option(
-        "--segment",
-        default=EvaluationConfig.segment,
-        help="The length of a segment in seconds.",
-    ),
-    click.option(
-        "--dtc",
-        default=IntersectionConfig.dtc,
-        help="The share of an estimated event that references must cover (intersection).",
-    ),
-    click.option(
-        "--gtc",
-        default=IntersectionConfig.gtc,
-        help="The share of a reference event that estimates must cover (intersection).",
-    ),
+    *settings_options(EvaluationConfig, "collar", "offset_ratio", "segment"),
+    *settings_options(IntersectionConfig, "dtc", "gtc"),
     click.option(
         "--psds",
         metavar="KEY=VALUE,...",
         help="PSDS with parameters of your own: dtc, gtc, cttc, alpha_ct, alpha_st, max_efpr.",
     ),
-    click.option(
-        "--engine",
-        default=EvaluationConfig.engine,
-        help="What counts events and segments: sedtool (native), or the sed_eval package.",
-        shell_complete=names("native", "sed_eval"),
-    ),
-    click.option(
-        "--compat",
-        default=EvaluationConfig.compat,
-        help="dcase: treat classes without events as the DCASE challenges do.",
-        shell_complete=names("dcase"),
-    ),
+    *settings_options(EvaluationConfig, "engine", "compat"),
 )
 @group(
     "Statistics",
-    click.option(
-        "--bootstrap",
-        type=int,
-        metavar="N",
-        help="Give each score an interval from N resamples of clips.",
-    ),
+    *settings_options(ReportConfig, "bootstrap"),
     click.option(
         "--against",
         type=EXISTING_PATH,
         help="Other estimated events: test whether the scores differ by more than chance.",
     ),
-    click.option(
-        "--groups",
-        type=EXISTING_FILE,
-        help="A TSV file (filename, group): groups of clips are resampled, not clips.",
+    file_option(
+        "--groups", "A TSV file (filename, group): groups of clips are resampled, not clips."
     ),
-    click.option("--seed", default=_R.seed, help="The seed of the resamples."),
-    click.option(
-        "--confidence", default=_R.confidence, help="The confidence of intervals, 0 to 1."
-    ),
+    *settings_options(ReportConfig, "seed", "confidence"),
 )
 @group(
     "Verdict",
@@ -151,7 +103,7 @@ _R = ReportConfig
         help="End with exit code 7 if a score is lower, as in event_f1=0.30. May be given several "
         "times.",
     ),
-    click.option("--strict", is_flag=True, help="Treat warnings as errors."),
+    *settings_options(ReportConfig, "strict"),
 )
 @common_options
 def evaluate(

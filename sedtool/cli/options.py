@@ -205,6 +205,8 @@ def _kind(entry: Field[Any], about: Setting) -> tuple[Any, bool]:
     """Return the type of an option, and whether it may be given several times."""
     if about.choices:
         return click.Choice(about.choices), False
+    if about.names:
+        return str, False
     if entry.type == tuple[int, ...]:
         return INTEGERS, False
     kind, *_ = get_args(entry.type) or (entry.type,)  # of X | None and tuple[X, ...] that is X

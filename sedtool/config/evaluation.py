@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple, Self
 
-from sedtool.config.base import MOST, Seconds, require, require_finite, require_within
+from sedtool.config.base import SEEDS, Seconds, require, require_valid, setting
 from sedtool.errors import ConfigError
 from sedtool.text import suggestion
 
@@ -20,6 +20,7 @@ __all__ = [
     "Limit",
     "PsdsConfig",
     "ReportConfig",
+    "ResamplingConfig",
     "parse_metrics",
     "parse_psds",
 ]
@@ -29,37 +30,55 @@ __all__ = [
 class EvaluationConfig:
     """Tolerances and conventions of the metrics."""
 
-    collar: Seconds = 0.2  # tolerance on onsets; at least this on offsets
-    offset_ratio: float = 0.2  # tolerance on offsets as a share of the reference event's length
-    segment: Seconds = 1.0  # length of the cells of segment-based F1
-    engine: Literal["native", "sed_eval"] = "native"
-    compat: Literal["", "dcase"] = ""  # "dcase": sed_eval's rules for undefined classes
+    collar: Seconds = setting(
+        0.2,
+        "How far onsets and offsets of events may be apart, in seconds.",
+        within="[0, 1e6]",
+    )
+    offset_ratio: float = setting(
+        0.2,
+        "Offsets may be apart by this share of the reference event, if that is more.",
+        within="[0, 1e6]",
+    )
+    segment: Seconds = setting(1.0, "The length of a segment in seconds.", within="(0, 1e6]")
+    engine: Literal["native", "sed_eval"] = setting(
+        "native",
+        "What counts events and segments: sedtool (native), or the sed_eval package.",
+        choices=("native", "sed_eval"),
+    )
+    compat: Literal["", "dcase"] = setting(
+        "",
+        "dcase: treat classes without events as the DCASE challenges do.",
+        names=("dcase",),
+    )
 
     def __post_init__(self) -> None:
-        require_finite(self)
-        require_within(0, MOST, self, "collar", "offset_ratio")
-        require(
-            0 < self.segment <= MOST,
-            f"segment must be positive, and at most {MOST}, not {self.segment}",
-        )
-        engines = ("native", "sed_eval")
-        require(self.engine in engines, f"unknown engine {self.engine!r}; {' or '.join(engines)}")
+        require_valid(self)
         require(self.compat in ("", "dcase"), f"unknown compat {self.compat!r}; only 'dcase'")
 
 
 @dataclass(frozen=True)
 class IntersectionConfig:
-    """The three criteria of intersection-based metrics, each a share in [0, 1]."""
+    """The three criteria of intersection-based metrics, each a share."""
 
-    dtc: float = 0.5  # of an estimate, that references of its class must cover
-    gtc: float = 0.5  # of a reference, that accepted estimates of its class must cover
-    cttc: float = 0.3  # of a false positive, that references of another class must cover
+    dtc: float = setting(
+        0.5,
+        "The share of an estimated event that references must cover (intersection).",
+        within="[0, 1]",
+    )
+    gtc: float = setting(
+        0.5,
+        "The share of a reference event that estimates must cover (intersection).",
+        within="[0, 1]",
+    )
+    cttc: float = setting(
+        0.3,
+        "The share of a false positive that references of another class must cover.",
+        within="[0, 1]",
+    )
 
     def __post_init__(self) -> None:
-        require_finite(self)
-        for name in ("dtc", "gtc", "cttc"):
-            value = getattr(self, name)
-            require(0 <= value <= 1, f"{name} must be in [0, 1], not {value}")
+        require_valid(self)
 
 
 @dataclass(frozen=True)
@@ -69,16 +88,19 @@ class PsdsConfig:
     dtc: float = 0.7  # as in IntersectionConfig
     gtc: float = 0.7
     cttc: float = 0.3  # without effect where alpha_ct is 0
-    alpha_ct: float = 0.0  # weight of the rate of cross-triggers in the effective FP rate
-    alpha_st: float = 1.0  # weight of the standard deviation over classes
-    max_efpr: float = 100.0  # effective false positives an hour, where the curve ends
+    alpha_ct: float = setting(
+        0.0, "The weight of cross-triggers in the effective rate.", within="[0, 1]"
+    )
+    alpha_st: float = setting(
+        1.0, "The weight of the standard deviation over classes.", within="[0, 1e6]"
+    )
+    max_efpr: float = setting(
+        100.0, "Effective false positives an hour, where the curve ends.", within="(0, 1e6]"
+    )
 
     def __post_init__(self) -> None:
-        require_finite(self)
+        require_valid(self)
         _ = self.criteria  # checks the three of them
-        require(0 <= self.alpha_ct <= 1, f"alpha_ct must be in [0, 1], not {self.alpha_ct}")
-        require(0 <= self.alpha_st <= MOST, f"alpha_st must be 0 or more, not {self.alpha_st}")
-        require(0 < self.max_efpr <= MOST, f"max_efpr must be positive, not {self.max_efpr}")
 
     @property
     def criteria(self) -> IntersectionConfig:
@@ -136,18 +158,29 @@ class Limit(NamedTuple):
         return cls(name.strip(), value)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ResamplingConfig:
+    """How intervals are found by resampling."""
+
+    seed: int = setting(0, "The seed of the resamples.", within=SEEDS)
+    confidence: float = setting(0.95, "The confidence of intervals, 0 to 1.", within="(0, 1)")
+
+
 @dataclass(frozen=True)
-class ReportConfig:
+class ReportConfig(ResamplingConfig):
     """Which metrics are computed, and what is asked of them."""
 
     metrics: tuple[str, ...] = ()  # none: event, segment and clip; of a folder PSDS
     intersection: IntersectionConfig = field(default_factory=IntersectionConfig)
     psds: PsdsConfig | None = None  # a scenario beside psds1 and psds2, named psds
-    bootstrap: int | None = None  # resamples; None: none, or `RESAMPLES` with a second system
-    seed: int = 0  # of the resampling
-    confidence: float = 0.95  # of intervals
+    bootstrap: int | None = setting(  # None: none, or `RESAMPLES` with a second system
+        None,
+        "Give each score an interval from N resamples of clips.",
+        within="[1, 1e6]",
+        metavar="N",
+    )
     limits: tuple[Limit, ...] = ()  # scores that must be reached
-    strict: bool = False  # whether a warning is an error
+    strict: bool = setting(False, "Treat warnings as errors.")
 
     def __post_init__(self) -> None:
         for name in self.metrics:
@@ -155,10 +188,7 @@ class ReportConfig:
         require(
             len(set(self.metrics)) == len(self.metrics), "metrics must name each metric only once"
         )
-        if self.bootstrap is not None:
-            require_within(1, MOST, self, "bootstrap")
-        require_within(0, 2**63 - 1, self, "seed")
-        require(0 < self.confidence < 1, f"confidence must be in (0, 1), not {self.confidence}")
+        require_valid(self)
 
     @property
     def resamples(self) -> int:
