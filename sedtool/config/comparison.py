@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sedtool.config.base import MOST, require, require_finite, require_within
-from sedtool.config.evaluation import RESAMPLES
+from sedtool.config.evaluation import RESAMPLES, ReportConfig
 
 __all__ = ["CompareConfig", "SweepConfig"]
 
@@ -23,8 +23,8 @@ class CompareConfig:
 
     against: str | None = None  # the reference pooling; None: linear if it is there, else the first
     resamples: int = RESAMPLES  # of clips and seeds
-    seed: int = 0  # of the resampling
-    confidence: float = 0.95  # of intervals
+    seed: int = ReportConfig.seed  # of the resampling
+    confidence: float = ReportConfig.confidence  # of intervals
 
     def __post_init__(self) -> None:
         require_finite(self)

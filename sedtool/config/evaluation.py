@@ -15,6 +15,7 @@ __all__ = [
     "RATED",
     "REPORT_FORMATS",
     "RESAMPLES",
+    "USUAL",
     "EvaluationConfig",
     "IntersectionConfig",
     "Limit",
@@ -104,20 +105,16 @@ class PsdsConfig:
 
     @property
     def criteria(self) -> IntersectionConfig:
-        """Return what decides which events are found."""
+        """Return what decides which events count."""
         return IntersectionConfig(self.dtc, self.gtc, self.cttc)
 
 
 # Of DCASE task 4 from 2021 on: the first asks for precise times, the second for the right class.
-PSDS_SCENARIOS = {
-    "psds1": PsdsConfig(dtc=0.7, gtc=0.7, alpha_ct=0.0, alpha_st=1.0, max_efpr=100.0),
-    "psds2": PsdsConfig(dtc=0.1, gtc=0.1, cttc=0.3, alpha_ct=0.5, alpha_st=1.0, max_efpr=100.0),
-}
-
+PSDS_SCENARIOS = {"psds1": PsdsConfig(), "psds2": PsdsConfig(dtc=0.1, gtc=0.1, alpha_ct=0.5)}
 
 RATED = ("event", "segment", "clip", "onset", "intersection")  # have F1, precision and recall
 METRICS = (*RATED, "error-rate", "errors", *PSDS_SCENARIOS)
-_USUAL = ("event", "segment", "clip")
+USUAL = ("event", "segment", "clip")  # where no metric is named
 _OF_SCORES = tuple(PSDS_SCENARIOS)  # what is left where no single event list is given
 _OF_EVENTS = ("event", "onset", "error-rate", "errors")
 # The metrics that use a setting; what is not named here is used by all.
@@ -231,14 +228,14 @@ class ReportConfig(ResamplingConfig):
     def chosen(self, has_list: bool) -> tuple[str, ...]:
         """Return the metrics to compute, in the order of reports; those of --psds aside."""
         usual = () if self.psds else _OF_SCORES
-        chosen = self.metrics or (_USUAL if has_list else usual)
+        chosen = self.metrics or (USUAL if has_list else usual)
         return tuple(name for name in METRICS if name in chosen)
 
     def scenarios(self, has_list: bool) -> dict[str, PsdsConfig]:
         """Return the scenarios of PSDS to compute."""
         chosen = self.chosen(has_list)
-        found = {name: psds for name, psds in PSDS_SCENARIOS.items() if name in chosen}
-        return found | ({"psds": self.psds} if self.psds else {})
+        named = {name: psds for name, psds in PSDS_SCENARIOS.items() if name in chosen}
+        return named | ({"psds": self.psds} if self.psds else {})
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:
@@ -250,11 +247,11 @@ def parse_metrics(text: str) -> tuple[str, ...]:
 
 def parse_psds(text: str) -> PsdsConfig:
     """Read ``dtc=0.5,gtc=0.5,alpha_ct=0.5``; what is not named is as in the first scenario."""
-    known = tuple(entry.name for entry in fields(PsdsConfig))
+    valid = tuple(entry.name for entry in fields(PsdsConfig))
     values: dict[str, float] = {}
     for item in text.split(","):
         name, _, number = (part.strip() for part in item.partition("="))
-        require(name in known, f"psds has an {_unknown(name, known)}")
+        require(name in valid, f"psds has an {_unknown(name, valid)}")
         require(name not in values, f"psds gives {name} twice")
         try:
             values[name] = float(number)

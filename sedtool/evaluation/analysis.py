@@ -97,6 +97,25 @@ def analyse_errors(
 def count_kinds(pair: Pair, config: EvaluationConfig) -> ErrorAnalysis:
     """Count the events of each kind; see `analyse_errors`."""
     pair = pair.counted(config.compat)
+    labels = pair.reference.label, pair.estimated.label
+    counted = {
+        name: np.bincount(label[rows], minlength=pair.n_labels)
+        for label, kinds in zip(labels, _kinds(pair, config), strict=True)
+        for name, rows in kinds.items()
+    }
+    total = ErrorCounts(**{name: int(column.sum()) for name, column in counted.items()})
+    number = {label: k for k, label in enumerate(pair.labels)}
+    classes = {
+        label: ErrorCounts(**{name: int(column[number[label]]) for name, column in counted.items()})
+        for label in pair.classes
+    }
+    return ErrorAnalysis(total, classes)
+
+
+def _kinds(
+    pair: Pair, config: EvaluationConfig
+) -> tuple[dict[str, NDArray[np.generic]], dict[str, NDArray[np.generic]]]:
+    """Return the references of each kind, and the estimates, as rows or as bool (rows,)."""
     reference, estimated = pair.by_class
     matched, partner = largest_matching(reference, estimated, config)
     missed = ~_rows(len(reference.clip), matched)  # so far
@@ -126,19 +145,7 @@ def count_kinds(pair: Pair, config: EvaluationConfig) -> ErrorAnalysis:
         "mislabelled": mislabelled,
         "spurious": alone_too & ~mislabelled,
     }
-    sides = (pair.reference.label, of_references), (pair.estimated.label, of_estimates)
-    counted = {
-        name: np.bincount(label[rows], minlength=pair.n_labels)
-        for label, kinds in sides
-        for name, rows in kinds.items()
-    }
-    total = ErrorCounts(**{name: int(column.sum()) for name, column in counted.items()})
-    rows = {label: k for k, label in enumerate(pair.labels)}
-    classes = {
-        label: ErrorCounts(**{name: int(column[rows[label]]) for name, column in counted.items()})
-        for label in pair.classes
-    }
-    return ErrorAnalysis(total, classes)
+    return of_references, of_estimates
 
 
 def _shifts(

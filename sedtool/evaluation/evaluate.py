@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from sedtool.config import EvaluationConfig, lookup
-from sedtool.config.evaluation import METRICS, PSDS_SCENARIOS, IntersectionConfig
+from sedtool.config.evaluation import METRICS, PSDS_SCENARIOS, USUAL, IntersectionConfig
 from sedtool.evaluation.analysis import count_kinds
 from sedtool.evaluation.clips import count_clips
 from sedtool.evaluation.counts import Counts, score
@@ -37,7 +37,7 @@ def evaluate(
     durations: Mapping[str, float] | None = None,
     weak_reference: Tags | None = None,
     weak_estimated: Tags | None = None,
-    metrics: Iterable[str] = ("event", "segment", "clip"),
+    metrics: Iterable[str] = USUAL,
     intersection: IntersectionConfig = _SHARES,
 ) -> Evaluation:
     """Match clip names and compute metrics: by default event, segment and clip.
