@@ -32,8 +32,8 @@ from sedtool.store.layout import (
     TEXT,
     ClipTable,
     Layout,
+    as_base,
     clip_tables,
-    only,
     shard_attributes,
 )
 from sedtool.store.reading import Flat, check_texts, naming, open_flat, read_clips, read_shard
@@ -264,7 +264,7 @@ class Features(FeaturesHeader, ClipTable):
     @property
     def header(self) -> FeaturesHeader:
         """Return what the file says of itself."""
-        return only(FeaturesHeader, self)
+        return as_base(FeaturesHeader, self)
 
     def clip(self, index: int) -> npt.NDArray[Any]:
         """Return the features of a clip, a view (T, F)."""

@@ -26,9 +26,9 @@ __all__ = [
     "Attributes",
     "ClipTable",
     "Layout",
+    "as_base",
     "block_digests",
     "clip_tables",
-    "only",
     "shard_attributes",
     "tables_digest",
 ]
@@ -145,6 +145,6 @@ def shard_attributes(shard: Shard, manifest_sha256: str) -> dict[str, str | int 
     }
 
 
-def only(cls: type[T], instance: T) -> T:
+def as_base(cls: type[T], instance: T) -> T:
     """Return what an instance has as one of its base dataclasses, and nothing else."""
     return cls(**{entry.name: getattr(instance, entry.name) for entry in fields(cls)})  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from sedtool.atomic import open_atomic, resource_errors, write_text
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.shards import Shard
 from sedtool.store.features import open_features, write_features
-from sedtool.store.layout import CHUNK_SIZE
+from sedtool.store.reading import naming, read_range
 from sedtool.store.scores import ScoresWriter, clip_scores, open_scores
 from sedtool.text import file_sha256, is_writable
 
@@ -62,16 +62,10 @@ class Piece:
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes; an ArtifactError says that they are gone."""
         try:
-            with self.path.open("rb") as stream:
-                stream.seek(self.offset)
-                remaining = self.size
-                while remaining and (chunk := stream.read(min(CHUNK_SIZE, remaining))):
-                    yield chunk
-                    remaining -= len(chunk)
+            with naming(self.path), self.path.open("rb") as stream:
+                yield from read_range(stream, self.offset, self.size)
         except OSError as error:
             raise ArtifactError(f"{self.path}: cannot be read ({error.strerror})") from error
-        if remaining:
-            raise ArtifactError(f"{self.path}: truncated while it was read")
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ __all__ = [
     "naming",
     "open_flat",
     "read_clips",
+    "read_range",
     "read_shard",
 ]
 
@@ -64,6 +65,10 @@ class _Place:
     offset: int
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def open_flat(path: Path, layout: Layout, verify: bool) -> Flat:
@@ -227,18 +232,27 @@ def _place(dataset: Any, name: str, kinds: tuple[str, ...], rank: int, size: int
         raise ArtifactError(f"damaged: {name} is of type {dataset.dtype}, not {' or '.join(kinds)}")
     if dataset.shape is None or len(dataset.shape) != rank:
         raise ArtifactError(f"damaged: {name} has other than {rank} axes")
-    dtype = np.dtype(dataset.dtype.str)
-    n_bytes = math.prod(dataset.shape) * dtype.itemsize
-    offset = dataset.id.get_offset() if n_bytes else 0
-    if offset is None or offset + n_bytes > size:
+    place = _Place(dataset.id.get_offset() or 0, np.dtype(dataset.dtype.str), dataset.shape)
+    if place.n_bytes and (not place.offset or place.offset + place.n_bytes > size):
         raise ArtifactError(f"truncated: {name} would end behind the end of the file")
-    return _Place(offset, dtype, dataset.shape)
+    return place
 
 
 def _read(stream: BinaryIO, place: _Place) -> npt.NDArray[Any]:
     stream.seek(place.offset)
-    content = stream.read(math.prod(place.shape) * place.dtype.itemsize)
+    content = stream.read(place.n_bytes)
     return np.frombuffer(content, place.dtype).reshape(place.shape)
+
+
+def read_range(stream: BinaryIO, offset: int, size: int) -> Iterator[bytes]:
+    """Yield the bytes of a range, in chunks; an ArtifactError says that they are gone."""
+    stream.seek(offset)
+    while size:
+        chunk = stream.read(min(CHUNK_SIZE, size))
+        if not chunk:
+            raise ArtifactError("truncated while it was read")
+        size -= len(chunk)
+        yield chunk
 
 
 def _verify(stream: BinaryIO, place: _Place, digests: list[str]) -> None:
@@ -247,14 +261,8 @@ def _verify(stream: BinaryIO, place: _Place, digests: list[str]) -> None:
 
     def chunks() -> Iterator[bytes]:
         nonlocal all_finite
-        stream.seek(place.offset)
-        remaining = math.prod(place.shape) * place.dtype.itemsize
-        while remaining:
-            chunk = stream.read(min(CHUNK_SIZE, remaining))
-            if not chunk:
-                raise ArtifactError("truncated while it was read")
+        for chunk in read_range(stream, place.offset, place.n_bytes):
             all_finite &= bool(np.isfinite(np.frombuffer(chunk, place.dtype)).all())
-            remaining -= len(chunk)
             yield chunk
 
     found = block_digests(chunks())

@@ -35,8 +35,8 @@ from sedtool.store.layout import (
     TEXT,
     ClipTable,
     Layout,
+    as_base,
     clip_tables,
-    only,
     shard_attributes,
 )
 from sedtool.store.reading import Flat, check_texts, naming, open_flat, read_clips, read_shard
@@ -136,7 +136,7 @@ class Scores(ScoresHeader, ClipTable):
     @property
     def header(self) -> ScoresHeader:
         """Return what a file of these scores says of itself."""
-        return only(ScoresHeader, self)
+        return as_base(ScoresHeader, self)
 
 
 def clip_scores(scores: Scores) -> Iterator[ClipScores]:
