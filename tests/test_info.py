@@ -350,14 +350,15 @@ def test_a_flipped_byte_in_a_model_is_found(model):
     assert "damaged" in result.stderr
 
 
-def test_a_bomb_of_merge_keys_is_not_followed(tmp_path):
+def test_a_bomb_of_merge_keys_is_refused_and_not_followed(tmp_path):
     path = tmp_path / "bomb.yaml"
     lines = ["a0: &a0 {x: 1}"]
     lines += [
         f"a{i}: &a{i} {{<<: [{', '.join(f'*a{i - 1}' for _ in range(9))}]}}" for i in range(1, 30)
     ]
     path.write_text("\n".join(lines))
-    assert describe(path).kind == "recipe"
+    with pytest.raises(ArtifactError, match=r"bomb\.yaml:1: anchors, aliases and tags are refused"):
+        describe(path)
 
 
 def test_metrics_are_described_and_undefined_is_null(tmp_path, strong):

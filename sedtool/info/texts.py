@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sedtool.audio import AUDIO_SUFFIXES
-from sedtool.errors import ArtifactError, LabelError
+from sedtool.config.recipe import read_recipe
+from sedtool.errors import ArtifactError, ConfigError, LabelError
 from sedtool.info.description import Description, first_of
 from sedtool.labels import (
     StrongLabels,
@@ -32,7 +31,6 @@ __all__ = [
 ]
 
 _MOST_OF_TABLE = 2**28  # of a table that is read whole
-_MOST_OF_RECIPE = 2**20  # of a recipe
 _METRICS = ("event", "segment", "clip")
 _RATES = ("f1", "precision", "recall")
 _FAILURES = ("filename", "stage", "error")  # columns
@@ -263,40 +261,14 @@ def describe_recipe(path: Path, verify: bool) -> Description:
 
 
 def read_recipe_sections(path: Path) -> dict[str, dict[str, Any]]:
-    """Read a recipe: key -> text, or list of text, of each section.
-
-    Nodes are composed, never constructed: merge keys are not followed.
-
-    Raises
-    ------
-    ArtifactError
-        If it is not YAML, or not made of sections.
-    """
-    if path.stat().st_size > _MOST_OF_RECIPE:
-        raise ArtifactError(f"{path} is too large for a recipe")
+    """Read a recipe as the stages do: key -> text, or list of text, of each section."""
     try:
-        root = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = getattr(error, "problem", None) or error
-        raise ArtifactError(f"{path}: not valid YAML ({reason})") from None
-    sections = _pairs(root)
-    if not sections or not all(isinstance(node, yaml.MappingNode) for node in sections.values()):
+        sections = read_recipe(path)
+    except ConfigError as error:
+        raise ArtifactError(str(error)) from None
+    if not sections:
         raise ArtifactError(f"{path}: YAML of no known kind; a recipe has a section a subcommand")
     return {
-        name: {key: _value(value) for key, value in _pairs(section).items()}
+        name: {key: value for key, (value, _) in section.values.items()}
         for name, section in sections.items()
     }
-
-
-def _pairs(node: yaml.Node | None) -> dict[str, yaml.Node]:
-    """Return the values of a mapping by key; {} of anything else."""
-    if not isinstance(node, yaml.MappingNode):
-        return {}
-    return {k.value: value for k, value in node.value if isinstance(k, yaml.ScalarNode)}
-
-
-def _value(node: yaml.Node) -> Any:
-    """Return a scalar, or a list of scalars, as text; None of anything else."""
-    if isinstance(node, yaml.SequenceNode):
-        return [item.value for item in node.value if isinstance(item, yaml.ScalarNode)]
-    return node.value if isinstance(node, yaml.ScalarNode) else None
