@@ -81,7 +81,6 @@ def test_the_grid_finds_settings_with_which_every_event_is_right():
         10.0,
         DecodingConfig.default(2),
         TuneConfig(),
-        EvaluationConfig(),
     )
     assert best.tolist() == [1.0, 1.0]
     assert tuned.thresholds[0] < 0.4
@@ -100,7 +99,7 @@ def test_the_fitted_score_is_what_the_evaluator_says_of_the_fitted_settings():
         )
         for i, clip in enumerate(clips)
     ]
-    arguments = (CLASSES, 10.0, DecodingConfig.default(2), TuneConfig(), EvaluationConfig())
+    arguments = (CLASSES, 10.0, DecodingConfig.default(2), TuneConfig())
     tuned, best = tune_events(noisy, reference, *arguments)
     events = [e for clip in noisy for e in decode_clip(clip, CLASSES, 10.0, tuned)]
     scored = evaluate_events(reference, events, EvaluationConfig(), classes=CLASSES)
@@ -110,9 +109,7 @@ def test_the_fitted_score_is_what_the_evaluator_says_of_the_fitted_settings():
 def test_windows_that_are_given_are_left_alone():
     clips, reference = two_clips()
     start = dataclasses.replace(DecodingConfig.default(2), windows=(0.5, 0.7))
-    tuned, _ = tune_events(
-        clips, reference, CLASSES, 10.0, start, TuneConfig(), EvaluationConfig(), fixed_lengths=True
-    )
+    tuned, _ = tune_events(clips, reference, CLASSES, 10.0, start, TuneConfig(windows=()))
     assert tuned.windows == (0.5, 0.7)
 
 

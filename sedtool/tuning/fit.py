@@ -116,9 +116,6 @@ def tune_events(
     frame_rate: float,
     decoding: DecodingConfig,
     config: TuneConfig,
-    evaluation: EvaluationConfig,
-    *,
-    fixed_lengths: bool = False,
 ) -> tuple[DecodingConfig, np.ndarray]:
     """Fit frame thresholds and median filter lengths: each class's best event F1 on a grid.
 
@@ -127,20 +124,14 @@ def tune_events(
 
     Parameters
     ----------
-    scores
-        Of the validation clips; names as in `reference`.
-    reference
-        Strong labels of the same clips.
+    scores, reference
+        Of the same clips, by name.
     classes, frame_rate
         As for `decode_clip`.
     decoding
         Where to start.
     config
-        The grid.
-    evaluation
-        Collar and offset ratio.
-    fixed_lengths
-        Leave the median filter lengths as they are and search thresholds only.
+        The grid; if it has no lengths, they stay as they are.
 
     Returns
     -------
@@ -152,11 +143,9 @@ def tune_events(
     groups = _equally_long(scores)
     best_f1 = np.full(len(classes), -1.0)
     thresholds, lengths = list(decoding.thresholds), list(decoding.windows)
+    trials = [(length,) * len(classes) for length in _distinct(config.windows, frame_rate)]
     grid = itertools.product(
-        [decoding.windows]
-        if fixed_lengths
-        else [(length,) * len(classes) for length in _distinct(config.windows, frame_rate)],
-        sorted(config.thresholds, key=lambda t: abs(t - 0.5)),
+        trials or [decoding.windows], sorted(config.thresholds, key=lambda t: abs(t - 0.5))
     )
     for trial, threshold in grid:
         uniform = dataclasses.replace(
@@ -164,7 +153,7 @@ def tune_events(
         )
         estimates = _estimate(groups, len(classes), frame_rate, uniform)
         for k, (of_class, estimated) in enumerate(zip(references, estimates, strict=True)):
-            f1 = _event_f1(of_class, estimated, evaluation)
+            f1 = _event_f1(of_class, estimated)
             if f1 > best_f1[k]:
                 best_f1[k], thresholds[k], lengths[k] = f1, threshold, trial[k]
     tuned = dataclasses.replace(decoding, thresholds=tuple(thresholds), windows=tuple(lengths))
@@ -211,8 +200,9 @@ def _estimate(
     return [EventArrays(clip[rows], onset[rows], offset[rows]) for rows in of_class]
 
 
-def _event_f1(reference: EventArrays, estimated: EventArrays, config: EvaluationConfig) -> float:
+def _event_f1(reference: EventArrays, estimated: EventArrays) -> float:
+    """Return F1 with the default tolerances of `evaluate`; -1 without a reference event."""
     n_reference, n_estimated = len(reference.onset), len(estimated.onset)
     if not n_reference:
         return -1.0
-    return 2 * event_counts(reference, estimated, config) / (n_reference + n_estimated)
+    return 2 * event_counts(reference, estimated, EvaluationConfig()) / (n_reference + n_estimated)

@@ -16,7 +16,6 @@ from sedtool.config import (
     DEVICE,
     MISSING,
     DecodingConfig,
-    EvaluationConfig,
     TuneConfig,
     WindowConfig,
 )
@@ -138,15 +137,12 @@ def _fit(
     event_f1 = None
     if strong is not None:
         with_events = set(strong.names)
+        of_events = [clip for clip in scores if clip.name in with_events]
+        grid = config
+        if inputs.durations_from is not None or inputs.window is not None:
+            grid = dataclasses.replace(config, windows=())
         decoding, event_f1 = tune_events(
-            [clip for clip in scores if clip.name in with_events],
-            strong,
-            model.classes,
-            model.frame_rate,
-            decoding,
-            config,
-            EvaluationConfig(),
-            fixed_lengths=inputs.durations_from is not None or inputs.window is not None,
+            of_events, strong, model.classes, model.frame_rate, decoding, grid
         )
     model.decoding = decoding
     model.tuned = _provenance(model, inputs, config, clip_f1, event_f1, len(scores))
