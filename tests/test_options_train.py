@@ -181,7 +181,7 @@ def test_what_is_no_pooling_is_refused(short, output, pooling, message):
 @pytest.mark.parametrize("how", [(), ("--dry-run",)])
 def test_a_network_that_no_model_file_can_hold_is_refused_before_a_step(short, output, how):
     said = refused(*short, "-o", output, "--arch", "dcase2019:gru-units=4096", *how)
-    assert "take 1555 MiB, and a model file holds 512 MiB of them; take fewer gru-units" in said
+    assert "take 1555 MiB, and a model file holds 448 MiB of them; take fewer gru-units" in said
     assert not output.exists()
 
 

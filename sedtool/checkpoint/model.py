@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 FORMAT, FORMAT_VERSION = "sedtool-model", 3
-MOST_WEIGHTS = 2**29  # bytes: 134 million numbers
+MOST_WEIGHTS = 7 * 2**26  # bytes, 448 MiB: reading takes thrice that, and under 1.5 GB of memory
 MOST_BYTES = MOST_WEIGHTS + 2**25  # of a file, which has a header and the tags of clips, too
 MOST_WINDOW = 3600.0  # seconds
 
