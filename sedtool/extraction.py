@@ -46,7 +46,7 @@ from sedtool.store import (
 from sedtool.store.merge import check_siblings
 from sedtool.text import real_time
 
-__all__ = ["ExtractTask", "ExtractionResult", "Work", "extract", "prepare"]
+__all__ = ["ExtractTask", "ExtractionResult", "extract", "prepare"]
 
 CHUNK_SIZE = 2**20  # bytes copied at once
 IN_MEMORY = 2**23  # bytes of a clip's features; longer clips wait on the disk
@@ -57,70 +57,6 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Work:
-    """What a worker needs to know, and a flag that makes it stop."""
-
-    config: FeatureConfig
-    engine: Engine
-    dtype: str  # of numpy
-    allow_truncated: bool
-    output: Path  # temporary files are made beside it
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def open(self, name: str, path: Path) -> AudioReader:
-        """Return a reader of a clip."""
-        return AudioReader(
-            path,
-            self.config.sample_rate,
-            self.config.channel,
-            name=name,
-            allow_truncated=self.allow_truncated,
-        )
-
-
-def extract_clip(name: str, path: Path, work: Work) -> tuple[SourceClip, BinaryIO]:
-    """Return a clip, and its features in a temporary file.
-
-    Raises
-    ------
-    AudioError
-        If it cannot be used. The message does not say where the file lay: the name says which it
-        was, and an artifact need not tell more.
-    """
-    n_frames = 0
-    with ExitStack() as closing:
-        frames = cast(
-            "BinaryIO",
-            closing.enter_context(
-                tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(work.output.parent))
-            ),
-        )
-        with unnamed(path):
-            _, modified = stamp(path)
-            with work.open(name, path) as reader:
-                for block in log_mel_blocks(reader, work.config, work.engine):
-                    if work.stop.is_set():
-                        raise CancelledError
-                    stored = as_stored(block, work.dtype)
-                    with resource_errors(work.output):
-                        frames.write(stored)
-                    n_frames += len(block)
-                info = reader.info()
-        frames.seek(0)
-        closing.pop_all()
-    clip = SourceClip(name, n_frames, **asdict(info), modified=modified, truncated=reader.truncated)
-    return clip, frames
-
-
-def as_stored(block: npt.NDArray[np.float32], dtype: str) -> bytes:
-    """Return frames as bytes of the type they are stored in."""
-    largest = np.finfo(dtype).max
-    if not -largest <= block.min() <= block.max() <= largest:  # NaN fails every comparison
-        raise AudioError("its features are not finite; check the floor of the logarithm")
-    return block.astype(dtype).tobytes()
-
-
-@dataclass(frozen=True)
 class ExtractTask:
     """What an extraction is of, once all that can be refused beforehand was."""
 
@@ -128,12 +64,23 @@ class ExtractTask:
     files: dict[str, Path]  # of the whole list, by name
     names: list[str]  # of these, those to extract
     header: FeaturesHeader
-    work: Work
+    engine: Engine
     resumes: bool  # whether an unfinished run of the job is there
+
+    def open(self, name: str) -> AudioReader:
+        """Return a reader of a clip."""
+        config, allow_truncated = self.header.config, self.header.allow_truncated
+        return AudioReader(
+            self.files[name],
+            config.sample_rate,
+            config.channel,
+            name=name,
+            allow_truncated=allow_truncated,
+        )
 
     def claimed_duration(self, name: str) -> float:
         """Return the seconds that the header of a file states; 0 if it does not."""
-        with unnamed(self.files[name]), self.work.open(name, self.files[name]) as reader:
+        with unnamed(self.files[name]), self.open(name) as reader:
             return reader.claimed_duration
 
 
@@ -161,9 +108,7 @@ def prepare(
     resumes = refuse_finished(output, header, len(names), config.overwrite)
     if config.shard == "auto":
         check_siblings(output, shard, manifest)
-    dtype = DTYPES[config.dtype]
-    work = Work(features, engine, dtype, config.allow_truncated, output.resolve())
-    return ExtractTask(output, files, names, header, work, resumes)
+    return ExtractTask(output, files, names, header, engine, resumes)
 
 
 def _engine(features: FeatureConfig, config: ExtractConfig) -> tuple[Engine, str]:
@@ -249,8 +194,7 @@ def extract(
         result.n_resumed = len(writer.done)
         if result.n_resumed:
             _log.info("%s: %d of %d clips are done", output, result.n_resumed, result.n_files)
-        waiting = {name: task.files[name] for name in task.names if name not in writer.done}
-        _Extraction(task.work, config, writer, result, progress).run(waiting)
+        _Extraction(task, config, writer, result, progress).run()
         result.failures.sort()
         is_empty = not writer.done and result.shard.is_whole
         if not is_empty:
@@ -283,22 +227,23 @@ def _none_usable(result: ExtractionResult) -> str:
 class _Extraction:
     """A run on its way."""
 
-    work: Work
+    task: ExtractTask
     config: ExtractConfig
     writer: FeaturesWriter
     result: ExtractionResult
     progress: Progress | None
 
-    def run(self, files: dict[str, Path]) -> None:
-        """Extract files, at most twice as many in hand as there are workers."""
+    def run(self) -> None:
+        """Extract what is not done yet, at most twice as many in hand as there are workers."""
         workers = self.config.workers
-        waiting = iter(files)
+        waiting = iter([name for name in self.task.names if name not in self.writer.done])
+        stop = threading.Event()
         pending: dict[Future[tuple[SourceClip, BinaryIO]], str] = {}
         executor = ThreadPoolExecutor(workers)
         try:
             while True:
                 for name in waiting:
-                    pending[executor.submit(extract_clip, name, files[name], self.work)] = name
+                    pending[executor.submit(extract_clip, name, self.task, stop)] = name
                     if len(pending) >= 2 * workers:
                         break
                 if not pending:
@@ -307,7 +252,7 @@ class _Extraction:
                 for future in [each for each in pending if each in done]:  # in their order
                     self._collect(pending.pop(future), future)
         finally:  # after an error too: clips that are finished stay for a rerun
-            self.work.stop.set()
+            stop.set()
             executor.shutdown(cancel_futures=True)
             for future in pending:
                 if not future.cancelled() and not future.exception():
@@ -331,3 +276,47 @@ class _Extraction:
             self.result.audio_seconds += clip.duration
         if self.progress:
             self.progress(len(done) + len(failures), self.result.n_files, name)
+
+
+def extract_clip(
+    name: str, task: ExtractTask, stop: threading.Event
+) -> tuple[SourceClip, BinaryIO]:
+    """Return a clip, and its features in a temporary file.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be used. The message does not say where the file lay: the name says which it
+        was, and an artifact need not tell more.
+    """
+    header, n_frames = task.header, 0
+    with ExitStack() as closing:
+        frames = cast(
+            "BinaryIO",
+            closing.enter_context(
+                tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(task.output.resolve().parent))
+            ),
+        )
+        with unnamed(task.files[name]):
+            _, modified = stamp(task.files[name])
+            with task.open(name) as reader:
+                for block in log_mel_blocks(reader, header.config, task.engine):
+                    if stop.is_set():
+                        raise CancelledError
+                    stored = as_stored(block, DTYPES[header.dtype])
+                    with resource_errors(task.output):
+                        frames.write(stored)
+                    n_frames += len(block)
+                info = reader.info()
+        frames.seek(0)
+        closing.pop_all()
+    clip = SourceClip(name, n_frames, **asdict(info), modified=modified, truncated=reader.truncated)
+    return clip, frames
+
+
+def as_stored(block: npt.NDArray[np.float32], dtype: str) -> bytes:
+    """Return frames as bytes of the type they are stored in."""
+    largest = np.finfo(dtype).max
+    if not -largest <= block.min() <= block.max() <= largest:  # NaN fails every comparison
+        raise AudioError("its features are not finite; check the floor of the logarithm")
+    return block.astype(dtype).tobytes()

@@ -19,11 +19,11 @@ import numpy.typing as npt
 from sedtool.audio import AudioInputs
 from sedtool.config import DEVICE, ExtractConfig, FeatureConfig, InferConfig, TrainConfig
 from sedtool.errors import AudioError
-from sedtool.extraction import IN_MEMORY, ExtractTask, Work, prepare
+from sedtool.extraction import IN_MEMORY, ExtractTask, prepare
 from sedtool.features import log_mel_blocks
 from sedtool.labels import printable
 from sedtool.machine import free_disk, peak_memory, pick_device
-from sedtool.store import unfinished
+from sedtool.store import DTYPES, unfinished
 
 if TYPE_CHECKING:
     import torch
@@ -136,7 +136,7 @@ def plan_extraction(
     audio_seconds = sum(durations.values())
     left = audio_seconds * (1 - n_done / max(len(task.names), 1))
     speed = _extraction_speed(task, list(durations)[:MOST_TRIALS])
-    size = n_frames * features.n_mels * np.dtype(task.work.dtype).itemsize
+    size = n_frames * features.n_mels * np.dtype(DTYPES[config.dtype]).itemsize
     return ExtractionPlan(
         output=task.output,
         n_files=len(task.names),
@@ -157,18 +157,18 @@ def _extraction_speed(task: ExtractTask, names: Sequence[str]) -> float:
     """Return the seconds of audio whose features a second gives; 0 if no file can be decoded."""
     for name in names:
         try:
-            return max(_time_features(task.work, name, task.files[name]) for _ in range(2))
+            return max(_time_features(task, name) for _ in range(2))
         except AudioError:
             continue
     return 0.0
 
 
-def _time_features(work: Work, name: str, path: Path) -> float:
+def _time_features(task: ExtractTask, name: str) -> float:
     """Return the speed of the beginning of a file; the first time warms up."""
-    started = time.perf_counter()
-    with work.open(name, path) as reader:
-        beginning = _beginning(reader, int(TRIAL_SECONDS * work.config.sample_rate))
-        for _ in log_mel_blocks(beginning, work.config, work.engine):
+    config, started = task.header.config, time.perf_counter()
+    with task.open(name) as reader:
+        beginning = _beginning(reader, int(TRIAL_SECONDS * config.sample_rate))
+        for _ in log_mel_blocks(beginning, config, task.engine):
             pass
         return reader.duration / (time.perf_counter() - started)
 
