@@ -118,9 +118,9 @@ def test_exponents_are_drawn_against_durations(model, labels, tmp_path):
     assert "longer classes 1 to 9 s" in said
     drawn_anew(output, (*line, "--resamples", 100, "--level", 0.5, "--seed", 3))
     line = (*line, "--overwrite")
-    assert "--resamples must be at least 100" in refused(*line, "--resamples", 1)
-    assert "--level must be between 0 and 1" in refused(*line, "--level", 1)
-    assert "--seed must not be negative" in refused(*line, "--seed", -1)
+    assert "--resamples must be in [100, 1e6]" in refused(*line, "--resamples", 1)
+    assert "--level must be in (0, 1)" in refused(*line, "--level", 1)
+    assert "--seed must be in [0, 9" in refused(*line, "--seed", -1)
     assert "NAME=SECONDS" in refused(*line, "--boundary", "0.5")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sedtool.cli.console import progress, summary, write_stdout
-from sedtool.cli.options import EXISTING_FILE, common_options, group, input_options
+from sedtool.cli.options import common_options, file_option, group, input_options
 from sedtool.cli.settings import SedtoolCommand
 from sedtool.config import CHECK_WORKERS
 from sedtool.errors import InputsFailedError
@@ -20,25 +20,14 @@ if TYPE_CHECKING:
 @group(
     "Input",
     input_options,
-    click.option(
-        "--strong",
-        type=EXISTING_FILE,
-        multiple=True,
-        help="Strong labels. May be given several times.",
-    ),
-    click.option(
-        "--weak",
-        type=EXISTING_FILE,
-        multiple=True,
-        help="Weak labels. May be given several times.",
-    ),
-    click.option(
+    file_option("--strong", "Strong labels. May be given several times.", multiple=True),
+    file_option("--weak", "Weak labels. May be given several times.", multiple=True),
+    file_option(
         "--unlabelled",
-        type=EXISTING_FILE,
+        "A list of clips without labels. May be given several times.",
         multiple=True,
-        help="A list of clips without labels. May be given several times.",
     ),
-    click.option("--classes", type=EXISTING_FILE, help="The classes that may occur, one a line."),
+    file_option("--classes", "The classes that may occur, one a line."),
 )
 @group("Output", click.option("--json", "as_json", is_flag=True, help="Write the report as JSON."))
 @group(

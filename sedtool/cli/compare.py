@@ -2,22 +2,23 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
 from sedtool.cli.console import harmless, progress, summary, write_stdout
 from sedtool.cli.options import (
-    EXISTING_FILE,
     INPUT,
     OUTPUT,
     common_options,
+    file_option,
     group,
     overwrite_option,
+    settings_options,
 )
-from sedtool.cli.settings import BesideRecipe, SedtoolCommand
+from sedtool.cli.settings import BesideRecipe, SedtoolCommand, taken
 from sedtool.config.comparison import CompareConfig
 
-_D = CompareConfig  # its fields are the defaults
 _FORMATS = ("text", "md", "tsv", "latex")
 
 
@@ -25,16 +26,8 @@ _FORMATS = ("text", "md", "tsv", "latex")
 @click.argument("runs", type=INPUT, nargs=-1, required=True)
 @group(
     "Input",
-    click.option(
-        "--reference",
-        type=EXISTING_FILE,
-        help="Strong labels of the test clips; by default, those of the sweep.",
-    ),
-    click.option(
-        "--weak-reference",
-        type=EXISTING_FILE,
-        help="Weak labels of the test clips, which clip F1 is scored by.",
-    ),
+    file_option("--reference", "Strong labels of the test clips; by default, those of the sweep."),
+    file_option("--weak-reference", "Weak labels of the test clips, which clip F1 is scored by."),
     click.option(
         "--paper",
         type=BesideRecipe(),
@@ -62,37 +55,16 @@ _FORMATS = ("text", "md", "tsv", "latex")
 )
 @group(
     "Statistics",
-    click.option(
-        "--against",
-        default=_D.against,
-        metavar="POOLING",
-        help="The pooling that others are compared with; by default, linear if it is there, else "
-        "the first.",
-    ),
-    click.option(
-        "--resamples",
-        default=_D.resamples,
-        help="How often clips and seeds are resampled for intervals and p-values.",
-    ),
-    click.option("--seed", default=_D.seed, help="The seed of the resamples."),
-    click.option(
-        "--confidence", default=_D.confidence, help="The confidence of intervals, 0 to 1."
-    ),
+    *settings_options(CompareConfig, "against", "resamples", "seed", "confidence"),
 )
 @common_options
 def compare(
     runs: tuple[Path, ...],
     output: tuple[Path, ...],
     format_: str | None,
-    against: str | None,
-    reference: Path | None,
-    weak_reference: Path | None,
-    paper: Path | None,
-    resamples: int,
-    seed: int,
-    confidence: float,
     overwrite: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Compare poolings by mean, gain and significance.
 
@@ -105,19 +77,12 @@ def compare(
     """
     from sedtool.comparison import check_outputs, compare_runs, format_comparison, write_tables
 
-    config = CompareConfig(against, resamples, seed, confidence)
-    given = [path for path in (reference, weak_reference, paper) if path is not None]
-    check_outputs(output, format_, given)
+    config = taken(CompareConfig, options)
+    files = {name: options[name] for name in ("reference", "weak_reference", "paper")}
+    check_outputs(output, format_, [path for path in files.values() if path is not None])
     started = time.monotonic()
     with progress("compare", quiet) as report:
-        comparison = compare_runs(
-            runs,
-            config,
-            reference=reference,
-            weak_reference=weak_reference,
-            paper=paper,
-            progress=report,
-        )
+        comparison = compare_runs(runs, config, **files, progress=report)
     if output:
         write_tables(comparison, output, format_, overwrite)
     else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,11 +13,13 @@ from sedtool.cli.options import (
     INPUT,
     OUTPUT,
     common_options,
+    file_option,
     group,
     names,
     overwrite_option,
+    settings_options,
 )
-from sedtool.cli.settings import SedtoolCommand
+from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import POOLING_NAMES
 from sedtool.config.figures import CorrelationConfig
 
@@ -25,9 +28,7 @@ _output_options = group(
     click.option("-o", "--output", type=OUTPUT, required=True, help="The picture to write."),
     overwrite_option,
 )
-_reference_option = click.option(
-    "--reference", type=EXISTING_FILE, help="Strong labels, whose events are drawn, too."
-)
+_reference_option = file_option("--reference", "Strong labels, whose events are drawn, too.")
 
 
 class _ClipCommand(SedtoolCommand):
@@ -60,15 +61,7 @@ def plot() -> None:
 @group("Input", _reference_option)
 @_output_options
 @common_options
-def clip(
-    features: Path,
-    scores: Path,
-    name: str,
-    output: Path,
-    reference: Path | None,
-    overwrite: bool,
-    quiet: bool,
-) -> None:
+def clip(name: str, output: Path, quiet: bool, **options: Any) -> None:
     """Draw the spectrogram, scores and events of a clip.
 
     NAME is that of the clip. Its events are the detected ones, and those of --reference.
@@ -78,7 +71,7 @@ def clip(
     """
     from sedtool.plots import plot_clip
 
-    plot_clip(features, scores, name, output, reference=reference, overwrite=overwrite)
+    plot_clip(name=name, output=output, **options)
     summary(f"clip {name} -> {output}", quiet)
 
 
@@ -100,16 +93,7 @@ def clip(
 )
 @_output_options
 @common_options
-def frames(
-    features: Path,
-    name: str,
-    label: str,
-    models: tuple[Path, ...],
-    output: Path,
-    reference: Path | None,
-    overwrite: bool,
-    quiet: bool,
-) -> None:
+def frames(quiet: bool, **options: Any) -> None:
     """Draw which frames of a clip poolings push up or down.
 
     NAME is that of the clip. The figure has the frame probabilities of one class, its clip
@@ -122,10 +106,7 @@ def frames(
     """
     from sedtool.plots import plot_frames
 
-    lines = plot_frames(
-        features, name, label, models, output, reference=reference, overwrite=overwrite
-    )
-    for line in lines:
+    for line in plot_frames(**options):
         summary(line, quiet)
 
 
@@ -133,21 +114,14 @@ def frames(
 @click.argument("models", nargs=-1, required=True, type=EXISTING_PATH, metavar="MODEL...")
 @group(
     "Input",
-    click.option(
+    file_option(
         "--durations-from",
-        type=EXISTING_FILE,
-        help="Strong labels: classes are drawn in the order of their mean event durations.",
+        "Strong labels: classes are drawn in the order of their mean event durations.",
     ),
 )
 @_output_options
 @common_options
-def pooling(
-    models: tuple[Path, ...],
-    output: Path,
-    durations_from: Path | None,
-    overwrite: bool,
-    quiet: bool,
-) -> None:
+def pooling(models: tuple[Path, ...], output: Path, quiet: bool, **options: Any) -> None:
     """Draw what each model's pooling learned for each class.
 
     That is an exponent, or a sharpness. A MODEL is a file, or the folder of a run.
@@ -157,7 +131,7 @@ def pooling(
     """
     from sedtool.plots import plot_pooling
 
-    plot_pooling(models, output, durations_from=durations_from, overwrite=overwrite)
+    plot_pooling(models, output, **options)
     summary(f"{_count(models, 'model')} -> {output}", quiet)
 
 
@@ -182,28 +156,15 @@ def pooling(
     ),
 )
 @_output_options
-@group(
-    "Statistics",
-    click.option(
-        "--resamples",
-        default=CorrelationConfig.resamples,
-        help="How often classes are resampled for the interval of the correlation.",
-    ),
-    click.option(
-        "--level", default=CorrelationConfig.level, help="The confidence of the interval, 0 to 1."
-    ),
-    click.option("--seed", default=CorrelationConfig.seed, help="The seed of the resamples."),
-)
+@group("Statistics", *settings_options(CorrelationConfig, "resamples", "level", "seed"))
 @common_options
 def durations(
     data: tuple[str, ...],
     output: Path,
     boundaries: tuple[str, ...],
-    resamples: int,
-    level: float,
-    seed: int,
     overwrite: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Draw what poolings learned against event durations.
 
@@ -213,7 +174,7 @@ def durations(
     """
     from sedtool.plots import plot_durations
 
-    correlation = CorrelationConfig(resamples, level, seed)
+    correlation = taken(CorrelationConfig, options)
     lines = plot_durations(
         data, output, boundaries=boundaries, correlation=correlation, overwrite=overwrite
     )
@@ -232,10 +193,9 @@ def durations(
         shell_complete=names(*POOLING_NAMES),
         help="A pooling to draw; by default, all. May be given several times.",
     ),
-    click.option(
+    file_option(
         "--scores",
-        type=EXISTING_FILE,
-        help="A scores file with the frame scores to draw; by default, those of a made-up clip.",
+        "A scores file with the frame scores to draw; by default, those of a made-up clip.",
     ),
     click.option("--clip", help="The clip of the scores file to draw."),
     click.option("--class", "label", help="The class of the scores file to draw."),
@@ -243,16 +203,7 @@ def durations(
 )
 @_output_options
 @common_options
-def gradients(
-    output: Path,
-    poolings: tuple[str, ...],
-    scores: Path | None,
-    clip: str | None,
-    label: str | None,
-    reference: Path | None,
-    overwrite: bool,
-    quiet: bool,
-) -> None:
+def gradients(output: Path, quiet: bool, **options: Any) -> None:
     """Draw how far each frame moves the clip probability.
 
     \b
@@ -260,15 +211,7 @@ def gradients(
     """
     from sedtool.plots import plot_gradients
 
-    plot_gradients(
-        output,
-        poolings=poolings,
-        scores=scores,
-        clip=clip,
-        label=label,
-        reference=reference,
-        overwrite=overwrite,
-    )
+    plot_gradients(output, **options)
     summary(f"gradients -> {output}", quiet)
 
 

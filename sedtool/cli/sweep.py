@@ -51,12 +51,7 @@ class _SweepCommand(SedtoolCommand):
         default=".",
         help="The folder that the paths in RECIPE and in the options below are relative to.",
     ),
-    click.option(
-        "--features",
-        type=_IN_DATA,
-        default=SweepConfig.features,
-        help="The features file, which is made of --audio if it is missing.",
-    ),
+    *settings_options(SweepConfig, "features", type=_IN_DATA),
     click.option(
         "--audio",
         type=_IN_DATA,
@@ -100,14 +95,7 @@ class _SweepCommand(SedtoolCommand):
         help="Poolings with commas between them. May be given several times.",
         shell_complete=names(*POOLING_NAMES),
     ),
-    click.option(
-        "--seeds",
-        multiple=True,
-        default=SweepConfig.seeds,
-        metavar="LIST",
-        help="Seeds and ranges of seeds with commas between them, as in 0-4 or 0,2,5-7. May be "
-        "given several times.",
-    ),
+    *settings_options(SweepConfig, "seeds"),
 )
 @group(
     "Execution",

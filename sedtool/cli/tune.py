@@ -8,10 +8,10 @@ import click
 
 from sedtool.cli.console import progress, summary
 from sedtool.cli.options import (
-    EXISTING_FILE,
     MODEL,
     common_options,
     device_option,
+    file_option,
     group,
     missing_option,
     partial_option,
@@ -24,26 +24,23 @@ from sedtool.config import TuneConfig
 @click.argument("model", type=MODEL)
 @group(
     "Input",
-    click.option(
+    file_option(
         "--features",
-        type=EXISTING_FILE,
+        "A features file of the validation clips. Given several times, a clip is looked up in all.",
         multiple=True,
         required=True,
-        help="A features file of the validation clips. Given several times, a clip is looked up "
-        "in all.",
     ),
-    click.option("--reference", type=EXISTING_FILE, help="Strong labels of validation clips."),
-    click.option("--weak", type=EXISTING_FILE, help="Weak labels of validation clips."),
+    file_option("--reference", "Strong labels of validation clips."),
+    file_option("--weak", "Weak labels of validation clips."),
     missing_option,
     partial_option,
 )
 @group(
     "Decoding",
-    click.option(
+    file_option(
         "--durations-from",
-        type=EXISTING_FILE,
-        help="Strong labels of which a third of each class's mean event duration becomes the "
-        "median filter length of the class.",
+        "Strong labels of which a third of each class's mean event duration becomes the median "
+        "filter length of the class.",
     ),
     click.option(
         "--window", type=float, help="The median filter length of every class, in seconds."

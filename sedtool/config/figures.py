@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sedtool.config.base import require, require_within
+from sedtool.config.base import SEEDS, require_valid, setting
 
 __all__ = ["GRADIENT_EXAMPLES", "CorrelationConfig"]
 
@@ -11,14 +11,16 @@ __all__ = ["GRADIENT_EXAMPLES", "CorrelationConfig"]
 class CorrelationConfig:
     """How the interval of a rank correlation is found."""
 
-    resamples: int = 2000  # of the bootstrap
-    level: float = 0.95  # share of the resamples within the interval
-    seed: int = 0
+    resamples: int = setting(
+        2000,
+        "How often classes are resampled for the interval of the correlation.",
+        within="[100, 1e6]",
+    )
+    level: float = setting(0.95, "The confidence of the interval, 0 to 1.", within="(0, 1)")
+    seed: int = setting(0, "The seed of the resamples.", within=SEEDS)
 
     def __post_init__(self) -> None:
-        require_within(100, 1_000_000, self, "resamples")
-        require_within(0, 2**62, self, "seed")
-        require(0 < self.level < 1, f"level must be between 0 and 1, not {self.level}")
+        require_valid(self)
 
 
 # Poolings that learn start as others do (auto as average, power as linear), so that untrained ones
