@@ -1,7 +1,7 @@
 """The only code that opens a final path for writing.
 
 A file is written under a temporary name in the same folder, flushed, fsynced and renamed, so that
-what stands under its final name is whole whatever interrupts the writer. Outputs that are no
+a file under its final name is whole, however the writer was interrupted. Outputs that are no
 regular file (a FIFO, a device), or are open already (``/dev/stdout``), are written directly;
 symbolic links are resolved first.
 """
@@ -53,7 +53,7 @@ _RESOURCE_ERRNO = {
     errno.EBADF: "it is not open",
     errno.ENXIO: "nothing can be written to it",
 }
-_LOCK_PATIENCE = 0.3  # seconds; whoever only looks whether a file is locked lets go at once
+_LOCK_PATIENCE = 0.3  # seconds; a process that only looks whether a file is locked lets go at once
 
 
 _log = logging.getLogger(__name__)
@@ -231,7 +231,7 @@ def claim(*outputs: Path | None, overwrite: bool = False) -> Iterator[None]:
             target = Path(os.path.realpath(output))
             path = target.with_name(f".{target.name}.lock")
             held.enter_context(_holding(path, output))
-            refuse_existing(output, overwrite)  # who held the lock may have finished it
+            refuse_existing(output, overwrite)  # another run may have finished it meanwhile
             remove_leftovers(output)
         yield
 
@@ -308,7 +308,7 @@ def is_locked(path: Path) -> bool | None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed writers of `path` left; only for one who has locked it."""
+    """Remove what killed writers of `path` left; the caller holds its lock."""
     target = Path(os.path.realpath(path))
     for temporary in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
         temporary.unlink(missing_ok=True)

@@ -36,8 +36,8 @@ __all__ = [
     "torchaudio_engine",
 ]
 
-# Few calls for a clip, and what they work on fits the caches. Every frame is computed alone, so
-# that this changes no value.
+# Enough for few calls a clip, and little enough for the caches. Each frame is computed alone, so
+# that neither changes a value.
 FRAMES_AT_ONCE = 128
 MOST_SAMPLES = 2**17  # of them, after windowing
 
@@ -117,26 +117,25 @@ def _reflected(blocks: Iterable[Array], config: FeatureConfig) -> Iterator[Array
     shortest = max(pad + 1, config.win_length)
     head: list[Array] = []
     n_samples = 0
-    tail = np.zeros(0, np.float32)  # the last samples, which the end is reflected from
-    for block in blocks:
-        block = np.asarray(block, np.float32)
-        n_samples += len(block)
-        tail = np.concatenate([tail[-pad - 1 :], block[-pad - 1 :]])[-pad - 1 :]
+    remaining = (np.asarray(block, np.float32) for block in blocks)
+    for block in remaining:
         head.append(block)
-        if n_samples < shortest:
-            continue
-        if n_samples - len(block) < shortest:  # now there is enough to reflect
-            start = np.concatenate(head)
-            yield start[pad:0:-1]
-            yield start
-        else:
-            yield block
-        head.clear()
-    if n_samples < shortest:
+        n_samples += len(block)
+        if n_samples >= shortest:  # enough to reflect
+            break
+    else:
         raise AudioError(
             f"{n_samples} samples at {config.sample_rate} Hz are too short for one window "
             f"({shortest}); leave the clip out"
         )
+    start = np.concatenate(head)
+    yield start[pad:0:-1]
+    yield start
+    tail = start[-pad - 1 :]  # what the end is reflected from
+    for block in remaining:
+        yield block
+        n_samples += len(block)
+        tail = np.concatenate([tail, block[-pad - 1 :]])[-pad - 1 :]
     end = (config.n_frames(n_samples) - 1) * config.hop_length + config.n_fft
     missing = end - pad - n_samples
     if missing > 0:

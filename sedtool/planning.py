@@ -336,7 +336,7 @@ def plan_inference(
     Raises
     ------
     SedtoolError
-        Whatever `infer` would refuse before it computes anything.
+        As `infer` would, before it computes anything.
     """
     from sedtool.inference.infer import prepare
     from sedtool.inference.sources import UnscoredClips

@@ -239,7 +239,7 @@ def find_parts(inputs: Sequence[Path], output: Path) -> Found:
         If there is no part, or a pattern matches nothing.
     """
     paths: dict[Path, Path] = {}  # by what they are when links are resolved: each once
-    for file in chain.from_iterable(_meant_by(path, output) for path in inputs):
+    for file in chain.from_iterable(_parts_of(path, output) for path in inputs):
         paths.setdefault(file.resolve(), file)
     found, kinds = Found(), dict[str, Path]()
     for path in paths.values():
@@ -271,8 +271,8 @@ def _is_h5(path: Path) -> bool:
     return path.suffix.lower() == ".h5"
 
 
-def _meant_by(path: Path, output: Path) -> Iterator[Path]:
-    """Yield the parts that a path or a pattern stands for."""
+def _parts_of(path: Path, output: Path) -> Iterator[Path]:
+    """Yield the parts that a file, a folder or a pattern gives."""
     if path.is_dir():
         yield from _in_folder(path, output)
     elif os.path.lexists(path) or not is_pattern(str(path)) or unfinished(path.resolve()):
@@ -283,7 +283,7 @@ def _meant_by(path: Path, output: Path) -> Iterator[Path]:
             raise NothingUsableError(f"nothing matches the pattern {path}")
         for matched in matches:
             if not (_same(matched, output) or matched.name.endswith(".failures.tsv")):
-                yield from _meant_by(matched, output)
+                yield from _parts_of(matched, output)
 
 
 def _in_folder(folder: Path, output: Path) -> Iterator[Path]:

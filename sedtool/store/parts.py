@@ -260,8 +260,8 @@ class PartRecord:
 def write_part(path: Path, record: PartRecord) -> None:
     """Write the record of the part `path`.
 
-    A part should never stand without its record, since it would look whole: who knows the digest
-    of the text writes the record first.
+    A part without its record would look whole: where the digest of the text is known beforehand,
+    the record is written first.
     """
     record = replace(record, sha256=record.sha256 or file_sha256(path))
     fields = _FORMAT | vars(record)
