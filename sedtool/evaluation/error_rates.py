@@ -58,6 +58,7 @@ __all__ = [
     "ErrorRate",
     "ErrorRates",
     "Errors",
+    "ErrorsCounted",
     "count_event_errors",
     "count_segment_errors",
     "event_errors",
@@ -75,6 +76,9 @@ class Errors(NamedTuple):
     substitutions: int
     deletions: int
     insertions: int
+
+
+ErrorsCounted = tuple[Counts, Errors]
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ def segment_errors(
 
 def count_event_errors(
     pair: Pair, config: EvaluationConfig, onset_only: bool = False
-) -> tuple[Counts, Errors]:
+) -> ErrorsCounted:
     """Return the counts of events, and the errors of all classes together."""
     pair = pair.counted(config.compat)
     matching = largest_matching(*pair.by_class, config, onset_only)
@@ -178,7 +182,7 @@ def substitutions(
     return int(taken.sum())
 
 
-def count_segment_errors(pair: Pair, config: EvaluationConfig) -> tuple[Counts, Errors]:
+def count_segment_errors(pair: Pair, config: EvaluationConfig) -> ErrorsCounted:
     """Return the counts of segments, and the errors of all classes together."""
     pair = pair.counted(config.compat)
     runs = segment_runs(pair, config)

@@ -6,14 +6,14 @@ from sedtool.config import EvaluationConfig, lookup
 from sedtool.config.evaluation import METRICS, PSDS_SCENARIOS, USUAL, IntersectionConfig
 from sedtool.evaluation.analysis import count_kinds
 from sedtool.evaluation.clips import count_clips
-from sedtool.evaluation.counts import Counts, score
-from sedtool.evaluation.error_rates import count_event_errors, count_segment_errors, rate_errors
+from sedtool.evaluation.counts import Counts
+from sedtool.evaluation.error_rates import count_event_errors, count_segment_errors
 from sedtool.evaluation.events import count_events, count_onsets
 from sedtool.evaluation.intersection import count_intersection
 from sedtool.evaluation.pair import LabelInput, Tags, number_sides
 from sedtool.evaluation.report import Evaluation
 from sedtool.evaluation.segments import count_segments
-from sedtool.evaluation.sides import match_sides, warn_of_durations, warnings_of
+from sedtool.evaluation.sides import match_sides, warnings_of
 
 __all__ = ["evaluate"]
 
@@ -26,6 +26,7 @@ _COUNTS: dict[str, Callable[..., Counts]] = {
     "onset": count_onsets,
     "intersection": count_intersection,
 }
+_ERRORS = {"event": count_event_errors, "segment": count_segment_errors}
 
 
 def evaluate(
@@ -84,27 +85,19 @@ def evaluate(
     )
     configs = dict.fromkeys(_COUNTS, config) | {"intersection": intersection}
     counts = {name: _COUNTS[name](pair, configs[name]) for name in metrics if name in _COUNTS}
-    errors = {}
-    if "error-rate" in metrics:
-        errors["event"] = count_event_errors(pair, config)
-        errors["segment"] = count_segment_errors(pair, config)
+    errors = {k: count(pair, config) for k, count in _ERRORS.items() if "error-rate" in metrics}
     tags_only = sides.tags is not None and set(metrics) == {"clip"}
-    warnings = warnings_of(sides, pair, classes, config.compat, tags_only)
-    if durations is not None:
-        warnings += warn_of_durations(sides)
     return Evaluation(
-        {name: score(each) for name, each in counts.items()},
+        pair.clips,
+        counts,
         clip_source="event lists" if weak_estimated is None else "clip predictions",
         config=config,
         n_clips=len(sides.clips),
-        n_durations=len(sides.durations),
+        n_durations=len(sides.durations or ()),
         n_matched_by_basename=len(sides.inexact),
         classes_given=classes is not None,
-        warnings=tuple(warnings),
+        warnings=tuple(warnings_of(sides, pair, classes, config.compat, tags_only)),
         intersection=intersection,
-        error_rates={name: rate_errors(*each) for name, each in errors.items()},
+        error_counts=errors,
         errors=count_kinds(pair, config) if "errors" in metrics else None,
-        clips=pair.clips,
-        counts=counts,
-        error_counts={name: each[0] for name, each in errors.items()},
     )

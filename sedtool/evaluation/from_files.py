@@ -229,6 +229,7 @@ class _Scorer:
     def _of_folder(self, psds: Mapping[str, Psds], warnings: Sequence[str]) -> Evaluation:
         """Return the evaluation of a folder, which has no single event list."""
         return Evaluation(
+            (),
             {},
             clip_source="event lists",
             config=self.config,

@@ -5,14 +5,15 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from sedtool.config import EvaluationConfig
 from sedtool.config.evaluation import IntersectionConfig, Limit
 from sedtool.errors import ScoreError
 from sedtool.evaluation.analysis import ErrorAnalysis
-from sedtool.evaluation.counts import ClassScores, Counts, MetricScores, Rates
-from sedtool.evaluation.error_rates import ErrorRates
+from sedtool.evaluation.counts import ClassScores, Counts, MetricScores, Rates, score
+from sedtool.evaluation.error_rates import ErrorRates, ErrorsCounted, rate_errors
 from sedtool.evaluation.psds import Psds
 from sedtool.evaluation.resampling import (
     RATES,
@@ -26,11 +27,12 @@ from sedtool.evaluation.resampling import (
 __all__ = ["Evaluation", "check_limits"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Every score of one comparison, how it was made, and what the reader should know."""
+    """What one comparison counted, how it was made, and what the reader should know."""
 
-    scores: Mapping[str, MetricScores]  # by metric
+    clips: tuple[str, ...] = field(repr=False)  # of the counts, by number
+    counts: Mapping[str, Counts] = field(repr=False)  # by metric
     clip_source: Literal["clip predictions", "event lists"]
     config: EvaluationConfig
     n_clips: int  # of both sides together
@@ -39,13 +41,20 @@ class Evaluation:
     classes_given: bool  # whether the class list was given; else it comes from the labels
     warnings: tuple[str, ...]
     intersection: IntersectionConfig = field(default_factory=IntersectionConfig)
-    error_rates: Mapping[str, ErrorRates] = field(default_factory=dict)  # of event and segment
+    error_counts: Mapping[str, ErrorsCounted] = field(default_factory=dict, repr=False)
     errors: ErrorAnalysis | None = None
     psds: Mapping[str, Psds] = field(default_factory=dict)  # by scenario
     statistics: Statistics | None = None
-    clips: tuple[str, ...] = field(default=(), repr=False)  # of the counts, by number
-    counts: Mapping[str, Counts] = field(default_factory=dict, repr=False, compare=False)
-    error_counts: Mapping[str, Counts] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def scores(self) -> dict[str, MetricScores]:
+        """Return the scores of each metric that has F1, precision and recall."""
+        return {name: score(counts) for name, counts in self.counts.items()}
+
+    @cached_property
+    def error_rates(self) -> dict[str, ErrorRates]:
+        """Return the error rates of events and segments, if they were asked for."""
+        return {name: rate_errors(*each) for name, each in self.error_counts.items()}
 
     @property
     def event(self) -> MetricScores:
@@ -98,8 +107,11 @@ class Evaluation:
     def measures(self) -> list[Measure]:
         """Return what resamples of the clips are scored by."""
         return [
-            *(measure(name, self.clips, each) for name, each in self.counts.items()),
-            *(error_measure(name, self.clips, each) for name, each in self.error_counts.items()),
+            *(measure(name, self.clips, c) for name, c in self.counts.items()),
+            *(
+                error_measure(name, self.clips, each)
+                for name, (each, _) in self.error_counts.items()
+            ),
             *(psds_measure(name, each.counts) for name, each in self.psds.items()),
         ]
 

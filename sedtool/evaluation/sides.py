@@ -17,7 +17,6 @@ __all__ = [
     "match_names",
     "match_sides",
     "suggested",
-    "warn_of_durations",
     "warn_of_labels",
     "warn_of_names",
     "warnings_of",
@@ -32,7 +31,7 @@ class Sides:
     estimated: StrongLabels
     clips: tuple[str, ...]  # that either of them names
     tags: tuple[Tags, Tags] | None  # labels of clips where they are not those of the events
-    durations: dict[str, float]  # seconds, of the clips that have one
+    durations: dict[str, float] | None  # seconds, of the clips that have one; None: not given
     inexact: dict[str, str]  # clips by the other names that the estimates have for them
 
 
@@ -88,10 +87,12 @@ def _tags_of(labels: StrongLabels, compat: str) -> Tags:
     return tags
 
 
-def _durations_of(clips: Iterable[str], durations: Mapping[str, float] | None) -> dict[str, float]:
+def _durations_of(
+    clips: Iterable[str], durations: Mapping[str, float] | None
+) -> dict[str, float] | None:
     """Return the durations under the names of the clips that have one."""
-    if not durations:
-        return {}
+    if durations is None:
+        return None
     names, _ = NameIndex(durations).resolve(clips, "durations")
     return {clip: durations[name] for clip, name in names.items()}
 
@@ -138,7 +139,7 @@ def warnings_of(
         first, second = (chain.from_iterable(tags.values()) for tags in sides.tags)
         labels.append((first, second))
     warnings += warn_of_labels(labels, classes, compat) + _warn_of_overlaps(pair)
-    return warnings
+    return warnings if sides.durations is None else warnings + _warn_of_ends(sides, sides.durations)
 
 
 def warn_of_names(what: str, reference: Iterable[str], estimated: Iterable[str]) -> list[str]:
@@ -228,13 +229,13 @@ def _overlapping(events: EventArrays) -> IntArray:
     return overlapping
 
 
-def warn_of_durations(sides: Sides) -> list[str]:
+def _warn_of_ends(sides: Sides, durations: Mapping[str, float]) -> list[str]:
     """Name the clips without a duration, and count the events that end after their clip."""
     what = "clips without a duration, taken to end with their last event"
-    warnings = _warning(set(sides.clips) - sides.durations.keys(), what)
+    warnings = _warning(set(sides.clips) - durations.keys(), what)
     for side, labels in (("reference", sides.reference), ("estimated", sides.estimated)):
         ends = zip(labels.columns.name, labels.columns.offset, strict=True)
-        past = [offset - sides.durations.get(name, offset) for name, offset in ends]
+        past = [offset - durations.get(name, offset) for name, offset in ends]
         excess = [seconds for seconds in past if seconds > 0]
         if excess:
             warnings.append(
