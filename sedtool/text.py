@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from unicodedata import category
 
 __all__ = [
     "aligned",
+    "clock",
     "file_sha256",
     "first_five",
     "is_writable",
@@ -42,6 +44,11 @@ def real_time(audio_seconds: float, seconds: float) -> str:
     """Return ``"2400 s of audio in 1.4 s (1714 times real time)"``."""
     speed = audio_seconds / seconds if seconds else 0.0
     return f"{audio_seconds:.0f} s of audio in {seconds:.1f} s ({speed:.0f} times real time)"
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as hours, minutes and seconds."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def aligned(rows: Sequence[Sequence[str]], n_left: int) -> list[str]:

@@ -1,6 +1,7 @@
 """How the package is laid out: imports point one way, and every default stands once, in config/."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -155,3 +156,11 @@ def test_the_default_of_an_option_comes_from_config():
         if word.arg == "default" and literal(word.value) not in {None, *EMPTY}
     ]
     assert not written
+
+
+def test_files_are_short_and_names_tell_them_apart():
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in FILES}
+    assert [path for path, length in lengths.items() if length > 500] == []
+    names = Counter(path.name for path in FILES if path.name != "__init__.py")
+    # A command and its stage have one name; no third module has it.
+    assert [name for name, count in names.items() if count > 2] == []

@@ -9,7 +9,9 @@ from click.testing import CliRunner
 
 from sedtool.cli import COMMANDS, cli
 from sedtool.cli.options import _seconds
-from sedtool.cli.settings import SedtoolCommand, option_key
+from sedtool.cli.settings import SedtoolCommand, option_key, resolve, taken
+from sedtool.config import TrainConfig
+from sedtool.errors import ConfigError
 
 REFERENCE = "filename\tonset\toffset\tevent_label\na.wav\t0.0\t1.0\tDog\nb.wav\t2.0\t3.0\tCat\n"
 
@@ -227,3 +229,44 @@ def test_what_is_typed_takes_the_place_of_a_file_that_a_recipe_names(tmp_path):
     line = run("train", "-c", str(recipe), "--weak", str(there), *features, "--print-config")
     assert line.exit_code == 0
     assert f'weak: "{there}"' in line.stdout
+
+
+# What a command would run with
+
+
+@pytest.mark.parametrize("name", ["extract", "train", "tune", "infer", "evaluate", "compare"])
+def test_what_is_resolved_is_what_print_config_shows(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("SEDTOOL_INFER_MEDIAN", "0.5")
+    options = resolve(click.Context(cli), name, None, ("train.epochs=3",), tmp_path)
+    values = shown(name, "--set", "train.epochs=3")
+    for key, value in options.by_key().items():
+        if value not in (None, ()):
+            assert value == values[key][0], key
+    assert options.given == ({"train": {"epochs"}, "infer": {"median"}}.get(name, set()))
+
+
+def test_paths_are_relative_to_the_folder_that_is_asked_for(tmp_path):
+    (tmp_path / "data").mkdir()
+    recipe, data = tmp_path / "recipe.yaml", tmp_path / "data"
+    recipe.write_text("infer:\n  threshold: t.tsv\ncompare:\n  paper: paper.tsv\n")
+    (data / "t.tsv").write_text("")
+    (data / "classes.txt").write_text("")
+
+    def resolved(name, *sets):
+        return resolve(click.Context(cli), name, recipe, sets, data)
+
+    assert resolved("infer")["threshold"] == str(data / "t.tsv")
+    assert resolved("infer", "infer.threshold=0.5")["threshold"] == "0.5"
+    assert resolved("train", "train.classes=classes.txt")["classes"] == data / "classes.txt"
+    assert resolved("extract", "extract.files-from=-")["files_from"] == "-"
+    assert resolved("compare")["paper"] == tmp_path / "paper.tsv"  # beside the recipe
+    with pytest.raises(ConfigError, match=f"train.weak: weak: File '{data}/w.tsv' does not exist"):
+        resolved("train", "train.weak=w.tsv")
+
+
+def test_a_setting_that_is_resolved_says_where_it_stands(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("train:\n  lr: -1\n")
+    options = resolve(click.Context(cli), "train", recipe, (), tmp_path)
+    with pytest.raises(ConfigError, match=f"^{recipe}:2: --lr must be"), options.named():
+        taken(TrainConfig, options)

@@ -15,7 +15,7 @@ import click
 
 from sedtool.atomic import resource_errors
 from sedtool.errors import ResourceError
-from sedtool.text import is_writable, plain
+from sedtool.text import clock, is_writable, plain
 
 __all__ = [
     "Report",
@@ -211,14 +211,9 @@ def _liner(title: str, quiet: bool) -> Report:
         if now - last >= _LINE_EVERY:
             last = now
             left = (now - started) / max(done - first_done, 1) * (total - done)
-            say(f"{title}: {done} of {total}, {_clock(left)} left  {what}", quiet)
+            say(f"{title}: {done} of {total}, {clock(left)} left  {what}", quiet)
 
     return report
-
-
-def _clock(seconds: float) -> str:
-    """Return seconds as hours, minutes and seconds."""
-    return str(datetime.timedelta(seconds=round(seconds)))
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """`sweep`: settings, poolings and seeds in, a folder of trained, tuned and scored runs out."""
 
 import contextlib
-import datetime
 import gc
 import json
 import logging
@@ -37,7 +36,7 @@ from sedtool.sweep.stages import (
     training_differences,
     warn_of_leaks,
 )
-from sedtool.text import first_five
+from sedtool.text import clock, first_five
 
 __all__ = ["StageError", "SweepResult", "plan_sweep", "sweep"]
 
@@ -80,7 +79,7 @@ class SweepResult:
             parts.append(f"{len(self.held)} left to another process ({first_five(self.held)})")
         if self.failures:
             parts.append(f"{len(self.failures)} failed")
-        return f"{', '.join(parts)}, of {self.n_runs}, in {_clock(self.seconds)}"
+        return f"{', '.join(parts)}, of {self.n_runs}, in {clock(self.seconds)}"
 
     def require_success(self, policy: FailurePolicy) -> None:
         """Raise an error that names the runs that failed, if they are more than is tolerated."""
@@ -380,8 +379,8 @@ class _Sweep:
         took = time.monotonic() - started
         left = result.n_runs - result.n_settled
         each = (time.monotonic() - self._started) / len(result.made)
-        rest = f"; {left} to go, about {_clock(left * each)}" if left else ""
-        self._hooks.say(f"{run.name}: done in {_clock(took)}; {_scores(files.metrics)}{rest}")
+        rest = f"; {left} to go, about {clock(left * each)}" if left else ""
+        self._hooks.say(f"{run.name}: done in {clock(took)}; {_scores(files.metrics)}{rest}")
 
     def _run_stages(self, run: Run, files: RunFolder, state: _State, result: SweepResult) -> None:
         """Do what is left of a run. Its metrics go first, so that none stand for another model."""
@@ -441,7 +440,3 @@ def _scores(metrics: Path) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
-
-
-def _clock(seconds: float) -> str:
-    return str(datetime.timedelta(seconds=round(seconds)))
