@@ -81,7 +81,7 @@ def test_decoding_settings_do_not_change_the_digest_of_the_weights(saved):
     ],
 )
 def test_equal_weights_of_another_detector_have_another_digest(change):
-    """Clip scores of linear and of max pooling differ, and so must what they are known by."""
+    """Clip scores of linear and of max pooling differ, and so must their digests."""
     model = new_model("average")
     other = change(model)
     assert other.detector is model.detector
@@ -305,12 +305,12 @@ def test_digests_differ_where_values_do(one, other):
 def test_the_length_of_the_header_changes_no_bit_of_a_score(tmp_path):
     """Weights in a file are aligned as its header happens to end; matrix products may notice."""
     features, lengths = torch.rand(1, 400, 64), torch.tensor([400])
-    found = set()
+    kinds = set()
     for length in range(0, 64, 8):
         model = new_model()
         model.tuned = {"files": "x" * length}
         save_model(tmp_path / "m", model)
         with torch.inference_mode():
             logits = load_model(tmp_path / "m").detector(features, lengths)[0]
-        found.add(logits.numpy().tobytes())
-    assert len(found) == 1
+        kinds.add(logits.numpy().tobytes())
+    assert len(kinds) == 1

@@ -114,10 +114,10 @@ def test_all_parts_are_as_good_as_the_whole(tiny, parts):
     assert all(np.array_equal(joined.clip(name), whole.clip(name)) for name in whole.place)
 
 
-@pytest.mark.parametrize(("given", "said"), [((0, 2), "1, 3"), ((1,), "2")])
-def test_parts_of_which_others_lack_are_refused_unless_asked_for(parts, given, said):
+@pytest.mark.parametrize(("given", "numbers"), [((0, 2), "1, 3"), ((1,), "2")])
+def test_parts_of_which_others_are_missing_are_refused_unless_asked_for(parts, given, numbers):
     some = [parts[i] for i in given]
-    message = f"parts {said} of 3 are given ({some[0]}"
+    message = f"parts {numbers} of 3 are given ({some[0]}"
     with pytest.raises(ArtifactError, match=f"{re.escape(message)}.*give all, or --partial"):
         FeatureSet(some)
     assert len(FeatureSet(some, partial=True).place) == 8 * len(some)

@@ -237,7 +237,7 @@ def test_events_go_to_the_nearest_borders_of_frames_and_last_one_frame_at_least(
         Event("x", 0.51, 0.52, "b"),  # shorter than a frame: the one it begins in
         Event("x", 0.80, 7.0, "b"),  # past the end
         Event("x", 0.99, 0.995, "c"),  # rounds to the end: the last frame
-        Event("x", 0.30, 0.30, "c"),  # says that nothing was heard
+        Event("x", 0.30, 0.30, "c"),  # says that the clip has no event
     ]
     targets = frame_targets(events, 10, 10.0, VOCABULARY)
     assert targets.T.tolist() == [

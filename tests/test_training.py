@@ -289,13 +289,13 @@ def test_only_clips_with_strong_labels_count_in_event_f1(inputs, finished, tiny,
     some = dataclasses.replace(inputs, val_weak=tiny.weak_validation, val_strong=strong)
     config = dataclasses.replace(CONFIG, epochs=1)
 
-    heard = {event.name: event for event in read_events(tiny.strong).events}
+    events = {event.name: event for event in read_events(tiny.strong).events}
 
     def perfect(model, clips, config, device, pause):
         assert len(clips) == 8
         for number, (name, target) in enumerate(zip(clips.names, clips.targets, strict=True)):
             frame = np.zeros((10, 2), np.float32)
-            event = heard[name]
+            event = events[name]
             frame[round(event.onset * 10) : round(event.offset * 10)] = target
             log_y = np.log(np.where(target > 0, 0.99, 0.01)).astype(np.float32)
             yield _Window(number, 0, Prediction(frame, log_y, np.log1p(-np.exp(log_y))))
@@ -318,13 +318,13 @@ def test_clips_with_strong_labels_do_not_count_in_clip_scores_beside_weak_ones(
     strong.write_text("\n".join([header, *others]) + "\n")
     some = dataclasses.replace(inputs, val_weak=weak, val_strong=strong)
     config = dataclasses.replace(CONFIG, epochs=1)
-    heard = {event.name: event.label for event in read_events(tiny.strong).events}
+    labels = {event.name: event.label for event in read_events(tiny.strong).events}
     vocabulary = load_inputs(some, config)[2]
 
     def right_where_weak(model, clips, config, device, pause):
         assert len(clips) == 8
         for number, name in enumerate(clips.names):
-            target = np.array([heard[name] == label for label in vocabulary.classes])
+            target = np.array([labels[name] == label for label in vocabulary.classes])
             if name not in weak_names:
                 target = ~target
             log_y = np.log(np.where(target, 0.99, 0.01)).astype(np.float32)
@@ -341,7 +341,7 @@ def test_clips_with_strong_labels_do_not_count_in_clip_scores_beside_weak_ones(
     assert float(scores["event_f1"]) == 0.0
 
 
-def test_copies_of_a_recording_are_held_out_together(tiny, tmp_path):
+def test_copies_of_an_audio_file_are_held_out_together(tiny, tmp_path):
     twice = tmp_path / "twice"
     for copy in ("a", "b"):
         shutil.copytree(tiny.audio / "train", twice / copy)
@@ -351,7 +351,7 @@ def test_copies_of_a_recording_are_held_out_together(tiny, tmp_path):
     copies = [row.replace("train/", f"{copy}/") for copy in ("a", "b") for row in rows]
     weak.write_text("\n".join([header, *copies]) + "\n")
     clips, validation, _ = load_inputs(TrainInputs((tmp_path / "f.h5",), weak), CONFIG)
-    assert len(validation.clips) == 4  # two recordings of sixteen
+    assert len(validation.clips) == 4  # two of sixteen audio files
     assert len(clips) == 28
 
 
@@ -385,8 +385,8 @@ def test_clips_longer_than_the_window_are_validated_as_they_are_inferred(
     # The clip loss is that of the most probable window.
     probability = np.array([np.max([np.exp(w.prediction.log_y) for w in p], 0) for p in windows])
     cross_entropy = np.where(clips.targets > 0, probability, 1 - probability)
-    found = validate(model, validation, CONFIG, device, lambda: None)
-    assert found["loss"] == pytest.approx(-np.log(cross_entropy).mean(), abs=1e-5)
+    scores = validate(model, validation, CONFIG, device, lambda: None)
+    assert scores["loss"] == pytest.approx(-np.log(cross_entropy).mean(), abs=1e-5)
 
 
 def test_a_plan_says_what_a_run_takes_and_writes_nothing(inputs, finished, tmp_path):
