@@ -232,9 +232,8 @@ def plan_training(
     folder = RunWriter(run, resume, overwrite)
     folder.refuse_existing()
     trainer = Trainer(folder, inputs, config, chosen, lambda: 0)
-    state = folder.load_state() if resume else None
-    if state is not None:
-        trainer.restore(state)
+    if resume:
+        trainer.resume()
     steps_done, epochs_done = trainer.step, len(trainer.rows)
     step = _time_steps(trainer, chosen)
     validation = _time_validation(trainer, chosen)

@@ -87,13 +87,11 @@ def train(
     report = progress or (lambda *_: None)
     with folder.held():
         trainer = Trainer(folder, inputs, config, chosen, stop or (lambda: 0))
-        state = folder.load_state() if resume else None
-        if state is not None:
-            trainer.restore(state)
+        resumed = resume and trainer.resume()
         record = new_record(inputs, config, str(chosen))
         if not trainer.finished():
             trainer.pause()
-        folder.begin(record, anew=state is None)
+        folder.begin(record, anew=not resumed)
         try:
             inputs.settings(config, device).write(folder.config)
             if trainer.rows:

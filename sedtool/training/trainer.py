@@ -240,7 +240,7 @@ class Trainer:
     # What resuming needs
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` needs.
+        """Return what resuming needs.
 
         Randomness is derived from seed and step, so none is in it.
         """
@@ -260,24 +260,19 @@ class Trainer:
         self.folder.save_state(self.state())
         self.saved_step, self.saved_at = self.step, time.monotonic()
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state.
+    def resume(self) -> bool:
+        """Go on from the state in the folder; return whether there is one.
 
         Raises
         ------
         ArtifactError
-            If it is that of another run.
+            If it is that of another run, or damaged.
         """
+        state = self.folder.load_state()
+        if state is None:
+            return False
         try:
-            require_same_run(self.identity, state["identity"], str(self.folder.last))
-            tensors = dict(state["tensors"])
-            self.rows = _rows(state["columns"], tensors.pop("rows"))
-            self.learner.load(state | {"tensors": tensors})
-            self.step = int(state["step"])
-            self.loss_sums = {name: float(loss) for name, loss in state["loss_sums"].items()}
-            scored = [(row["epoch"], self.score(row)) for row in self.rows]
-            if [epoch for epoch, _ in scored] != list(range(1, len(scored) + 1)):
-                raise ValueError("its epochs are not in order")
+            self._take_over(state)
         except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise ArtifactError(
                 f"{self.folder.last} cannot be resumed ({' '.join(str(error).split())[:200]})"
@@ -291,7 +286,18 @@ class Trainer:
                     f"{path} is missing, the best model of the run to resume; put it back, or "
                     "--overwrite"
                 )
-        self.saved_step = self.step
+        return True
+
+    def _take_over(self, state: dict[str, Any]) -> None:
+        require_same_run(self.identity, state["identity"], str(self.folder.last))
+        tensors = dict(state["tensors"])
+        self.rows = _rows(state["columns"], tensors.pop("rows"))
+        self.learner.load(state | {"tensors": tensors})
+        self.step = self.saved_step = int(state["step"])
+        self.loss_sums = {name: float(loss) for name, loss in state["loss_sums"].items()}
+        scored = [(row["epoch"], self.score(row)) for row in self.rows]
+        if [epoch for epoch, _ in scored] != list(range(1, len(scored) + 1)):
+            raise ValueError("its epochs are not in order")
 
 
 def _rows(columns: list[str], values: torch.Tensor) -> list[dict[str, Any]]:
