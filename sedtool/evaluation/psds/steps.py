@@ -117,8 +117,9 @@ class ClassSteps:
     @classmethod
     def of_each(cls, steps: Steps, n_classes: int, of_lists: bool = False) -> list["ClassSteps"]:
         """Return the steps of each class."""
-        order = np.argsort(steps.label, kind="stable")
-        borders = np.searchsorted(steps.label[order], np.arange(n_classes + 1))
+        label = steps.label.astype(np.min_scalar_type(n_classes))  # small numbers sort fast
+        order = np.argsort(label, kind="stable")
+        borders = np.searchsorted(label[order], np.arange(n_classes + 1))
         return [cls(steps.take(order[a:b]), of_lists) for a, b in pairwise(borders)]
 
     def points(self, weights: FloatArray, rarity: FloatArray) -> OperatingPoints:
