@@ -20,7 +20,8 @@ from sedtool.checkpoint import (
     save_state,
 )
 from sedtool.checkpoint import model as model_file
-from sedtool.config import ADDED, DecodingConfig, PoolingConfig, parse_architecture
+from sedtool.config import DecodingConfig, PoolingConfig, parse_architecture
+from sedtool.config.base import setting
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.inference import InferOutputs, infer
 from support.models import new_model
@@ -98,7 +99,7 @@ def test_a_setting_that_a_later_version_adds_changes_no_digest(monkeypatch):
     model = new_model()
     later = dataclasses.make_dataclass(
         "ArchitectureConfig",
-        [("gating", bool, dataclasses.field(default=False, metadata=ADDED))],
+        [("gating", bool, setting(False, "Whether there are gates.", added=True))],
         bases=(type(model.architecture),),
         frozen=True,
     )

@@ -123,7 +123,7 @@ def test_evaluate_prints_the_table_alone_on_stdout_and_writes_json(tmp_path, lis
         (["--engine", "sed_evall"], "'sed_evall' is not one of 'native', 'sed_eval'"),
         (["--collr", "1"], "No such option"),
         (["--collar", "x"], "not a valid float"),
-        (["--collar", "nan"], "collar must be a finite number"),
+        (["--collar", "nan"], "collar must be in [0, 1e6], not nan"),
     ],
 )
 def test_a_value_out_of_range_is_refused_not_clamped(lists, arguments, message):

@@ -30,7 +30,7 @@ class Config:
     [
         ({"share": 1.0}, r"^share must be in \[0, 1\), not 1.0$"),
         ({"share": -0.1}, r"^share must be in \[0, 1\), not -0.1$"),
-        ({"share": float("nan")}, "^share must be a finite number, not nan$"),
+        ({"share": float("nan")}, r"^share must be in \[0, 1\), not nan$"),
         ({"count": 0}, r"^count must be in \(0, 1e6\], not 0$"),
         ({"count": 1_000_001}, "^count must be in "),
         ({"kind": "flat"}, "^kind must be one of round, square, not 'flat'$"),

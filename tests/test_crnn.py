@@ -270,7 +270,7 @@ def test_keys_of_a_text_change_the_architecture():
         ("small:dropout=much", "needs a number"),
         ("small:dropout=nan", r"dropout must be in \[0, 1\), not nan"),
         ("small:dropout=0.1,dropout=0.2", "is given twice"),
-        ("small:gru-units=0", "gru_units must be 1 to 4096, not 0"),
+        ("small:gru-units=0", r"gru_units must be in \[1, 4096\], not 0"),
         ("small:time-pooling=3", "time-pooling must be one of 1, 2, 4, 8, not 3"),
         ("small:dropout-at=end", "dropout_at must be one of all, blocks, linear, not 'end'"),
         ("small:init=best", "init must be one of xavier, dcase2019, not 'best'"),

@@ -16,11 +16,11 @@ from sedtool import __version__
 from sedtool.atomic import write_bytes
 from sedtool.checkpoint.tensors import digest, read_header, regular_size, to_bytes
 from sedtool.config import (
-    ADDED,
     ArchitectureConfig,
     DecodingConfig,
     FeatureConfig,
     PoolingConfig,
+    added_fields,
     from_json,
 )
 from sedtool.crnn import Detector
@@ -94,7 +94,7 @@ def _stated(config: Any) -> dict[str, Any]:
     """
     entries = dataclasses.fields(config)
     values = {entry.name: getattr(config, entry.name) for entry in entries}
-    idle = {e.name for e in entries if e.metadata == ADDED and values[e.name] == e.default}
+    idle = {e.name for e in added_fields(config) if values[e.name] == e.default}
     return {name: value for name, value in values.items() if name not in idle}
 
 

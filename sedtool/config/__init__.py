@@ -4,7 +4,7 @@ Nothing heavy is imported, so the command line can borrow the defaults without p
 A value out of range is a ConfigError, never clamped.
 """
 
-from sedtool.config.base import ADDED, DEVICE, MISSING, from_json, lookup, to_json
+from sedtool.config.base import DEVICE, MISSING, added_fields, from_json, lookup, to_json
 from sedtool.config.evaluation import EvaluationConfig
 from sedtool.config.extraction import (
     CHECK_WORKERS,
@@ -34,7 +34,6 @@ from sedtool.config.network import (
 from sedtool.config.training import MEAN_TEACHER, METHODS, TrainConfig
 
 __all__ = [
-    "ADDED",
     "ARCHITECTURES",
     "CHECK_WORKERS",
     "DEMO_WORKERS",
@@ -59,6 +58,7 @@ __all__ = [
     "TrainConfig",
     "TuneConfig",
     "WindowConfig",
+    "added_fields",
     "from_json",
     "lookup",
     "parse_architecture",

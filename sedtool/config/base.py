@@ -3,7 +3,6 @@
 import ast
 import dataclasses
 import json
-import math
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -11,20 +10,17 @@ from sedtool.errors import ArtifactError, ConfigError
 from sedtool.text import suggestion
 
 __all__ = [
-    "ADDED",
     "DEVICE",
     "DEVICES",
     "MISSING",
-    "MOST",
     "SEEDS",
     "Seconds",
     "Setting",
+    "added_fields",
     "from_json",
     "lookup",
     "require",
-    "require_finite",
     "require_valid",
-    "require_within",
     "setting",
     "to_json",
 ]
@@ -32,10 +28,6 @@ __all__ = [
 Seconds = float
 T = TypeVar("T")
 
-# Metadata of a field that older artifacts lack: it then has its default, which is what they mean.
-ADDED = {"added": True}
-
-MOST = 1_000_000  # epochs, steps, clips in a batch, seconds: more is a slip of the hand
 SEEDS = f"[0, {2**63 - 1}]"
 
 
@@ -53,6 +45,7 @@ class Setting:
     metavar: str | None = None  # in --help, in place of the type
     shown: str | None = None  # in --help, in place of the default
     paired: bool = False  # a flag that --no-NAME takes back
+    added: bool = False  # older artifacts lack it, and mean its default
 
 
 def setting(default: Any, help: str, **about: Any) -> Any:
@@ -72,17 +65,8 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def require_finite(config: Any) -> None:
-    """Raise a ConfigError if a float of a dataclass is NaN or infinite."""
-    for entry in dataclasses.fields(config):
-        value = getattr(config, entry.name)
-        if isinstance(value, float):
-            require(math.isfinite(value), f"{entry.name} must be a finite number, not {value}")
-
-
 def require_valid(config: Any) -> None:
-    """Raise a ConfigError if a setting is infinite, NaN, or not what its `Setting` lets in."""
-    require_finite(config)
+    """Raise a ConfigError if a field, or a part of it, is not what its `Setting` lets in."""
     for entry in dataclasses.fields(config):
         value, about = getattr(config, entry.name), entry.metadata.get("setting")
         if about and about.choices:
@@ -93,19 +77,12 @@ def require_valid(config: Any) -> None:
             require(inside, f"{entry.name} must be in {about.within}, not {value}")
 
 
-def _is_within(interval: str, value: float) -> bool:
+def _is_within(interval: str, value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(_is_within(interval, part) for part in value)
     low, high = ast.literal_eval(f"({interval[1:-1]})")
     closed = (value == low and interval[0] == "[") or (value == high and interval[-1] == "]")
     return bool(low < value < high or closed)
-
-
-def require_within(low: int, high: int, config: Any, *names: str) -> None:
-    """Raise a ConfigError if a field of a dataclass is not from `low` to `high`."""
-    least = f"be at least {low}" if low else "not be negative"
-    for name in names:
-        value = getattr(config, name)
-        require(value >= low, f"{name} must {least}, but is {value}")
-        require(value <= high, f"{name} must be at most {high}, not {value}")
 
 
 def lookup(table: dict[str, T], name: str, what: str) -> T:
@@ -125,14 +102,14 @@ def to_json(config: Any) -> str:
 def from_json(cls: type[T], text: str, where: str) -> T:
     """Rebuild a flat dataclass that `to_json` wrote; `where` names the artifact in errors.
 
-    The text may be a stranger's, so every field must be there, unless it is one `ADDED` since,
+    The text may be a stranger's, so every field must be there, unless it was added since,
     and of its declared type.
     """
     try:
         values = {name: _tuples(value) for name, value in json.loads(text).items()}
         hints = get_type_hints(cls)
         types = {entry.name: hints[entry.name] for entry in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        added = {e.name for e in dataclasses.fields(cls) if e.metadata == ADDED}  # type: ignore[arg-type]
+        added = {entry.name for entry in added_fields(cls)}
         for name in (values.keys() ^ types.keys()) - (added - values.keys()):
             raise ValueError(f"{name} is {'foreign' if name in values else 'missing'}")
         for name, value in values.items():
@@ -141,6 +118,12 @@ def from_json(cls: type[T], text: str, where: str) -> T:
         return cls(**values)
     except (ValueError, TypeError, AttributeError, RecursionError, ConfigError) as error:
         raise ArtifactError(f"{where}: settings cannot be read ({str(error)[:200]})") from error
+
+
+def added_fields(cls: Any) -> list[dataclasses.Field[Any]]:
+    """Return the fields of a dataclass that older artifacts lack."""
+    entries = dataclasses.fields(cls)
+    return [entry for entry in entries if getattr(entry.metadata.get("setting"), "added", False)]
 
 
 def _tuples(value: Any) -> Any:

@@ -47,7 +47,7 @@ class FeatureConfig:
     )
     power: int = 2  # 1: magnitude, 2: power
     log: str = "ln"  # "ln": ln(x + floor); "db": 20 log10(max(x, floor)) of a magnitude
-    floor: float = 1e-10
+    floor: float = setting(1e-10, "The least power that has a logarithm.", within="(0, 1e6]")
     channel: str = setting("mean", "The channel to use, counted from 0, or the mean of all.")
     resampler: str = "soxr HQ"  # decides reproducibility more than the FFT does
 
@@ -71,7 +71,6 @@ class FeatureConfig:
             (self.log, self.power) in (("ln", 1), ("ln", 2), ("db", 1)),
             f"log must be ln, or db with power 1, not {self.log!r} with power {self.power}",
         )
-        require(self.floor > 0, f"floor must be positive, not {self.floor}")
         require(
             self.channel == "mean" or self.channel.isdecimal(),
             f"channel must be 'mean' or a channel number from 0, not {self.channel!r}",

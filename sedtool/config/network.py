@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from sedtool.config.base import ADDED, lookup, require
+from sedtool.config.base import lookup, require, require_valid, setting
 
 __all__ = [
     "ARCHITECTURES",
@@ -19,8 +19,6 @@ __all__ = [
 ]
 
 BLOCKS = ("relu-max", "glu-average")
-DROPOUT_PLACES = ("all", "blocks", "linear")
-INITS = ("xavier", "dcase2019")
 
 
 @dataclass(frozen=True)
@@ -31,22 +29,41 @@ class ArchitectureConfig:
     convolution, batch norm, gated linear unit, average pooling.
     """
 
-    channels: tuple[int, ...] = (32, 64, 128)
-    kernels: tuple[int, ...] = (5, 5, 5)  # square, odd
-    pools: tuple[tuple[int, int], ...] = ((1, 2), (2, 2), (2, 2))  # (time, frequency)
-    gru_units: int = 100  # per direction
-    gru_layers: int = 2
-    dropout: float = 0.0
-    # Later than the first model files, which are of a network with the defaults below.
-    block: str = field(default="relu-max", metadata=ADDED)  # of BLOCKS
-    # Before every layer but the first; or in the blocks, before they pool, and before the linear
-    # layer; or before the linear layer alone.
-    dropout_at: str = field(default="all", metadata=ADDED)
-    # Xavier-uniform convolutions and last layer; or the same with gain √2, batch norms of
-    # N(1, 0.02) and a last layer of N(0, 0.01). GRU weights are orthogonal, biases zero in both.
-    init: str = field(default="xavier", metadata=ADDED)
-    norm_momentum: float = field(default=0.1, metadata=ADDED)  # share of the latest batch
-    norm_eps: float = field(default=1e-5, metadata=ADDED)
+    channels: tuple[int, ...] = setting(
+        (32, 64, 128), "The channels of each block.", within="[1, 4096]"
+    )
+    kernels: tuple[int, ...] = setting(
+        (5, 5, 5), "The sides of the square kernels, which are odd.", within="[1, 31]"
+    )
+    pools: tuple[tuple[int, int], ...] = setting(
+        ((1, 2), (2, 2), (2, 2)),
+        "What each block pools: frames, and frequency bands.",
+        within="[1, 64]",
+    )
+    gru_units: int = setting(100, "Units of a GRU layer, per direction.", within="[1, 4096]")
+    gru_layers: int = setting(2, "The number of GRU layers.", within="[1, 16]")
+    dropout: float = setting(0.0, "The share of values that is dropped.", within="[0, 1)")
+    block: str = setting("relu-max", "The kind of the blocks.", choices=BLOCKS, added=True)
+    dropout_at: str = setting(
+        "all",
+        "Dropout is before every layer but the first; or in the blocks, before they pool, and "
+        "before the linear layer; or before the linear layer alone.",
+        choices=("all", "blocks", "linear"),
+        added=True,
+    )
+    init: str = setting(
+        "xavier",
+        "Xavier-uniform convolutions and last layer; or the same with gain √2, batch norms of "
+        "N(1, 0.02) and a last layer of N(0, 0.01). GRU weights are orthogonal, biases zero.",
+        choices=("xavier", "dcase2019"),
+        added=True,
+    )
+    norm_momentum: float = setting(
+        0.1, "The share of the latest batch in batch norms.", within="(0, 1]", added=True
+    )
+    norm_eps: float = setting(
+        1e-5, "What is added to the variance in batch norms.", within="(0, 1]", added=True
+    )
 
     def __post_init__(self) -> None:
         require(
@@ -54,34 +71,12 @@ class ArchitectureConfig:
             "channels, kernels and pools must name the same number of blocks, of 16 at most",
         )
         # A stranger's model is built from these before anything else of it is looked at.
-        require(
-            all(1 <= c <= 4096 for c in self.channels),
-            f"channels must be 1 to 4096, not {self.channels}",
-        )
-        require(
-            all(k % 2 == 1 and 1 <= k <= 31 for k in self.kernels),
-            f"kernels must be odd and 1 to 31, not {self.kernels}",
-        )
-        require(
-            all(1 <= size <= 64 for pool in self.pools for size in pool),
-            f"pools must be 1 to 64, not {self.pools}",
-        )
+        require_valid(self)
+        require(all(k % 2 for k in self.kernels), f"kernels must be odd, not {self.kernels}")
         require(
             self.time_pooling <= 1024,
             f"pools must not join more than 1024 frames, but join {self.time_pooling}",
         )
-        require(1 <= self.gru_units <= 4096, f"gru_units must be 1 to 4096, not {self.gru_units}")
-        require(1 <= self.gru_layers <= 16, f"gru_layers must be 1 to 16, not {self.gru_layers}")
-        require(0 <= self.dropout < 1, f"dropout must be in [0, 1), not {self.dropout}")
-        require(
-            0 < self.norm_momentum <= 1,
-            f"norm_momentum must be in (0, 1], not {self.norm_momentum}",
-        )
-        require(0 < self.norm_eps <= 1, f"norm_eps must be in (0, 1], not {self.norm_eps}")
-        choices = {"block": BLOCKS, "dropout_at": DROPOUT_PLACES, "init": INITS}
-        for name, valid in choices.items():
-            value = getattr(self, name)
-            require(value in valid, f"{name} must be one of {', '.join(valid)}, not {value!r}")
 
     @property
     def time_pooling(self) -> int:
