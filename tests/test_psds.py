@@ -16,7 +16,7 @@ from sedtool.decoding import median_filter
 from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation.intersection import evaluate_intersection
 from sedtool.evaluation.psds import psds_from_lists, psds_from_scores
-from sedtool.evaluation.psds.score_runs import find_runs
+from sedtool.evaluation.psds.counting import find_runs
 from sedtool.evaluation.psds.steps import area, psd_roc
 from sedtool.evaluation.sides import match_names
 from sedtool.labels import Event, StrongLabels, read_durations, read_events
