@@ -276,8 +276,8 @@ def _evaluate(
             weak_estimated=estimated.tags,
         )
 
-    found = evaluation(replace(run.config, engine="native"))
-    for name, scores in found.scores.items():
+    as_recorded = evaluation(replace(run.config, engine="native"))
+    for name, scores in as_recorded.scores.items():
         recorded = run.metrics[name]["macro"]["f1"]
         recorded = math.nan if recorded is None else float(recorded)
         if not np.isclose(recorded, scores.macro.f1, rtol=0, atol=_SAME, equal_nan=True):
@@ -285,8 +285,9 @@ def _evaluate(
                 f"{run.folder}: its test/metrics.json says {name} F1 {recorded:.4f}, but its "
                 f"scores and {reference} give {scores.macro.f1:.4f}; evaluate it again"
             )
-    is_default = not run.config.compat
-    return found if is_default else evaluation(replace(run.config, engine="native", compat=""))
+    if not run.config.compat:
+        return as_recorded
+    return evaluation(replace(run.config, engine="native", compat=""))
 
 
 def _system(

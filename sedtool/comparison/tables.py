@@ -169,12 +169,12 @@ def _test_table(comparison: Comparison, metric: str) -> _Table:
 
 
 def _test_cells(comparison: Comparison, test: Gain, base: float) -> tuple[str, ...]:
-    found, resamples = test.difference, comparison.config.resamples
+    gain, resamples = test.difference, comparison.config.resamples
     return (
-        _signed(found.observed),
+        _signed(gain.observed),
         _percent(test.relative(base)),
-        f"{_signed(found.low)} to {_signed(found.high)}",
-        _chance(found.p, resamples),
+        f"{_signed(gain.low)} to {_signed(gain.high)}",
+        _chance(gain.p, resamples),
         _number(test.p_holm),
     )
 
@@ -236,7 +236,8 @@ def _test_notes(comparison: Comparison) -> list[str]:
     seeds = {len(system.seeds) for system in comparison.systems}
     lines = [
         f"interval and p: {config.resamples} paired resamples of clips, and of seeds within a "
-        f"pooling (seed {config.seed}); p Holm is for all {n_tests} tests of a table"
+        f"pooling (seed {config.seed}); a class without references in a resample is left out of "
+        f"it; p Holm is for all {n_tests} tests of a table"
     ]
     if 1 in seeds:
         lines.append("where there is one seed, chance in training is not in interval and p")
@@ -262,7 +263,7 @@ def _row(comparison: Comparison, system: System, column: Column, rule: str) -> t
     is_default = rule == "default"
     best, apart = _marks(comparison, system, column) if is_default else (False, False)
     test = comparison.tests[column].get(system.label) if is_default else None
-    found = None if test is None else test.difference
+    gain = None if test is None else test.difference
     paper = comparison.published(system).get(column, math.nan)
     base = comparison.reference.mean(column)
     return (
@@ -270,9 +271,9 @@ def _row(comparison: Comparison, system: System, column: Column, rule: str) -> t
         ",".join(_exact(value) or "-" for value in system.values[rule][column]),
         *(_exact(system.mean(column, rule)), _exact(system.deviation(column, rule))),
         *(str(int(best)) if is_default else "", str(int(apart)) if is_default else ""),
-        *(_exact(paper) if is_default else "", comparison.against if found else ""),
-        *((_exact(found.observed), _exact(test.relative(base))) if found and test else ("", "")),
-        *((_exact(found.low), _exact(found.high), _exact(found.p)) if found else ("", "", "")),
+        *(_exact(paper) if is_default else "", comparison.against if gain else ""),
+        *((_exact(gain.observed), _exact(test.relative(base))) if gain and test else ("", "")),
+        *((_exact(gain.low), _exact(gain.high), _exact(gain.p)) if gain else ("", "", "")),
         _exact(test.p_holm) if test else "",
     )
 
@@ -359,6 +360,8 @@ def _percent(value: float) -> str:
 
 def _chance(p: float, resamples: int) -> str:
     """Return a p-value; one that is as low as resamples can tell is said to be below that."""
+    if math.isnan(p):
+        return _UNDEFINED
     least = 2 / (resamples + 1)
     return f"<{least:.1g}" if p <= least * 1.001 else f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"
 

@@ -297,7 +297,8 @@ def _psds_note(name: str, psds: Psds) -> str:
 def _statistics_notes(drawn: Statistics) -> list[str]:
     lines = [
         f"intervals: {100 * drawn.confidence:g} %, percentiles of {drawn.resamples} resamples of "
-        f"{drawn.n_units} {drawn.unit}, seed {drawn.seed}; chance in training is not in them"
+        f"{drawn.n_units} {drawn.unit}, seed {drawn.seed}; a class without references in a "
+        "resample is left out of its averages; chance in training is not in them"
     ]
     if drawn.against is not None:
         lines.append(
