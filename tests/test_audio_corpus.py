@@ -31,6 +31,7 @@ from sedtool.extraction import extract
 from sedtool.features import log_mel_blocks
 from sedtool.labels import printable
 from sedtool.store import open_features
+from support.audio import encoded, patched
 
 CONFIG = FeatureConfig()
 MOST_SECONDS = 10  # for one file
@@ -41,18 +42,6 @@ Corpus = dict[str, tuple[bytes, float | str]]
 
 NOISE = RNG.uniform(-0.5, 0.5, 22_050)  # 1 s
 REFUSED = ""  # for whatever reason
-
-
-def encoded(wave: np.ndarray, rate: int, kind: str, subtype: str = "PCM_16") -> bytes:
-    """Return an audio file in memory. Not that of conftest, since the child needs no torch."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, wave, rate, format=kind, subtype=subtype)
-    return buffer.getvalue()
-
-
-def patched(data: bytes, offset: int, new: bytes) -> bytes:
-    return data[:offset] + new + data[offset + len(new) :]
-
 
 WAV, AIFF, AU, W64, RF64, CAF, FLAC = (
     encoded(NOISE, 22_050, kind) for kind in ("WAV", "AIFF", "AU", "W64", "RF64", "CAF", "FLAC")
