@@ -48,6 +48,7 @@ __all__ = [
 Progress = Callable[[int, int, str], None]  # members done, all members, name of the latest
 
 _LEARNED = ("n", "theta", "alpha")  # what poolings learn for each class
+_OF_ALL_CLASSES = ("gate", "min_duration", "merge_gap")  # decoding settings
 _DONE, _RATES = "done", ("event_f1", "segment_f1", "clip_f1")
 
 
@@ -58,10 +59,7 @@ def describe_audio(path: Path, verify: bool) -> Description:
     """Describe an audio file; `verify` decodes it whole."""
     header = read_header(path)
     values: dict[str, Any] = {
-        "format": header.format,
-        "subtype": header.subtype,
-        "sample_rate": header.sample_rate,
-        "channels": header.channels,
+        **_fields(header, "format", "subtype", "sample_rate", "channels"),
         "seconds": header.duration,
         "bytes": header.size,
         "sha256": None,
@@ -93,11 +91,11 @@ def describe_audio_folder(path: Path, verify: bool, progress: Progress | None) -
             failures.append(f"{printable(name)}: {str(error).removeprefix(f'{file}: ')}")
         if progress:
             progress(done, len(files), name)
-    known = [duration for duration in seconds if duration is not None]
+    stated = [duration for duration in seconds if duration is not None]
     values = {
         "files": len(files),
-        "seconds": math.fsum(known),
-        "unknown_length": len(seconds) - len(known),
+        "seconds": math.fsum(stated),
+        "unknown_length": len(seconds) - len(stated),
         "bytes": sum(header.size for header in headers),
         "formats": _counts([f"{header.format} {header.subtype}" for header in headers]),
         "sample_rates": _counts([header.sample_rate for header in headers]),
@@ -163,13 +161,11 @@ def describe_scores(path: Path, verify: bool) -> Description:
         "seconds": math.fsum(scores.duration.tolist()),
         "bytes": path.stat().st_size,
         "frame_rate": scores.frame_rate,
-        **_decoding_values(scores.decoding),
+        **_fields(scores.decoding, *_OF_ALL_CLASSES),
         "classes": _class_rows(scores.classes, scores.decoding),
         "settings": json.loads(scores.settings),
         "shard": str(scores.shard),
-        "manifest_sha256": scores.manifest_sha256,
-        "model_sha256": scores.model_sha256,
-        "sha256": scores.sha256,
+        **_fields(scores, "manifest_sha256", "model_sha256", "sha256"),
     }
     return Description(path, "scores", values, verify)
 
@@ -192,15 +188,6 @@ def describe_unfinished(path: Path) -> Description | None:
         "to_finish": "run the same command again",
     }
     return Description(path, "unfinished output", values)
-
-
-def _decoding_values(decoding: DecodingConfig) -> dict[str, Any]:
-    """Return the decoding settings that all classes share."""
-    return {
-        "gate": decoding.gate,
-        "min_duration": decoding.min_duration,
-        "merge_gap": decoding.merge_gap,
-    }
 
 
 def _class_rows(classes: tuple[str, ...], decoding: DecodingConfig) -> list[dict[str, Any]]:
@@ -227,12 +214,10 @@ def describe_model(path: Path, verify: bool) -> Description:
         "architecture": dataclasses.asdict(model.architecture),
         "pooling": str(model.pooling),
         "settings": dataclasses.asdict(model.features),
-        "frame_rate": model.frame_rate,
-        "window": model.window,
-        **_decoding_values(model.decoding),
+        **_fields(model, "frame_rate", "window"),
+        **_fields(model.decoding, *_OF_ALL_CLASSES),
         "classes": _learned_rows(model),
-        "tuned": model.tuned,
-        "trained": model.trained,
+        **_fields(model, "tuned", "trained"),
         "training_clips": len(model.trained_on),
         "weights_sha256": model.weights_sha256,
     }
@@ -404,8 +389,8 @@ def _pooling_rows(runs: Sequence[_Run]) -> list[dict[str, Any]]:
 
 def _mean(values: Sequence[float | None]) -> float | None:
     """Return a mean; None if there is nothing to average, or something undefined."""
-    known = [value for value in values if value is not None]
-    return fmean(known) if known and len(known) == len(values) else None
+    defined = [value for value in values if value is not None]
+    return fmean(defined) if defined and len(defined) == len(values) else None
 
 
 def _damage(folder: Path) -> list[SedtoolError]:
@@ -426,3 +411,8 @@ def _attempt(read: Any, path: Path, problems: list[SedtoolError]) -> Any:
     except SedtoolError as error:
         problems.append(error)
         return None
+
+
+def _fields(thing: Any, *names: str) -> dict[str, Any]:
+    """Return attributes of a thing by name."""
+    return {name: getattr(thing, name) for name in names}
