@@ -43,10 +43,10 @@ def serve() -> None:
         "demo",
         "doctor",
         "checking",
-        "conversion",
+        "convert",
         "info",
         "store.merge",
-        "evaluation.stage",
+        "evaluation.from_files",
     ):
         importlib.import_module(f"sedtool.{name}")  # once, and not in each child
     for line in sys.stdin:
