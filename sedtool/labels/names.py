@@ -14,7 +14,6 @@ the nearest one: of another suffix, case or folder, or without the ``Y`` of YouT
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,37 +77,17 @@ class NameIndex:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = set(names)
+        self._groups: dict[Callable[[str], str], dict[str, list[str]]] = {}
         self.n_inexact = 0  # names so far that are not exactly those of their clips
 
-    @cached_property
-    def _by_basename(self) -> dict[str, list[str]]:
-        return self._grouped(_basename)  # not needed where all paths agree
-
-    @cached_property
-    def _by_path(self) -> dict[str, list[str]]:
-        return self._grouped(_plain)
-
-    @cached_property
-    def _by_plain_basename(self) -> dict[str, list[str]]:
-        return self._grouped(lambda name: _basename(_plain(name)))
-
-    @cached_property
-    def _by_stem(self) -> dict[str, list[str]]:
-        return self._grouped(_stem)
-
-    @cached_property
-    def _by_key(self) -> dict[str, list[str]]:
-        return self._grouped(clip_key)
-
-    @cached_property
-    def _by_rough_key(self) -> dict[str, list[str]]:
-        return self._grouped(_rough_key)
-
-    def _grouped(self, key: Callable[[str], str]) -> dict[str, list[str]]:
-        groups: dict[str, list[str]] = {}
-        for name in sorted(self._names):
-            groups.setdefault(key(name), []).append(name)
-        return groups
+    def _by(self, key: Callable[[str], str], value: str) -> list[str]:
+        """Return the clips of which `key` is `value`, sorted."""
+        if key not in self._groups:  # no group is needed where all paths agree
+            groups: dict[str, list[str]] = {}
+            for name in sorted(self._names):
+                groups.setdefault(key(name), []).append(name)
+            self._groups[key] = groups
+        return self._groups[key].get(value, [])
 
     def find(self, name: str, any_suffix: bool = False) -> str | None:
         """Return the clip that `name` means, or None.
@@ -128,11 +107,10 @@ class NameIndex:
         if name in self._names:
             return name
         candidates = (
-            self._by_basename.get(_basename(name))
-            or self._by_path.get(_plain(name))
-            or self._by_plain_basename.get(_basename(_plain(name)))
-            or (any_suffix and self._by_stem.get(_basename(name)))
-            or []
+            self._by(_basename, _basename(name))
+            or self._by(_plain, _plain(name))
+            or self._by(_plain_basename, _plain_basename(name))
+            or (self._by(_stem, _basename(name)) if any_suffix else [])
         )
         if len(candidates) > 1:
             raise LabelError(
@@ -145,13 +123,13 @@ class NameIndex:
 
     def alike(self, name: str) -> list[str]:
         """Return the clips that share their `clip_key` with a name, sorted."""
-        return self._by_key.get(clip_key(name), [])
+        return self._by(clip_key, clip_key(name))
 
     def nearest(self, name: str) -> str | None:
         """Return the clip that was probably meant by a name that means none."""
         rough = _rough_key(name)
         keys = (rough, f"y{rough}", rough.removeprefix("y"))
-        among = (self._by_rough_key.get(key) for key in keys)
+        among = (self._by(_rough_key, key) for key in keys)
         return next((found[0] for found in (self.alike(name), *among) if found), None)
 
     def hint(self, name: str) -> str:
@@ -214,6 +192,10 @@ def _stem(name: str) -> str:
 def _plain(name: str) -> str:
     """Return a path as POSIX systems other than macOS write it."""
     return unicodedata.normalize("NFC", name.replace("\\", "/"))
+
+
+def _plain_basename(name: str) -> str:
+    return _basename(_plain(name))
 
 
 def _rough_key(name: str) -> str:
