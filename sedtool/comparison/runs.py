@@ -122,10 +122,10 @@ def find_runs(paths: Sequence[Path]) -> RunSet:
     if not runs:
         given = ", ".join(map(str, paths))
         raise NothingUsableError(f"{given}: no run there has test/metrics.json")
-    found = _alike([runs[folder] for folder in sorted(runs)])
-    _require_equal_scoring(found)
-    varying = settings_of_systems([run.settings for run in found])
-    run_set = RunSet(found, tuple(missing.values()), tuple(records.values()), varying)
+    scored = _alike([runs[folder] for folder in sorted(runs)])
+    _require_equal_scoring(scored)
+    varying = settings_of_systems([run.settings for run in scored])
+    run_set = RunSet(scored, tuple(missing.values()), tuple(records.values()), varying)
     _refuse_doubles(run_set)
     return run_set
 

@@ -157,7 +157,7 @@ class Limit(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ResamplingConfig:
-    """How intervals are found by resampling."""
+    """How scores are resampled."""
 
     seed: int = setting(0, "The seed of the resamples.", within=SEEDS)
     confidence: float = setting(0.95, "The confidence of intervals, 0 to 1.", within="(0, 1)")

@@ -245,8 +245,8 @@ def _cells(
     n_labels: int,
 ) -> IntArray:
     """Return the classes-in-clips of the numbered labels."""
-    clips = (clip_number[name] for name, found in tags.items() for _ in found)
-    labels = (label_number[label] for found in tags.values() for label in found)
+    clips = (clip_number[name] for name, mine in tags.items() for _ in mine)
+    labels = (label_number[label] for mine in tags.values() for label in mine)
     clip, label = (np.fromiter(numbers, np.int64) for numbers in (clips, labels))
     return distinct((clip * n_labels + label)[label >= 0])
 

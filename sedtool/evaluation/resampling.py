@@ -203,13 +203,13 @@ def _units(clips: Sequence[str], groups: Mapping[str, str] | None) -> dict[str, 
         raise LabelError("there is no clip to draw from: --bootstrap needs labels")
     if groups is None:
         return {clip: i for i, clip in enumerate(clips)}
-    found = match_names(clips, groups, "groups", any_suffix=True)
-    missing = [clip for clip, name in found.items() if name not in groups]
+    names = match_names(clips, groups, "groups", any_suffix=True)
+    missing = [clip for clip, name in names.items() if name not in groups]
     if missing:
         raise LabelError(
             f"{len(missing)} clips have no group, {missing[0]} first; name the group of every clip"
         )
-    of_clip = {clip: groups[name] for clip, name in found.items()}
+    of_clip = {clip: groups[name] for clip, name in names.items()}
     number = {group: i for i, group in enumerate(sorted(set(of_clip.values())))}
     return {clip: number[group] for clip, group in of_clip.items()}
 
@@ -241,14 +241,15 @@ def rescore(
     blocks: list[list[dict[str, FloatArray]]] = [[] for _ in systems]
     done = 0
     for weights in _few(clip_weights(n_units, resamples, np.random.default_rng((seed, 0)))):
-        for measures, numbers, found in zip(systems, of_clips, blocks, strict=True):
+        for measures, numbers, scores in zip(systems, of_clips, blocks, strict=True):
             pairs = zip(measures, numbers, strict=True)
-            found.append({k: v for m, n in pairs for k, v in m.scores(weights[:, n]).items()})
+            scores.append({k: v for m, n in pairs for k, v in m.scores(weights[:, n]).items()})
         done += len(weights)
         if progress:
             progress(done, resamples, "resamples")
     return [
-        {k: np.concatenate([block[k] for block in found]) for k in found[0]} for found in blocks
+        {name: np.concatenate([block[name] for block in scores]) for name in scores[0]}
+        for scores in blocks
     ]
 
 
@@ -337,6 +338,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     order = np.argsort(p_values, kind="stable")
     factors = np.arange(len(order), 0, -1)
     adjusted = np.minimum(np.maximum.accumulate(factors * np.asarray(p_values, float)[order]), 1.0)
-    found = np.empty(len(order))
-    found[order] = adjusted
-    return [float(p) for p in found]
+    in_order = np.empty(len(order))
+    in_order[order] = adjusted
+    return [float(p) for p in in_order]

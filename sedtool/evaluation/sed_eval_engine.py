@@ -116,19 +116,19 @@ class _Tally:
 
     metric: Any
     rows: Callable[[], Mapping[str, Mapping[str, float]]]  # of all labels, of the last clip
-    found: list[list[list[float]]] = field(default_factory=list)  # of each clip, (L, 3)
+    tables: list[list[list[float]]] = field(default_factory=list)  # of each clip, (L, 3)
 
     def add(self, reference: Rows, estimated: Rows, **options: Any) -> None:
         """Count one more clip."""
         self.metric.evaluate(reference, estimated, **options)
         rows = self.rows()
         names = _names(len(rows))
-        self.found.append([[rows[k][kind] for kind in ("Ntp", "Nref", "Nsys")] for k in names])
+        self.tables.append([[rows[k][kind] for kind in ("Ntp", "Nref", "Nsys")] for k in names])
         self.metric.reset()
 
     def counts(self, pair: Pair, classes: Sequence[str], rule: MacroRule) -> Counts:
         """Return all that was counted."""
-        table = np.array(self.found, float).reshape(-1, 3)  # (C L, 3)
+        table = np.array(self.tables, float).reshape(-1, 3)  # (C L, 3)
         cells = [np.flatnonzero(column) for column in table.T]
         tp, reference, estimated = (
             Counted(cell, column[cell]) for cell, column in zip(cells, table.T, strict=True)

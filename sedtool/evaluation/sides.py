@@ -110,8 +110,8 @@ def match_names(
     names, targets = list(names), set(targets)
     if targets.issuperset(names):
         return dict(zip(names, names, strict=True))
-    found, _ = NameIndex(targets).resolve(names, where, any_suffix)
-    return {name: found.get(name, name) for name in names}
+    clips, _ = NameIndex(targets).resolve(names, where, any_suffix)
+    return {name: clips.get(name, name) for name in names}
 
 
 def warnings_of(
@@ -183,11 +183,11 @@ def warn_of_labels(
 def suggested(labels: Iterable[str], valid: Iterable[str]) -> list[str]:
     """Return unknown labels, each with the valid one that was probably meant."""
     by_shape = {_shape(label): label for label in sorted(valid)}
-    found = []
+    shown = []
     for label in labels:
         close = get_close_matches(_shape(label), by_shape, n=1, cutoff=0.7)
-        found.append(f"{label} (did you mean {by_shape[close[0]]!r}?)" if close else label)
-    return found
+        shown.append(f"{label} (did you mean {by_shape[close[0]]!r}?)" if close else label)
+    return shown
 
 
 def _shape(label: str) -> str:
@@ -199,11 +199,11 @@ def _warn_of_overlaps(pair: Pair) -> list[str]:
     """Count the events that overlap with another one of their class, and name the first clip."""
     warnings = []
     for side, events in zip(("reference", "estimated"), pair.by_class, strict=True):
-        found = _overlapping(events)
-        if found.size:
-            clip, label = divmod(int(found.min()), pair.n_labels)
+        cells = _overlapping(events)
+        if cells.size:
+            clip, label = divmod(int(cells.min()), pair.n_labels)
             warnings.append(
-                f"{side} events that overlap with another of their class ({len(found)}), such as "
+                f"{side} events that overlap with another of their class ({len(cells)}), such as "
                 f"{pair.labels[label]!r} in {pair.clips[clip]}; where time is counted they are "
                 "one, in event counts several"
             )
