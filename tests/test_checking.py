@@ -516,6 +516,7 @@ def test_a_folder_without_audio_is_nothing_usable(tmp_path):
         check(CheckInputs(AudioInputs((tmp_path,))), workers=1)
 
 
+@pytest.mark.slow
 def test_fifty_thousand_rows_take_seconds(data):
     rng = np.random.default_rng(0)
     names = [f"val/{i}.wav" for i in range(20, 40)] + [f"gone/g{i}.wav" for i in range(5_000)]

@@ -301,6 +301,7 @@ def test_run_names_the_folder_that_is_not_there(year, request, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_signal_to_run_reaches_the_sweep(small_2017, tmp_path):
     program = tmp_path / "sedtool"
     program.write_text("#!/bin/sh\necho $$\n")

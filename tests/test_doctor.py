@@ -382,6 +382,7 @@ def test_hdf5_locking_is_named(tmp_path):
     assert "HDF5_USE_FILE_LOCKING is FALSE" in one(checks, "HDF5 locking").found
 
 
+@pytest.mark.slow
 def test_the_doctor_comes_also_where_torch_is_missing(tmp_path):
     code = (
         "import sys; sys.modules['torch'] = None\n"

@@ -133,6 +133,7 @@ def test_few_clips_are_in_hand_at_a_time(make_clips, output, monkeypatch):
     assert most <= 6
 
 
+@pytest.mark.slow
 def test_an_hour_costs_no_more_memory_than_a_minute(tmp_path):
     code = (
         "import resource, sys; from pathlib import Path; from sedtool.config import *; "

@@ -488,6 +488,7 @@ def test_a_file_of_a_terabyte_is_refused_unread(tmp_path, read):
         read(path)
 
 
+@pytest.mark.slow
 def test_a_state_of_ten_thousand_epochs_of_five_hundred_classes_is_read(tmp_path):
     path = tmp_path / "last.pt"
     columns = [f"n[class number {k}]" for k in range(500)]

@@ -58,6 +58,7 @@ def test_no_pair_is_lost_that_was_left_out_at_first(reference, estimated, config
     assert all(hit[pair] for pair in found.items())
 
 
+@pytest.mark.slow
 def test_a_clip_of_ten_thousand_overlapping_events_is_matched_to_the_last(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(matching, "MOST_PAIRS", 48)

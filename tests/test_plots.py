@@ -503,6 +503,7 @@ def install(tmp_path, monkeypatch):
         function.cache_clear()
 
 
+@pytest.mark.slow
 def test_what_our_font_lacks_is_drawn_in_an_installed_one_that_has_it(install, tmp_path):
     install("Squares", "犬鳴A")
     assert shown("_A犬x声\x07") == "\u200b_A犬x\\u58f0\\u0007"

@@ -140,6 +140,7 @@ def small_sets(draw):
     return classes, clips, events, config
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(small_sets())
 def test_psds_is_that_of_every_threshold_tried_and_every_event_compared(case):
@@ -167,6 +168,7 @@ def of_clips(events, drawn):
     return [replace(e, name=new) for new, name in drawn for e in events if e.name == name]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(small_sets(), st.lists(st.integers(0, 3), min_size=3, max_size=3).filter(any))
 def test_psds_of_resampled_clips_is_that_of_clips_copied_and_left_out(case, drawn):

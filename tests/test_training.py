@@ -48,6 +48,7 @@ def finished(nano, inputs, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_sounds_that_differ_are_told_apart(inputs, tmp_path):
     config = dataclasses.replace(CONFIG, arch="small", epochs=8)
     result = train(tmp_path / "run", inputs, config, device="cpu")
