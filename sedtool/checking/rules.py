@@ -75,21 +75,13 @@ def rule(rules: list[Rule], what: str, remedy: str = "", **fields: Any) -> Calla
 # The audio
 
 
-@rule(
-    AUDIO,
-    "audio files that cannot be used",
-    "copy or convert them again, or take them out of the label files",
-)
+@rule(AUDIO, "audio files that cannot be used", "copy or convert them again, or leave them out")
 def unreadable_audio(data: Data) -> Iterable[Place]:
     """Extract would refuse it: damaged, empty, not audio, a bad name."""
     return (f"{clip.name}: {clip.error}" for clip in data.clips.values() if clip.error)
 
 
-@rule(
-    AUDIO,
-    "clips shorter than one analysis window",
-    "leave them out, or set a shorter --win-length in extract",
-)
+@rule(AUDIO, "clips shorter than one analysis window", "leave them out, or shorten --win-length")
 def short_clip(data: Data) -> Iterable[Place]:
     """No frame can be computed of it with the default settings."""
     for name, duration in _durations(data):
@@ -210,21 +202,13 @@ def unreadable_labels(file: LabelFile, data: Data) -> Iterable[Place]:
     return file.faults_of("file")
 
 
-@rule(
-    TABLE,
-    "rows that cannot be read",
-    "correct these lines: train, tune and evaluate stop at the first",
-)
+@rule(TABLE, "rows that cannot be read", "correct these lines; all stages stop at the first")
 def bad_row(file: LabelFile, data: Data) -> Iterable[Place]:
     """Columns too many or too few, a control character, an empty name."""
     return file.faults_of("row")
 
 
-@rule(
-    TABLE,
-    "times that make no sense",
-    "give seconds from the start of the clip, with a decimal point",
-)
+@rule(TABLE, "times that make no sense", "give seconds from the start of the clip")
 def bad_time(file: LabelFile, data: Data) -> Iterable[Place]:
     """No number, negative, or an offset before its onset."""
     return file.faults_of("time")
@@ -239,11 +223,7 @@ def empty_file(file: LabelFile, data: Data) -> Iterable[Place]:
         yield f"{file.path}: no row has a label, and there is no class list"
 
 
-@rule(
-    TABLE,
-    "labels that are not in the class list",
-    "correct the label, or add it to the class list",
-)
+@rule(TABLE, "labels that are not in the class list", "correct them, or add them to the list")
 def unknown_label(file: LabelFile, data: Data) -> Iterable[Place]:
     """Rows are counted, and each label is shown once."""
     rows: dict[str, list[Row]] = defaultdict(list)
@@ -272,12 +252,7 @@ def duplicate_row(file: LabelFile, data: Data) -> Iterable[Place]:
     return (place for row, place in _repeated(file) if file.kind != "strong" or not row.labels)
 
 
-@rule(
-    TABLE,
-    "clips with different labels in different rows",
-    "keep one row a clip",
-    of=("weak",),
-)
+@rule(TABLE, "clips with different labels in different rows", "keep one row a clip", of=("weak",))
 def relabelled(file: LabelFile, data: Data) -> Iterable[Place]:
     """In a file whose rows list several labels it is not clear which row is right."""
     return () if _has_one_each(file) else _differing(file)
@@ -300,7 +275,7 @@ def zero_length(file: LabelFile, data: Data) -> Iterable[Place]:
 @rule(
     TABLE,
     "events that overlap another one of their class",
-    "join the events, or cut the first where the second begins",
+    "join them, or cut the first",
     of=("strong",),
 )
 def overlap(file: LabelFile, data: Data) -> Iterable[Place]:
@@ -374,11 +349,7 @@ def _gaps(file: LabelFile) -> Iterator[tuple[float, str]]:
 # A label file against the audio
 
 
-@rule(
-    TABLE,
-    "labelled clips without audio",
-    "add the audio, correct the names, or take the rows out",
-)
+@rule(TABLE, "labelled clips without audio", "add the audio, or take the rows out")
 def missing(file: LabelFile, data: Data) -> Iterable[Place]:
     """No clip is anything like it."""
     return (f"{at}: {name}" for at, name, near in file.missing if near is None)
