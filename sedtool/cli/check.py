@@ -1,40 +1,41 @@
 """`sedtool check`: audio and label files -> a report of faults."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from sedtool.cli.console import progress, summary, write_stdout
-from sedtool.cli.options import common_options, file_option, group, input_options
-from sedtool.cli.settings import SedtoolCommand
+from sedtool.cli.options import (
+    audio_inputs,
+    common_options,
+    file_option,
+    flag_option,
+    group,
+    input_options,
+)
+from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import CHECK_WORKERS
 from sedtool.errors import InputsFailedError
 from sedtool.text import plain
-
-if TYPE_CHECKING:
-    from sedtool.audio import AudioInputs
 
 
 @click.command(cls=SedtoolCommand)
 @group(
     "Input",
-    input_options,
-    file_option("--strong", "Strong labels. May be given several times.", multiple=True),
-    file_option("--weak", "Weak labels. May be given several times.", multiple=True),
+    *input_options,
+    file_option("--strong", help="Strong labels. May be given several times.", multiple=True),
+    file_option("--weak", help="Weak labels. May be given several times.", multiple=True),
     file_option(
         "--unlabelled",
-        "A list of clips without labels. May be given several times.",
+        help="A list of clips without labels. May be given several times.",
         multiple=True,
     ),
-    file_option("--classes", "The classes that may occur, one a line."),
+    file_option("--classes", help="The classes that may occur, one a line."),
 )
-@group("Output", click.option("--json", "as_json", is_flag=True, help="Write the report as JSON."))
+@group("Output", flag_option("--json", "as_json", help="Write the report as JSON."))
 @group(
     "Execution",
-    click.option(
-        "--decode", is_flag=True, help="Decode all audio; otherwise only headers are read."
-    ),
+    flag_option("--decode", help="Decode all audio; otherwise only headers are read."),
     click.option(
         "--workers",
         type=click.IntRange(1, 256),
@@ -43,17 +44,7 @@ if TYPE_CHECKING:
     ),
 )
 @common_options
-def check(
-    inputs: "AudioInputs",
-    strong: tuple[Path, ...],
-    weak: tuple[Path, ...],
-    unlabelled: tuple[Path, ...],
-    classes: Path | None,
-    decode: bool,
-    workers: int,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def check(decode: bool, workers: int, as_json: bool, quiet: bool, **options: Any) -> None:
     """Find faults in audio and label files before training.
 
     Problems and notes are counted exactly, and the first five of each are named. The exit code is
@@ -65,9 +56,9 @@ def check(
     from sedtool.checking import CheckInputs
     from sedtool.checking import check as check_files
 
-    given = CheckInputs(inputs, strong, weak, unlabelled, classes)
+    inputs = taken(CheckInputs, options, audio=audio_inputs(options))
     with progress("check", quiet) as report_progress:
-        report = check_files(given, decode=decode, workers=workers, progress=report_progress)
+        report = check_files(inputs, decode=decode, workers=workers, progress=report_progress)
     lines = [report.json()] if as_json else [plain(line) for line in report.lines()]
     write_stdout("".join(f"{line}\n" for line in lines))
     if report.problems:

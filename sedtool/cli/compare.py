@@ -26,8 +26,12 @@ _FORMATS = ("text", "md", "tsv", "latex")
 @click.argument("runs", type=INPUT, nargs=-1, required=True)
 @group(
     "Input",
-    file_option("--reference", "Strong labels of the test clips; by default, those of the sweep."),
-    file_option("--weak-reference", "Weak labels of the test clips, which clip F1 is scored by."),
+    file_option(
+        "--reference", help="Strong labels of the test clips; by default, those of the sweep."
+    ),
+    file_option(
+        "--weak-reference", help="Weak labels of the test clips, which clip F1 is scored by."
+    ),
     click.option(
         "--paper",
         type=BesideRecipe(),

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from sedtool.cli.console import write_stdout
-from sedtool.cli.options import common_options, group
+from sedtool.cli.options import common_options, flag_option, group
 from sedtool.cli.settings import SedtoolCommand
 from sedtool.errors import ResourceError
 from sedtool.text import plain
@@ -16,9 +16,7 @@ from sedtool.text import plain
 @click.argument("path", default=".", type=click.Path(file_okay=False, path_type=Path))
 @group(
     "Output",
-    click.option(
-        "--json", "as_json", is_flag=True, help="Write one JSON object with a list of checks."
-    ),
+    flag_option("--json", "as_json", help="Write one JSON object with a list of checks."),
 )
 @common_options
 def doctor(path: Path, as_json: bool, quiet: bool) -> None:

@@ -16,6 +16,7 @@ from sedtool.cli.options import (
     OUTPUT,
     common_options,
     file_option,
+    flag_option,
     group,
     names,
     overwrite_option,
@@ -39,17 +40,15 @@ from sedtool.config.evaluation import (
 @click.argument("estimated", type=EXISTING_PATH)
 @group(
     "Input",
-    file_option("--classes", "Score only these classes, one a line."),
+    file_option("--classes", help="Score only these classes, one a line."),
     click.option(
         "--durations",
         type=INPUT,
         help="The durations of clips: a TSV file (filename, duration) or a folder of audio.",
     ),
-    file_option("--weak-reference", "Weak labels that clip F1 is scored by."),
-    file_option("--weak-estimated", "Tags of clips that clip F1 is scored on."),
-    click.option(
-        "--partial", is_flag=True, help="Score one shard of several as if it were the whole."
-    ),
+    file_option("--weak-reference", help="Weak labels that clip F1 is scored by."),
+    file_option("--weak-estimated", help="Tags of clips that clip F1 is scored on."),
+    flag_option("--partial", help="Score one shard of several as if it were the whole."),
 )
 @group(
     "Output",
@@ -90,7 +89,7 @@ from sedtool.config.evaluation import (
         help="Other estimated events: test whether the scores differ by more than chance.",
     ),
     file_option(
-        "--groups", "A TSV file (filename, group): groups of clips are resampled, not clips."
+        "--groups", help="A TSV file (filename, group): groups of clips are resampled, not clips."
     ),
     *settings_options(ReportConfig, "seed", "confidence"),
 )

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from sedtool.cli.console import progress, summary
 from sedtool.cli.options import (
     OUTPUT,
+    audio_inputs,
     common_options,
     dry_run_option,
     group,
@@ -30,9 +31,6 @@ from sedtool.config import (
 )
 from sedtool.errors import InputsFailedError
 
-if TYPE_CHECKING:
-    from sedtool.audio import AudioInputs
-
 _FEATURES = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "fmin", "fmax")
 
 
@@ -52,7 +50,7 @@ def feature_settings(options: Mapping[str, Any]) -> FeatureConfig:
 @click.command(cls=_ExtractCommand)
 @group(
     "Input",
-    input_options,
+    *input_options,
     *settings_options(FeatureConfig, "channel"),
     *settings_options(ExtractConfig, "allow_truncated"),
 )
@@ -83,7 +81,6 @@ def feature_settings(options: Mapping[str, Any]) -> FeatureConfig:
 )
 @common_options
 def extract(
-    inputs: "AudioInputs",
     output: Path,
     dry_run: bool,
     quiet: bool,
@@ -100,7 +97,7 @@ def extract(
     from sedtool.extraction import extract as extract_features
     from sedtool.planning import plan_extraction
 
-    features = feature_settings(options)
+    inputs, features = audio_inputs(options), feature_settings(options)
     config = taken(ExtractConfig, options)
     policy = taken(FailurePolicy, options)
     if dry_run:

@@ -10,8 +10,10 @@ from sedtool.cli.console import progress, summary, write_stdout
 from sedtool.cli.options import (
     MODEL,
     OUTPUT,
+    audio_inputs,
     common_options,
     dry_run_option,
+    flag_option,
     group,
     input_options,
     max_time_option,
@@ -31,7 +33,6 @@ from sedtool.config import (
 from sedtool.errors import InputsFailedError
 
 if TYPE_CHECKING:
-    from sedtool.audio import AudioInputs
     from sedtool.inference import InferOutputs
     from sedtool.shards import Shard
 
@@ -53,7 +54,7 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
 @click.argument("model", type=MODEL)
 @group(
     "Input",
-    input_options,
+    *input_options,
     *settings_options(InferConfig, "allow_truncated", "partial"),
 )
 @group(
@@ -67,9 +68,8 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
         help=f"The format of the event list: {', '.join(_FORMATS)}.",
         shell_complete=names(*_FORMATS),
     ),
-    click.option(
+    flag_option(
         "--confidence",
-        is_flag=True,
         help="Add a column with the mean score of each event.",
     ),
     click.option("--scores", type=OUTPUT, help="Also write frame and clip scores to this file."),
@@ -78,9 +78,7 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
 )
 @group(
     "Network",
-    click.option(
-        "--teacher", is_flag=True, help="Use the teacher of a mean-teacher run, not the student."
-    ),
+    flag_option("--teacher", help="Use the teacher of a mean-teacher run, not the student."),
     *settings_options(WindowConfig, "window", default=None),
     *settings_options(WindowConfig, "overlap", "batch_size"),
 )
@@ -103,7 +101,6 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
 @common_options
 def infer(
     model: Path,
-    inputs: "AudioInputs",
     output: Path | None,
     teacher: bool,
     dry_run: bool,
@@ -129,7 +126,7 @@ def infer(
     if teacher:
         model = teacher_of(model)
     events = None if output == Path("/dev/stdout") else output
-    outputs = taken(InferOutputs, options, events=events)
+    inputs, outputs = audio_inputs(options), taken(InferOutputs, options, events=events)
     config = taken(InferConfig, options)
     policy = taken(FailurePolicy, options)
     if dry_run:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from sedtool.cli.console import progress, say, write_stdout
-from sedtool.cli.options import common_options, group
+from sedtool.cli.options import common_options, flag_option, group
 from sedtool.cli.settings import SedtoolCommand
 
 
@@ -16,18 +16,16 @@ from sedtool.cli.settings import SedtoolCommand
 )
 @group(
     "Output",
-    click.option(
+    flag_option(
         "--json",
         "as_json",
-        is_flag=True,
         help="Write one JSON object, or a list of them for several PATHs.",
     ),
 )
 @group(
     "Execution",
-    click.option(
+    flag_option(
         "--verify",
-        is_flag=True,
         help="Read the files to their ends: check every digest, and decode audio.",
     ),
 )

@@ -6,7 +6,7 @@ from shlex import quote
 import click
 
 from sedtool.cli.console import progress, summary
-from sedtool.cli.options import OUTPUT, common_options, group, overwrite_option
+from sedtool.cli.options import OUTPUT, common_options, flag_option, group, overwrite_option
 from sedtool.cli.settings import SedtoolCommand
 
 
@@ -15,9 +15,8 @@ from sedtool.cli.settings import SedtoolCommand
 @group(
     "Output",
     click.option("-o", "--output", type=OUTPUT, required=True, help="The file to write."),
-    click.option(
+    flag_option(
         "--partial",
-        is_flag=True,
         help="Join the parts that are there if shards are missing; OUTPUT says so.",
     ),
     overwrite_option,

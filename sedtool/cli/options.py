@@ -1,6 +1,5 @@
 """What the subcommands share: option types, options of several commands, groups in --help."""
 
-import functools
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -33,6 +32,7 @@ __all__ = [
     "device_option",
     "dry_run_option",
     "file_option",
+    "flag_option",
     "group",
     "input_options",
     "max_time_option",
@@ -131,7 +131,7 @@ INPUT = click.Path(exists=True, path_type=Path)  # a file or a folder
 OUTPUT = _Output()
 OUTPUT_FOLDER = _OutputFolder()  # made if need be
 
-_AUDIO = ("inputs", "files_from", "null", "root", "stdin_name")  # what `input_options` adds
+_COMMON = "Common options"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -213,138 +213,17 @@ def _kind(entry: Field[Any], about: Setting) -> tuple[Any, bool]:
     return kind, get_origin(entry.type) is tuple
 
 
-def file_option(name: str, help: str, **attributes: Any) -> Callable[[Any], Any]:
+def file_option(*names: str, help: str, **attributes: Any) -> Callable[[Any], Any]:
     """Return an option that names a file to read."""
-    return click.option(name, type=EXISTING_FILE, help=help, **attributes)
+    return click.option(*names, type=EXISTING_FILE, help=help, **attributes)
 
 
-_COMMON = "Common options"
-
-overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace an output that is there and complete."
-)
-dry_run_option = click.option(
-    "--dry-run",
-    is_flag=True,
-    help="Say what would be done, and the time, disk and memory it needs, without doing it.",
-)
-missing_option = click.option(
-    "--missing",
-    type=click.Choice(["error", "skip"]),
-    default=MISSING,
-    help="Refuse labelled clips without features, or skip and count them.",
-)
-(partial_option,) = settings_options(InferConfig, "partial")
-(device_option,) = settings_options(InferConfig, "device")
+def flag_option(*names: str, help: str, **attributes: Any) -> Callable[[Any], Any]:
+    """Return an option that takes no value."""
+    return click.option(*names, is_flag=True, help=help, **attributes)
 
 
-def common_options(command: F) -> F:
-    """Add what every command takes; the command itself receives `quiet` alone."""
-    options = (
-        click.option(
-            "-c",
-            "--config",
-            type=EXISTING_FILE,
-            expose_value=False,
-            help="Read settings from a YAML file with a section for each subcommand, whose keys "
-            "are names of options.",
-        ),
-        click.option(
-            "--set",
-            "sets",
-            multiple=True,
-            expose_value=False,
-            metavar="SECTION.KEY=VALUE",
-            help="Set one value, as a line of the YAML file would. May be given several times.",
-        ),
-        click.option(
-            "--print-config",
-            is_flag=True,
-            expose_value=False,
-            callback=_print_config,
-            help="Print the value of every option and where it comes from, and do nothing else.",
-        ),
-        click.option(
-            "--log-file",
-            type=click.Path(dir_okay=False, path_type=Path),
-            is_eager=True,
-            expose_value=False,
-            callback=_log_file,
-            help="Append to this file what is written to stderr, with times and details.",
-        ),
-        click.option(
-            "-q", "--quiet", is_flag=True, help="Write only warnings and errors to stderr."
-        ),
-        click.option(
-            "-v",
-            "--verbose",
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=_verbose,
-            help="Write more to stderr, including what C libraries print.",
-        ),
-    )
-    return group(_COMMON, *options)(command)
-
-
-def input_options(command: F) -> F:
-    """Add INPUT... and how to list more of it; the command receives ``inputs: AudioInputs``."""
-
-    @functools.wraps(command)
-    def with_inputs(*args: Any, **kwargs: Any) -> Any:
-        inputs = audio_inputs(kwargs)
-        if not inputs.paths and inputs.files_from is None:
-            raise click.UsageError("Missing argument 'INPUT...' (or --files-from).")
-        kwargs = {key: value for key, value in kwargs.items() if key not in _AUDIO}
-        return command(*args, inputs=inputs, **kwargs)
-
-    options = (
-        click.argument("inputs", nargs=-1, type=click.Path(readable=False), metavar="INPUT..."),
-        click.option(
-            "--files-from",
-            type=click.Path(),
-            metavar="FILE",
-            help="Read more inputs from FILE, one a line, or from stdin if FILE is -.",
-        ),
-        click.option(
-            "-0",
-            "--null",
-            is_flag=True,
-            help="The names in FILE end with a NUL byte, as `find -print0` writes them.",
-        ),
-        click.option(
-            "--root",
-            type=click.Path(path_type=Path),
-            help="The folder that clip names are relative to. By default, the deepest folder that "
-            "holds all inputs.",
-        ),
-        click.option(
-            "--stdin-name",
-            default=STDIN_NAME,
-            help="The clip name of audio that is read from stdin (INPUT is -).",
-        ),
-    )
-    return group("Input", *options)(with_inputs)  # type: ignore[return-value]
-
-
-def audio_inputs(options: Mapping[str, Any]) -> "AudioInputs":
-    """Return the audio that the options of `input_options` mean."""
-    from sedtool.audio import AudioInputs
-
-    return AudioInputs(options["inputs"], **{key: options[key] for key in _AUDIO[1:]})
-
-
-def max_time_option(command: F) -> F:
-    """Add --max-time, which ends the command as SIGTERM does; the command receives nothing."""
-    return click.option(
-        "--max-time",
-        expose_value=False,
-        callback=_max_time,
-        metavar="TIME",
-        help="Save and stop after this time, such as 3600, 90m, 1.5h or 23:30:00; the same "
-        "command goes on.",
-    )(command)
+# Callbacks of options
 
 
 def _print_config(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -378,3 +257,107 @@ def _seconds(text: str) -> float:
     if match := re.fullmatch(r"(\d{1,5}):([0-5]\d):([0-5]\d)", text):
         return int(match[1]) * 3600 + int(match[2]) * 60 + int(match[3])
     return 0.0
+
+
+# Options of several commands
+
+overwrite_option = flag_option("--overwrite", help="Replace an output that is there and complete.")
+dry_run_option = flag_option(
+    "--dry-run",
+    help="Say what would be done, and the time, disk and memory it needs, without doing it.",
+)
+missing_option = click.option(
+    "--missing",
+    type=click.Choice(["error", "skip"]),
+    default=MISSING,
+    help="Refuse labelled clips without features, or skip and count them.",
+)
+max_time_option = click.option(  # ends the command as SIGTERM does
+    "--max-time",
+    expose_value=False,
+    callback=_max_time,
+    metavar="TIME",
+    help="Save and stop after this time, such as 3600, 90m, 1.5h or 23:30:00; the same command "
+    "goes on.",
+)
+(partial_option,) = settings_options(InferConfig, "partial")
+(device_option,) = settings_options(InferConfig, "device")
+
+common_options = group(  # of every command, which itself receives `quiet` alone
+    _COMMON,
+    file_option(
+        "-c",
+        "--config",
+        help="Read settings from a YAML file with a section for each subcommand, whose keys are "
+        "names of options.",
+        expose_value=False,
+    ),
+    click.option(
+        "--set",
+        "sets",
+        multiple=True,
+        expose_value=False,
+        metavar="SECTION.KEY=VALUE",
+        help="Set one value, as a line of the YAML file would. May be given several times.",
+    ),
+    flag_option(
+        "--print-config",
+        help="Print the value of every option and where it comes from, and do nothing else.",
+        expose_value=False,
+        callback=_print_config,
+    ),
+    click.option(
+        "--log-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        callback=_log_file,
+        help="Append to this file what is written to stderr, with times and details.",
+    ),
+    flag_option("-q", "--quiet", help="Write only warnings and errors to stderr."),
+    flag_option(
+        "-v",
+        "--verbose",
+        help="Write more to stderr, including what C libraries print.",
+        is_eager=True,
+        expose_value=False,
+        callback=_verbose,
+    ),
+)
+
+# INPUT..., and how to list more of it; `audio_inputs` takes what they say.
+input_options = (
+    click.argument("inputs", nargs=-1, type=click.Path(readable=False), metavar="INPUT..."),
+    click.option(
+        "--files-from",
+        type=click.Path(),
+        metavar="FILE",
+        help="Read more inputs from FILE, one a line, or from stdin if FILE is -.",
+    ),
+    flag_option(
+        "-0",
+        "--null",
+        help="The names in FILE end with a NUL byte, as `find -print0` writes them.",
+    ),
+    click.option(
+        "--root",
+        type=click.Path(path_type=Path),
+        help="The folder that clip names are relative to. By default, the deepest folder that "
+        "holds all inputs.",
+    ),
+    click.option(
+        "--stdin-name",
+        default=STDIN_NAME,
+        help="The clip name of audio that is read from stdin (INPUT is -).",
+    ),
+)
+
+
+def audio_inputs(options: Mapping[str, Any]) -> "AudioInputs":
+    """Return the audio that `input_options` mean."""
+    from sedtool.audio import AudioInputs
+
+    if not options["inputs"] and options["files_from"] is None:
+        raise click.UsageError("Missing argument 'INPUT...' (or --files-from).")
+    names = ("files_from", "null", "root", "stdin_name")
+    return AudioInputs(options["inputs"], **{name: options[name] for name in names})

@@ -28,7 +28,7 @@ _output_options = group(
     click.option("-o", "--output", type=OUTPUT, required=True, help="The picture to write."),
     overwrite_option,
 )
-_reference_option = file_option("--reference", "Strong labels, whose events are drawn, too.")
+_reference_option = file_option("--reference", help="Strong labels, whose events are drawn, too.")
 
 
 class _ClipCommand(SedtoolCommand):
@@ -116,7 +116,7 @@ def frames(quiet: bool, **options: Any) -> None:
     "Input",
     file_option(
         "--durations-from",
-        "Strong labels: classes are drawn in the order of their mean event durations.",
+        help="Strong labels: classes are drawn in the order of their mean event durations.",
     ),
 )
 @_output_options
@@ -195,7 +195,7 @@ def durations(
     ),
     file_option(
         "--scores",
-        "A scores file with the frame scores to draw; by default, those of a made-up clip.",
+        help="A scores file with the frame scores to draw; by default, those of a made-up clip.",
     ),
     click.option("--clip", help="The clip of the scores file to draw."),
     click.option("--class", "label", help="The class of the scores file to draw."),

@@ -11,6 +11,7 @@ from sedtool.cli.options import (
     EXISTING_FILE,
     OUTPUT_FOLDER,
     common_options,
+    flag_option,
     group,
     max_time_option,
     names,
@@ -83,7 +84,7 @@ class _SweepCommand(SedtoolCommand):
         required=True,
         help="The folder to write, with a folder for each run.",
     ),
-    click.option("--overwrite", is_flag=True, help="Replace runs that have other settings."),
+    flag_option("--overwrite", help="Replace runs that have other settings."),
 )
 @group(
     "Runs",
@@ -113,9 +114,8 @@ class _SweepCommand(SedtoolCommand):
     ),
     *settings_options(FilesConfig, "fail_fast", help="Stop at the first run that fails."),
     max_time_option,
-    click.option(
+    flag_option(
         "--dry-run",
-        is_flag=True,
         help="Print the commands that remain to be run, without running them.",
     ),
 )

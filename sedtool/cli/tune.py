@@ -26,12 +26,13 @@ from sedtool.config import TuneConfig
     "Input",
     file_option(
         "--features",
-        "A features file of the validation clips. Given several times, a clip is looked up in all.",
+        help="A features file of the validation clips. Given several times, a clip is looked up "
+        "in all.",
         multiple=True,
         required=True,
     ),
-    file_option("--reference", "Strong labels of validation clips."),
-    file_option("--weak", "Weak labels of validation clips."),
+    file_option("--reference", help="Strong labels of validation clips."),
+    file_option("--weak", help="Weak labels of validation clips."),
     missing_option,
     partial_option,
 )
@@ -39,8 +40,8 @@ from sedtool.config import TuneConfig
     "Decoding",
     file_option(
         "--durations-from",
-        "Strong labels of which a third of each class's mean event duration becomes the median "
-        "filter length of the class.",
+        help="Strong labels of which a third of each class's mean event duration becomes the "
+        "median filter length of the class.",
     ),
     click.option(
         "--window", type=float, help="The median filter length of every class, in seconds."
