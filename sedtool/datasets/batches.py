@@ -73,16 +73,7 @@ class TrainingClips:
 class TrainingBatches:
     """The batch of every step of a run: a pure function of settings, clips and step.
 
-    Parameters
-    ----------
-    clips
-        What is drawn from.
-    vocabulary
-        Class list, K.
-    config
-        Batch sizes, balance, time shift and seed.
-    time_pooling
-        Feature frames that become one output frame.
+    Of `time_pooling` feature frames one output frame is made.
     """
 
     def __init__(

@@ -40,16 +40,9 @@ _LONGEST_WINDOW = 60.0  # seconds; clips as long as longer training clips are sc
 
 
 def frame_loss(logits: Tensor, mask: Tensor, target: Tensor) -> Tensor:
-    """Return the mean binary cross-entropy of the valid frames.
+    """Return the mean binary cross-entropy of the frames where `mask` (B, T') is True.
 
-    Parameters
-    ----------
-    logits
-        Frame logits, shape (B, T', K).
-    mask
-        True on valid frames, shape (B, T').
-    target
-        Strong labels, shape (B, T', K).
+    Both the logits and the targets, which are strong labels, are of shape (B, T', K).
     """
     padding = ~mask[..., None]
     losses = F.binary_cross_entropy_with_logits(
@@ -98,18 +91,8 @@ def new_model(clips: TrainingClips, vocabulary: Vocabulary, config: TrainConfig)
 class Learner:
     """A network, its teacher if it has one, its optimiser, its schedule and its float16 scaler.
 
-    Parameters
-    ----------
-    detector
-        The network; it is moved to `device`.
-    config
-        Method, learning rates, schedule, precision and seed.
-    device
-        Where it is trained.
-    features
-        How features were made, for the noise on them.
-    n_steps
-        Of the whole run; the consistency weight may rise over half of them.
+    The network is moved to `device`. `features` says how features were made, for the noise on
+    them; over half of the `n_steps` of the run the consistency weight may rise.
     """
 
     def __init__(

@@ -32,17 +32,8 @@ log = logging.getLogger(__name__)
 class Trainer:
     """The state of a run, and what an epoch does to it.
 
-    Parameters
-    ----------
-    folder
-        Where model, metrics and state are written; nothing is until the first step.
-    inputs, config
-        Files and settings.
-    device
-        Where the network is trained.
-    stop
-        Asked before each step and each batch of validation; an exit code other than 0 saves and
-        stops the run.
+    Nothing is written to the folder before the first step. `stop` is asked before each step and
+    each batch of validation: an exit code other than 0 saves and stops the run.
     """
 
     def __init__(
@@ -173,12 +164,9 @@ class Trainer:
 
     def finished(self) -> bool:
         """Return whether the last epoch is done, or the validation score has stalled."""
-        return len(self.rows) >= self.config.epochs or self._stalled()
-
-    def _stalled(self) -> bool:
-        if not (self.config.patience and self.rows):
-            return False
-        return len(self.rows) - int(self.best_row()["epoch"]) >= self.config.patience
+        n_epochs, patience = len(self.rows), self.config.patience
+        has_stalled = patience and self.rows and n_epochs - self.best_row()["epoch"] >= patience
+        return n_epochs >= self.config.epochs or bool(has_stalled)
 
     def best_row(self) -> dict[str, Any]:
         """Return the row of the epoch with the best validation score, of equals the lowest loss.

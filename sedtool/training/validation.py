@@ -41,20 +41,9 @@ def validate(
     device: torch.device,
     pause: Callable[[], None],
 ) -> dict[str, Any]:
-    """Score the validation clips.
+    """Score the validation clips, in windows as long as the model's.
 
-    Parameters
-    ----------
-    model
-        What is validated; its window says how long clips are cut.
-    validation
-        Clips and labels.
-    config
-        Batch size and precision.
-    device
-        Where the network is.
-    pause
-        Called before each batch; may raise.
+    `pause` is called before each batch, and may raise.
 
     Returns
     -------
