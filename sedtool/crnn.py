@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sedtool.config import ArchitectureConfig, PoolingConfig
+from sedtool.draws import draw_normal
 from sedtool.pooling import make_pooling
 
 __all__ = ["CRNN", "Detector", "Output", "frame_mask", "pooled_length"]
@@ -67,7 +68,7 @@ class ConvBlock(nn.Module):
             nn.init.xavier_uniform_(self.conv.weight)
         else:
             nn.init.xavier_uniform_(self.conv.weight, gain=2**0.5)
-            nn.init.normal_(self.norm.weight, 1.0, 0.02)
+            draw_normal(self.norm.weight, 1.0, 0.02)
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
 
     def make_pool(self, pool: tuple[int, int]) -> nn.Module:
@@ -123,7 +124,7 @@ def _init_linear(layer: nn.Linear, init: str) -> None:
     if init == "xavier":
         nn.init.xavier_uniform_(layer.weight)
     else:
-        nn.init.normal_(layer.weight, 0.0, 0.01)
+        draw_normal(layer.weight, 0.0, 0.01)
     nn.init.zeros_(layer.bias)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-__all__ = ["generator", "torch_draws"]
+__all__ = ["draw_normal", "generator", "torch_draws"]
 
 
 def _entropy(purpose: str, key: tuple[int, ...]) -> list[int]:
@@ -43,3 +43,12 @@ def torch_draws(device: torch.device, purpose: str, *key: int) -> Iterator[None]
         elif device.type == "mps":
             torch.mps.manual_seed(seed)
         yield
+
+
+def draw_normal(weight: torch.Tensor, mean: float, std: float) -> None:
+    """Draw initial weights from N(mean, std²), but not those of a network without memory.
+
+    For such a tensor torch would load what it compiles with, which takes longer than a second.
+    """
+    if not weight.is_meta:
+        torch.nn.init.normal_(weight, mean, std)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +158,21 @@ def test_a_network_of_400_mib_fits_into_a_model_file():
         t.nbytes for t in empty_detector(network, PoolingConfig(), 64, 10).state_dict().values()
     )
     assert 390 * 2**20 < size < model_file.MOST_BYTES
+
+
+@pytest.mark.parametrize("arch", ["dcase2019", "dcase2019-baseline"])
+def test_shapes_of_a_network_take_none_of_what_torch_compiles_with(arch):
+    """Loading that took longer than scoring a short clip."""
+    code = f"""
+import sys
+from sedtool.checkpoint import empty_detector
+from sedtool.config import PoolingConfig, parse_architecture
+before = set(sys.modules)
+empty_detector(parse_architecture({arch!r}), PoolingConfig("attention-classes"), 64, 10)
+print(len(sys.modules.keys() - before))
+"""
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(made.stdout) < 50
 
 
 def test_a_network_is_made_exactly_if_its_file_is_read(saved, monkeypatch):

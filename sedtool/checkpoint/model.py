@@ -45,6 +45,12 @@ MOST_WEIGHTS = 7 * 2**26  # bytes, 448 MiB: reading takes thrice that, and under
 MOST_BYTES = MOST_WEIGHTS + 2**25  # of a file, which has a header and the tags of clips, too
 MOST_WINDOW = 3600.0  # seconds
 
+# What a header that makes no sense provokes.
+_UNUSABLE = (
+    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError),
+    *(ConfigError, LabelError),
+)
+
 
 @dataclass
 class Model:
@@ -235,20 +241,16 @@ def _read_model(path: Path, header: dict[str, Any], file: Any) -> Model:
             )
         model = _rebuild(path, header, file)
         weights, whole = header["weights_sha256"], header["sha256"]
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise _unusable(path, error) from error
-    except (ConfigError, LabelError, RuntimeError) as error:  # RecursionError is one of the last
-        raise _unusable(path, error) from error
+    except _UNUSABLE as error:
+        raise ArtifactError(
+            f"{path}: the model's header cannot be used ({_brief(error)})"
+        ) from error
     mine = model.weights_sha256_of_format_2 if version == 2 else model.weights_sha256
     if mine != weights:
         raise ArtifactError(f"{path} is damaged: its weights are not those that were saved")
     if _digest_of_all(header, model.trained_on) != whole:
         raise ArtifactError(f"{path} is damaged: its header is not what was saved")
     return model
-
-
-def _unusable(path: Path, error: Exception) -> ArtifactError:
-    return ArtifactError(f"{path}: the model's header cannot be used ({_brief(error)})")
 
 
 def _brief(error: Exception) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sedtool.draws import draw_normal
 from sedtool.errors import ConfigError
 from sedtool.pooling.base import Pooling
 
@@ -111,7 +112,7 @@ class ClassAttentionPooling(AttentionPooling):
 
     def __init__(self, n_classes: int, hidden_size: int) -> None:
         super().__init__(n_classes, hidden_size)
-        nn.init.normal_(self.attention.weight, 0.0, 0.01)  # as the baseline has it
+        draw_normal(self.attention.weight, 0.0, 0.01)  # as the baseline has it
 
     def log_weights(self, logits: Tensor, hidden: Tensor) -> Tensor:
         return super().log_weights(logits, hidden).log_softmax(dim=-1)
