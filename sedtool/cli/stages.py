@@ -27,6 +27,7 @@ __all__ = ["Stages"]
 
 _OURS = ("train.pooling", "train.seed")  # what a sweep varies
 _SCORING = ("tune", "infer", "evaluate")
+_LABELS = {"reference", "weak-reference"}  # of the test, options of evaluate
 _STAGES = ("extract", "train", *_SCORING, "compare")
 
 _log = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ class Stages:
                 compare=taken(CompareConfig, compare),
                 paper=compare["paper"],
                 options={stage: self._recorded(stage) for stage in _SCORING},
-                given={stage: self._options[stage].given for stage in _SCORING},
+                given={stage: self._options[stage].given | _LABELS for stage in _SCORING},
             )
 
     def _audio(self) -> "dict[Path, AudioInputs]":
@@ -150,6 +151,8 @@ class Stages:
     def _recorded(self, stage: str) -> dict[str, Any]:
         """Return the options of a stage as a run's record has them, paths as in the recipe."""
         values = self._options[stage].by_key()
+        if stage == "evaluate":  # those of the sweep, whatever the recipe says
+            values |= {key: self._given[f"test_{key.replace('-', '_')}"] for key in _LABELS}
         return {key: self._plain(value) for key, value in values.items() if value not in (None, ())}
 
     def _plain(self, value: Any) -> Any:

@@ -164,13 +164,8 @@ def _tune(step: Step, settings: SweepSettings, progress: Report, stop: Stop) -> 
 def _infer(step: Step, settings: SweepSettings, progress: Report, stop: Stop) -> Any:
     files = step.folder
     model = teacher_of(files.model) if settings.teacher else files.model
-    outputs = replace(
-        settings.outputs,
-        events=files.events,
-        scores=files.scores,
-        weak=files.tags,
-        overwrite=True,
-    )
+    outputs = replace(settings.outputs, events=files.events, scores=files.scores)
+    outputs = replace(outputs, weak=files.tags, overwrite=True)
     result = infer(model, settings.test, settings.infer, outputs, progress=progress)
     text = json.dumps(scoring_record(settings), indent=2, ensure_ascii=False)
     write_text(files.scoring, text + "\n")
@@ -178,11 +173,9 @@ def _infer(step: Step, settings: SweepSettings, progress: Report, stop: Stop) ->
 
 
 def _evaluate(step: Step, settings: SweepSettings, progress: Report, stop: Stop) -> Any:
-    files = step.folder
-    inputs = replace(settings.evaluate, estimated=files.scores)
-    scored = evaluate_files(
-        inputs, settings.scoring, files.metrics, True, settings.report, progress
-    )
+    inputs = replace(settings.evaluate, estimated=step.folder.scores)
+    output, report = step.folder.metrics, settings.report
+    scored = evaluate_files(inputs, settings.scoring, output, True, report, progress)
     check_limits(settings.report.limits, scored.named_scores)
     return f"{scored.n_clips} clips, {scored.n_classes} classes"
 
@@ -196,9 +189,8 @@ def _compare(step: Step, settings: SweepSettings, progress: Report, stop: Stop) 
         paper=settings.paper,
         progress=progress,
     )
-    tables = SweepFolder(step.output).tables
-    write_tables(comparison, tables, None, overwrite=True)
-    return f"{len(comparison.systems)} poolings -> {tables[0]}"
+    write_tables(comparison, SweepFolder(step.output).tables, None, overwrite=True)
+    return f"{len(comparison.systems)} poolings"
 
 
 _CALLS: dict[str, Callable[[Step, SweepSettings, Report, Stop], Any]] = {
@@ -217,25 +209,16 @@ _CALLS: dict[str, Callable[[Step, SweepSettings, Report, Stop], Any]] = {
 def training_differences(settings: SweepSettings, run: Run, files: RunFolder) -> tuple[str, ...]:
     """Say in which settings a run folder's training is not the one that is to be run."""
     there = files.read_settings()
-    device = settings.devices["train"]
-    here = settings.train.settings(settings.training_of(run), device)
+    here = settings.train.settings(settings.training_of(run), settings.devices["train"])
     return differences(there, here, files.input_digests(there))
 
 
 def scoring_record(settings: SweepSettings) -> dict[str, dict[str, Any]]:
     """Return the options of tuning and scoring, files by their digest."""
-    found = {
+    return {
         stage: {k: _fingerprint(v, settings.data) for k, v in options.items() if k not in _FREE}
         for stage, options in settings.options.items()
     }
-    # The sweep's own, whatever the recipe says.
-    inputs = settings.evaluate
-    found["evaluate"]["reference"] = _fingerprint(str(inputs.reference.resolve()), settings.data)
-    weak = inputs.weak_reference
-    found["evaluate"]["weak-reference"] = (
-        None if weak is None else _fingerprint(str(weak.resolve()), settings.data)
-    )
-    return found
 
 
 def _fingerprint(value: Any, data: Path) -> Any:
@@ -253,8 +236,7 @@ def scoring_differences(settings: SweepSettings, files: RunFolder) -> tuple[str,
     found = []
     for stage, mine in scoring_record(settings).items():
         old = dict(recorded.get(stage) or {})
-        known = settings.given[stage] | {"reference", "weak-reference"}
-        for key in sorted({*old, *(key for key in mine if key in known)}):
+        for key in sorted(old.keys() | (mine.keys() & settings.given[stage])):
             if old.get(key) != mine.get(key):
                 there, here = _brief(old.get(key)), _brief(mine.get(key))
                 found.append(f"{stage} {key} is {there} there and {here} here")
@@ -285,7 +267,8 @@ def check_inputs(settings: SweepSettings) -> None:
         them of are taken as they are.
     """
     given = [path for audio in settings.audio.values() for path in audio.paths]
-    for path in map(Path, (*given, *_labels_of_test(settings))):
+    labels = (settings.evaluate.reference, settings.evaluate.weak_reference)
+    for path in map(Path, (*given, *filter(None, labels))):
         if not path.exists() and "*" not in str(path):
             raise ConfigError(f"{path} does not exist; is --data the right folder?")
     made = set(settings.audio)
@@ -296,11 +279,6 @@ def check_inputs(settings: SweepSettings) -> None:
     _refuse_clips_of_both(settings)
     for path in filter(Path.exists, settings.audio):
         _refuse_other_features(path, settings.features)
-
-
-def _labels_of_test(settings: SweepSettings) -> list[Path]:
-    files = (settings.evaluate.reference, settings.evaluate.weak_reference)
-    return [path for path in files if path is not None]
 
 
 def _check_labels(settings: SweepSettings) -> None:
