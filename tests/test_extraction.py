@@ -346,7 +346,7 @@ def test_a_shard_without_a_usable_file_is_an_output_without_clips(
     assert len(features.failures) == n_failed
 
 
-def test_a_guessed_shard_is_refused_if_a_part_beside_says_otherwise(
+def test_a_shard_of_the_environment_is_refused_if_a_part_beside_says_otherwise(
     make_clips, output, monkeypatch
 ):
     monkeypatch.setenv("RANK", "0")

@@ -414,7 +414,7 @@ def test_what_is_no_part_is_refused(folder):
         merge([folder / "1.tsv"], output)
 
 
-# Shards that lack
+# Missing shards
 
 
 @every_kind
@@ -433,7 +433,7 @@ def test_a_partial_result_holds_what_is_there_and_says_that_it_is_not_whole(fold
 
 
 @every_kind
-def test_partial_changes_nothing_where_no_shard_lacks(folder, kind):
+def test_partial_changes_nothing_where_no_shard_is_missing(folder, kind):
     make_parts(folder, kind)
     merge([folder], output_of(folder, kind), partial=True)
     assert output_of(folder, kind).read_bytes() == whole_of(folder, kind)
@@ -513,11 +513,11 @@ def test_a_partial_text_never_stands_without_its_record(folder):
     assert at > 8
 
 
-# Shards that were guessed
+# Shards that the environment named
 
 
 @pytest.mark.parametrize("kind", ["features", "scores", "events", "tags"])
-def test_a_guess_is_refused_where_a_sibling_says_otherwise(folder, kind):
+def test_a_shard_of_the_environment_is_refused_where_a_sibling_says_otherwise(folder, kind):
     make, suffix = KINDS[kind]
     make(folder / f"other{suffix}", Shard(2, 7))
     output = folder / f"mine{suffix}"
@@ -529,8 +529,8 @@ def test_a_guess_is_refused_where_a_sibling_says_otherwise(folder, kind):
     check_siblings(output, WHOLE, "00" * 32)  # another list
 
 
-def test_a_guess_is_refused_where_an_unfinished_part_says_otherwise(folder):
-    """Be it the output itself, whose task is submitted again alone."""
+def test_a_shard_of_the_environment_is_refused_where_an_unfinished_part_says_otherwise(folder):
+    """Also by the output itself, whose task is submitted again alone."""
     output = folder / "2.h5"
     with features_writer(output, sorted(NAMES), shard=Shard(2, 7)) as writer:
         writer.add(
