@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from sedtool.cli.console import progress, summary, write_stdout
+from sedtool.cli.console import progress, say, write_stdout
 from sedtool.cli.options import (
     audio_inputs,
     common_options,
@@ -63,4 +63,4 @@ def check(decode: bool, workers: int, as_json: bool, quiet: bool, **options: Any
     write_stdout("".join(f"{line}\n" for line in lines))
     if report.problems:
         raise InputsFailedError(report.verdict())
-    summary(report.verdict(), quiet)
+    say(report.verdict(), quiet)

@@ -6,17 +6,18 @@ from typing import Any
 
 import click
 
-from sedtool.cli.console import harmless, progress, summary, write_stdout
+from sedtool.cli.console import harmless, progress, say, write_stdout
 from sedtool.cli.options import (
     INPUT,
     OUTPUT,
+    BesideRecipe,
     common_options,
     file_option,
     group,
     overwrite_option,
     settings_options,
 )
-from sedtool.cli.settings import BesideRecipe, SedtoolCommand, taken
+from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config.comparison import CompareConfig
 
 _FORMATS = ("text", "md", "tsv", "latex")
@@ -92,7 +93,7 @@ def compare(
     else:
         text = format_comparison(comparison, format_ or "text")
         write_stdout(harmless(text))
-    summary(
+    say(
         f"{sum(len(s.seeds) for s in comparison.systems)} runs of {len(comparison.systems)} "
         f"poolings in {time.monotonic() - started:.1f} s -> "
         f"{', '.join(map(str, output)) if output else 'stdout'}",

@@ -28,7 +28,6 @@ __all__ = [
     "say",
     "setup_logging",
     "silence_libraries",
-    "summary",
     "write_stdout",
 ]
 
@@ -170,11 +169,6 @@ def hear_libraries() -> None:
     """Undo `silence_libraries`, for --verbose."""
     if _real_stderr is not None:
         os.dup2(_real_stderr, 2)
-
-
-def summary(text: str, quiet: bool) -> None:
-    """Write to stderr how a run ended."""
-    say(text, quiet)
 
 
 @contextlib.contextmanager

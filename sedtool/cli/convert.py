@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sedtool.cli.console import summary, write_stdout
+from sedtool.cli.console import say, write_stdout
 from sedtool.cli.options import INPUT, common_options, group, overwrite_option
 from sedtool.cli.settings import SedtoolCommand
 
@@ -74,10 +74,10 @@ def convert(
         from sedtool.score_tables import convert_scores
 
         n_clips = convert_scores(inputs, output, overwrite)
-        summary(f"scores of {n_clips} clips -> {output}", quiet)
+        say(f"scores of {n_clips} clips -> {output}", quiet)
         return
     result = convert_labels(inputs, output, settings, write_stdout)
-    summary(
+    say(
         f"{result.n_events} events in {result.n_clips} clips -> {output or 'stdout'}",
         quiet,
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sedtool.cli.console import progress, summary, write_stdout
+from sedtool.cli.console import progress, say, write_stdout
 from sedtool.cli.options import (
     OUTPUT_FOLDER,
     common_options,
@@ -60,4 +60,4 @@ def demo(output: Path, seed: int, workers: int, device: str, overwrite: bool, qu
     )
     write_stdout(format_evaluation(evaluation, "table"))
     files = DemoFiles(output)
-    summary(f"pictures: {files.clip_picture} and {files.pooling_picture}", quiet)
+    say(f"pictures: {files.clip_picture} and {files.pooling_picture}", quiet)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from sedtool.cli.console import harmless, progress, summary, write_stdout
+from sedtool.cli.console import harmless, progress, say, write_stdout
 from sedtool.cli.options import (
     EXISTING_FILE,
     EXISTING_PATH,
@@ -141,7 +141,7 @@ def evaluate(
         evaluation = evaluate_files(inputs, config, output, overwrite, report, show)
     text = format_evaluation(evaluation, format_)
     write_stdout(harmless(text, format_ == "json"))
-    summary(
+    say(
         f"{evaluation.n_clips} clips, {evaluation.n_classes} classes in "
         f"{time.monotonic() - started:.1f} s -> {f'stdout, {output}' if output else 'stdout'}",
         quiet,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sedtool.cli.console import progress, summary
+from sedtool.cli.console import progress, say
 from sedtool.cli.options import (
     OUTPUT,
     audio_inputs,
@@ -102,7 +102,7 @@ def extract(
     policy = taken(FailurePolicy, options)
     if dry_run:
         for line in plan_extraction(inputs, output, features, config).lines():
-            summary(line, quiet=False)
+            say(line)
         return
     with progress("extract", quiet) as report:
         result = extract_features(inputs, output, features, config, progress=report)
@@ -111,7 +111,7 @@ def extract(
         if result.shard.is_whole
         else f"sedtool merge {quote(str(output.parent))} -o features.h5"
     )
-    summary(f"{result} -> {output}; next: {following}", quiet)
+    say(f"{result} -> {output}; next: {following}", quiet)
     if not policy.allows(len(result.failures), result.n_files):
         raise InputsFailedError(
             f"{len(result.failures)} of {result.n_files} files could not be used; "

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sedtool.cli.console import progress, summary, write_stdout
+from sedtool.cli.console import progress, say, write_stdout
 from sedtool.cli.options import (
     MODEL,
     OUTPUT,
+    WordOrFile,
     audio_inputs,
     common_options,
     dry_run_option,
@@ -21,7 +22,7 @@ from sedtool.cli.options import (
     overwrite_option,
     settings_options,
 )
-from sedtool.cli.settings import SedtoolCommand, WordOrFile, taken
+from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import (
     EVENT_FORMAT,
     DecodingConfig,
@@ -131,10 +132,10 @@ def infer(
     policy = taken(FailurePolicy, options)
     if dry_run:
         for line in plan_inference(model, inputs, config, outputs).lines():
-            summary(line, quiet=False)
+            say(line)
         return
     with progress("infer", quiet, data_on_stdout=events is None) as report:
         result = detect(model, inputs, config, outputs, emit=write_stdout, progress=report)
-    summary(f"{result} -> {outputs}; next: {_next(outputs, result.shard)}", quiet)
+    say(f"{result} -> {outputs}; next: {_next(outputs, result.shard)}", quiet)
     if not policy.allows(len(result.failures), result.n_done):
         raise InputsFailedError(result.failure_summary())

@@ -5,7 +5,7 @@ from shlex import quote
 
 import click
 
-from sedtool.cli.console import progress, summary
+from sedtool.cli.console import progress, say
 from sedtool.cli.options import OUTPUT, common_options, flag_option, group, overwrite_option
 from sedtool.cli.settings import SedtoolCommand
 
@@ -44,4 +44,4 @@ def merge(
         "scores": f"; next: sedtool evaluate REFERENCE.tsv {merged}",
         "events": f"; next: sedtool evaluate REFERENCE.tsv {merged}",
     }
-    summary(f"{result.summary()} -> {output}{following.get(result.kind, '')}", quiet)
+    say(f"{result.summary()} -> {output}{following.get(result.kind, '')}", quiet)

@@ -26,7 +26,9 @@ __all__ = [
     "MODEL",
     "OUTPUT",
     "OUTPUT_FOLDER",
+    "BesideRecipe",
     "GroupedCommand",
+    "WordOrFile",
     "audio_inputs",
     "common_options",
     "device_option",
@@ -92,6 +94,16 @@ class _OutputFolder(click.Path):
         if not str(value):
             self.fail("it is empty.", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class BesideRecipe(_OutputFolder):
+    """A path that is relative to the recipe, if it is from one."""
+
+
+class WordOrFile(click.ParamType):  # type: ignore[type-arg]  # older Clicks have none
+    """A word or number, or the name of a file that has more to say."""
+
+    name = "text"
 
 
 class _Output(_OutputFolder):

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sedtool.cli.console import summary
+from sedtool.cli.console import say
 from sedtool.cli.options import (
     EXISTING_FILE,
     EXISTING_PATH,
@@ -72,7 +72,7 @@ def clip(name: str, output: Path, quiet: bool, **options: Any) -> None:
     from sedtool.plots import plot_clip
 
     plot_clip(name=name, output=output, **options)
-    summary(f"clip {name} -> {output}", quiet)
+    say(f"clip {name} -> {output}", quiet)
 
 
 @plot.command(cls=_ClipCommand)
@@ -107,7 +107,7 @@ def frames(quiet: bool, **options: Any) -> None:
     from sedtool.plots import plot_frames
 
     for line in plot_frames(**options):
-        summary(line, quiet)
+        say(line, quiet)
 
 
 @plot.command(cls=SedtoolCommand)
@@ -132,7 +132,7 @@ def pooling(models: tuple[Path, ...], output: Path, quiet: bool, **options: Any)
     from sedtool.plots import plot_pooling
 
     plot_pooling(models, output, **options)
-    summary(f"{_count(models, 'model')} -> {output}", quiet)
+    say(f"{_count(models, 'model')} -> {output}", quiet)
 
 
 @plot.command(cls=SedtoolCommand)
@@ -179,7 +179,7 @@ def durations(
         data, output, boundaries=boundaries, correlation=correlation, overwrite=overwrite
     )
     for line in lines:
-        summary(line, quiet)
+        say(line, quiet)
 
 
 @plot.command(cls=SedtoolCommand)
@@ -212,7 +212,7 @@ def gradients(output: Path, quiet: bool, **options: Any) -> None:
     from sedtool.plots import plot_gradients
 
     plot_gradients(output, **options)
-    summary(f"gradients -> {output}", quiet)
+    say(f"gradients -> {output}", quiet)
 
 
 @plot.command(cls=SedtoolCommand)
@@ -230,7 +230,7 @@ def curves(runs: tuple[Path, ...], output: Path, overwrite: bool, quiet: bool) -
     from sedtool.plots import plot_curves
 
     plot_curves(runs, output, overwrite=overwrite)
-    summary(f"{_count(runs, 'run')} -> {output}", quiet)
+    say(f"{_count(runs, 'run')} -> {output}", quiet)
 
 
 def _count(paths: Sequence[Path], what: str) -> str:

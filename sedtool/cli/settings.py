@@ -19,15 +19,13 @@ import click
 from click.core import ParameterSource
 
 from sedtool.cli.console import write_stdout
-from sedtool.cli.options import GroupedCommand
+from sedtool.cli.options import BesideRecipe, GroupedCommand, WordOrFile
 from sedtool.errors import ConfigError
 from sedtool.text import suggestion
 
 __all__ = [
-    "BesideRecipe",
     "Options",
     "SedtoolCommand",
-    "WordOrFile",
     "option_key",
     "resolve",
     "taken",
@@ -48,24 +46,6 @@ class Setting:
     value: Any  # None: not given, whatever weaker sources say
     source: str  # file:line, variable or option
     recipe: Path | None = None  # the file, if it is from one
-
-
-class WordOrFile(click.ParamType):  # type: ignore[type-arg]  # older Clicks have none
-    """A word or number, or the name of a file that has more to say."""
-
-    name = "text"
-
-
-class BesideRecipe(click.Path):
-    """A path that is relative to the recipe, if it is from one."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not str(value):
-            self.fail("it is empty.", param, ctx)
-        return super().convert(value, param, ctx)
 
 
 class Options(dict[str, Any]):

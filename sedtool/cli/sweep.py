@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sedtool.cli.console import progress, summary, write_stdout
+from sedtool.cli.console import progress, say, write_stdout
 from sedtool.cli.options import (
     EXISTING_FILE,
     OUTPUT_FOLDER,
@@ -164,7 +164,7 @@ def sweep(
         write_stdout("".join(f"{line}\n" for line in lines))
         return
     with stop_signals() as stop, progress("sweep", quiet) as report:
-        hooks = Hooks(report, lambda line: summary(line, quiet), stages.logged, explained, stop)
+        hooks = Hooks(report, lambda line: say(line, quiet), stages.logged, explained, stop)
         result = sweep_runs(
             output,
             settings,
@@ -176,7 +176,7 @@ def sweep(
         )
     if result.table is not None:
         write_stdout(result.table.read_text("utf-8"))
-    summary(f"{result} -> {output}", quiet)
+    say(f"{result} -> {output}", quiet)
     result.require_success(policy)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sedtool.cli.console import progress, summary
+from sedtool.cli.console import progress, say
 from sedtool.cli.options import (
     OUTPUT_FOLDER,
     common_options,
@@ -109,7 +109,7 @@ def train(
         from sedtool.training import TrainInputs
 
         for line in plan_training(output, taken(TrainInputs, options), config, **how).lines():
-            summary(line, quiet=False)
+            say(line)
         return
     with stop_signals() as stop:  # also while torch is loaded
         from sedtool.training import TrainInputs
@@ -125,7 +125,7 @@ def train(
                 progress=report,
                 stop=stop,
             )
-        summary(f"{result}; next: {_next(result.model, inputs)}", quiet)
+        say(f"{result}; next: {_next(result.model, inputs)}", quiet)
 
 
 def _next(model: Path, inputs: "TrainInputs") -> str:

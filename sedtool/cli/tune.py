@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sedtool.cli.console import progress, summary
+from sedtool.cli.console import progress, say
 from sedtool.cli.options import (
     MODEL,
     common_options,
@@ -69,4 +69,4 @@ def tune(model: Path, device: str, quiet: bool, **options: Any) -> None:
     with progress("tune", quiet) as report:
         result = tune_model(model, inputs, TuneConfig(), device=device, progress=report)
     following = f"sedtool infer {quote(str(model))} INPUT -o events.tsv"
-    summary(f"{result} -> {model}; next: {following}", quiet)
+    say(f"{result} -> {model}; next: {following}", quiet)
