@@ -307,6 +307,8 @@ def _plain_events(text: str) -> StrongLabels | None:
     names, *rest = (column[name] for name in COLUMNS["strong"])
     if "" in names:
         return None
+    if not text.isascii() and any(label != label.strip() for label in set(rest[-1])):
+        return None  # padded with a space of another script
     events = _event_columns((names, *rest), column.get("confidence"))
     return events and StrongLabels.from_columns(events, tuple(dict.fromkeys(names)))
 
@@ -354,7 +356,7 @@ def _event_columns(
         given = given and list(compress(given, starts))
         # An end or a label that is missing elsewhere is still empty then.
         names, starts, ends, labels = (list(compress(column, starts)) for column in cells)
-    if "" in ends or any(label != label.strip() or not label for label in set(labels)):
+    if "" in ends or "" in labels:
         return None
     onset, offset = _seconds(starts), _seconds(ends)
     if onset is None or offset is None or any(map(lt, offset, onset)):
