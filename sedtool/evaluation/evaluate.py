@@ -10,7 +10,7 @@ from sedtool.evaluation.counts import Counts
 from sedtool.evaluation.error_rates import count_event_errors, count_segment_errors
 from sedtool.evaluation.events import count_events, count_onsets
 from sedtool.evaluation.intersection import count_intersection
-from sedtool.evaluation.pair import LabelInput, Tags, number_sides
+from sedtool.evaluation.pair import LabelInput, Tags, pair_up
 from sedtool.evaluation.report import Evaluation
 from sedtool.evaluation.segments import count_segments
 from sedtool.evaluation.sides import match_sides, warnings_of
@@ -80,7 +80,7 @@ def evaluate(
     classes = None if classes is None else tuple(classes)
     tags = weak_reference, weak_estimated
     sides = match_sides(reference, estimated, tags, durations, config.compat)
-    pair = number_sides(
+    pair = pair_up(
         sides.reference, sides.estimated, classes, config.compat, sides.durations, sides.tags
     )
     configs = dict.fromkeys(_COUNTS, config) | {"intersection": intersection}

@@ -27,7 +27,6 @@ __all__ = [
     "Tags",
     "as_labels",
     "distinct",
-    "number_sides",
     "pair_up",
 ]
 
@@ -158,26 +157,12 @@ def pair_up(
     durations: Mapping[str, float] | None = None,
     tags: tuple[Tags, Tags] | None = None,
 ) -> Pair:
-    """Give numbers to the clips and labels of both sides; see `number_sides`."""
-    return number_sides(
-        as_labels(reference), as_labels(estimated), classes, compat, durations, tags
-    )
-
-
-def number_sides(
-    reference: StrongLabels,
-    estimated: StrongLabels,
-    classes: Iterable[str] | None = None,
-    compat: str = "",
-    durations: Mapping[str, float] | None = None,
-    tags: tuple[Tags, Tags] | None = None,
-) -> Pair:
     """Give numbers to the clips and labels of both sides; names are compared as they are.
 
     Parameters
     ----------
     reference, estimated
-        Events in any order, as `as_labels` returns them.
+        Events in any order.
     classes
         The class list, and the only labels that are kept. None: the sorted labels of the reference;
         with compat ``"dcase"`` those of both sides.
@@ -188,6 +173,7 @@ def number_sides(
     tags
         The labels of clips, of the reference and estimated, where they are not those of the events.
     """
+    reference, estimated = as_labels(reference), as_labels(estimated)
     clips = dict.fromkeys((*reference.names, *estimated.names, *chain(*(tags or ()))))
     clip_number = {name: i for i, name in enumerate(clips)}
     if classes is not None:
