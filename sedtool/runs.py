@@ -42,7 +42,7 @@ import yaml
 
 from sedtool import __version__
 from sedtool.atomic import is_locked, lock, write_text
-from sedtool.config import DEVICE, MEAN_TEACHER, MISSING, PoolingConfig, TrainConfig
+from sedtool.config import DEVICE, MEAN_TEACHER, LookupConfig, PoolingConfig, TrainConfig
 from sedtool.config.recipe import read_recipe
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.text import file_sha256
@@ -186,8 +186,8 @@ class RunSettings:
 
     config: TrainConfig
     files: dict[str, tuple[Path, ...]]  # by option: features, weak, val-weak, classes, …
-    missing: str = MISSING
-    partial: bool = False
+    missing: str = LookupConfig.missing
+    partial: bool = LookupConfig.partial
     device: str = DEVICE
 
     def text(self, option: str) -> str:

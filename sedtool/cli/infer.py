@@ -28,6 +28,7 @@ from sedtool.config import (
     DecodingConfig,
     FailurePolicy,
     InferConfig,
+    LookupConfig,
     TrainConfig,
     WindowConfig,
 )
@@ -56,7 +57,8 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
 @group(
     "Input",
     *input_options,
-    *settings_options(InferConfig, "allow_truncated", "partial"),
+    *settings_options(InferConfig, "allow_truncated"),
+    *settings_options(LookupConfig, "partial"),
 )
 @group(
     "Output",

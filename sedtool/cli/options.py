@@ -11,7 +11,7 @@ import click
 
 from sedtool.cli.console import hear_libraries, open_log, setup_logging
 from sedtool.cli.signals import start_timer
-from sedtool.config import MISSING, STDIN_NAME, InferConfig
+from sedtool.config import STDIN_NAME, InferConfig
 from sedtool.config.base import Setting
 from sedtool.errors import ArtifactError
 
@@ -38,10 +38,8 @@ __all__ = [
     "group",
     "input_options",
     "max_time_option",
-    "missing_option",
     "names",
     "overwrite_option",
-    "partial_option",
     "settings_options",
 ]
 
@@ -278,12 +276,6 @@ dry_run_option = flag_option(
     "--dry-run",
     help="Say what would be done, and the time, disk and memory it needs, without doing it.",
 )
-missing_option = click.option(
-    "--missing",
-    type=click.Choice(["error", "skip"]),
-    default=MISSING,
-    help="Refuse labelled clips without features, or skip and count them.",
-)
 max_time_option = click.option(  # ends the command as SIGTERM does
     "--max-time",
     expose_value=False,
@@ -292,7 +284,6 @@ max_time_option = click.option(  # ends the command as SIGTERM does
     help="Save and stop after this time, such as 3600, 90m, 1.5h or 23:30:00; the same command "
     "goes on.",
 )
-(partial_option,) = settings_options(InferConfig, "partial")
 (device_option,) = settings_options(InferConfig, "device")
 
 common_options = group(  # of every command, which itself receives `quiet` alone

@@ -16,14 +16,12 @@ from sedtool.cli.options import (
     flag_option,
     group,
     max_time_option,
-    missing_option,
     overwrite_option,
-    partial_option,
     settings_options,
 )
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.cli.signals import stop_signals
-from sedtool.config import MEAN_TEACHER, TrainConfig
+from sedtool.config import MEAN_TEACHER, LookupConfig, TrainConfig
 
 if TYPE_CHECKING:
     from sedtool.training import TrainInputs
@@ -48,8 +46,7 @@ if TYPE_CHECKING:
         "--classes",
         help="A list of the classes, one a line, which is needed where names have commas.",
     ),
-    missing_option,
-    partial_option,
+    *settings_options(LookupConfig, "missing", "partial"),
 )
 @group(
     "Output",

@@ -13,11 +13,10 @@ from sedtool.cli.options import (
     device_option,
     file_option,
     group,
-    missing_option,
-    partial_option,
+    settings_options,
 )
 from sedtool.cli.settings import SedtoolCommand, taken
-from sedtool.config import TuneConfig
+from sedtool.config import LookupConfig, TuneConfig
 
 
 @click.command(cls=SedtoolCommand)
@@ -33,8 +32,7 @@ from sedtool.config import TuneConfig
     ),
     file_option("--reference", help="Strong labels of validation clips."),
     file_option("--weak", help="Weak labels of validation clips."),
-    missing_option,
-    partial_option,
+    *settings_options(LookupConfig, "missing", "partial"),
 )
 @group(
     "Decoding",

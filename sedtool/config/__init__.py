@@ -4,7 +4,7 @@ Nothing heavy is imported, so the command line can borrow the defaults without p
 A value out of range is a ConfigError, never clamped.
 """
 
-from sedtool.config.base import DEVICE, MISSING, added_fields, from_json, lookup, to_json
+from sedtool.config.base import DEVICE, added_fields, from_json, lookup, to_json
 from sedtool.config.evaluation import EvaluationConfig
 from sedtool.config.extraction import (
     CHECK_WORKERS,
@@ -31,7 +31,7 @@ from sedtool.config.network import (
     PoolingConfig,
     parse_architecture,
 )
-from sedtool.config.training import MEAN_TEACHER, METHODS, TrainConfig
+from sedtool.config.training import MEAN_TEACHER, METHODS, LookupConfig, TrainConfig
 
 __all__ = [
     "ARCHITECTURES",
@@ -42,7 +42,6 @@ __all__ = [
     "FEATURE_PRESETS",
     "MEAN_TEACHER",
     "METHODS",
-    "MISSING",
     "POOLING_NAMES",
     "PRESET",
     "STDIN_NAME",
@@ -54,6 +53,7 @@ __all__ = [
     "FeatureConfig",
     "FilesConfig",
     "InferConfig",
+    "LookupConfig",
     "PoolingConfig",
     "TrainConfig",
     "TuneConfig",

@@ -12,7 +12,6 @@ from sedtool.text import suggestion
 __all__ = [
     "DEVICE",
     "DEVICES",
-    "MISSING",
     "SEEDS",
     "Seconds",
     "Setting",
@@ -53,10 +52,8 @@ def setting(default: Any, help: str, **about: Any) -> Any:
     return dataclasses.field(default=default, metadata={"setting": Setting(help, **about)})
 
 
-# Defaults that several stages share.
 DEVICE = "auto"  # where networks run
 DEVICES = (DEVICE, "cpu", "cuda", "mps")  # cuda:1 and so on besides
-MISSING = "error"  # what a labelled clip without features is; or "skip": it is left out
 
 
 def require(condition: bool, message: str) -> None:

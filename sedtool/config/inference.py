@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from sedtool.config.base import DEVICE, DEVICES, Seconds, require, require_valid, setting
 from sedtool.config.extraction import FilesConfig
-from sedtool.config.training import TrainConfig
+from sedtool.config.training import LookupConfig, TrainConfig
 
 __all__ = [
     "EVENT_FORMAT",
@@ -110,9 +110,7 @@ class InferConfig(FilesConfig):
     device: str = setting(
         DEVICE, "Where the network runs: auto, cpu, cuda, cuda:1 or mps.", names=DEVICES
     )
-    partial: bool = setting(
-        False, "Accept features that `sedtool merge --partial` joined without some shards."
-    )
+    partial: bool = LookupConfig.partial
 
     def __post_init__(self) -> None:
         require_valid(self)

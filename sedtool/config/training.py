@@ -5,13 +5,27 @@ from dataclasses import dataclass, fields
 from sedtool.config.base import SEEDS, require, require_valid, setting
 from sedtool.config.network import ARCHITECTURES, POOLING_NAMES, parse_architecture
 
-__all__ = ["MEAN_TEACHER", "METHODS", "TrainConfig"]
+__all__ = ["MEAN_TEACHER", "METHODS", "LookupConfig", "TrainConfig"]
 
 METHODS = ("weak", "mean-teacher", "strong")
 MEAN_TEACHER = (  # settings that no other method has
     *("consistency", "ramp_up", "ema", "ema_buffers", "noise", "noise_domain", "final"),
 )
 _BATCH_SIZES = {"weak": (32,), "mean-teacher": (6, 12, 6), "strong": (32,)}  # if none is given
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookupConfig:
+    """How labelled clips are looked up in features files."""
+
+    missing: str = setting(
+        "error",
+        "Refuse labelled clips without features, or skip and count them.",
+        choices=("error", "skip"),
+    )
+    partial: bool = setting(
+        False, "Accept features that `sedtool merge --partial` joined without some shards."
+    )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sedtool.config import MISSING, TrainConfig
+from sedtool.config import LookupConfig, TrainConfig
+from sedtool.config.base import require_valid
 from sedtool.datasets import Clips, FeatureSet, TrainingClips, ValidationClips, weak_targets
 from sedtool.draws import generator
 from sedtool.errors import ConfigError, LabelError
@@ -35,7 +36,7 @@ _SOURCES = {
 
 
 @dataclass(frozen=True)
-class TrainInputs:
+class TrainInputs(LookupConfig):
     """The files a run reads."""
 
     features: tuple[Path, ...]
@@ -45,12 +46,9 @@ class TrainInputs:
     val_weak: Path | None = None
     val_strong: Path | None = None
     classes: Path | None = None
-    missing: str = MISSING  # or "skip": leave out labelled clips without features
-    partial: bool = False  # take some parts of features in place of all
 
     def __post_init__(self) -> None:
-        if self.missing not in ("error", "skip"):
-            raise ConfigError(f"missing must be error or skip, not {self.missing!r}")
+        require_valid(self)
         if not self.features:
             raise ConfigError("no features file is given (--features)")
 

@@ -12,13 +12,8 @@ import numpy as np
 
 from sedtool.atomic import claim
 from sedtool.checkpoint import Model, load_model, save_model, source_tags
-from sedtool.config import (
-    DEVICE,
-    MISSING,
-    DecodingConfig,
-    TuneConfig,
-    WindowConfig,
-)
+from sedtool.config import DEVICE, DecodingConfig, LookupConfig, TuneConfig, WindowConfig
+from sedtool.config.base import require_valid
 from sedtool.datasets import Clips, FeatureSet, ValidationClips
 from sedtool.errors import ConfigError, LabelError
 from sedtool.labels import Vocabulary, read_events
@@ -34,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TuneInputs:
+class TuneInputs(LookupConfig):
     """The files to fit decoding settings to."""
 
     features: tuple[Path, ...]
@@ -42,10 +37,9 @@ class TuneInputs:
     weak: Path | None = None
     durations_from: Path | None = None  # strong labels, of any clips
     window: float | None = None  # median filter length of every class, seconds
-    missing: str = MISSING  # or "skip"
-    partial: bool = False  # take some parts of features in place of all
 
     def __post_init__(self) -> None:
+        require_valid(self)
         if self.reference is None and self.weak is None:
             raise ConfigError("tune needs labels: --reference STRONG.tsv, --weak WEAK.tsv, or both")
         if self.durations_from and self.window is not None:
