@@ -59,7 +59,7 @@ def find_clip(index: NameIndex, name: str, where: Path) -> str:
     """Return the name by which a file knows a clip, or raise a LabelError."""
     found = index.find(name)
     if found is None:
-        raise LabelError(f"{where} has no clip {name!r}")
+        raise LabelError(f"{where} has no clip {name!r}{index.hint(name)}")
     return found
 
 
