@@ -137,3 +137,12 @@ def test_check_finds_the_names_that_training_does_not(tmp_path_factory, clips, n
         return
     assert not {"ambiguous", "same-clip"} & set(counts)
     assert len(found) == len(names) - counts.get("missing", 0) - counts.get("misnamed", 0)
+
+
+def test_clips_that_are_misnamed_are_not_to_be_skipped():
+    features = FeatureSet.__new__(FeatureSet)  # of which only the names count
+    features.files, features.place = [], dict.fromkeys(["a.wav", "b.wav"], (0, 0))
+    with pytest.raises(LabelError, match=r"1 of 2 .*\(c\.wav\); --missing skip leaves them out"):
+        features.match(["a.wav", "c.wav"], Path("weak.tsv"), "error")
+    with pytest.raises(LabelError, match=r"1 of 2 .*\(b\.WAV \(there is b\.wav\)\)$"):
+        features.match(["a.wav", "b.WAV"], Path("weak.tsv"), "error")
