@@ -82,24 +82,22 @@ class Measure(NamedTuple):
 
 def measure(name: str, clips: Sequence[str], counts: Counts) -> Measure:
     """Return the macro F1, precision and recall of a metric; without any class there are none."""
-
-    def scores(weights: FloatArray) -> dict[str, FloatArray]:
-        if not counts.classes:
-            return {}
-        rates = macro_rates(counts.weighted(weights), counts.rule, counts.expected)
-        return {f"{name}_{rate}": rates[:, i] for i, rate in enumerate(RATES)}
-
-    return Measure(clips, scores)
+    return _measure([f"{name}_{rate}" for rate in RATES], clips, counts, macro_rates)
 
 
 def error_measure(name: str, clips: Sequence[str], counts: Counts) -> Measure:
     """Return the macro error rate of a metric; without any class there is none."""
+    return _measure([f"{name}_error_rate"], clips, counts, macro_error_rates)
 
+
+def _measure(
+    names: Sequence[str], clips: Sequence[str], counts: Counts, macro: Callable[..., FloatArray]
+) -> Measure:
     def scores(weights: FloatArray) -> dict[str, FloatArray]:
         if not counts.classes:
             return {}
-        rates = macro_error_rates(counts.weighted(weights), counts.rule, counts.expected)
-        return {f"{name}_error_rate": rates[:, 0]}
+        rates = macro(counts.weighted(weights), counts.rule, counts.expected)
+        return {name: rates[:, i] for i, name in enumerate(names)}
 
     return Measure(clips, scores)
 
