@@ -6,7 +6,7 @@ import numpy as np
 
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation import sed_eval_engine
-from sedtool.evaluation.counts import Counted, Counts, MetricScores, score
+from sedtool.evaluation.counts import Counts, Entries, MetricScores, score
 from sedtool.evaluation.pair import Pair, TagPair, distinct, pair_up
 
 __all__ = ["count_clips", "evaluate_clips"]
@@ -35,7 +35,7 @@ def evaluate_clips(
     Returns
     -------
     MetricScores
-        Counted in clips.
+        Entries in clips.
     """
     tags = reference_weak, estimated_weak
     return score(count_clips(pair_up([], [], classes, config.compat, tags=tags), config))
@@ -52,7 +52,7 @@ def count_clips(pair: Pair, config: EvaluationConfig) -> Counts:
     reference, estimated, classes = tags
     where = np.minimum(np.searchsorted(reference, estimated), max(reference.size - 1, 0))
     both = estimated[reference[where] == estimated] if reference.size else reference
-    kinds = Counted(both), Counted(reference), Counted(estimated)
+    kinds = Entries(both), Entries(reference), Entries(estimated)
     return Counts(len(pair.clips), pair.labels, classes, kinds)
 
 

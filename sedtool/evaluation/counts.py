@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClassScores",
-    "Counted",
     "Counts",
+    "Entries",
     "FloatArray",
     "IntArray",
     "MacroRule",
@@ -55,8 +55,8 @@ class MacroRule(Enum):
     DCASE_EVENTS = "zero_score"  # the same, but precision without estimates is 0
 
 
-class Counted(NamedTuple):
-    """One kind of count: M entries, of which several may be of one class in one clip, and add."""
+class Entries(NamedTuple):
+    """What one kind of count consists of, M entries; those of one class and clip add up."""
 
     class_in_clip: IntArray  # ``clip * L + label``
     amount: FloatArray | None = None  # None: each is 1
@@ -69,7 +69,7 @@ class Counts:
     n_clips: int
     labels: Sequence[str]  # by number
     classes: Sequence[str]  # the class list
-    kinds: tuple[Counted, Counted, Counted]  # true positives, references, estimates
+    kinds: tuple[Entries, Entries, Entries]  # true positives, references, estimates
     rule: MacroRule = MacroRule.ZERO
 
     @cached_property

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation import sed_eval_engine
-from sedtool.evaluation.counts import Counted, Counts, IntArray, MacroRule, MetricScores, score
+from sedtool.evaluation.counts import Counts, Entries, IntArray, MacroRule, MetricScores, score
 from sedtool.evaluation.matching import largest_matching
 from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, pair_up
 
@@ -38,7 +38,7 @@ def evaluate_events(
     Returns
     -------
     MetricScores
-        Counted in events.
+        Entries in events.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def count_matched(pair: Pair, matched: IntArray, config: EvaluationConfig) -> Co
     """Return the counts of events of which those rows of the reference are matched."""
     reference, estimated = (side.clip for side in pair.by_class)
     rule = MacroRule.DCASE_EVENTS if config.compat == "dcase" else MacroRule.ZERO
-    kinds = Counted(reference[matched]), Counted(reference), Counted(estimated)
+    kinds = Entries(reference[matched]), Entries(reference), Entries(estimated)
     return Counts(len(pair.clips), pair.labels, pair.classes, kinds, rule)
 
 

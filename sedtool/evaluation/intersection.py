@@ -52,7 +52,7 @@ from numpy.typing import NDArray
 
 from sedtool.config.evaluation import IntersectionConfig
 from sedtool.errors import LabelError
-from sedtool.evaluation.counts import Counted, Counts, FloatArray, IntArray, MetricScores, score
+from sedtool.evaluation.counts import Counts, Entries, FloatArray, IntArray, MetricScores, score
 from sedtool.evaluation.pair import LabelInput, Pair, pair_up
 
 __all__ = [
@@ -105,8 +105,8 @@ class Intersections:
         """Return true positives, references, and true plus false positives."""
         tp = self.reference.class_in_clip[self.found]
         fp = self.estimated.class_in_clip[~self.accepted]
-        reference = Counted(self.reference.class_in_clip)
-        kinds = Counted(tp), reference, Counted(np.concatenate([tp, fp]))
+        reference = Entries(self.reference.class_in_clip)
+        kinds = Entries(tp), reference, Entries(np.concatenate([tp, fp]))
         return Counts(n_clips, labels, classes, kinds)
 
 
@@ -130,7 +130,7 @@ def evaluate_intersection(
     Returns
     -------
     MetricScores
-        Counted in events, joined where they overlap; `n_estimated` is TP + FP.
+        Entries in events, joined where they overlap; `n_estimated` is TP + FP.
 
     Raises
     ------

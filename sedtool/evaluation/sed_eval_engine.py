@@ -15,7 +15,7 @@ import numpy as np
 
 from sedtool.config import EvaluationConfig
 from sedtool.errors import ConfigError
-from sedtool.evaluation.counts import Counted, Counts, IntArray, MacroRule
+from sedtool.evaluation.counts import Counts, Entries, IntArray, MacroRule
 from sedtool.evaluation.pair import Pair, TagPair
 
 __all__ = ["count_clips", "count_events", "count_segments"]
@@ -131,7 +131,7 @@ class _Tally:
         table = np.array(self.tables, float).reshape(-1, 3)  # (C L, 3)
         cells = [np.flatnonzero(column) for column in table.T]
         tp, reference, estimated = (
-            Counted(cell, column[cell]) for cell, column in zip(cells, table.T, strict=True)
+            Entries(cell, column[cell]) for cell, column in zip(cells, table.T, strict=True)
         )
         kinds = tp, reference, estimated
         return Counts(len(pair.clips), pair.labels, classes, kinds, rule)

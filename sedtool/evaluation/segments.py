@@ -9,8 +9,8 @@ from sedtool.config import EvaluationConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation import sed_eval_engine
 from sedtool.evaluation.counts import (
-    Counted,
     Counts,
+    Entries,
     FloatArray,
     IntArray,
     MacroRule,
@@ -59,7 +59,7 @@ def evaluate_segments(
     Returns
     -------
     MetricScores
-        Counted in segments.
+        Entries in segments.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def count_segments(pair: Pair, config: EvaluationConfig) -> Counts:
 def count_runs(pair: Pair, runs: "SegmentRuns", config: EvaluationConfig) -> Counts:
     """Return the counts of the segments in runs."""
     both, reference, estimated = (
-        Counted(runs.class_in_clip[rows], runs.width[rows])
+        Entries(runs.class_in_clip[rows], runs.width[rows])
         for rows in runs.active & (runs.width > 0)
     )
     rule = MacroRule.DCASE if config.compat == "dcase" else MacroRule.ZERO

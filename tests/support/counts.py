@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sedtool.evaluation.counts import Counted, Counts, MacroRule
+from sedtool.evaluation.counts import Counts, Entries, MacroRule
 
 
 def counts_of(table, rule=MacroRule.ZERO):
@@ -10,7 +10,7 @@ def counts_of(table, rule=MacroRule.ZERO):
     table = np.asarray(table)
     n_clips, n_classes, _ = table.shape
     cells = np.arange(n_clips * n_classes)
-    kinds = tuple(Counted(cells, each.astype(float)) for each in table.reshape(-1, 3).T)
+    kinds = tuple(Entries(cells, each.astype(float)) for each in table.reshape(-1, 3).T)
     names = tuple(f"class {k}" for k in range(n_classes))
     return Counts(n_clips, names, names, kinds, rule)
 
