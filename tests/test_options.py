@@ -23,6 +23,8 @@ from support.command_lines import (
     tried_options,
 )
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = [words for words, command in every_command() if isinstance(command, SedtoolCommand)]
 
 

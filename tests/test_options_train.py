@@ -14,6 +14,8 @@ from sedtool.pooling import POOLINGS
 from sedtool.training.trainer import Trainer
 from support.command_lines import refused, run, save_small_model, tries
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def line(tiny):
