@@ -6,7 +6,6 @@ the runs stand the numbers that a paper reports for its poolings, paper.tsv.
 """
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from sedtool.runs import (
     RunSettings,
     SweepFolder,
     SweepRecord,
+    read_json,
     same_pooling,
     settings_of_systems,
 )
@@ -150,7 +150,7 @@ def _read_run(folder: Path) -> TrainedRun | None:
     if not path.exists():
         return None
     try:
-        metrics = json.loads(path.read_bytes())
+        metrics = read_json(path)
         pooling = str(PoolingConfig.parse(settings.config.pooling))
         run = TrainedRun(folder, pooling, settings.config.seed, settings, metrics)
         _ = run.config, run.classes

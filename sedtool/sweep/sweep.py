@@ -432,7 +432,7 @@ def _is_free(files: RunFolder) -> bool:
 
 def _scores(metrics: Path) -> str:
     """Return what a run's metrics come to, in a few words."""
-    content = json.loads(metrics.read_bytes())
+    content = read_json(metrics)
     found = {name: content[name]["macro"]["f1"] for name in _F1 if name in content}
     texts = (f"{name} {'-' if f1 is None else f'{f1:.3f}'}" for name, f1 in found.items())
     return f"F1 {', '.join(texts)}"

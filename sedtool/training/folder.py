@@ -24,7 +24,7 @@ from sedtool.config import TrainConfig
 from sedtool.datasets import TrainingClips, ValidationClips
 from sedtool.errors import ArtifactError, ConfigError, OutputExistsError, ResourceError
 from sedtool.labels import Vocabulary, format_events
-from sedtool.runs import RunFolder, settings_of_weights
+from sedtool.runs import RunFolder, read_json, settings_of_weights
 from sedtool.text import file_sha256
 from sedtool.training.inputs import TrainInputs
 
@@ -203,12 +203,12 @@ def new_record(inputs: TrainInputs, config: TrainConfig, device: str) -> dict[st
 def _sessions(path: Path) -> list[dict[str, Any]]:
     """Return the records of the sessions before this one, from their run.json, oldest first."""
     try:
-        latest = dict(json.loads(path.read_text()))
+        latest = read_json(path)
         earlier = list(latest.pop("resumed", None) or [])
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        log.warning("%s cannot be read (%s); what it said is lost", path, error)
+    except (OSError, TypeError, ArtifactError) as error:
+        log.warning("%s; what it said is lost", error)
         return []
     if latest.get("status") == "running":
         latest["status"] = "killed"  # it could not say so itself
