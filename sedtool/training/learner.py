@@ -243,8 +243,8 @@ class Learner:
             for name, tensor in network.state_dict().items()
         }
         for name, parameter in self.detector.named_parameters():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"adam.{key}.{name}"] = value
+            if moments := self.optimizer.state.get(parameter):  # none before its first step
+                tensors |= {f"adam.{key}.{name}": moments[key] for key in _ADAM}
         best = self.schedule.best
         return {
             "tensors": tensors,
