@@ -205,9 +205,8 @@ def psds_from_lists(
                 (FP, counted.estimated.class_in_clip[~accepted]),
                 (counted.crossed, counted.estimated.class_in_clip[crossing]),
             ):
-                clip, label = np.divmod(cells, len(side.classes))
-                once, place = np.ones(len(clip), np.int32), np.full(len(clip), -float(n_lists))
-                steps.append(Steps.of(clip, label, place, kind, once))
+                once, place = np.ones(len(cells), np.int32), np.full(len(cells), -float(n_lists))
+                steps.append(Steps.of(cells, place, kind, once))
         n_lists += 1
     return side.scored([Steps.join(steps) for steps in found], configs, n_lists=n_lists)
 

@@ -95,22 +95,21 @@ class _Block:
         self.n_classes = n_classes
         every = np.ones((len(clips), n_classes), bool)
         self.flat, self.base = _lay_out(clips, every)
-        self.numbers = np.array([clip.number for clip in clips])
-        place = np.argsort(self.numbers)
-        clip, label = np.divmod(reference.class_in_clip, n_classes)
-        at = np.minimum(np.searchsorted(self.numbers[place], clip), len(clips) - 1)
-        here = self.numbers[place][at] == clip
-        signal = place[at[here]] * n_classes + label[here]
+        numbers = np.array([clip.number for clip in clips])
+        self.class_in_clip = (numbers[:, None] * n_classes + np.arange(n_classes)).reshape(-1)
+        place = np.argsort(self.class_in_clip)
+        at = np.searchsorted(self.class_in_clip, reference.class_in_clip, sorter=place)
+        signal = place.take(at, mode="clip")
+        here = self.class_in_clip[signal] == reference.class_in_clip
+        signal, mine = signal[here], reference.take(here)
         order = np.argsort(signal, kind="stable")
-        mine = reference.take(here)
         self.reference = MergedEvents(signal[order], mine.onset[order], mine.offset[order])
 
     def runs(self) -> Iterator[Steps]:
         """Yield how many runs there are: each is a false positive until it is accepted."""
         for position, size in zip(_peaks_and_valleys(self.flat), (1, -1), strict=True):
-            clip, label = np.divmod(_signal_of(position, self.base), self.n_classes)
-            sizes = np.full(len(position), size)
-            yield Steps.of(self.numbers[clip], label, self.flat[position], FP, sizes)
+            cells = self.class_in_clip[_signal_of(position, self.base)]
+            yield Steps.of(cells, self.flat[position], FP, np.full(len(position), size))
 
     def parts(self, others: bool) -> Iterator["_Part"]:
         """Yield the signals with references of their class, or of any class of their clip.
@@ -126,27 +125,24 @@ class _Block:
             chosen = np.zeros_like(wanted)
             chosen[:, columns] = wanted[:, columns]
             if chosen.any():
-                yield _Part(self.clips, self.reference, chosen)
+                yield _Part(self, chosen)
 
 
 class _Part:
     """The tree of runs of some signals of a block, and the references of all signals."""
 
-    def __init__(
-        self, clips: Sequence[ClipFrames], reference: MergedEvents, wanted: BoolArray
-    ) -> None:
-        self.reference = reference
+    def __init__(self, block: _Block, wanted: BoolArray) -> None:
+        self.block, self.reference = block, block.reference
         self.n_signals, self.n_classes = wanted.size, wanted.shape[1]
-        self.numbers = np.array([clip.number for clip in clips])
-        flat, base = _lay_out(clips, wanted)
+        flat, base = _lay_out(block.clips, wanted)
         self.tree = find_runs(flat)
         place = _signal_of(self.tree.at, base)
         self.signal = np.flatnonzero(wanted).take(place)  # (M,)
-        self.clip, self.label = np.divmod(self.signal, self.n_classes)
+        self.clip = self.signal // self.n_classes
 
-        length = np.array([len(clip.times) for clip in clips])
+        length = np.array([len(clip.times) for clip in block.clips])
         starts = np.cumsum(length) - length
-        times = np.concatenate([clip.times for clip in clips])
+        times = np.concatenate([clip.times for clip in block.clips])
         # First and last border of each run, in the times of its clip.
         shift = -base.take(place) - 1
         self.first_border, self.last_border = self.tree.first + shift, self.tree.stop + shift
@@ -156,24 +152,23 @@ class _Part:
         self.seconds = self.offset - self.onset
 
         # How much each signal with references is covered up to each border of its clip.
-        self.referenced = np.unique(reference.class_in_clip)
+        self.referenced = np.unique(self.reference.class_in_clip)
         clip = self.referenced // self.n_classes
         rows, index = expand(starts[clip], starts[clip] + length[clip])
-        self.covered = covered(reference, self.referenced[rows], times[index])
+        self.covered = covered(self.reference, self.referenced[rows], times[index])
         self.covered_base = np.cumsum(length[clip]) - length[clip]
 
     def steps(self, config: PsdsConfig) -> Iterator[Steps]:
         """Yield what changes when runs are accepted, find references, or trigger other classes."""
-        score = self.tree.score
+        cells, score = self.block.class_in_clip, self.tree.score
         accepted = meets(self._own_overlap(), config.dtc, self.seconds)
         fewer = -_change(accepted.astype(float), self.tree.parent)
-        yield Steps.of(self.numbers[self.clip], self.label, score, FP, fewer)
+        yield Steps.of(cells[self.signal], score, FP, fewer)
         signal, at, size = self._found(accepted, config.gtc)
-        clip, label = np.divmod(signal, self.n_classes)
-        yield Steps.of(self.numbers[clip], label, at, TP, size)
+        yield Steps.of(cells[signal], at, TP, size)
         if config.alpha_ct:
             row, other, size = self._crossing(accepted, config.cttc)
-            yield Steps.of(self.numbers[self.clip[row]], self.label[row], score[row], other, size)
+            yield Steps.of(cells[self.signal[row]], score[row], other, size)
 
     def _overlap(self, row: IntArray, place: IntArray) -> IntArray:
         """Return how much of each run `row` the references at `place` of `referenced` cover."""

@@ -45,8 +45,7 @@ class Steps(NamedTuple):
     What a clip counts of a class at a threshold is the sum of its steps there and above.
     """
 
-    clip: Whole  # number of the clip
-    label: Whole  # number of the class
+    class_in_clip: IntArray  # ``clip * K + class``
     threshold: FloatArray  # the highest threshold at which the step is made
     kind: Whole  # TP, FP, or the number of the class that is crossed
     size: Whole  # by how much the count changes
@@ -54,8 +53,7 @@ class Steps(NamedTuple):
     @classmethod
     def of(
         cls,
-        clip: Whole,
-        label: Whole,
+        class_in_clip: IntArray,
         threshold: FloatArray,
         kind: Whole | int,
         size: NDArray[np.number],
@@ -63,8 +61,7 @@ class Steps(NamedTuple):
         """Return the steps that are not 0, in few bytes."""
         rows = np.flatnonzero(size)
         return cls(
-            clip[rows].astype(np.int32),
-            label[rows].astype(np.int32),
+            class_in_clip[rows],
             threshold[rows].astype(float),
             np.broadcast_to(kind, size.shape)[rows].astype(np.int32),
             size[rows].astype(np.int32),
@@ -74,12 +71,8 @@ class Steps(NamedTuple):
     def join(cls, parts: Iterable["Steps"]) -> "Steps":
         """Return the steps of all parts."""
         none = np.zeros(0, np.int32)
-        every = [cls(none, none, np.zeros(0), none, none), *parts]
+        every = [cls(np.zeros(0, np.int64), np.zeros(0), none, none), *parts]
         return cls(*map(np.concatenate, zip(*every, strict=True)))
-
-    def take(self, rows: IntArray) -> "Steps":
-        """Return the chosen rows."""
-        return Steps(*(column[rows] for column in self))  # type: ignore[arg-type]
 
 
 class OperatingPoints(NamedTuple):
@@ -104,23 +97,29 @@ class ClassSteps:
     Of event lists, each is a threshold by itself: what is counted there are its steps alone.
     """
 
-    def __init__(self, steps: Steps, of_lists: bool = False) -> None:
+    def __init__(
+        self, clip: Whole, threshold: FloatArray, kind: Whole, size: Whole, of_lists: bool
+    ) -> None:
         self.of_lists = of_lists
-        falling, place = np.unique(-steps.threshold, return_inverse=True)
+        falling, place = np.unique(-threshold, return_inverse=True)
         self.threshold = -falling  # (P,)
         place = place.astype(np.int32)
-        rows = [np.flatnonzero(steps.kind == kind) for kind in (TP, FP)]
-        rows.append(np.flatnonzero(steps.kind >= 0))
-        self._counted = [(place[r], steps.clip[r], steps.size[r]) for r in rows]
-        self._crossed = steps.kind[rows[-1]]
+        rows = [np.flatnonzero(kind == counted) for counted in (TP, FP)]
+        rows.append(np.flatnonzero(kind >= 0))
+        self._counted = [(place[r], clip[r], size[r]) for r in rows]
+        self._crossed = kind[rows[-1]]
 
     @classmethod
     def of_each(cls, steps: Steps, n_classes: int, of_lists: bool = False) -> list["ClassSteps"]:
         """Return the steps of each class."""
-        label = steps.label.astype(np.min_scalar_type(n_classes))  # small numbers sort fast
+        clip = (steps.class_in_clip // n_classes).astype(np.int32)
+        label = steps.class_in_clip % n_classes
+        label = label.astype(np.min_scalar_type(n_classes))  # small numbers sort fast
         order = np.argsort(label, kind="stable")
         borders = np.searchsorted(label[order], np.arange(n_classes + 1))
-        return [cls(steps.take(order[a:b]), of_lists) for a, b in pairwise(borders)]
+        _, threshold, kind, size = steps
+        every = (order[first:stop] for first, stop in pairwise(borders))
+        return [cls(clip[r], threshold[r], kind[r], size[r], of_lists) for r in every]
 
     def points(self, weights: FloatArray, rarity: FloatArray) -> OperatingPoints:
         """Return the counts with clips weighted by `weights`, (C,).
