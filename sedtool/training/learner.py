@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _ADAM = ("step", "exp_avg", "exp_avg_sq")  # what it keeps of a parameter
 _CONSISTENCY = ("frame_consistency", "clip_consistency")  # losses of a mean teacher
 _LEAST_SCALE = 1e-6  # of float16 losses; the scale halves whenever a gradient is not finite
-_LONGEST_WINDOW = 60.0  # seconds; clips as long as longer training clips are scored in windows
+_LONGEST_WINDOW = 60.0  # seconds, of the scoring windows of a model of longer training clips
 
 
 def frame_loss(logits: Tensor, mask: Tensor, target: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The held-out clips, scored as `infer` would score them.
 
-Axis letters: B windows in a batch, T frames, F mel bands, K classes.
+Axis letters: B scoring windows in a batch, T frames, F mel bands, K classes.
 """
 
 import itertools
@@ -27,7 +27,7 @@ __all__ = ["validate"]
 
 @dataclass(frozen=True)
 class _Window:
-    """Part of a clip: all of it, unless the clip is longer than the model's window."""
+    """Part of a clip: all of it, unless the clip is longer than a scoring window."""
 
     clip: int  # its number
     start: int  # output frames
@@ -41,7 +41,7 @@ def validate(
     device: torch.device,
     pause: Callable[[], None],
 ) -> dict[str, Any]:
-    """Score the validation clips, in windows as long as the model's.
+    """Score the validation clips, in scoring windows as long as the model's.
 
     `pause` is called before each batch, and may raise.
 
@@ -83,7 +83,7 @@ def _predict(
     device: torch.device,
     pause: Callable[[], None],
 ) -> Iterator[_Window]:
-    """Yield the windows of all clips, in their order; neighbours share a batch."""
+    """Yield the scoring windows of all clips, in their order; neighbours share a batch."""
     grid = WindowGrid.of(model, WindowConfig(model.window))
     cut = (
         (number, start, features)
