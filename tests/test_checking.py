@@ -15,7 +15,6 @@ from click.testing import CliRunner
 
 from sedtool.audio import AudioInputs, write_wav
 from sedtool.checking import CheckInputs, check
-from sedtool.checking.files import Clip, copies
 from sedtool.checking.rules import RULES
 from sedtool.cli import cli
 from sedtool.errors import ConfigError, NothingUsableError
@@ -465,16 +464,6 @@ def test_a_leak_names_both_clips_and_both_files(data):
     (place,) = finding(data.check(), "leak").first
     files = [str(data.folder / f"{kind}.tsv") for kind in ("weak", "strong")]
     assert place == f"train/0.wav ({files[0]}) = val/20.wav ({files[1]})"
-
-
-def test_copies_are_told_by_content_not_by_size_or_by_their_middle(tmp_path):
-    base = np.random.default_rng(0).bytes(300_000)
-    contents = {"a": base, "b": base, "same middle": b"x" + base[1:], "other": base[::-1]}
-    clips = []
-    for name, content in contents.items():
-        (tmp_path / name).write_bytes(content)
-        clips.append(Clip(name, tmp_path / name, size=len(content)))
-    assert copies(clips, workers=2) == [["a", "b"]]
 
 
 def test_weak_labels_of_some_clips_of_a_strong_file_are_parallel_labels(data):
