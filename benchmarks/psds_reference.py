@@ -38,7 +38,7 @@ class Reference:
         self.metadata = durations
         self.durations = {n[:-4]: d for n, d in durations.itertuples(index=False)}
         rows = rows_of(folder / "reference.tsv")
-        self.truth = pd.DataFrame(rows, columns=COLUMNS)
+        self.reference = pd.DataFrame(rows, columns=COLUMNS)
         self.events: dict[str, list[tuple[float, float, str]]] = {n: [] for n in self.durations}
         for name, onset, offset, label in rows:
             self.events[name[:-4]].append((onset, offset, label))
@@ -64,7 +64,7 @@ class Reference:
 
     def by_lists(self) -> float:
         """Return the PSDS of the lists, by psds_eval."""
-        tool = PSDSEval(0.1, 0.1, 0.3, ground_truth=self.truth, metadata=self.metadata)
+        tool = PSDSEval(0.1, 0.1, 0.3, ground_truth=self.reference, metadata=self.metadata)
         for table in self.lists:
             tool.add_operating_point(table)
         return float(tool.psds(0.5, 1.0, 100.0).value)

@@ -347,10 +347,10 @@ def test_little_space_and_few_inodes_are_warnings(monkeypatch, tmp_path, usage, 
 
 
 @pytest.mark.parametrize(
-    ("kind", "status", "said"),
+    ("kind", "status", "words"),
     [("nfs4", "ok", "on the network"), ("tmpfs", "warning", "in memory"), ("ext4", "ok", "(ext4)")],
 )
-def test_the_file_system_is_named(monkeypatch, tmp_path, kind, status, said):
+def test_the_file_system_is_named(monkeypatch, tmp_path, kind, status, words):
     folder = tmp_path / "with space"
     folder.mkdir()
     place = str(tmp_path).replace(" ", r"\040")
@@ -367,7 +367,7 @@ def test_the_file_system_is_named(monkeypatch, tmp_path, kind, status, said):
     )
     found = one(doctor.check_folder(folder, {}), "folder")
     assert found.status == status
-    assert said in found.found
+    assert words in found.found
     assert machine.file_system(tmp_path) == "xfs"
 
 

@@ -53,7 +53,7 @@ class Description:
 
     def text(self) -> str:
         """Return aligned ``key: value`` lines and small tables, without control characters."""
-        verified = {True: "yes", False: "no (--verify checks it all)", None: "no digest in it"}
+        verified = {True: "yes", False: "no (--verify checks it all)", None: "it has no digest"}
         values = {_in_words(key): value for key, value in list(self.values.items())[:MOST_KEYS]}
         values |= {"verified": verified[self.verified]}
         width = max(len(key) for key in values) + 2
