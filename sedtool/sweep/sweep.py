@@ -140,19 +140,19 @@ def sweep(
     runs = under_known_names(runs, SweepFolder(output))
     everything = under_known_names(everything, SweepFolder(output)) or runs
     check_inputs(settings)
-    _refuse_others(output, settings, runs, overwrite)
+    left = _left(output, settings, runs, overwrite)
     with resource_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     at_work = _Sweep(SweepFolder(output), settings, overwrite, hooks)
-    if _undone(output, settings, runs):
+    if left:
         warn_of_leaks(settings)
         at_work.make_features()
-        _refuse_others(output, settings, runs, overwrite)  # now with the features
+        _left(output, settings, runs, overwrite)  # again, now with the features
     SweepFolder(output).add_record(settings.record(tuple(run.name for run in everything)))
     result = at_work.make_runs(runs, fail_fast)
     result.failures_path = write_failures(output, result.failures)
     failed = {name for name, _, _ in result.failures}
-    undone = {run.name for run in _undone(output, settings, everything)}
+    undone = {run.name for run in _left(output, settings, everything)}
     if undone <= failed and len(failed) < len(everything):
         result.table = at_work.compare()
     return result
@@ -171,12 +171,11 @@ def plan_sweep(
     output = output.resolve()
     runs = under_known_names(runs, SweepFolder(output))
     check_inputs(settings)
-    _refuse_others(output, settings, runs, overwrite)
-    undone = _undone(output, settings, runs)
+    undone = _left(output, settings, runs, overwrite)
     planned = [Step("extract", path) for path in settings.audio if undone and not path.exists()]
     for run in undone:
         files = run.folder(output)
-        anew = bool(training_differences(settings, run, files)) if files.config.exists() else False
+        anew = bool(_examine(run, files, settings).training)
         planned += steps(settings, run, files.path, anew, is_trained=False)
     return len(undone), [*planned, Step("compare", output)]
 
@@ -223,28 +222,25 @@ def _is_done(files: RunFolder) -> bool:
         return False
 
 
-def _undone(output: Path, settings: SweepSettings, runs: Sequence[Run]) -> list[Run]:
-    return [run for run in runs if not _examine(run, run.folder(output), settings).is_done]
+def _left(
+    output: Path, settings: SweepSettings, runs: Sequence[Run], overwrite: bool = True
+) -> list[Run]:
+    """Return the runs that are not done.
 
-
-def _refuse_others(
-    output: Path, settings: SweepSettings, runs: Sequence[Run], overwrite: bool
-) -> None:
-    """Raise an ArtifactError if runs of other settings are there, and may not be replaced."""
-    folders = [run.folder(output) for run in runs]
-    states = [_examine(run, files, settings) for run, files in zip(runs, folders, strict=True)]
-    found = [
-        (files.path, state.differences)
-        for files, state in zip(folders, states, strict=True)
-        if state.differences
-    ]
-    if found and not overwrite:
-        folder, differences = found[0]
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    Raises
+    ------
+    ArtifactError
+        If runs of other settings are there, and may not be replaced.
+    """
+    states = {run: _examine(run, run.folder(output), settings) for run in runs}
+    others = [run for run, state in states.items() if state.differences]
+    if others and not overwrite:
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
         raise ArtifactError(
-            f"{folder}{more} holds a run of other settings: {differences}; give another folder, or "
-            "--overwrite to make it anew"
+            f"{others[0].folder(output).path}{more} holds a run of other settings: "
+            f"{states[others[0]].differences}; give another folder, or --overwrite to make it anew"
         )
+    return [run for run, state in states.items() if not state.is_done]
 
 
 # The work
@@ -331,7 +327,7 @@ class _Sweep:
     def make_runs(self, runs: Sequence[Run], fail_fast: bool) -> SweepResult:
         """Make the runs that are not done."""
         result = SweepResult(len(runs))
-        waiting = _undone(self._folder.path, self._settings, runs)
+        waiting = _left(self._folder.path, self._settings, runs)
         result.found = [run.name for run in runs if run not in waiting]
         for _ in range(2):  # what another process held may be free, or done, the second time
             waiting = self._make_all(waiting, result, fail_fast)
