@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Setting:
+class Given:
     """A value that is not from the command line, and where it stands."""
 
     section: str
@@ -180,7 +180,7 @@ def _collect(
     sets: Sequence[str],
     typed: set[str],
     base: Path | None,
-) -> dict[str, Setting]:
+) -> dict[str, Given]:
     """Return the settings of the command, by parameter name, the strongest source each.
 
     What is `typed` on the command line takes the place of any, so a file that a recipe names for it
@@ -190,7 +190,7 @@ def _collect(
     if not (recipe or sets or ours):
         return {}
     section, known = section_name(ctx), _sections(ctx)
-    given: dict[str, Setting] = {}
+    given: dict[str, Given] = {}
     environment = _from_environment(known, section, is_asked=base is not None)
     for source in (_from_recipe(recipe), environment, _from_sets(sets)):
         for setting in source:
@@ -204,7 +204,7 @@ def _collect(
     return {name: setting for name, setting in given.items() if setting.value is not None}
 
 
-def _from_recipe(recipe: str | None) -> Iterator[Setting]:
+def _from_recipe(recipe: str | None) -> Iterator[Given]:
     if recipe is None:
         return
     path = Path(recipe)
@@ -213,14 +213,14 @@ def _from_recipe(recipe: str | None) -> Iterator[Setting]:
     from sedtool.config.recipe import read_recipe
 
     for name, section in read_recipe(path).items():
-        yield Setting(name, "", None, f"{path}:{section.line}")
+        yield Given(name, "", None, f"{path}:{section.line}")
         for key, (value, line) in section.values.items():
-            yield Setting(name, key, value, f"{path}:{line}", path)
+            yield Given(name, key, value, f"{path}:{line}", path)
 
 
 def _from_environment(
     known: Mapping[str, Mapping[str, click.Parameter]], section: str, is_asked: bool
-) -> Iterator[Setting]:
+) -> Iterator[Given]:
     """Yield the values of SEDTOOL_<SECTION>_<OPTION>."""
     for variable, text in sorted(os.environ.items()):
         if not variable.startswith(_ENVIRONMENT):
@@ -229,12 +229,12 @@ def _from_environment(
         matching = [name for name in known if rest.startswith(f"{name}-")]
         name = max(matching, key=len, default="")
         if name == section:
-            yield Setting(name, rest.removeprefix(f"{name}-"), _value(text, variable), variable)
+            yield Given(name, rest.removeprefix(f"{name}-"), _value(text, variable), variable)
         elif not name and not is_asked:  # it may belong to others, so that it is no error
             _log.warning("%s in the environment is no setting of sedtool", variable)
 
 
-def _from_sets(sets: Sequence[str]) -> Iterator[Setting]:
+def _from_sets(sets: Sequence[str]) -> Iterator[Given]:
     seen: set[str] = set()
     for text in sets:
         path, equals, value = text.partition("=")
@@ -245,7 +245,7 @@ def _from_sets(sets: Sequence[str]) -> Iterator[Setting]:
         if path.strip() in seen:
             raise ConfigError(f"{where} is given twice")
         seen.add(path.strip())
-        yield Setting(section, key, _value(value.strip(), where), where)
+        yield Given(section, key, _value(value.strip(), where), where)
 
 
 def _value(text: str, where: str) -> Any:
@@ -278,7 +278,7 @@ def _sections(ctx: click.Context) -> dict[str, dict[str, click.Parameter]]:
 
 
 def _find(
-    known: Mapping[str, Mapping[str, click.Parameter]], setting: Setting
+    known: Mapping[str, Mapping[str, click.Parameter]], setting: Given
 ) -> click.Parameter | None:
     """Return the parameter that is set; None if only its section is named."""
     where, section, key = setting.source, setting.section, setting.key
@@ -293,7 +293,7 @@ def _hint(word: str, valid: Mapping[str, Any]) -> str:
     return suggestion(word, valid) or f"; valid: {', '.join(sorted(valid))}"
 
 
-def _placed(parameter: click.Parameter, setting: Setting, base: Path | None) -> Any:
+def _placed(parameter: click.Parameter, setting: Given, base: Path | None) -> Any:
     """Return a value whose relative paths, if it has any, start at the folder that is meant."""
     kind, value = parameter.type, setting.value
     if isinstance(kind, BesideRecipe) and setting.recipe is not None:
@@ -311,7 +311,7 @@ def _below(base: Path, text: str) -> str:
     return text if text == "-" else str(base / text)
 
 
-def _checked(parameter: click.Parameter, setting: Setting, ctx: click.Context) -> Any:
+def _checked(parameter: click.Parameter, setting: Given, ctx: click.Context) -> Any:
     """Convert a value once, so that a wrong one is reported where it stands."""
     value = setting.value
     if value is None:

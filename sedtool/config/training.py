@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 
 from sedtool.config.base import SEEDS, require, require_valid, setting
-from sedtool.config.network import ARCHITECTURES, POOLING_NAMES, parse_architecture
+from sedtool.config.network import ARCHITECTURES, POOLING_NAMES, PoolingConfig, parse_architecture
 
 __all__ = ["MEAN_TEACHER", "METHODS", "LookupConfig", "TrainConfig"]
 
@@ -38,7 +38,7 @@ class TrainConfig:
         choices=METHODS,
     )
     pooling: str = setting(
-        "power",
+        PoolingConfig.name,
         "How frame scores become a clip score, NAME[:key=value,...], as in "
         f"power:init=1,lambda=1e-4: {', '.join(POOLING_NAMES)}.",
         names=POOLING_NAMES,
