@@ -56,6 +56,7 @@ evaluation of sound event detection", ICASSP 2020. J. Ebbers, R. Haeb-Umbach, R.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -76,7 +77,9 @@ from sedtool.evaluation.psds.steps import (
     psd_roc,
 )
 from sedtool.labels import Event, StrongLabels, Vocabulary
-from sedtool.score_tables import FrameScores
+
+if TYPE_CHECKING:
+    from sedtool.score_tables import FrameScores  # which loads h5py and scipy
 
 __all__ = [
     "PSDS_SCENARIOS",
@@ -120,7 +123,7 @@ class Psds:
 
 def psds_from_scores(
     reference: StrongLabels | Sequence[Event],
-    scores: Iterable[FrameScores],
+    scores: "Iterable[FrameScores]",
     score_classes: Sequence[str],
     configs: Sequence[PsdsConfig],
     *,
@@ -234,7 +237,7 @@ class _Reference:
         self.events = merge(*pair_up(self.labels, [], self.classes).by_class[0])
 
     def numbered(
-        self, scores: Iterable[FrameScores], n_columns: int, columns: IntArray
+        self, scores: "Iterable[FrameScores]", n_columns: int, columns: IntArray
     ) -> Iterator[ClipFrames]:
         """Yield the scores of the classes in `columns`; number clips, and note their length."""
         seen: set[str] = set()
