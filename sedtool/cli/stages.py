@@ -138,7 +138,7 @@ class Stages:
         }
 
     def _tuning(self) -> "TuneInputs | None":
-        """Return what is tuned to; None where no labels, and no windows, are given."""
+        """Return what `tune` fits to; None where nothing to fit to is given."""
         from sedtool.tuning import TuneInputs
 
         tune = self._of("tune")
