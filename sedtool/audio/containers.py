@@ -12,8 +12,6 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
-__all__ = ["Damage", "MpegLayout", "find_damage", "read_mpeg_layout"]
-
 
 @dataclass(frozen=True)
 class Damage:

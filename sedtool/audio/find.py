@@ -15,17 +15,6 @@ from sedtool.errors import AudioError, ConfigError, NothingUsableError
 from sedtool.labels.names import NameIndex, check_name
 from sedtool.text import nearest
 
-__all__ = [
-    "AUDIO_SUFFIXES",
-    "AudioInputs",
-    "find_audio",
-    "fixed_folder",
-    "is_pattern",
-    "match",
-    "suggestion",
-    "walk",
-]
-
 AUDIO_SUFFIXES = (
     *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
     *(".rf64", ".snd", ".w64", ".wav", ".wave"),

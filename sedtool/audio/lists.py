@@ -20,8 +20,6 @@ from sedtool.labels.cells import numbered_lines
 from sedtool.labels.formats import parse_json
 from sedtool.labels.names import check_name
 
-__all__ = ["is_manifest", "open_stdin", "read_list", "read_manifest", "read_some", "spool_stdin"]
-
 _log = logging.getLogger(__name__)
 
 MAX_LIST = 2**28  # bytes

@@ -42,18 +42,6 @@ from sedtool.config import FeatureConfig
 from sedtool.errors import AudioError
 from sedtool.labels.names import check_name
 
-__all__ = [
-    "RESAMPLER",
-    "AudioHeader",
-    "AudioInfo",
-    "AudioReader",
-    "read",
-    "read_duration",
-    "read_header",
-    "stamp",
-    "unnamed",
-]
-
 RESAMPLER = "soxr HQ"
 # What libsndfile calls the containers whose truncation is noticed; it opens some fifteen more.
 FORMATS = ("AIFF", "AU", "CAF", "FLAC", "MP3", "OGG", "RF64", "W64", "WAV", "WAVEX")

@@ -10,8 +10,6 @@ import soundfile
 from sedtool.atomic import write_bytes
 from sedtool.errors import AudioError
 
-__all__ = ["write_wav"]
-
 
 def write_wav(path: Path, wave: npt.NDArray[np.floating], sample_rate: int) -> None:
     """Write a WAV file of 16-bit samples.

@@ -17,8 +17,6 @@ from sedtool.labels.tables import Fault, Row, read_rows
 from sedtool.store import open_features
 from sedtool.text import file_sha256
 
-__all__ = ["Clip", "LabelFile", "copies", "inspect", "listed_clips"]
-
 PROBE_SIZE = 2**16  # bytes compared before whole files of equal size are
 
 Progress = Callable[[int, int, str], None]  # done, all, name of the latest

@@ -16,17 +16,6 @@ from sedtool.labels import NameIndex, Vocabulary, read_vocabulary
 from sedtool.store import is_hdf5
 from sedtool.text import aligned
 
-__all__ = [
-    "AudioSummary",
-    "CheckInputs",
-    "ClassSummary",
-    "FileSummary",
-    "Finding",
-    "Report",
-    "check",
-    "label_findings",
-]
-
 SHOWN = 5  # places of each finding
 
 

@@ -15,8 +15,6 @@ from sedtool.config import FeatureConfig
 from sedtool.labels import Vocabulary
 from sedtool.labels.tables import COLUMNS, Row
 
-__all__ = ["AUDIO", "NOTE", "PAIR", "PROBLEM", "RULES", "TABLE", "Data", "Place", "Rule"]
-
 PROBLEM, NOTE = "problem", "note"
 # Label files and lists of durations are rounded to three decimals, each by up to half of one.
 TOLERANCE = 0.001 + 1e-9

@@ -30,16 +30,6 @@ from sedtool.runs import RunFolder
 from sedtool.store import is_hdf5
 from sedtool.text import is_writable
 
-__all__ = [
-    "Model",
-    "empty_detector",
-    "load_model",
-    "require_finite",
-    "save_model",
-    "source_tags",
-    "teacher_of",
-]
-
 FORMAT, FORMAT_VERSION = "sedtool-model", 3
 MOST_WEIGHTS = 7 * 2**26  # bytes, 448 MiB: reading takes thrice that, and under 1.5 GB of memory
 MOST_BYTES = MOST_WEIGHTS + 2**25  # of a file, which has a header and the tags of clips, too

@@ -16,8 +16,6 @@ from sedtool.checkpoint.model import MOST_WEIGHTS
 from sedtool.checkpoint.tensors import digest, read_header, regular_size, to_bytes
 from sedtool.errors import ArtifactError
 
-__all__ = ["load_state", "save_state"]
-
 FORMAT, FORMAT_VERSION = "sedtool-state", 1
 # A network, its teacher, and two numbers a weight of the optimiser; and the rows of all epochs.
 MOST_BYTES = 4 * MOST_WEIGHTS + 2**28

@@ -17,8 +17,6 @@ from torch import Tensor
 
 from sedtool.errors import ArtifactError
 
-__all__ = ["digest", "read_header", "regular_size", "to_bytes"]
-
 MOST_HEADER_BYTES = 2**23
 
 

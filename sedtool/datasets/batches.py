@@ -17,14 +17,6 @@ from sedtool.datasets.feature_set import Clips, FeatureSet
 from sedtool.draws import generator
 from sedtool.labels import Event, Vocabulary
 
-__all__ = [
-    "Batch",
-    "Sampler",
-    "TrainingBatches",
-    "TrainingClips",
-    "frame_targets",
-]
-
 
 class Batch(NamedTuple):
     """Padded features and their labels: of weak clips, then unlabelled, then strong ones."""

@@ -16,8 +16,6 @@ from sedtool.errors import ArtifactError, LabelError
 from sedtool.labels import Event, NameIndex, StrongLabels, Vocabulary, read_events, read_weak
 from sedtool.store import Features, open_features
 
-__all__ = ["Clips", "FeatureSet", "ValidationClips", "weak_targets"]
-
 log = logging.getLogger(__name__)
 
 

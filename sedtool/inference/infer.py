@@ -26,8 +26,6 @@ from sedtool.store.merge import check_siblings
 from sedtool.store.spool import job_of, resumes
 from sedtool.text import real_time
 
-__all__ = ["InferResult", "InferTask", "decoding_of", "infer", "prepare", "windows_of"]
-
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]  # clips done, all clips, name of the latest

@@ -25,8 +25,6 @@ from sedtool.shards import Shard
 from sedtool.store import ClipScores, ScoresHeader, ScoresWriter
 from sedtool.store.parts import PartRecord, remove_part_record, write_part
 
-__all__ = ["Emit", "InferOutputs", "ResultWriter"]
-
 Emit = Callable[[str], None]  # takes lines of an event list
 
 

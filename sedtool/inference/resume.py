@@ -10,8 +10,6 @@ import numpy as np
 from sedtool.store import ClipScores
 from sedtool.store.spool import Spool
 
-__all__ = ["KeptScores", "kept_scores"]
-
 Stamp = tuple[int, int]  # size and time of an audio file; it is scored again where they changed
 
 

@@ -20,8 +20,6 @@ from sedtool.scoring import ClipFeatures, stored_clip
 from sedtool.shards import Shard, manifest_digest
 from sedtool.store import Scores, file_format, is_hdf5, open_features, open_scores, unfinished
 
-__all__ = ["ClipSource", "ScoredClips", "UnscoredClips", "open_source"]
-
 _log = logging.getLogger(__name__)
 
 

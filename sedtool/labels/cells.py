@@ -7,21 +7,6 @@ from pathlib import Path
 from sedtool.errors import LabelError
 from sedtool.text import is_writable
 
-__all__ = [
-    "LATEST",
-    "check_cell",
-    "clean_line",
-    "format_times",
-    "named_cells",
-    "numbered_lines",
-    "parse_interval",
-    "parse_number",
-    "parse_seconds",
-    "read_text",
-    "split_cells",
-    "table_rows",
-]
-
 LATEST = 1e9  # seconds, some 30 years: no recording has later times
 
 

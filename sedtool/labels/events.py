@@ -9,8 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Event", "EventColumns", "StrongLabels"]
-
 
 @dataclass(frozen=True, slots=True)
 class Event:

@@ -53,25 +53,6 @@ from sedtool.labels.events import Event, StrongLabels
 from sedtool.labels.raven import BEGIN_TIME, format_raven, raven_header, read_raven
 from sedtool.labels.tables import COLUMNS, read_events
 
-__all__ = [
-    "EVENT_FORMATS",
-    "EventFormat",
-    "detect_format",
-    "event_format",
-    "format_audacity",
-    "format_events",
-    "format_header",
-    "format_jsonl",
-    "format_silent",
-    "format_silent_jsonl",
-    "format_weak",
-    "parse_json",
-    "read_audacity",
-    "read_jsonl",
-    "write_events",
-    "write_weak",
-]
-
 _LONGEST_NAME = 230  # bytes; file systems take 255, and a temporary name is longer
 _NUMBERED_TABLE = re.compile(r"\.Table\.\d+$")  # as Raven names what it saves
 

@@ -20,8 +20,6 @@ from typing import NamedTuple
 from sedtool.errors import AudioError, LabelError
 from sedtool.text import first_five, is_writable
 
-__all__ = ["Match", "NameIndex", "check_name", "clip_key", "printable", "video_part"]
-
 _VIDEO = re.compile(r"Y?(?P<video>[\w-]{11})_(?P<start>\d+(\.\d+)?)_(?P<end>\d+(\.\d+)?)", re.A)
 
 

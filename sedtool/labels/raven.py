@@ -36,8 +36,6 @@ from sedtool.labels.cells import (
 )
 from sedtool.labels.events import Event, StrongLabels
 
-__all__ = ["BEGIN_TIME", "format_raven", "raven_header", "read_raven"]
-
 BEGIN_TIME, END_TIME, FILE_OFFSET = "Begin Time (s)", "End Time (s)", "File Offset (s)"
 COLUMNS = (
     *("Selection", "View", "Channel", BEGIN_TIME, END_TIME, "Low Freq (Hz)", "High Freq (Hz)"),

@@ -37,20 +37,6 @@ from sedtool.labels.cells import (
 from sedtool.labels.events import Event, EventColumns, StrongLabels
 from sedtool.labels.vocabulary import Vocabulary, split_labels
 
-__all__ = [
-    "COLUMNS",
-    "Fault",
-    "Row",
-    "read_durations",
-    "read_events",
-    "read_groups",
-    "read_names",
-    "read_rows",
-    "read_thresholds",
-    "read_vocabulary",
-    "read_weak",
-]
-
 COLUMNS = {
     "strong": ("filename", "onset", "offset", "event_label"),
     "weak": ("filename", "event_labels"),

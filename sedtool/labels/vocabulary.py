@@ -8,8 +8,6 @@ from pathlib import Path
 from sedtool.errors import LabelError
 from sedtool.text import first_five, suggestion
 
-__all__ = ["Vocabulary", "split_labels"]
-
 
 class Vocabulary:
     """An ordered list of class names.

@@ -13,8 +13,6 @@ from torch.nn import functional as F
 
 from sedtool.errors import ConfigError
 
-__all__ = ["Options", "Pooling", "clip_loss"]
-
 Options = Mapping[str, float | str]
 
 

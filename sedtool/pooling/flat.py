@@ -15,20 +15,6 @@ from sedtool.draws import draw_normal
 from sedtool.errors import ConfigError
 from sedtool.pooling.base import Pooling
 
-__all__ = [
-    "FLAT_POOLINGS",
-    "AttentionPooling",
-    "AutoPooling",
-    "AveragePooling",
-    "ClassAttentionPooling",
-    "ConstrainedAutoPooling",
-    "ExponentialPooling",
-    "LinearPooling",
-    "MaxPooling",
-    "PowerPooling",
-    "RegularizedAutoPooling",
-]
-
 _MAX = 4.6  # of CAP: ln 99
 _CLIP = 10.0  # seconds
 

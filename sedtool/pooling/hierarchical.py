@@ -12,8 +12,6 @@ from sedtool.errors import ConfigError
 from sedtool.pooling.base import Options, Pooling
 from sedtool.pooling.flat import FLAT_POOLINGS
 
-__all__ = ["HierarchicalPooling"]
-
 BASE, LEVELS = "power", "5x4"
 _MOST_LEVELS, _LONGEST = 8, 4096
 

@@ -8,8 +8,6 @@ from sedtool.pooling.base import Pooling
 from sedtool.pooling.flat import FLAT_POOLINGS
 from sedtool.pooling.hierarchical import HierarchicalPooling
 
-__all__ = ["POOLINGS", "canonical", "make_pooling"]
-
 POOLINGS: dict[str, type[Pooling]] = FLAT_POOLINGS | {"hierarchical": HierarchicalPooling}
 
 

@@ -22,21 +22,6 @@ from sedtool.errors import ConfigError, NothingUsableError
 from sedtool.labels.names import NameIndex, video_part
 from sedtool.text import aligned, first_five
 
-__all__ = [
-    "AudioFolder",
-    "Found",
-    "Missing",
-    "find_label_file",
-    "format_classes",
-    "format_missing_classes",
-    "format_summary",
-    "hold_out",
-    "seconds_of",
-    "video",
-    "write_missing",
-    "write_names",
-]
-
 _THREADS = 8
 
 Found = dict[str, str]  # name in the label file -> name of the audio

@@ -16,8 +16,6 @@ from sedtool.atomic import resource_errors, write_text
 from sedtool.errors import ArtifactError, OutputExistsError
 from sedtool.text import file_sha256
 
-__all__ = ["Preparation", "describe_files", "describe_names"]
-
 _FORMAT = {"format": "sedtool-prepared", "format_version": 1}
 
 

@@ -24,20 +24,6 @@ from sedtool.atomic import refuse_existing, resource_errors, write_text
 from sedtool.audio import write_wav
 from sedtool.labels import Event, StrongLabels, write_events, write_weak
 
-__all__ = [
-    "SPLITS",
-    "Soundscape",
-    "Source",
-    "active_spans",
-    "clip_generator",
-    "compose",
-    "loop",
-    "noise",
-    "rms",
-    "trim",
-    "write_dataset",
-]
-
 Wave = npt.NDArray[np.float64]
 
 SPLITS = ("train", "validation", "test")

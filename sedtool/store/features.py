@@ -40,17 +40,6 @@ from sedtool.store.reading import Flat, check_texts, naming, open_flat, read_cli
 from sedtool.store.spool import Spool, job_of, resumes, unfinished
 from sedtool.store.writing import Frames, write_flat
 
-__all__ = [
-    "DTYPES",
-    "Features",
-    "FeaturesHeader",
-    "FeaturesWriter",
-    "SourceClip",
-    "open_features",
-    "refuse_finished",
-    "write_features",
-]
-
 DTYPES = {"f16": "<f2", "f32": "<f4"}  # name on the command line -> numpy type
 
 _LAYOUT = Layout(

@@ -17,22 +17,6 @@ import numpy.typing as npt
 
 from sedtool.shards import Shard
 
-__all__ = [
-    "CHUNK_SIZE",
-    "CLIP_TABLES",
-    "FORMAT_VERSION",
-    "SHARD_ATTRIBUTES",
-    "TEXT",
-    "Attributes",
-    "ClipTable",
-    "Layout",
-    "as_base",
-    "block_digests",
-    "clip_tables",
-    "shard_attributes",
-    "tables_digest",
-]
-
 FORMAT_VERSION = 2
 BLOCK_SIZE = 64 * 2**20  # bytes of frames under one digest
 CHUNK_SIZE = 2**20  # bytes read at once

@@ -27,8 +27,6 @@ from sedtool.store.parts import (
 from sedtool.store.reading import file_format, file_shard, is_hdf5
 from sedtool.store.spool import JOURNAL_SUFFIX, Unfinished, unfinished
 
-__all__ = ["MergeResult", "check_siblings", "find_parts", "merge"]
-
 T = TypeVar("T")
 Progress = Callable[[int, int, str], None]  # parts read, all parts, name of the latest
 

@@ -27,23 +27,6 @@ from sedtool.store.reading import naming, read_range
 from sedtool.store.scores import ScoresWriter, clip_scores, open_scores
 from sedtool.text import file_sha256, is_writable
 
-__all__ = [
-    "PART_SUFFIX",
-    "Part",
-    "PartRecord",
-    "has_part_record",
-    "join_features",
-    "join_scores",
-    "join_text",
-    "open_features_part",
-    "open_scores_part",
-    "open_text_part",
-    "read_part",
-    "read_part_record",
-    "remove_part_record",
-    "write_part",
-]
-
 PART_SUFFIX = ".part.json"
 PART_KINDS = ("events", "tags")
 _FORMAT = {"format": "sedtool-part", "format_version": 1}

@@ -31,19 +31,6 @@ from sedtool.store.layout import (
 )
 from sedtool.text import is_writable
 
-__all__ = [
-    "Flat",
-    "check_texts",
-    "file_format",
-    "file_shard",
-    "is_hdf5",
-    "naming",
-    "open_flat",
-    "read_clips",
-    "read_range",
-    "read_shard",
-]
-
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SUPERBLOCKS = (2, 3)  # the versions with checksums
 _MOST_TEXT = 2**20  # bytes of one attribute

@@ -43,15 +43,6 @@ from sedtool.store.reading import Flat, check_texts, naming, open_flat, read_cli
 from sedtool.store.spool import write_all
 from sedtool.store.writing import Frames, write_flat
 
-__all__ = [
-    "ClipScores",
-    "Scores",
-    "ScoresHeader",
-    "ScoresWriter",
-    "clip_scores",
-    "open_scores",
-]
-
 _LAYOUT = Layout(
     format="sedtool-scores",
     frames="/scores/frame",

@@ -26,17 +26,6 @@ from sedtool.errors import ConfigError, OutputExistsError
 from sedtool.shards import Shard
 from sedtool.store.layout import CHUNK_SIZE
 
-__all__ = [
-    "JOURNAL_SUFFIX",
-    "Entry",
-    "Spool",
-    "Unfinished",
-    "job_of",
-    "resumes",
-    "unfinished",
-    "write_all",
-]
-
 JOURNAL_SUFFIX = ".journal"
 
 _log = logging.getLogger(__name__)

@@ -19,8 +19,6 @@ from sedtool.atomic import open_atomic
 from sedtool.errors import ResourceError
 from sedtool.store.layout import FORMAT_VERSION, Attributes, Layout, block_digests, tables_digest
 
-__all__ = ["Frames", "write_flat"]
-
 Table = npt.NDArray[Any] | Sequence[str]
 
 

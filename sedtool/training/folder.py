@@ -28,8 +28,6 @@ from sedtool.runs import RunFolder, read_json, settings_of_weights
 from sedtool.text import file_sha256
 from sedtool.training.inputs import TrainInputs
 
-__all__ = ["RunWriter", "new_record", "require_same_run", "run_identity"]
-
 _PACKAGES = ("torch", "numpy", "scipy", "h5py", "safetensors")
 
 log = logging.getLogger(__name__)

@@ -23,8 +23,6 @@ from sedtool.labels import (
 )
 from sedtool.runs import RunSettings
 
-__all__ = ["TrainInputs", "load_inputs"]
-
 log = logging.getLogger(__name__)
 
 # What each method learns from; of the mean teacher's, any may be missing.

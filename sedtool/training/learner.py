@@ -29,8 +29,6 @@ from sedtool.machine import autocast
 from sedtool.mean_teacher import Teacher, consistency_losses, ramp
 from sedtool.pooling import clip_loss
 
-__all__ = ["Learner", "new_model"]
-
 log = logging.getLogger(__name__)
 
 _ADAM = ("step", "exp_avg", "exp_avg_sq")  # what it keeps of a parameter

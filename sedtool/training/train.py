@@ -13,8 +13,6 @@ from sedtool.training.folder import RunWriter, new_record
 from sedtool.training.inputs import TrainInputs
 from sedtool.training.trainer import Trainer
 
-__all__ = ["TrainResult", "train"]
-
 
 @dataclass(frozen=True)
 class TrainResult:

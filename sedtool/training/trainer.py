@@ -21,8 +21,6 @@ from sedtool.training.inputs import TrainInputs, load_inputs
 from sedtool.training.learner import Learner, new_model
 from sedtool.training.validation import validate
 
-__all__ = ["Trainer"]
-
 _SAMPLED = 100  # clips whose mel values noise is compared with
 _LOUD = 0.9  # share of these values below its standard deviation
 

@@ -22,8 +22,6 @@ from sedtool.pooling import clip_loss
 from sedtool.scoring import Prediction, WindowGrid, cut_windows, join_windows, predict
 from sedtool.tuning import clip_f1
 
-__all__ = ["validate"]
-
 
 @dataclass(frozen=True)
 class _Window:

@@ -15,15 +15,6 @@ from sedtool.evaluation import EventArrays, event_counts
 from sedtool.labels import StrongLabels
 from sedtool.store import ClipScores
 
-__all__ = [
-    "best_clip_thresholds",
-    "clip_f1",
-    "lengths_from_durations",
-    "macro",
-    "tune_clips",
-    "tune_events",
-]
-
 
 def best_clip_thresholds(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the threshold of each class that maximises its clip F1, and that F1.

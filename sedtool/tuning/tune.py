@@ -23,8 +23,6 @@ from sedtool.store import ClipScores
 from sedtool.text import file_sha256
 from sedtool.tuning.fit import lengths_from_durations, macro, tune_clips, tune_events
 
-__all__ = ["TuneInputs", "TuneResult", "tune"]
-
 log = logging.getLogger(__name__)
 
 
