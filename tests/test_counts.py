@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sedtool.config import EvaluationConfig
@@ -59,6 +59,7 @@ def given_sides(rng, reference, with_durations, with_tags):
 # --- counts by clip -------------------------------------------------------------------------------
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 10_000),
     st.booleans(),
