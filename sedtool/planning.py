@@ -35,14 +35,7 @@ if TYPE_CHECKING:
     from sedtool.training import TrainInputs
     from sedtool.training.trainer import Trainer
 
-__all__ = [
-    "ExtractionPlan",
-    "InferencePlan",
-    "TrainingPlan",
-    "plan_extraction",
-    "plan_inference",
-    "plan_training",
-]
+__all__ = ["Plan", "plan_extraction", "plan_inference", "plan_training"]
 
 TRIAL_SECONDS = 10.0  # of audio, whose features are timed
 MOST_TRIALS = 20  # files, where decoding them fails
@@ -56,54 +49,22 @@ NAMES_SHOWN = 5
 Array = npt.NDArray[np.float32]
 
 
-class _Plan:
-    """What a command would do. Sizes are bytes, times seconds."""
+@dataclass(frozen=True)
+class Plan:
+    """What a command would take. Sizes are bytes, times seconds."""
 
-    def lines(self) -> list[str]:
-        """Say it for people, a line each."""
-        raise NotImplementedError
+    lines: list[str]  # all of it, for people
+    n_clips: int
+    seconds: float | None  # for what is left; None if no file could be tried
+    disk_needed: int  # while it goes on
+    memory: int
+    n_done: int = 0  # clips or steps of an interrupted run, which would go on
+    audio_seconds: float = 0.0  # as headers state
+    unreadable: Sequence[tuple[str, str]] = ()  # name and error of clips that cannot be used
 
     def __str__(self) -> str:
         """Return the lines as one text."""
-        return "\n".join(self.lines())
-
-
-@dataclass(frozen=True)
-class ExtractionPlan(_Plan):
-    """What an extraction would take."""
-
-    output: Path
-    n_files: int  # in all, or in the shard
-    n_done: int  # of these, kept from an interrupted run
-    unreadable: list[tuple[str, str]]  # name and error of files that fail before decoding
-    n_unstated: int  # files that do not state their length, which is not counted below
-    audio_seconds: float
-    n_frames: int
-    output_size: int
-    disk_free: int
-    memory: int
-    seconds: float | None  # None if no file could be tried
-    workers: int
-
-    @property
-    def disk_needed(self) -> int:
-        """Bytes on the disk while the run goes on: the spool and the output."""
-        return 2 * self.output_size
-
-    def lines(self) -> list[str]:
-        unstated = f" and {self.n_unstated} that do not say" if self.n_unstated else ""
-        lines = [f"{self.n_files} files, {self.audio_seconds:.1f} s of audio{unstated}"]
-        if self.unreadable:
-            lines.append(f"{len(self.unreadable)} of them cannot be used ({_few(self.unreadable)})")
-        if self.n_done:
-            lines.append(f"{self.n_done} are done by an interrupted run, which would go on")
-        lines.append(
-            f"{self.n_frames} frames, {_megabytes(self.output_size)} in {self.output}; meanwhile "
-            f"{_megabytes(self.disk_needed)}, and {_megabytes(self.disk_free)} are free"
-        )
-        workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
-        lines.append(f"{_about(self.seconds)} with {workers}, {_megabytes(self.memory)} of memory")
-        return lines
+        return "\n".join(self.lines)
 
 
 def plan_extraction(
@@ -111,9 +72,7 @@ def plan_extraction(
     output: Path,
     features: FeatureConfig,
     config: ExtractConfig | None = None,
-    *,
-    root: Path | None = None,
-) -> ExtractionPlan:
+) -> Plan:
     """Return what `extract` would take, given the same.
 
     The time is that of the features of the first ten seconds of a file, times all audio that is
@@ -125,7 +84,7 @@ def plan_extraction(
         As `extract` would.
     """
     config = config or ExtractConfig()
-    task = prepare(inputs, output, features, config, root)
+    task = prepare(inputs, output, features, config)
     durations, unreadable = _durations(task.names, task.claimed_duration)
     n_frames = sum(
         features.n_frames(math.ceil(seconds * features.sample_rate))
@@ -136,20 +95,25 @@ def plan_extraction(
     audio_seconds = sum(durations.values())
     left = audio_seconds * (1 - n_done / max(len(task.names), 1))
     speed = _extraction_speed(task, list(durations)[:MOST_TRIALS])
+    seconds = left / speed / min(config.workers, os.cpu_count() or 1) if speed else None
     size = n_frames * features.n_mels * np.dtype(DTYPES[config.dtype]).itemsize
-    return ExtractionPlan(
-        output=task.output,
-        n_files=len(task.names),
-        n_done=n_done,
-        unreadable=unreadable,
-        n_unstated=sum(not seconds for seconds in durations.values()),
-        audio_seconds=audio_seconds,
-        n_frames=n_frames,
-        output_size=size + HEADER_SIZE + CLIP_SIZE * len(task.names),
-        disk_free=free_disk(task.output.resolve()),
-        memory=peak_memory() + 2 * config.workers * min(IN_MEMORY, size),
-        seconds=left / speed / min(config.workers, os.cpu_count() or 1) if speed else None,
-        workers=config.workers,
+    output_size = size + HEADER_SIZE + CLIP_SIZE * len(task.names)
+    disk_needed = 2 * output_size  # the spool and the output
+    memory = peak_memory() + 2 * config.workers * min(IN_MEMORY, size)
+    n_unstated = sum(not seconds for seconds in durations.values())
+    unstated = f" and {n_unstated} that do not say" if n_unstated else ""
+    workers = "1 worker" if config.workers == 1 else f"{config.workers} workers"
+    done = [f"{n_done} are done by an interrupted run, which would go on"] if n_done else []
+    lines = [
+        f"{len(task.names)} files, {audio_seconds:.1f} s of audio{unstated}",
+        *_unusable(unreadable),
+        *done,
+        f"{n_frames} frames, {_megabytes(output_size)} in {task.output}; meanwhile "
+        f"{_megabytes(disk_needed)}, and {_megabytes(free_disk(task.output.resolve()))} are free",
+        f"{_about(seconds)} with {workers}, {_megabytes(memory)} of memory",
+    ]
+    return Plan(
+        lines, len(task.names), seconds, disk_needed, memory, n_done, audio_seconds, unreadable
     )
 
 
@@ -173,39 +137,6 @@ def _time_features(task: ExtractTask, name: str) -> float:
         return reader.duration / (time.perf_counter() - started)
 
 
-@dataclass(frozen=True)
-class TrainingPlan(_Plan):
-    """What a training would take."""
-
-    run: Path
-    n_clips: int
-    n_validation_clips: int
-    n_classes: int
-    n_parameters: int
-    epochs: int
-    steps: int  # an epoch
-    steps_done: int  # by the run that would be resumed
-    seconds: float  # for what is left
-    disk_needed: int
-    disk_free: int
-    memory: int
-    device: str
-
-    def lines(self) -> list[str]:
-        lines = [
-            f"{self.n_clips} clips to train and {self.n_validation_clips} to validate on, "
-            f"{self.n_classes} classes, {self.n_parameters} parameters",
-            f"{self.epochs} epochs of {self.steps} steps, {_about(self.seconds)} on {self.device}",
-        ]
-        if self.steps_done:
-            lines.append(f"{self.steps_done} steps are done by the run that would be resumed")
-        lines.append(
-            f"{_megabytes(self.disk_needed)} in {self.run}, and {_megabytes(self.disk_free)} are "
-            f"free; {_megabytes(self.memory)} of memory"
-        )
-        return lines
-
-
 def plan_training(
     run: Path,
     inputs: "TrainInputs",
@@ -214,7 +145,7 @@ def plan_training(
     device: str = DEVICE,
     resume: bool = False,
     overwrite: bool = False,
-) -> TrainingPlan:
+) -> Plan:
     """Return what `train` would take, given the same.
 
     All inputs are read and checked, and a few steps are taken and timed, as the run would take
@@ -234,25 +165,21 @@ def plan_training(
     trainer = Trainer(folder, inputs, config, chosen, lambda: 0)
     if resume:
         trainer.resume()
-    steps_done, epochs_done = trainer.step, len(trainer.rows)
-    step = _time_steps(trainer, chosen)
-    validation = _time_validation(trainer, chosen)
-    return TrainingPlan(
-        run,
-        len(trainer.clips),
-        len(trainer.validation.clips),
-        len(trainer.vocabulary),
-        sum(parameter.numel() for parameter in trainer.model.detector.parameters()),
-        config.epochs,
-        trainer.steps,
-        steps_done,
-        max(config.epochs * trainer.steps - steps_done, 0) * step
-        + max(config.epochs - epochs_done, 0) * validation,
-        _run_size(trainer),
-        free_disk(run),
-        peak_memory(chosen),
-        str(chosen),
-    )
+    n_done, epochs_done = trainer.step, len(trainer.rows)
+    seconds = max(config.epochs * trainer.steps - n_done, 0) * _time_steps(trainer, chosen)
+    seconds += max(config.epochs - epochs_done, 0) * _time_validation(trainer, chosen)
+    n_parameters = sum(p.numel() for p in trainer.model.detector.parameters())
+    disk_needed, memory = _run_size(trainer), peak_memory(chosen)
+    done = [f"{n_done} steps are done by the run that would be resumed"] if n_done else []
+    lines = [
+        f"{len(trainer.clips)} clips to train and {len(trainer.validation.clips)} to validate on, "
+        f"{len(trainer.vocabulary)} classes, {n_parameters} parameters",
+        f"{config.epochs} epochs of {trainer.steps} steps, {_about(seconds)} on {chosen}",
+        *done,
+        f"{_megabytes(disk_needed)} in {run}, and {_megabytes(free_disk(run))} are free; "
+        f"{_megabytes(memory)} of memory",
+    ]
+    return Plan(lines, len(trainer.clips), seconds, disk_needed, memory, n_done)
 
 
 def _time_steps(trainer: "Trainer", device: "torch.device") -> float:
@@ -296,40 +223,12 @@ def _now(device: "torch.device") -> float:
     return time.monotonic()
 
 
-@dataclass(frozen=True)
-class InferencePlan(_Plan):
-    """What an inference would take."""
-
-    n_clips: int
-    unreadable: list[tuple[str, str]]  # name and error
-    audio_seconds: float
-    seconds: float  # from a trial on one scoring window
-    score_size: int  # of the scores: kept until the outputs are complete, and in --scores
-    memory: int  # resident, after the trial
-    outputs: tuple[Path, ...]
-    before: str = ""  # what becomes of an unfinished run, if there is one
-
-    def lines(self) -> list[str]:
-        lines = [f"{self.n_clips} clips, {self.audio_seconds:.0f} s of audio"]
-        if self.unreadable:
-            lines.append(f"{len(self.unreadable)} of them cannot be used ({_few(self.unreadable)})")
-        if self.before:
-            lines.append(self.before)
-        outputs = ", ".join(map(str, self.outputs)) or "stdout"
-        lines += [
-            f"{_megabytes(self.score_size)} of scores on the disk meanwhile",
-            f"{_about(self.seconds)}, {_megabytes(self.memory)} of memory",
-            f"outputs: {outputs}; nothing was written",
-        ]
-        return lines
-
-
 def plan_inference(
     model_path: Path,
     inputs: AudioInputs | Sequence[Path],
     config: InferConfig,
     outputs: "InferOutputs",
-) -> InferencePlan:
+) -> Plan:
     """Check everything that `infer` would, look at all headers, and time one scoring window.
 
     Raises
@@ -354,16 +253,17 @@ def plan_inference(
         speed = _scoring_speed(task.model, lambda: source.features(first), config)
         seconds = audio_seconds / speed if speed else 0.0
         score_size = int(audio_seconds * header.frame_rate * len(header.classes) * SCORE_SIZE)
-    return InferencePlan(
-        n_clips=len(source.names),
-        unreadable=unreadable,
-        audio_seconds=audio_seconds,
-        seconds=seconds,
-        score_size=score_size,
-        memory=peak_memory(pick_device(config.device)),
-        outputs=tuple(outputs.files),
-        before=before,
-    )
+    memory = peak_memory(pick_device(config.device))
+    lines = [
+        f"{len(source.names)} clips, {audio_seconds:.0f} s of audio",
+        *_unusable(unreadable),
+        *([before] if before else []),
+        f"{_megabytes(score_size)} of scores on the disk meanwhile",
+        f"{_about(seconds)}, {_megabytes(memory)} of memory",
+        f"outputs: {outputs}; nothing was written",
+    ]
+    n_clips = len(source.names)
+    return Plan(lines, n_clips, seconds, score_size, memory, 0, audio_seconds, unreadable)
 
 
 def _look_at_outputs(task: "InferTask", outputs: "InferOutputs") -> str:
@@ -424,10 +324,13 @@ def _beginning(blocks: Iterable[Array], wanted: int) -> Iterator[Array]:
             return
 
 
-def _few(unreadable: Sequence[tuple[str, str]]) -> str:
-    """Return the first names with their errors."""
+def _unusable(unreadable: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a line with the first clips that cannot be used and their errors, if there are any."""
+    if not unreadable:
+        return []
     first = "; ".join(f"{name}: {error}" for name, error in unreadable[:NAMES_SHOWN])
-    return first + ("; ..." if len(unreadable) > NAMES_SHOWN else "")
+    more = "; ..." if len(unreadable) > NAMES_SHOWN else ""
+    return [f"{len(unreadable)} of them cannot be used ({first}{more})"]
 
 
 def _about(seconds: float | None) -> str:

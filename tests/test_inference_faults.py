@@ -281,7 +281,7 @@ def test_a_dry_run_counts_everything_and_writes_nothing(model, audio, tmp_path):
     assert plan.audio_seconds == pytest.approx(total)
     assert plan.seconds > 0
     assert contents(tmp_path / "out") == {}
-    assert "8 clips" in plan.lines()[0]
+    assert "8 clips" in plan.lines[0]
 
 
 # Faults at every operation that changes the disk

@@ -229,13 +229,13 @@ def test_a_dry_run_says_what_becomes_of_an_unfinished_run(model, audio, tmp_path
     outputs = InferOutputs(tmp_path / "e.tsv")
     interrupted(model, [audio], outputs)
     plan = plan_inference(model, [audio], CPU, outputs)
-    assert any("goes on with an unfinished run (2 of 3 clips" in line for line in plan.lines())
+    assert any("goes on with an unfinished run (2 of 3 clips" in line for line in plan.lines)
     other = InferConfig(window=0.4, device="cpu")
     with pytest.raises(OutputExistsError, match="unfinished run with other settings"):
         plan_inference(model, [audio], other, outputs)
     overwriting = InferOutputs(tmp_path / "e.tsv", overwrite=True)
     plan = plan_inference(model, [audio], other, overwriting)
-    assert any("--overwrite drops an unfinished run" in line for line in plan.lines())
+    assert any("--overwrite drops an unfinished run" in line for line in plan.lines)
 
 
 def test_a_dry_run_names_an_unreadable_file_once(model, audio):

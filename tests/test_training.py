@@ -393,13 +393,13 @@ def test_clips_longer_than_the_window_are_validated_as_they_are_inferred(
 def test_a_plan_says_what_a_run_takes_and_writes_nothing(inputs, finished, tmp_path):
     plan = plan_training(tmp_path / "run", inputs, CONFIG, device="cpu")
     assert not (tmp_path / "run").exists()
-    assert (plan.n_clips, plan.n_validation_clips, plan.n_classes) == (16, 8, 2)
-    assert (plan.epochs, plan.steps, plan.steps_done) == (2, 4, 0)
+    assert (plan.n_clips, plan.n_done) == (16, 0)
     assert 0 < plan.seconds < 60
     taken = sum(path.stat().st_size for path in finished.iterdir())
     state = (finished / "last.pt").stat().st_size
     assert taken < plan.disk_needed < 1.1 * (taken + state)
-    assert "16 clips to train and 8 to validate on, 2 classes" in plan.lines()[0]
+    assert "16 clips to train and 8 to validate on, 2 classes" in plan.lines[0]
+    assert "2 epochs of 4 steps" in plan.lines[1]
 
 
 def test_a_plan_for_a_run_that_is_there_is_one_for_what_is_left(inputs, finished):
@@ -408,7 +408,7 @@ def test_a_plan_for_a_run_that_is_there_is_one_for_what_is_left(inputs, finished
         plan_training(finished, inputs, CONFIG, device="cpu")
     longer = dataclasses.replace(CONFIG, epochs=10)
     plan = plan_training(finished, inputs, longer, device="cpu", resume=True)
-    assert plan.steps_done == 8
+    assert plan.n_done == 8
     with pytest.raises(ArtifactError, match=r"lr \(0.003 before, 1.0 now\) differ"):
         other = dataclasses.replace(CONFIG, lr=1.0)
         plan_training(finished, inputs, other, device="cpu", resume=True)

@@ -101,7 +101,7 @@ def extract(
     config = taken(ExtractConfig, options)
     policy = taken(FailurePolicy, options)
     if dry_run:
-        for line in plan_extraction(inputs, output, features, config).lines():
+        for line in plan_extraction(inputs, output, features, config).lines:
             say(line)
         return
     with progress("extract", quiet) as report:

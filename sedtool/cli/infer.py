@@ -133,7 +133,7 @@ def infer(
     config = taken(InferConfig, options)
     policy = taken(FailurePolicy, options)
     if dry_run:
-        for line in plan_inference(model, inputs, config, outputs).lines():
+        for line in plan_inference(model, inputs, config, outputs).lines:
             say(line)
         return
     with progress("infer", quiet, data_on_stdout=events is None) as report:

@@ -105,7 +105,7 @@ def train(
         from sedtool.planning import plan_training
         from sedtool.training import TrainInputs
 
-        for line in plan_training(output, taken(TrainInputs, options), config, **how).lines():
+        for line in plan_training(output, taken(TrainInputs, options), config, **how).lines:
             say(line)
         return
     with stop_signals() as stop:  # also while torch is loaded
