@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import json
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -28,6 +29,8 @@ Seconds = float
 T = TypeVar("T")
 
 SEEDS = f"[0, {2**63 - 1}]"
+DEVICE = "auto"  # where networks run
+DEVICES = (DEVICE, "cpu", "cuda", "mps")  # cuda:1 and so on besides
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,9 @@ class Setting:
 
     help: str
     choices: tuple[str, ...] = ()
-    within: str = ""  # an interval, such as [0, 1); 1e6 as its end: more is a slip of the hand
+    # An interval such as [0, 1), for each number of a tuple. Many end at 1e6: more is a slip of the
+    # hand.
+    within: str = ""
     names: tuple[str, ...] = ()  # of a text that may be more than a name: what completes it
     metavar: str | None = None  # in --help, in place of the type
     shown: str | None = None  # in --help, in place of the default
@@ -50,10 +55,6 @@ class Setting:
 def setting(default: Any, help: str, **about: Any) -> Any:
     """Return a field of a dataclass that may be an option; `about` are fields of `Setting`."""
     return dataclasses.field(default=default, metadata={"setting": Setting(help, **about)})
-
-
-DEVICE = "auto"  # where networks run
-DEVICES = (DEVICE, "cpu", "cuda", "mps")  # cuda:1 and so on besides
 
 
 def require(condition: bool, message: str) -> None:
@@ -77,9 +78,15 @@ def require_valid(config: Any) -> None:
 def _is_within(interval: str, value: Any) -> bool:
     if isinstance(value, tuple):
         return all(_is_within(interval, part) for part in value)
-    low, high = ast.literal_eval(f"({interval[1:-1]})")
+    low, high = _ends(interval)
     closed = (value == low and interval[0] == "[") or (value == high and interval[-1] == "]")
-    return bool(low < value < high or closed)
+    return bool(low < value < high) or closed
+
+
+@functools.cache
+def _ends(interval: str) -> tuple[float, float]:
+    low, high = ast.literal_eval(f"({interval[1:-1]})")
+    return low, high
 
 
 def lookup(table: dict[str, T], name: str, what: str) -> T:
