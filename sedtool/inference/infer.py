@@ -14,8 +14,7 @@ from sedtool.checkpoint import Model, load_model
 from sedtool.config import DecodingConfig, InferConfig, WindowConfig
 from sedtool.decoding import decode_clip
 from sedtool.errors import ConfigError, InputsFailedError, NothingUsableError
-from sedtool.inference.outputs import Emit, InferOutputs, ResultWriter
-from sedtool.inference.resume import KeptScores, kept_scores
+from sedtool.inference.outputs import Emit, InferOutputs, KeptScores, ResultWriter
 from sedtool.inference.sources import ClipSource, ScoredClips, UnscoredClips, open_source
 from sedtool.labels import Vocabulary, read_thresholds
 from sedtool.machine import pick_device
@@ -271,7 +270,7 @@ class _Inference:
         if task.resumes(outputs):
             # What is there of an interrupted run's outputs is not in the way of its rerun.
             outputs = replace(outputs, overwrite=True)
-        with kept_scores(outputs.spool, task.job) as kept:
+        with KeptScores(outputs.spool, task.job) as kept:
             outputs.refuse_finished(task.source.names)
             with (
                 claim(*outputs.files, overwrite=outputs.overwrite),

@@ -1,4 +1,7 @@
-"""Scored clips -> event list, scores file, clip tags, each with its record if it is a part."""
+"""Scored clips -> event list, scores file, clip tags; until they are complete, scores kept beside.
+
+If the outputs are parts, each has its record.
+"""
 
 import contextlib
 import hashlib
@@ -8,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Self
+
+import numpy as np
 
 from sedtool.atomic import (
     appears_whole,
@@ -24,8 +29,10 @@ from sedtool.labels import EVENT_FORMATS, Event, event_format, format_weak, prin
 from sedtool.shards import Shard
 from sedtool.store import ClipScores, ScoresHeader, ScoresWriter
 from sedtool.store.parts import PartRecord, remove_part_record, write_part
+from sedtool.store.spool import Spool
 
 Emit = Callable[[str], None]  # takes lines of an event list
+Stamp = tuple[int, int]  # size and time of an audio file; it is scored again where they changed
 
 
 @dataclass(frozen=True)
@@ -297,3 +304,77 @@ class _TextFile:
                 self.path,
                 replace(self._record, n_clips=n_clips, failures=failures, sha256=digest),
             )
+
+
+class KeptScores:
+    """The scores of finished clips beside an output, until it is complete: a rerun goes on there.
+
+    Parameters
+    ----------
+    path
+        The output; None keeps nothing.
+    job
+        All that the scores depend on, as `job_of`. Scores of another job are thrown away.
+
+    Raises
+    ------
+    ResourceError
+        On entering, if another process is making the same output.
+    """
+
+    def __init__(self, path: Path | None, job: dict[str, Any]) -> None:
+        self._spool = None if path is None else Spool(path.resolve(), job)
+        self._closing = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        if self._spool is not None:
+            self._closing.enter_context(self._spool)
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._closing.__exit__(*raised)
+
+    def has(self, name: str, stamp: Stamp) -> bool:
+        """Return whether the clip is done, and its file still the same."""
+        entry = self._spool.entries.get(name) if self._spool is not None else None
+        return entry is not None and tuple(entry.info["stamp"]) == stamp
+
+    def add(self, scores: ClipScores, stamp: Stamp) -> None:
+        """Keep the scores of a clip."""
+        if self._spool is None:
+            return
+        info = {
+            "stamp": stamp,
+            "duration": scores.duration,
+            "n_classes": scores.frame.shape[1],
+            "window_start": scores.window_start.tolist(),
+            "window_frames": scores.window_frames.tolist(),
+        }
+        content = scores.frame.astype("<f4").tobytes(), scores.window.astype("<f4").tobytes()
+        self._spool.append(scores.name, info, content)
+
+    def note(self, name: str) -> None:
+        """Keep that a clip is done, without scores: they are at hand for a rerun."""
+        if self._spool is not None:
+            self._spool.append(name, {}, ())
+
+    def read(self, name: str) -> ClipScores:
+        """Return the scores of a clip that is done."""
+        assert self._spool is not None  # what is not kept is not read
+        info = self._spool.entries[name].info
+        values = np.frombuffer(b"".join(self._spool.read(name)), "<f4")
+        values = values.reshape(-1, info["n_classes"])
+        n_windows = len(info["window_start"])
+        return ClipScores(
+            name,
+            info["duration"],
+            values[:-n_windows],
+            np.array(info["window_start"]),
+            np.array(info["window_frames"]),
+            values[-n_windows:],
+        )
+
+    def remove(self) -> None:
+        """Remove what is kept, once the outputs are complete."""
+        if self._spool is not None:
+            self._spool.remove()
