@@ -59,6 +59,7 @@ def given_sides(rng, reference, with_durations, with_tags):
 # --- counts by clip -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 10_000),

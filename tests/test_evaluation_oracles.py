@@ -274,6 +274,7 @@ def test_known_durations_move_the_baseline_by_more_than_a_point(lists, published
     )
 
 
+@pytest.mark.slow
 def test_every_count_of_the_baseline_equals_that_of_sed_eval(lists, published_lists):
     durations = read_durations(published_lists.durations)
     oracle = evaluate(*lists, replace(CONFIG, engine="sed_eval"), durations=durations)

@@ -22,6 +22,8 @@ from sedtool.cli import main
 from sedtool.doctor import Check
 from support.command_lines import is_one_line, quick_lines, refused, run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def lines(tiny, tmp_path):
@@ -362,7 +364,6 @@ def test_a_full_disk_is_6_and_leaves_the_old_output_and_a_rerun_goes_on(
         assert list(disk.iterdir()) == [output]
 
 
-@pytest.mark.slow
 def test_a_full_disk_is_6_in_training_and_the_run_goes_on(lines, tiny, tmp_path):
     line = (*lines["train"][:1], *lines["train"][3:], "--device", "cpu", "-q", "--resume")
     run(*line, "--epochs", "2", "-o", tmp_path / "whole")

@@ -17,6 +17,8 @@ from sedtool.labels import read_events, read_weak
 from sedtool.store import open_features
 from support.command_lines import refused, run, save_small_model, tries
 
+pytestmark = pytest.mark.slow
+
 STRONG = "filename\tonset\toffset\tevent_label\n"
 MAGIC = {".png": b"\x89PNG\r\n", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
