@@ -9,7 +9,7 @@ import importlib.util
 import io
 import math
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
@@ -33,7 +33,7 @@ __all__ = [
     "fit_fonts",
     "fonts_of",
     "frame_times",
-    "legend_below",
+    "legend",
     "line",
     "mark_intervals",
     "marker",
@@ -111,13 +111,10 @@ def marker(i: int) -> str:
     return _MARKERS[i % len(_MARKERS)]
 
 
-def legend_below(
-    part: Any, handles: Sequence[Any], labels: Sequence[str], n_columns: int = 1, **style: Any
-) -> None:
-    """Explain what is drawn, below the axes of a figure, where it covers no data."""
-    place = "outside lower center"
-    style = {"fontsize": "small", "frameon": False, **style}
-    part.legend(handles, labels, loc=place, ncols=n_columns, **style)
+def legend(part: Any, handles: Iterable[Any], labels: Iterable[str], **style: Any) -> None:
+    """Explain what is drawn; by default below the axes of a figure, where it covers no data."""
+    style = {"loc": "outside lower center", "fontsize": "small", "frameon": False} | style
+    part.legend(list(handles), list(labels), **style)
 
 
 def frame_times(n_frames: int, frame_rate: float) -> np.ndarray:
@@ -180,12 +177,12 @@ def _other_fonts() -> tuple[tuple[str, str], ...]:
     return tuple((name, found[name]) for name in names)
 
 
-def check_output(output: Path, overwrite: bool, *inputs: Path) -> None:
+def check_output(output: Path, overwrite: bool, *inputs: Path | None) -> None:
     """Refuse an output that is no picture, is finished already, or is read itself."""
     if output.suffix.lower() not in _FORMATS:
         raise ConfigError(f"{output}: a figure is written as one of {', '.join(_FORMATS)}")
     refuse_existing(output, overwrite)
-    refuse_input(output, inputs)
+    refuse_input(output, filter(None, inputs))
 
 
 @styled
@@ -279,12 +276,10 @@ def _covered(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return how much of the area of each box, (P, 4), others (N, 4) cover."""
     a, b = boxes[:, None], others[None]
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    area: np.ndarray = np.maximum(sides, 0).prod(axis=-1).sum(axis=-1)
-    return area
+    return np.asarray(np.maximum(sides, 0).prod(axis=-1).sum(axis=-1))
 
 
 def _outside(boxes: np.ndarray, frame: Box) -> np.ndarray:
     """Return how far each box, (P, 4), reaches beyond the frame."""
     beyond = np.concatenate([frame[:2] - boxes[:, :2], boxes[:, 2:] - frame[2:]], axis=1)
-    far: np.ndarray = np.maximum(beyond, 0).sum(axis=1)
-    return far
+    return np.asarray(np.maximum(beyond, 0).sum(axis=1))

@@ -45,7 +45,7 @@ def plot_clip(
     overwrite
         Replace an existing picture.
     """
-    canvas.check_output(output, overwrite, features, scores, *([reference] if reference else []))
+    canvas.check_output(output, overwrite, features, scores, reference)
     stored = open_scores(scores)
     clip = find_clip(NameIndex(stored.names), name, scores)
     scored = next(c for c in clip_scores(stored) if c.name == clip)
@@ -104,25 +104,15 @@ def _draw_probabilities(axes: "Axes", clip: ClipScores, scores: Scores, classes:
     times = canvas.frame_times(len(clip.frame), scores.frame_rate)
     lines = []
     for i, k in enumerate(classes):
-        lines += axes.plot(
-            times, clip.frame[:, k], color=canvas.colour(i), linestyle=canvas.line(i)
-        )
-        axes.axhline(
-            scores.decoding.thresholds[k], color=canvas.colour(i), linewidth=0.8, alpha=0.6
-        )
+        colour, threshold = canvas.colour(i), scores.decoding.thresholds[k]
+        lines += axes.plot(times, clip.frame[:, k], color=colour, linestyle=canvas.line(i))
+        axes.axhline(threshold, color=colour, linewidth=0.8, alpha=0.6)
     axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel("frame probability\n(thin: threshold)")
     if classes:
         names = [canvas.shown(scores.classes[k]) for k in classes]
-        axes.legend(
-            lines,
-            names,
-            loc="upper left",
-            bbox_to_anchor=(1.0, 1.0),
-            fontsize="small",
-            frameon=False,
-            handlelength=3.0,
-        )
+        place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+        canvas.legend(axes, lines, names, handlelength=3.0, **place)
     else:
         axes.text(
             0.5, 0.5, "no class in the reference or detected", ha="center", transform=axes.transAxes
@@ -183,5 +173,4 @@ def _centres(config: FeatureConfig) -> np.ndarray:
     middle = filters @ kilohertz / np.maximum(area, 1e-9)
     filled = area > 0  # a narrow band may lie between two bins
     bands = np.arange(len(middle))
-    centres: np.ndarray = np.interp(bands, bands[filled], middle[filled])
-    return centres
+    return np.asarray(np.interp(bands, bands[filled], middle[filled]))

@@ -182,14 +182,8 @@ def _draw_columns(axes: "Axes", runs: Sequence[History], columns: Mapping[str, s
             if column not in run.columns:
                 continue
             values = run.columns[column]
-            axes.plot(
-                run.epochs,
-                values,
-                color=canvas.colour(i),
-                linestyle=canvas.line(j),
-                marker=dots,
-                lw=1.3,
-            )
+            style = {"color": canvas.colour(i), "linestyle": canvas.line(j), "marker": dots}
+            axes.plot(run.epochs, values, **style, linewidth=1.3)
             chosen = run.epochs == run.selected
             if column in ("loss", *_SCORES) and chosen.any():
                 axes.plot(run.epochs[chosen], values[chosen], **_selected_style(i))
@@ -198,7 +192,8 @@ def _draw_columns(axes: "Axes", runs: Sequence[History], columns: Mapping[str, s
             axes.plot([], [], color="#000000", linestyle=canvas.line(j))[0]
             for j in range(len(columns))
         ]
-        _legend_above(axes, handles, list(columns.values()))
+        place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2}
+        canvas.legend(axes, handles, columns.values(), ncols=2, handlelength=3.0, **place)
     _set_epochs(axes, np.concatenate([run.epochs for run in runs]))
 
 
@@ -210,20 +205,6 @@ def _selected_style(i: int) -> dict[str, Any]:
         "markeredgecolor": "#000000",
         "linestyle": "none",
     }
-
-
-def _legend_above(axes: "Axes", handles: Sequence[Any], labels: Sequence[str]) -> None:
-    axes.legend(
-        handles,
-        labels,
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
-        ncols=2,
-        fontsize="small",
-        frameon=False,
-        handlelength=3.0,
-        borderaxespad=0.2,
-    )
 
 
 def _set_epochs(axes: "Axes", epochs: np.ndarray) -> None:
@@ -246,7 +227,7 @@ def _explain_runs(part: Any, runs: Sequence[History]) -> None:
         epoch = f" (marked: its model, epoch {run.selected})" if run.selected is not None else ""
         labels.append(f"{canvas.shown(run.name)}{epoch}")
     columns = 1 + (len(runs) > 2)
-    canvas.legend_below(part, handles, labels, columns)
+    canvas.legend(part, handles, labels, ncols=columns)
 
 
 def _draw_learned(part: Any, run: History) -> None:
@@ -270,11 +251,10 @@ def _draw_learned(part: Any, run: History) -> None:
         axes.set_ylabel(SYMBOLS.get(parameter, parameter))
         _set_epochs(axes, run.epochs)
     order = sorted(by_class, key=lambda label: -by_class[label][-1])  # as the lines end
-    part.legend(
+    canvas.legend(
+        part,
         [lines[label] for label in order],
-        [canvas.shown(label) for label in order],
+        map(canvas.shown, order),
         loc="outside right center",
-        fontsize="small",
-        frameon=False,
         handlelength=3.5,
     )

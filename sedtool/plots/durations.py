@@ -45,7 +45,6 @@ class RankCorrelation:
     level: float  # of the interval
 
     def __str__(self) -> str:
-        """Return it as text."""
         if math.isnan(self.rho):
             return "ρ not defined"
         return (
@@ -92,8 +91,8 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     a, b = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
     scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
     product = (a * b).sum(axis=1)
-    rho: np.ndarray = np.divide(product, scale, out=np.full(len(x), np.nan), where=scale > 0)
-    return rho
+    undefined = np.full(len(x), np.nan)
+    return np.asarray(np.divide(product, scale, out=undefined, where=scale > 0))
 
 
 @dataclass(frozen=True)
@@ -110,14 +109,12 @@ class ClassExponents:
     @property
     def mean(self) -> np.ndarray:
         """Return the mean over trainings (K,)."""
-        mean: np.ndarray = self.values.mean(axis=0)
-        return mean
+        return np.asarray(self.values.mean(axis=0))
 
     @property
     def short(self) -> np.ndarray:
         """Return which classes have short events, bool (K,)."""
-        short: np.ndarray = self.durations < self.boundary
-        return short
+        return np.asarray(self.durations < self.boundary)
 
     def groups(self) -> dict[str, np.ndarray]:
         """Return which classes are in the group of short and in that of long events."""
@@ -195,11 +192,11 @@ def _parse_data(texts: Sequence[str]) -> dict[str, _Source]:
         models, colon, strong = rest.rpartition(":")
         if not (name and equals and models and colon and strong):
             raise ConfigError(f"--data {text}: expected NAME=MODELS:STRONG.tsv")
-        found = (*find_models(Path(models)),)
-        before = sources.get(name)
-        if before is not None and before.strong != Path(strong):
+        before = sources.get(name, _Source((), Path(strong)))
+        found = find_models(Path(models))
+        if before.strong != Path(strong):
             raise ConfigError(f"--data {name} is given with both {before.strong} and {strong}")
-        sources[name] = _Source((*(before.models if before else ()), *found), Path(strong))
+        sources[name] = _Source((*before.models, *found), before.strong)
     return sources
 
 
@@ -214,8 +211,9 @@ def _parse_boundaries(texts: Sequence[str], sources: Mapping[str, _Source]) -> d
         if not (name and 0 < seconds < math.inf):
             raise ConfigError(f"--boundary {text}: expected NAME=SECONDS")
         if name not in sources:
-            known = ", ".join(sources)
-            raise ConfigError(f"--boundary {text}: no data set {name!r}; one of: {known}")
+            raise ConfigError(
+                f"--boundary {text}: no data set {name!r}; one of: {', '.join(sources)}"
+            )
         limits[name] = seconds
     return limits
 
@@ -308,7 +306,7 @@ def draw_durations(
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_locator(NullLocator())
-    canvas.legend_below(figure, handles, labels)
+    canvas.legend(figure, handles, labels)
     canvas.place_names(
         figure, axes, [point for i, entry in enumerate(sets) for point in _points(entry, i)]
     )

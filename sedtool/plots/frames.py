@@ -62,8 +62,7 @@ class FrameCurve:
         Up inside the reference intervals, down outside. A frame that is left alone is not pushed.
         """
         wanted = np.where(self.within(reference), 1, -1)
-        right: np.ndarray = self.sign == wanted
-        return right
+        return np.asarray(self.sign == wanted)
 
 
 def plot_frames(
@@ -111,7 +110,7 @@ def plot_frames(
         If the clip is longer than a model's scoring window, or a folder holds no model.
     """
     models = [find_model(path) for path in models]
-    canvas.check_output(output, overwrite, features, *models, *([reference] if reference else []))
+    canvas.check_output(output, overwrite, features, *models, reference)
     stored = FeatureSet([features])
     clip = find_clip(NameIndex(stored.place), name, features)
     events = reference_events(reference, name) if reference is not None else []
@@ -172,7 +171,7 @@ def draw_frames(
         below.set_title(_title(curve, reference), fontsize="small", loc="left")
     axes[-1].set_xlim(0, len(spectrogram) / features.frame_rate)
     axes[-1].set_xlabel("time (s)")
-    canvas.legend_below(figure, list(handles.values()), list(handles), 3, handlelength=3.0)
+    canvas.legend(figure, handles.values(), handles, ncols=3, handlelength=3.0)
     figure.align_ylabels()
     return figure
 

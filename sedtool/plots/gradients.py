@@ -41,6 +41,10 @@ __all__ = [
 ]
 
 _COLUMNS = 3
+_PUSHES: tuple[dict[str, Any], ...] = (  # how frames are drawn that are pushed up, and down
+    {"facecolor": canvas.BLUE, "alpha": 0.8, "linewidth": 0},
+    {"facecolor": canvas.ORANGE, "hatch": "///", "edgecolor": "white", "linewidth": 0},
+)
 _NEAREST = 1e-7  # a score is stored as float32, in which 1 stands for all that is nearer
 
 
@@ -65,8 +69,7 @@ def _event_and_background() -> np.ndarray:
     away = np.abs(times - 50)
     event = (0.9 - 0.004 * away) * np.exp(-0.5 * (np.maximum(away - 8, 0) / 8) ** 2)
     alarm = 0.3 * np.exp(-0.5 * ((times - 15) / 4) ** 2)
-    probabilities: np.ndarray = np.maximum(np.maximum(event, alarm), 0.03)
-    return probabilities
+    return np.asarray(np.maximum(np.maximum(event, alarm), 0.03))
 
 
 EXAMPLE = ExampleClip(
@@ -107,7 +110,7 @@ def plot_gradients(
     LabelError
         If a file does not have the clip or the class.
     """
-    canvas.check_output(output, overwrite, *(path for path in (scores, reference) if path))
+    canvas.check_output(output, overwrite, scores, reference)
     given = [value is not None for value in (scores, clip, label)]
     if any(given) != all(given) or (reference is not None and scores is None):
         raise ConfigError("--scores, --clip and --class belong together; --reference needs them")
@@ -217,16 +220,8 @@ def _draw_example(axes: "Axes", example: ExampleClip) -> None:
 def _draw_panel(axes: "Axes", example: ExampleClip, heights: np.ndarray) -> None:
     canvas.mark_intervals(axes, example.reference)
     up, down = np.maximum(heights, 0), np.minimum(heights, 0)
-    axes.fill_between(example.times, up, step="mid", facecolor=canvas.BLUE, linewidth=0, alpha=0.8)
-    axes.fill_between(
-        example.times,
-        down,
-        step="mid",
-        facecolor=canvas.ORANGE,
-        hatch="///",
-        edgecolor="white",
-        lw=0,
-    )
+    for pushed, style in zip((up, down), _PUSHES, strict=True):
+        axes.fill_between(example.times, pushed, step="mid", **style)
     axes.plot(example.times, heights, color="#000000", linewidth=0.9, drawstyle="steps-mid")
     axes.axhline(0, color="#000000", linewidth=0.6)
     axes.set_ylabel("T · dy_c / dy_i")
@@ -251,15 +246,12 @@ def _share_scale(panels: Sequence["Axes"], scaled: Sequence[np.ndarray]) -> None
 def _explain(figure: "Figure", has_reference: bool) -> None:
     from matplotlib.patches import Patch
 
-    handles = [
-        Patch(facecolor=canvas.BLUE, alpha=0.8),
-        Patch(facecolor=canvas.ORANGE, hatch="///", edgecolor="white", linewidth=0),
-    ]
+    handles = [Patch(**style) for style in _PUSHES]
     labels = ["a positive clip pushes the frame up", "a positive clip pushes the frame down"]
     if has_reference:
         handles.append(Patch(facecolor=canvas.GREY, alpha=0.3))
         labels.append("reference")
-    canvas.legend_below(figure, handles, labels, 3)
+    canvas.legend(figure, handles, labels, ncols=3)
 
 
 def sign_change(pooling: Pooling, k: int, y_c: float) -> float | None:

@@ -33,7 +33,7 @@ def plot_pooling(
     (the order of Fig. 3 of the power-pooling paper).
     """
     models = [find_model(path) for path in models]
-    canvas.check_output(output, overwrite, *models, *([durations_from] if durations_from else []))
+    canvas.check_output(output, overwrite, *models, durations_from)
     loaded = [(str(path), load_model(path)) for path in models]
     durations = read_events(durations_from).mean_durations() if durations_from else None
     canvas.save(draw_pooling(loaded, durations), output)
@@ -66,21 +66,10 @@ def draw_pooling(
         if model.classes != classes:
             raise ConfigError(f"{label} has other classes than {models[0][0]}")
         names.add(name)
-        heights = [by_class[c] for c in order]
-        handles += axes.plot(
-            range(len(order)),
-            heights,
-            canvas.marker(i),
-            color=canvas.colour(i),
-            markersize=8,
-            alpha=0.85,
-        )
-    ticks = [
-        f"{canvas.shown(c)}\n{durations[c]:.2g} s"
-        if durations and c in durations
-        else canvas.shown(c)
-        for c in order
-    ]
+        heights, colour = [by_class[c] for c in order], canvas.colour(i)
+        handles += axes.plot(heights, canvas.marker(i), color=colour, markersize=8, alpha=0.85)
+    known = durations or {}
+    ticks = [canvas.shown(c) + (f"\n{known[c]:.2g} s" if c in known else "") for c in order]
     axes.set_xticks(range(len(order)), ticks, rotation=45, ha="right")
     axes.set_xlabel("class, by mean event duration" if durations else "class")
     axes.set_ylabel(" / ".join(f"learned {SYMBOLS.get(n, n)}" for n in sorted(names)))
@@ -90,5 +79,5 @@ def draw_pooling(
         handles.append(axes.axhline(1.0, color=canvas.GREY, linestyle="--", linewidth=1))
         labels.append("linear pooling")
     if len(handles) > 1:
-        canvas.legend_below(figure, handles, labels)
+        canvas.legend(figure, handles, labels)
     return figure
