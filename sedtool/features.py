@@ -30,7 +30,6 @@ __all__ = [
     "Engine",
     "log_mel",
     "log_mel_blocks",
-    "log_mel_torchaudio",
     "mel_filters",
     "native_engine",
     "torchaudio_engine",
@@ -99,13 +98,6 @@ def log_mel_blocks(
     for samples in _overlapping(_reflected(blocks, config), length, step):
         if len(samples) >= config.n_fft:
             yield engine(samples)
-
-
-def log_mel_torchaudio(
-    wave: Array, config: FeatureConfig, device: str = ExtractConfig.device
-) -> Array:
-    """Return `log_mel` as torchaudio computes it, on a torch device."""
-    return np.concatenate(list(log_mel_blocks([wave], config, torchaudio_engine(config, device))))
 
 
 def _reflected(blocks: Iterable[Array], config: FeatureConfig) -> Iterator[Array]:

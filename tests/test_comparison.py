@@ -17,8 +17,9 @@ from sedtool.config.comparison import CompareConfig
 from sedtool.errors import ArtifactError, LabelError
 from sedtool.evaluation.resampling import clip_weights, difference
 from sedtool.labels import Event, StrongLabels, write_events
-from sedtool.store import ClipScores, ScoresHeader, ScoresWriter
+from sedtool.store import ScoresHeader, ScoresWriter
 from support.command_lines import refused, run
+from support.score_files import scored_whole
 
 CLASSES = ("Cat", "Dog", "Owl")
 CLIPS = [f"{i:02d}.wav" for i in range(12)]
@@ -66,7 +67,7 @@ def make_run(reference, tmp_path):
         decoding = DecodingConfig((0.5,) * 3, (0.5,) * 3, (0.0,) * 3)
         with ScoresWriter(where, ScoresHeader(CLASSES, RATE, decoding, "ab" * 32)) as writer:
             for name, scores in zip(names, frame, strict=True):
-                writer.append(ClipScores.of_one_window(name, 4.0, scores, scores.max(axis=0)))
+                writer.append(scored_whole(name, 4.0, scores, scores.max(axis=0)))
 
     def score(where, *options):
         line = ("evaluate", path, where / "test" / "scores.h5", "--overwrite", "-q")

@@ -13,6 +13,7 @@ from sedtool.config import DecodingConfig
 from sedtool.decoding import clip_tags, decode_clip, median_filter, median_frames
 from sedtool.errors import ConfigError
 from sedtool.store import ClipScores
+from support.score_files import scored_whole
 
 RATE = 10.0  # frames a second
 CLASSES = ("Dog", "Cat")
@@ -29,7 +30,7 @@ def scores(dog, cat=None, clip=(0.9, 0.9), duration=None):
     cat = np.zeros_like(dog) if cat is None else np.asarray(cat, np.float32)
     frame = np.stack([dog, cat], axis=1)
     seconds = len(dog) / RATE if duration is None else duration
-    return ClipScores.of_one_window("a.wav", seconds, frame, np.array(clip, np.float32))
+    return scored_whole("a.wav", seconds, frame, np.array(clip, np.float32))
 
 
 def spans(clip, settings):

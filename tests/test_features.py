@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sedtool.config import FEATURE_PRESETS, FeatureConfig
 from sedtool.errors import AudioError, ConfigError, ResourceError
-from sedtool.features import log_mel, log_mel_blocks, log_mel_torchaudio, mel_filters
+from sedtool.features import log_mel, log_mel_blocks, mel_filters, torchaudio_engine
 
 PRESETS = sorted(FEATURE_PRESETS)
 SMALL = FeatureConfig(sample_rate=8_000, n_fft=64, win_length=48, hop_length=20, n_mels=6, fmax=4e3)
@@ -83,10 +83,16 @@ def in_log(mel: np.ndarray, n_samples: int, config: FeatureConfig) -> np.ndarray
     return 20 * np.log10(np.maximum(mel, config.floor))
 
 
+def by_torchaudio_engine(
+    wave: np.ndarray, config: FeatureConfig, device: str = "cpu"
+) -> np.ndarray:
+    return np.concatenate(list(log_mel_blocks([wave], config, torchaudio_engine(config, device))))
+
+
 ORACLES = {
     "torchaudio": by_torchaudio,
     "librosa": by_librosa,
-    "the torchaudio engine": log_mel_torchaudio,
+    "the torchaudio engine": by_torchaudio_engine,
 }
 
 
@@ -258,13 +264,13 @@ def test_frames_come_as_soon_as_their_samples_are_there():
 
 def test_a_device_that_is_not_there_is_a_resource_error():
     with pytest.raises(ResourceError, match="device 'cuda:99' cannot be used"):
-        log_mel_torchaudio(noise(SMALL, 0.3), SMALL, "cuda:99")
+        by_torchaudio_engine(noise(SMALL, 0.3), SMALL, "cuda:99")
 
 
 def test_the_torchaudio_engine_needs_torchaudio(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchaudio.transforms", None)
     with pytest.raises(ConfigError, match="pip install"):
-        log_mel_torchaudio(noise(SMALL, 0.3), SMALL)
+        by_torchaudio_engine(noise(SMALL, 0.3), SMALL)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

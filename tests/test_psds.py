@@ -27,8 +27,9 @@ from sedtool.score_tables import (
     open_frame_scores,
     write_score_tables,
 )
-from sedtool.store import ClipScores, Scores, ScoresHeader, ScoresWriter, open_scores
+from sedtool.store import Scores, ScoresHeader, ScoresWriter, open_scores
 from support.psds_cases import events_above, labels_of, scores_of
+from support.score_files import scored_whole
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "psds" / "golden.json").read_text())
 CASES = GOLDEN["cases"]
@@ -440,7 +441,7 @@ def scores_file(tmp_path):
         for i, clip in enumerate(PERFECT):
             frame = np.repeat(clip.scores.astype(np.float32), 10, axis=0)
             frame[20 + i, 1] = 1  # a single frame, which the filter takes away
-            writer.append(ClipScores.of_one_window(f"x/{clip.name}.wav", 9.95, frame, frame[0]))
+            writer.append(scored_whole(f"x/{clip.name}.wav", 9.95, frame, frame[0]))
     return path
 
 

@@ -13,7 +13,6 @@ from sedtool.decoding import decode_clip
 from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation import evaluate_events
 from sedtool.labels import Event, StrongLabels, read_events, write_events, write_weak
-from sedtool.store import ClipScores
 from sedtool.training import TrainInputs, train
 from sedtool.tuning import (
     TuneInputs,
@@ -24,6 +23,7 @@ from sedtool.tuning import (
     tune_events,
 )
 from sedtool.tuning.fit import _distinct
+from support.score_files import scored_whole
 
 
 def f1(predicted, target):
@@ -68,7 +68,7 @@ def two_clips():
         frame[:40, 1] = frame[90:, 1] = 0.5
         frame[rng.integers(50, 80, 6), 1] = 0.2
         events += [Event(name, 2.0, 2.3, "Dog"), Event(name, 4.0, 9.0, "Drone")]
-        clips.append(ClipScores.of_one_window(name, 10.0, frame, np.ones(2, np.float32)))
+        clips.append(scored_whole(name, 10.0, frame, np.ones(2, np.float32)))
     return clips, StrongLabels(events, ("a", "b", "c"))
 
 

@@ -49,7 +49,7 @@ class Setting:
     metavar: str | None = None  # in --help, in place of the type
     shown: str | None = None  # in --help, in place of the default
     paired: bool = False  # a flag that --no-NAME takes back
-    added: bool = False  # older artifacts lack it, and mean its default
+    added: bool = False  # older artifacts do not have it, and mean its default
 
 
 def setting(default: Any, help: str, **about: Any) -> Any:
@@ -125,7 +125,7 @@ def from_json(cls: type[T], text: str, where: str) -> T:
 
 
 def added_fields(cls: Any) -> list[dataclasses.Field[Any]]:
-    """Return the fields of a dataclass that older artifacts lack."""
+    """Return the fields of a dataclass that older artifacts do not have."""
     entries = dataclasses.fields(cls)
     return [entry for entry in entries if getattr(entry.metadata.get("setting"), "added", False)]
 

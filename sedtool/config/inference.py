@@ -157,16 +157,5 @@ class TuneConfig:
     """
 
     thresholds: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(1, 20))
-    windows: tuple[Seconds, ...] = (
-        0.0,
-        0.1,
-        0.2,
-        0.3,
-        0.5,
-        0.7,
-        1.0,
-        1.5,
-        2.0,
-        3.0,
-    )  # none: as they are
+    windows: tuple[Seconds, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
     duration_ratio: float = 1 / 3  # median filter length over mean event duration

@@ -98,13 +98,6 @@ class ClipScores:
     window_frames: IntArray  # (W,), output frames of each window
     window: FloatArray  # (W, K), clip probabilities of each window
 
-    @classmethod
-    def of_one_window(
-        cls, name: str, duration: float, frame: FloatArray, clip: FloatArray
-    ) -> "ClipScores":
-        """Return the scores of a clip that was scored whole: frame (T, K) and clip (K,)."""
-        return cls(name, duration, frame, np.array([0]), np.array([len(frame)]), clip[None])
-
     @property
     def clip(self) -> FloatArray:
         """Return the clip probabilities of the clip (K,): the maximum over its windows."""
