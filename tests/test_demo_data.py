@@ -1,5 +1,6 @@
 """The demo's sounds are new in every draw, and its labels are true to them."""
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 
 from sedtool.audio import AudioReader
 from sedtool.demo import sounds
-from sedtool.demo.sounds import SAMPLE_RATE, SOUNDS, make_clip, make_dataset
+from sedtool.demo.sounds import SAMPLE_RATE, SOUNDS, make_clip
 from sedtool.labels import read_events, read_names, read_vocabulary, read_weak
-from sedtool.recipes.soundscapes import rms, trim
+from sedtool.recipes.soundscapes import rms, trim, write_dataset
 
 SIZES = {"train": 3, "validation": 2, "test": 2}
 LENGTHS = {  # seconds, as the module's docstring states them
@@ -24,6 +25,10 @@ LENGTHS = {  # seconds, as the module's docstring states them
     "hiss": (2.0, 6.0),
     "engine": (4.0, 8.0),
 }
+
+
+def make_dataset(folder, seed, sizes):
+    write_dataset(folder, tuple(SOUNDS), sizes, partial(make_clip, seed))
 
 
 def draw(label, seed):

@@ -5,6 +5,5 @@ train, tune, infer and evaluate on them.
 """
 
 from sedtool.demo.pipeline import DEMO_TRAINING, DemoFiles, run_demo
-from sedtool.demo.sounds import make_dataset
 
-__all__ = ["DEMO_TRAINING", "DemoFiles", "make_dataset", "run_demo"]
+__all__ = ["DEMO_TRAINING", "DemoFiles", "run_demo"]

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from sedtool.atomic import refuse_existing, resource_errors, write_text
@@ -18,7 +19,7 @@ from sedtool.config import (
     TrainConfig,
     TuneConfig,
 )
-from sedtool.demo.sounds import SIZES, make_dataset
+from sedtool.demo.sounds import SIZES, SOUNDS, make_clip
 from sedtool.errors import OutputExistsError
 from sedtool.evaluation.from_files import EvaluateInputs, evaluate_files
 from sedtool.evaluation.report import Evaluation
@@ -27,11 +28,10 @@ from sedtool.inference import InferOutputs, infer
 from sedtool.labels import read_events
 from sedtool.machine import pick_device
 from sedtool.plots import plot_clip, plot_pooling, require_matplotlib
+from sedtool.recipes.soundscapes import write_dataset
 from sedtool.runs import RunFolder
 from sedtool.training import TrainInputs, train
 from sedtool.tuning import TuneInputs, tune
-
-__all__ = ["DEMO_TRAINING", "DemoFiles", "run_demo"]
 
 Report = Callable[[int, int, str], None]
 Bar = Callable[[str], AbstractContextManager[Report]]  # title -> progress callback
@@ -105,7 +105,8 @@ def run_demo(
     refuse_existing(files.metrics, overwrite)
     _claim(files)
     with bar("make sounds") as report:
-        make_dataset(folder, seed, sizes or SIZES, overwrite, report)
+        sounds = (tuple(SOUNDS), sizes or SIZES, partial(make_clip, seed))
+        write_dataset(folder, *sounds, overwrite=overwrite, progress=report)
     with bar("extract") as report:
         config, audio = FEATURE_PRESETS["dcase2017"], files.audio
         run = ExtractConfig(workers=workers)

@@ -14,24 +14,13 @@ that differs from clip to clip. Nothing is downloaded, and every clip is a funct
 index): it does not depend on how many others are made.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy.signal import butter, sosfilt
 
-from sedtool.recipes.soundscapes import (
-    Soundscape,
-    Source,
-    clip_generator,
-    compose,
-    noise,
-    trim,
-    write_dataset,
-)
-
-__all__ = ["SIZES", "SOUNDS", "make_clip", "make_dataset"]
+from sedtool.recipes.soundscapes import Soundscape, Source, clip_generator, compose, noise, trim
 
 Wave = npt.NDArray[np.float64]
 
@@ -163,19 +152,10 @@ def _ramps(n_samples: int, attack: float, release: float, sample_rate: int) -> W
     return np.minimum(np.minimum(time / attack, time[::-1] / release), 1.0)
 
 
+_SOUNDS = (beep, bell, chirp, click, engine, hiss, knock, rattle, siren, trill)
 SOUNDS: dict[str, Callable[[np.random.Generator, int], Wave]] = {
-    "beep": beep,
-    "bell": bell,
-    "chirp": chirp,
-    "click": click,
-    "engine": engine,
-    "hiss": hiss,
-    "knock": knock,
-    "rattle": rattle,
-    "siren": siren,
-    "trill": trill,
+    sound.__name__: sound for sound in _SOUNDS
 }
-
 
 SIZES = {"train": 600, "validation": 150, "test": 150}  # clips
 
@@ -186,47 +166,6 @@ SNRS = (6.0, 25.0)  # dB
 CLASSES_A_CLIP = (0.1, 0.3, 0.4, 0.2)  # probabilities of 0, 1, 2 and 3 classes
 MOST_EVENTS = 4  # in a clip
 REPEATABLE = 2.0  # seconds: a shorter sound may occur twice in a clip
-
-
-def make_dataset(
-    folder: Path,
-    seed: int,
-    sizes: Mapping[str, int] = SIZES,
-    overwrite: bool = False,
-    progress: Callable[[int, int, str], None] = lambda done, total, name: None,
-) -> None:
-    """Write the demo's audio and labels, as `write_dataset` lays them out.
-
-    Equal seeds give equal bytes.
-
-    Parameters
-    ----------
-    folder
-        Made if need be.
-    seed
-        From 0 up.
-    sizes
-        Clips of each split: ``train``, ``validation`` and ``test``.
-    overwrite
-        Whether a finished data set may be replaced.
-    progress
-        Called with the number of clips done, that of all, and the name of the latest.
-
-    Raises
-    ------
-    OutputExistsError
-        If the folder holds a finished data set and `overwrite` is false.
-    ResourceError
-        If the folder cannot be written.
-    """
-    write_dataset(
-        folder,
-        tuple(SOUNDS),
-        sizes,
-        lambda split, index: make_clip(seed, split, index),
-        overwrite=overwrite,
-        progress=progress,
-    )
 
 
 def make_clip(seed: int, split: str, index: int) -> Soundscape:
