@@ -51,13 +51,6 @@ class Vocabulary:
                 line = _line_of(label, where) if isinstance(where, Path) else ""
                 raise LabelError(f"{where}{line}: {error}") from None
 
-    def split(self, text: str) -> tuple[str, ...]:
-        """Return the labels that are joined by commas in `text`, each once, in order."""
-        labels = split_labels(text, self)
-        for label in labels:
-            self.index(label)
-        return labels
-
     def suggestion(self, label: str) -> str:
         """Return the class that an unknown label is nearest to, to end a message with."""
         first = first_five(map(repr, self.classes))
