@@ -10,21 +10,6 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.text import suggestion
 
-__all__ = [
-    "DEVICE",
-    "DEVICES",
-    "SEEDS",
-    "Seconds",
-    "Setting",
-    "added_fields",
-    "from_json",
-    "lookup",
-    "require",
-    "require_valid",
-    "setting",
-    "to_json",
-]
-
 Seconds = float
 T = TypeVar("T")
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from sedtool.config.base import require, require_valid, setting
 from sedtool.config.evaluation import RESAMPLES, ResamplingConfig
 
-__all__ = ["CompareConfig", "SweepConfig"]
-
 
 @dataclass(frozen=True)
 class SweepConfig:

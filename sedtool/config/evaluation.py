@@ -9,23 +9,6 @@ from sedtool.config.base import SEEDS, Seconds, require, require_valid, setting
 from sedtool.errors import ConfigError
 from sedtool.text import suggestion
 
-__all__ = [
-    "METRICS",
-    "PSDS_SCENARIOS",
-    "RATED",
-    "REPORT_FORMATS",
-    "RESAMPLES",
-    "USUAL",
-    "EvaluationConfig",
-    "IntersectionConfig",
-    "Limit",
-    "PsdsConfig",
-    "ReportConfig",
-    "ResamplingConfig",
-    "parse_metrics",
-    "parse_psds",
-]
-
 
 @dataclass(frozen=True)
 class EvaluationConfig:

@@ -6,17 +6,6 @@ from typing import Any, Self
 
 from sedtool.config.base import DEVICES, require, require_valid, setting
 
-__all__ = [
-    "CHECK_WORKERS",
-    "DEMO_WORKERS",
-    "FEATURE_PRESETS",
-    "PRESET",
-    "STDIN_NAME",
-    "ExtractConfig",
-    "FeatureConfig",
-    "FilesConfig",
-]
-
 PRESET = "dcase2017"  # of FEATURE_PRESETS
 STDIN_NAME = "stdin"  # of the clip that standard input is
 CHECK_WORKERS = 4  # files that `check` looks at at a time

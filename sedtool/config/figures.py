@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from sedtool.config.base import SEEDS, require_valid, setting
 
-__all__ = ["GRADIENT_EXAMPLES", "CorrelationConfig"]
-
 
 @dataclass(frozen=True)
 class CorrelationConfig:

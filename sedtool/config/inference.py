@@ -8,16 +8,6 @@ from sedtool.config.base import DEVICE, DEVICES, Seconds, require, require_valid
 from sedtool.config.extraction import FilesConfig
 from sedtool.config.training import LookupConfig, TrainConfig
 
-__all__ = [
-    "EVENT_FORMAT",
-    "DecodingConfig",
-    "FailurePolicy",
-    "InferConfig",
-    "TuneConfig",
-    "WindowConfig",
-]
-
-
 EVENT_FORMAT = "dcase"  # of event lists
 
 

@@ -10,14 +10,6 @@ from typing import Any, Self
 
 from sedtool.config.base import lookup, require, require_valid, setting
 
-__all__ = [
-    "ARCHITECTURES",
-    "POOLING_NAMES",
-    "ArchitectureConfig",
-    "PoolingConfig",
-    "parse_architecture",
-]
-
 BLOCKS = ("relu-max", "glu-average")
 
 

@@ -8,8 +8,6 @@ import yaml
 
 from sedtool.errors import ConfigError
 
-__all__ = ["Section", "parse_list", "read_recipe"]
-
 _MAX_BYTES = 1_000_000
 
 

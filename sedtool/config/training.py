@@ -5,8 +5,6 @@ from dataclasses import dataclass, fields
 from sedtool.config.base import SEEDS, require, require_valid, setting
 from sedtool.config.network import ARCHITECTURES, POOLING_NAMES, PoolingConfig, parse_architecture
 
-__all__ = ["MEAN_TEACHER", "METHODS", "LookupConfig", "TrainConfig"]
-
 METHODS = ("weak", "mean-teacher", "strong")
 MEAN_TEACHER = (  # settings that no other method has
     *("consistency", "ramp_up", "ema", "ema_buffers", "noise", "noise_domain", "final"),
