@@ -164,3 +164,8 @@ def test_files_are_short_and_names_tell_them_apart():
     names = Counter(path.name for path in FILES if path.name != "__init__.py")
     # A command and its stage have one name; no third module has it.
     assert [name for name, count in names.items() if count > 2] == []
+
+
+def test_the_public_names_of_a_package_are_listed_in_its_init_alone():
+    inner = [path for path in FILES if path.parent != ROOT and path.name != "__init__.py"]
+    assert [path for path in inner if "\n__all__ = " in path.read_text("utf-8")] == []

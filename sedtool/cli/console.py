@@ -17,20 +17,6 @@ from sedtool.atomic import resource_errors
 from sedtool.errors import ResourceError
 from sedtool.text import clock, is_writable, plain
 
-__all__ = [
-    "Report",
-    "close_log",
-    "harmless",
-    "hear_libraries",
-    "logging_to",
-    "open_log",
-    "progress",
-    "say",
-    "setup_logging",
-    "silence_libraries",
-    "write_stdout",
-]
-
 Report = Callable[[int, int, str], None]  # done, total, what
 _LINE_EVERY = 30.0  # seconds between progress lines where stderr is no terminal
 _log_file: TextIO | None = None

@@ -18,31 +18,6 @@ from sedtool.errors import ArtifactError
 if TYPE_CHECKING:
     from sedtool.audio import AudioInputs
 
-__all__ = [
-    "EXISTING_FILE",
-    "EXISTING_PATH",
-    "INPUT",
-    "INTEGERS",
-    "MODEL",
-    "OUTPUT",
-    "OUTPUT_FOLDER",
-    "BesideRecipe",
-    "GroupedCommand",
-    "WordOrFile",
-    "audio_inputs",
-    "common_options",
-    "device_option",
-    "dry_run_option",
-    "file_option",
-    "flag_option",
-    "group",
-    "input_options",
-    "max_time_option",
-    "names",
-    "overwrite_option",
-    "settings_options",
-]
-
 
 class _ExistingFile(click.Path):
     """An existing file; the error for one that is not complete says that it is not."""

@@ -23,14 +23,6 @@ from sedtool.cli.options import BesideRecipe, GroupedCommand, WordOrFile
 from sedtool.errors import ConfigError
 from sedtool.text import suggestion
 
-__all__ = [
-    "Options",
-    "SedtoolCommand",
-    "option_key",
-    "resolve",
-    "taken",
-]
-
 T = TypeVar("T")
 
 _ENVIRONMENT = "SEDTOOL_"

@@ -15,15 +15,6 @@ from typing import Any
 
 import click
 
-__all__ = [
-    "INTERRUPTED",
-    "RESUMABLE",
-    "Interrupted",
-    "raising_signals",
-    "start_timer",
-    "stop_signals",
-]
-
 _NAMES = {
     signal.SIGINT: "Ctrl-C",
     signal.SIGTERM: "SIGTERM",

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from sedtool.sweep import Step, SweepSettings
     from sedtool.tuning import TuneInputs
 
-__all__ = ["Stages"]
-
 _OURS = ("train.pooling", "train.seed")  # what a sweep varies
 _SCORING = ("tune", "infer", "evaluate")
 _LABELS = {"reference", "weak-reference"}  # of the test, options of evaluate

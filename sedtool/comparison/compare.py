@@ -38,8 +38,6 @@ from sedtool.evaluation.resampling import (
 from sedtool.labels import StrongLabels, Vocabulary, read_events, read_weak
 from sedtool.runs import NamedFile
 
-__all__ = ["RULES", "Comparison", "Gain", "System", "compare_runs", "is_power"]
-
 # What an undefined rate does to a macro average.
 _DCASE = {"event": MacroRule.DCASE_EVENTS, "segment": MacroRule.DCASE}
 RULES: dict[str, Mapping[str, MacroRule]] = {"default": {}, "dcase": _DCASE}

@@ -25,17 +25,6 @@ from sedtool.runs import (
     settings_of_systems,
 )
 
-__all__ = [
-    "COLUMNS",
-    "METRICS",
-    "PAPER_COLUMNS",
-    "Column",
-    "RunSet",
-    "TrainedRun",
-    "find_runs",
-    "read_paper",
-]
-
 METRICS = ("event", "segment", "clip")
 Column = tuple[str, str]  # metric and rate
 COLUMNS: tuple[Column, ...] = tuple((metric, rate) for metric in METRICS for rate in RATES)

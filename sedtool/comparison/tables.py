@@ -14,8 +14,6 @@ from sedtool.config import lookup
 from sedtool.errors import ConfigError
 from sedtool.text import aligned, latex
 
-__all__ = ["FORMATS", "TSV_COLUMNS", "check_outputs", "format_comparison", "write_tables"]
-
 TSV_COLUMNS = (
     *("pooling", "metric", "rate", "rule", "n_seeds", "seeds", "values", "mean", "deviation"),
     *("best", "best_without_power", "paper", "against", "gain", "relative_gain"),

@@ -34,8 +34,6 @@ from sedtool.evaluation.intersection import expand
 from sedtool.evaluation.matching import largest_matching
 from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, pair_up
 
-__all__ = ["ErrorAnalysis", "ErrorCounts", "analyse_errors", "count_kinds"]
-
 Chosen = NDArray[np.bool_]
 
 

@@ -9,8 +9,6 @@ from sedtool.evaluation import sed_eval_engine
 from sedtool.evaluation.counts import Counts, Entries, MetricScores, score
 from sedtool.evaluation.pair import Pair, TagPair, distinct, pair_up
 
-__all__ = ["count_clips", "evaluate_clips"]
-
 _DEFAULT = EvaluationConfig()
 
 

@@ -23,23 +23,6 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = [
-    "ClassScores",
-    "Counts",
-    "Entries",
-    "FloatArray",
-    "IntArray",
-    "MacroRule",
-    "MetricScores",
-    "Rates",
-    "class_error_rates",
-    "class_rates",
-    "error_ratio",
-    "macro_error_rates",
-    "macro_rates",
-    "score",
-]
-
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

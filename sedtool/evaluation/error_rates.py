@@ -54,19 +54,6 @@ from sedtool.evaluation.matching import largest_matching, layered_matching, poss
 from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, pair_up
 from sedtool.evaluation.segments import count_runs, segment_runs
 
-__all__ = [
-    "ErrorRate",
-    "ErrorRates",
-    "Errors",
-    "ErrorsCounted",
-    "count_event_errors",
-    "count_segment_errors",
-    "event_errors",
-    "rate_errors",
-    "segment_errors",
-    "substitutions",
-]
-
 MOST_PAIRS = 2_000_000
 
 

@@ -15,8 +15,6 @@ from sedtool.evaluation.report import Evaluation
 from sedtool.evaluation.segments import count_segments
 from sedtool.evaluation.sides import match_sides, warnings_of
 
-__all__ = ["evaluate"]
-
 _SHARES = IntersectionConfig()
 _NAMES = [name for name in METRICS if name not in PSDS_SCENARIOS]
 _COUNTS: dict[str, Callable[..., Counts]] = {

@@ -8,15 +8,6 @@ from sedtool.evaluation.counts import Counts, Entries, IntArray, MacroRule, Metr
 from sedtool.evaluation.matching import largest_matching
 from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, pair_up
 
-__all__ = [
-    "count_events",
-    "count_matched",
-    "count_onsets",
-    "evaluate_events",
-    "evaluate_onsets",
-    "event_counts",
-]
-
 
 def evaluate_events(
     reference: LabelInput,

@@ -11,8 +11,6 @@ from sedtool.evaluation.report import Evaluation
 from sedtool.evaluation.resampling import RATES, Statistics
 from sedtool.text import aligned, latex
 
-__all__ = ["TSV_COLUMNS", "format_evaluation"]
-
 Row = tuple[str, ...]
 Table = list[list[Row]]  # blocks of rows, the first of which is the header
 

@@ -31,8 +31,6 @@ from sedtool.shards import Shard
 from sedtool.store import clip_scores, is_hdf5, open_features, open_scores
 from sedtool.store.parts import has_part_record, read_part
 
-__all__ = ["Estimated", "EvaluateInputs", "evaluate_files", "read_estimated"]
-
 log = logging.getLogger(__name__)
 _REPORT = ReportConfig()
 

@@ -55,20 +55,6 @@ from sedtool.errors import LabelError
 from sedtool.evaluation.counts import Counts, Entries, FloatArray, IntArray, MetricScores, score
 from sedtool.evaluation.pair import LabelInput, Pair, pair_up
 
-__all__ = [
-    "Intersections",
-    "MergedEvents",
-    "count_intersection",
-    "covered",
-    "evaluate_intersection",
-    "expand",
-    "intersect",
-    "meets",
-    "merge",
-    "overlap",
-    "ticks",
-]
-
 _TICKS = 1e12  # a second; 63 bits hold 100 days
 _DECIMALS = 1e6  # shares are compared in whole microseconds
 _LONGEST = 1_000_000  # seconds

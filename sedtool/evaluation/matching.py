@@ -25,8 +25,6 @@ from sedtool.config import EvaluationConfig
 from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.evaluation.pair import EventArrays
 
-__all__ = ["MOST_PAIRS", "largest_matching", "layered_matching", "possible_pairs"]
-
 MOST_PAIRS = 48  # of a reference in the first matching
 _BLOCK = 1_000_000  # pairs tested at a time
 _FREE = -1

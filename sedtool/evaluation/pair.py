@@ -18,18 +18,6 @@ from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.labels import Event, EventColumns, StrongLabels, Vocabulary
 from sedtool.labels.cells import LATEST
 
-__all__ = [
-    "EventArrays",
-    "EventTable",
-    "LabelInput",
-    "Pair",
-    "TagPair",
-    "Tags",
-    "as_labels",
-    "distinct",
-    "pair_up",
-]
-
 LabelInput = StrongLabels | EventColumns | Sequence[Event]
 Tags = Mapping[str, Iterable[str]]  # labels by clip
 

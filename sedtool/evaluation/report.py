@@ -24,8 +24,6 @@ from sedtool.evaluation.resampling import (
     psds_measure,
 )
 
-__all__ = ["Evaluation", "check_limits"]
-
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:

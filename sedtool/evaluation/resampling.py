@@ -47,24 +47,6 @@ from sedtool.evaluation.counts import Counts, FloatArray, macro_error_rates, mac
 from sedtool.evaluation.psds.steps import PsdsCounts
 from sedtool.evaluation.sides import match_names
 
-__all__ = [
-    "RATES",
-    "Difference",
-    "Measure",
-    "Progress",
-    "Resampled",
-    "Statistics",
-    "clip_weights",
-    "difference",
-    "error_measure",
-    "holm",
-    "measure",
-    "psds_measure",
-    "rescore",
-    "seed_means",
-    "statistics",
-]
-
 Progress = Callable[[int, int, str], None]
 
 RATES = ("f1", "precision", "recall")

@@ -18,8 +18,6 @@ from sedtool.errors import ConfigError
 from sedtool.evaluation.counts import Counts, Entries, IntArray, MacroRule
 from sedtool.evaluation.pair import Pair, TagPair
 
-__all__ = ["count_clips", "count_events", "count_segments"]
-
 Rows = list[dict[str, Any]]  # the events, or the tags, of one clip as sed_eval takes them
 
 

@@ -19,15 +19,6 @@ from sedtool.evaluation.counts import (
 )
 from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, pair_up
 
-__all__ = [
-    "SegmentRuns",
-    "active_runs",
-    "count_runs",
-    "count_segments",
-    "evaluate_segments",
-    "segment_runs",
-]
-
 _HALF = 2**32
 _MOST_SEGMENTS = 2**53  # doubles count no further
 

@@ -12,16 +12,6 @@ from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, Tags, as_labe
 from sedtool.labels import NameIndex, StrongLabels
 from sedtool.text import first_five
 
-__all__ = [
-    "Sides",
-    "match_names",
-    "match_sides",
-    "suggested",
-    "warn_of_labels",
-    "warn_of_names",
-    "warnings_of",
-]
-
 
 @dataclass(frozen=True, eq=False)
 class Sides:

@@ -33,18 +33,6 @@ from sedtool.store import open_features, open_scores, unfinished
 if TYPE_CHECKING:
     from sedtool.checkpoint import Model
 
-__all__ = [
-    "describe_audio",
-    "describe_audio_folder",
-    "describe_features",
-    "describe_model",
-    "describe_run",
-    "describe_scores",
-    "describe_state",
-    "describe_sweep",
-    "describe_unfinished",
-]
-
 Progress = Callable[[int, int, str], None]  # members done, all members, name of the latest
 
 _LEARNED = ("n", "theta", "alpha")  # what poolings learn for each class

@@ -12,8 +12,6 @@ from typing import Any
 from sedtool.errors import SedtoolError
 from sedtool.text import aligned, plain
 
-__all__ = ["Description", "first_of"]
-
 MOST_ROWS = 20  # of a table, as text
 MOST_ITEMS = 8  # of a list, as text
 MOST_TEXT = 200  # characters of one value, as text

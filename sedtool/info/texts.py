@@ -22,14 +22,6 @@ from sedtool.labels import (
 from sedtool.runs import read_json
 from sedtool.store.parts import PART_SUFFIX, read_part, read_part_record
 
-__all__ = [
-    "describe_json",
-    "describe_labels",
-    "describe_recipe",
-    "macro_f1",
-    "read_recipe_sections",
-]
-
 _MOST_OF_TABLE = 2**28  # of a table that is read whole
 _METRICS = ("event", "segment", "clip")
 _RATES = ("f1", "precision", "recall")

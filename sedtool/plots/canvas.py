@@ -23,28 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "BLUE",
-    "GREY",
-    "ORANGE",
-    "NamedPoint",
-    "check_output",
-    "colour",
-    "fit_fonts",
-    "fonts_of",
-    "frame_times",
-    "legend",
-    "line",
-    "mark_intervals",
-    "marker",
-    "new_figure",
-    "place_names",
-    "require_matplotlib",
-    "save",
-    "shown",
-    "styled",
-]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_clip", "draw_spectrogram", "find_clip", "plot_clip", "reference_events"]
-
 
 def plot_clip(
     features: Path,

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["History", "draw_curves", "plot_curves", "read_history"]
-
 _LEARNED = re.compile(r"(n|theta|alpha)\[(.+)\]")
 _LOSSES = {"train_loss": "training", "loss": "validation"}
 _SCORES = {"clip_f1": "clip F1", "event_f1": "event F1"}

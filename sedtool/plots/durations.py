@@ -26,14 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "ClassExponents",
-    "RankCorrelation",
-    "draw_durations",
-    "plot_durations",
-    "rank_correlation",
-]
-
 
 @dataclass(frozen=True)
 class RankCorrelation:

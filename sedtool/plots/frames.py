@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FrameCurve", "draw_frames", "frame_curve", "plot_frames"]
-
 Interval = tuple[float, float]  # onset and offset, seconds
 
 

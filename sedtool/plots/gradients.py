@@ -28,18 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "EXAMPLE",
-    "ExampleClip",
-    "clip_gradient",
-    "draw_gradients",
-    "example_pooling",
-    "gradient_signs",
-    "plot_gradients",
-    "run_network",
-    "sign_change",
-]
-
 _COLUMNS = 3
 _PUSHES: tuple[dict[str, Any], ...] = (  # how frames are drawn that are pushed up, and down
     {"facecolor": canvas.BLUE, "alpha": 0.8, "linewidth": 0},

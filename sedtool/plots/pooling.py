@@ -15,8 +15,6 @@ from sedtool.runs import find_model
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["SYMBOLS", "draw_pooling", "learned_by_class", "plot_pooling"]
-
 SYMBOLS = {"n": "exponent n", "alpha": "sharpness α", "theta": "θ = n / (n + 1)"}
 
 

@@ -10,8 +10,6 @@ from sedtool.errors import ConfigError
 from sedtool.runs import RunFolder, SweepFolder, SweepRecord, run_name, same_pooling
 from sedtool.shards import Shard
 
-__all__ = ["Run", "grid", "parse_poolings", "parse_seeds", "part_of", "under_known_names"]
-
 _MOST_RUNS = 100_000
 
 

@@ -42,8 +42,6 @@ from sedtool.sweep.grid import Run
 from sedtool.training import TrainInputs, train
 from sedtool.tuning import TuneInputs, tune
 
-__all__ = ["Hooks", "Step", "SweepSettings", "call", "check_inputs", "steps", "warn_of_leaks"]
-
 Stop = Callable[[], int]  # 0, or the exit code of the signal that came in
 Report = Callable[[int, int, str], None]  # done, total, what
 

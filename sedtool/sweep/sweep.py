@@ -38,8 +38,6 @@ from sedtool.sweep.stages import (
 )
 from sedtool.text import clock, first_five
 
-__all__ = ["StageError", "SweepResult", "plan_sweep", "sweep"]
-
 _WAIT = 2.0  # seconds until features that another sweep makes are looked for again
 _F1 = ("event", "segment", "clip")
 

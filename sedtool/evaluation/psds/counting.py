@@ -24,9 +24,6 @@ from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.evaluation.intersection import MergedEvents, covered, expand, meets, ticks
 from sedtool.evaluation.psds.steps import FP, TP, Steps
 
-__all__ = ["ClipFrames", "ScoreRuns", "count_steps", "find_runs"]
-
-
 _BLOCK = 2**17  # frames times classes that are counted at a time
 BoolArray = NDArray[np.bool_]
 

@@ -17,8 +17,6 @@ from sedtool.labels.cells import table_rows
 from sedtool.score_tables import TIMES, open_frame_scores, score_files
 from sedtool.store import is_hdf5
 
-__all__ = ["score_psds"]
-
 
 def score_psds(
     path: Path,

@@ -21,18 +21,6 @@ from sedtool.config.evaluation import PsdsConfig
 from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.evaluation.intersection import MergedEvents
 
-__all__ = [
-    "FP",
-    "TP",
-    "ClassSteps",
-    "Curve",
-    "OperatingPoints",
-    "PsdsCounts",
-    "Steps",
-    "area",
-    "psd_roc",
-]
-
 TP, FP = -2, -1  # what a step is of; a class number stands for cross-triggers of that class
 _HOUR = 3600.0  # seconds
 _BLOCK = 2**22  # values of the curves of all classes made at a time
