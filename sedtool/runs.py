@@ -115,7 +115,6 @@ class RunFolder:
         return sorted(self.epochs.glob("[0-9]*.safetensors"))
 
     def read_settings(self) -> "RunSettings":
-        """Read config.yaml."""
         return RunSettings.read(self.config)
 
     def is_held(self) -> bool | None:
@@ -132,22 +131,23 @@ class RunFolder:
             return "killed"
         return None if status is None else str(status)
 
+    def _read_record(self) -> dict[str, Any]:
+        """Return what run.json says; nothing if it cannot be read."""
+        try:
+            return read_json(self.record)
+        except (OSError, ArtifactError):
+            return {}
+
     def is_trained(self) -> bool:
         """Return whether training has ended well."""
-        try:
-            return read_json(self.record).get("status") == "finished" and self.model.exists()
-        except (OSError, ArtifactError):
-            return False
+        return self._read_record().get("status") == "finished" and self.model.exists()
 
     def input_digests(self, settings: "RunSettings") -> dict[Path, str]:
         """Return the digests of the files that the run read; none where run.json has others.
 
         It names them as they were typed, in the order of config.yaml, which has them resolved.
         """
-        try:
-            found = read_json(self.record).get("inputs")
-        except (OSError, ArtifactError):
-            return {}
+        found = self._read_record().get("inputs")
         paths = dict.fromkeys(path for group in settings.files.values() for path in group)
         digests = list(found.values()) if isinstance(found, dict) else []
         return dict(zip(paths, digests, strict=True)) if len(paths) == len(digests) else {}
@@ -243,7 +243,6 @@ def same_pooling(text: str) -> str:
 
 
 def _option(name: str) -> str:
-    """Return the option of a field."""
     return name.replace("_", "-")
 
 
@@ -331,7 +330,6 @@ class SweepFolder:
         self.tables = tuple(path / f"comparison.{suffix}" for suffix in ("txt", "md", "tsv", "tex"))
 
     def run(self, name: str) -> RunFolder:
-        """Return the folder of a run."""
         return RunFolder(self.path / name)
 
     def read_failures(self) -> dict[str, str]:
@@ -387,11 +385,9 @@ class NamedFile:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "NamedFile":
-        """Return a file as sweep.json has it."""
         return cls(Path(fields["path"]), str(fields["sha256"]))
 
     def as_json(self) -> dict[str, str]:
-        """Return it as sweep.json has it."""
         return {"path": str(self.path), "sha256": self.sha256}
 
     def require(self) -> Path:
@@ -415,7 +411,6 @@ class SweepRecord:
     runs: tuple[str, ...]  # names of all runs that were ever asked for
 
     def write(self, path: Path) -> None:
-        """Write sweep.json."""
         fields = {
             **_SWEEP_FORMAT,
             "sedtool_version": __version__,

@@ -62,11 +62,9 @@ def raising_signals() -> Iterator[None]:
             received.append((number, now))
         first, since = received[0]
         patient = repeated or now - since < _TIDYING
-        if _is_importing(frame) or (_is_unwinding() and patient):
-            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
-            return
-        signal.setitimer(signal.ITIMER_REAL, _AGAIN)
-        raise Interrupted(first)
+        start_timer(_AGAIN)
+        if not (_is_importing(frame) or (_is_unwinding() and patient)):
+            raise Interrupted(first)
 
     with _handled(dict.fromkeys(_NAMES, unwind)):
         try:

@@ -81,7 +81,6 @@ class SweepSettings:
     given: Mapping[str, frozenset[str]]  # those of them that are not just defaults
 
     def record(self, runs: tuple[str, ...]) -> SweepRecord:
-        """Return what sweep.json says."""
         weak = self.evaluate.weak_reference
         return SweepRecord(
             str(self.recipe.resolve()),
@@ -93,7 +92,6 @@ class SweepSettings:
         )
 
     def training_of(self, run: Run) -> TrainConfig:
-        """Return the settings of a run's training."""
         return replace(self.training, pooling=run.pooling, seed=run.seed)
 
 
@@ -107,7 +105,6 @@ class Step(NamedTuple):
 
     @property
     def folder(self) -> RunFolder:
-        """Return the run folder."""
         return RunFolder(self.output)
 
 

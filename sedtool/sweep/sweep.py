@@ -40,6 +40,7 @@ from sedtool.text import clock, first_five
 
 _WAIT = 2.0  # seconds until features that another sweep makes are looked for again
 _F1 = ("event", "segment", "clip")
+_STOPPED = "stopped; run the same command again to go on"
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,6 @@ class SweepResult:
         return len(self.found) + len(self.made) + len(self.failures)
 
     def __str__(self) -> str:
-        """Say it in one line."""
         parts = [f"{_count(len(self.made), 'run')} made", f"{len(self.found)} done before"]
         if self.held:
             parts.append(f"{len(self.held)} left to another process ({first_five(self.held)})")
@@ -282,7 +282,7 @@ class _Sweep:
 
     def _require_going(self) -> None:
         if code := self._hooks.stop():
-            raise StoppedError("stopped; run the same command again to go on", code)
+            raise StoppedError(_STOPPED, code)
 
     def _do(self, step: Step, log_file: Path, what: str, done: int, total: int) -> Any:
         """Run a stage; its warnings go to a log.
@@ -298,13 +298,11 @@ class _Sweep:
         self._hooks.report(done, total, what)
         with self._hooks.logged(step, log_file):
             try:
-                result = call(
-                    step, self._settings, self._progress(step, what, done, total), self._hooks.stop
-                )
+                progress = self._progress(step, what, done, total)
+                result = call(step, self._settings, progress, self._hooks.stop)
             except StoppedError as error:
                 log.warning("%s", error)
-                message = "stopped; run the same command again to go on"
-                raise StoppedError(message, error.exit_code) from error
+                raise StoppedError(_STOPPED, error.exit_code) from error
             except Exception as error:
                 reason, code = self._hooks.explain(error)
                 log.error("%s", reason)

@@ -11,7 +11,7 @@ import logging
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +74,9 @@ class RunWriter(RunFolder):
             self.path.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as leaving:
             if is_new:
-                leaving.callback(_remove_if_empty, self.path)
+                leaving.callback(_quietly, self.path.rmdir)  # if it is empty
             leaving.enter_context(lock(self.lock, self.path))
-            leaving.callback(_remove_if_there, self.lock)
+            leaving.callback(_quietly, self.lock.unlink)
             for model in (self.model, *self.others):  # `tune` rewrites models
                 leaving.enter_context(claim(model, overwrite=True))
             self.refuse_existing()
@@ -120,7 +120,6 @@ class RunWriter(RunFolder):
         self._write_record()
 
     def save_epoch(self, number: int, model: Model) -> None:
-        """Keep the model of an epoch."""
         with resource_errors(self.epochs):
             self.epochs.mkdir(exist_ok=True)
         save_model(self.epoch(number), model)
@@ -164,7 +163,6 @@ class RunWriter(RunFolder):
             log.warning("%s; it does not say that the run has %s", problem, status)
 
     def close_record(self, status: str, **results: Any) -> None:
-        """Close run.json."""
         self._record |= {"finished": _now(), "status": status, **results}
         self._write_record()
 
@@ -213,14 +211,9 @@ def _sessions(path: Path) -> list[dict[str, Any]]:
     return [*earlier, latest]
 
 
-def _remove_if_empty(folder: Path) -> None:
+def _quietly(remove: Callable[[], None]) -> None:
     with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-def _remove_if_there(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()
+        remove()
 
 
 def _now() -> str:
