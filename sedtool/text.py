@@ -10,6 +10,7 @@ from unicodedata import category
 __all__ = [
     "aligned",
     "clock",
+    "counted",
     "file_sha256",
     "first_five",
     "is_writable",
@@ -49,6 +50,11 @@ def real_time(audio_seconds: float, seconds: float) -> str:
 def clock(seconds: float) -> str:
     """Return seconds as hours, minutes and seconds."""
     return str(timedelta(seconds=round(seconds)))
+
+
+def counted(number: int, what: str) -> str:
+    """Return ``1 run`` or ``2 runs``."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def aligned(rows: Sequence[Sequence[str]], n_left: int) -> list[str]:

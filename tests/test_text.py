@@ -21,6 +21,10 @@ def test_of_many_names_five_are_said(count, expected):
     assert text.first_five(map(str, range(count))) == expected
 
 
+def test_one_is_no_plural():
+    assert [text.counted(n, "run") for n in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
+
+
 def test_a_misspelt_name_is_answered_with_the_nearest_one():
     assert text.nearest("powr", {"power": 1, "max": 2}) == "power"
     assert text.suggestion("powr", ["max", "power"]) == "; did you mean 'power'?"

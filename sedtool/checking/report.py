@@ -14,7 +14,7 @@ from sedtool.checking.rules import AUDIO, NOTE, PAIR, PROBLEM, RULES, TABLE, Dat
 from sedtool.errors import ConfigError
 from sedtool.labels import NameIndex, Vocabulary, read_vocabulary
 from sedtool.store import is_hdf5
-from sedtool.text import aligned
+from sedtool.text import aligned, counted
 
 SHOWN = 5  # places of each finding
 
@@ -166,10 +166,10 @@ class Report:
         kinds = dict.fromkeys(f.kind for f in self.findings if f.severity == PROBLEM)
         notes = sum(f.severity == NOTE for f in self.findings)
         if not kinds:
-            return f"nothing wrong; {notes} note{'s' * (notes != 1)}"
+            return f"nothing wrong; {counted(notes, 'note')}"
         return (
-            f"{len(kinds)} kind{'s' * (len(kinds) != 1)} of problems in {self.problems} "
-            f"place{'s' * (self.problems != 1)}: {', '.join(kinds)}"
+            f"{counted(len(kinds), 'kind')} of problems in "
+            f"{counted(self.problems, 'place')}: {', '.join(kinds)}"
         )
 
     def lines(self) -> list[str]:

@@ -1,6 +1,5 @@
 """`sedtool plot`: figures of clips, models and trainings."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from sedtool.cli.options import (
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import POOLING_NAMES
 from sedtool.config.figures import CorrelationConfig
+from sedtool.text import counted
 
 _output_options = group(
     "Output",
@@ -132,7 +132,7 @@ def pooling(models: tuple[Path, ...], output: Path, quiet: bool, **options: Any)
     from sedtool.plots import plot_pooling
 
     plot_pooling(models, output, **options)
-    say(f"{_count(models, 'model')} -> {output}", quiet)
+    say(f"{counted(len(models), 'model')} -> {output}", quiet)
 
 
 @plot.command(cls=SedtoolCommand)
@@ -230,8 +230,4 @@ def curves(runs: tuple[Path, ...], output: Path, overwrite: bool, quiet: bool) -
     from sedtool.plots import plot_curves
 
     plot_curves(runs, output, overwrite=overwrite)
-    say(f"{_count(runs, 'run')} -> {output}", quiet)
-
-
-def _count(paths: Sequence[Path], what: str) -> str:
-    return f"{len(paths)} {what}{'s' * (len(paths) != 1)}"
+    say(f"{counted(len(runs), 'run')} -> {output}", quiet)

@@ -21,6 +21,7 @@ from sedtool.labels import read_events
 from sedtool.plots import canvas
 from sedtool.plots.pooling import SYMBOLS, learned_by_class
 from sedtool.runs import find_models
+from sedtool.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -260,7 +261,7 @@ def _describe(sets: Sequence[ClassExponents], found: Mapping[str, RankCorrelatio
             for word, chosen in entry.groups().items()
             if chosen.any()
         ]
-        trainings = f"{len(entry.values)} training{'s' * (len(entry.values) > 1)}"
+        trainings = counted(len(entry.values), "training")
         lines.append(f"{entry.name} ({trainings}): {found[entry.name]}; {'; '.join(means)}")
     return lines + ([f"all classes: {found['all']}"] if "all" in found else [])
 

@@ -36,7 +36,7 @@ from sedtool.sweep.stages import (
     training_differences,
     warn_of_leaks,
 )
-from sedtool.text import clock, first_five
+from sedtool.text import clock, counted, first_five
 
 _WAIT = 2.0  # seconds until features that another sweep makes are looked for again
 _F1 = ("event", "segment", "clip")
@@ -72,7 +72,7 @@ class SweepResult:
         return len(self.found) + len(self.made) + len(self.failures)
 
     def __str__(self) -> str:
-        parts = [f"{_count(len(self.made), 'run')} made", f"{len(self.found)} done before"]
+        parts = [f"{counted(len(self.made), 'run')} made", f"{len(self.found)} done before"]
         if self.held:
             parts.append(f"{len(self.held)} left to another process ({first_five(self.held)})")
         if self.failures:
@@ -84,7 +84,7 @@ class SweepResult:
         if not self.failures:
             return
         names = first_five(name for name, _, _ in self.failures)
-        message = f"{len(self.failures)} of {_count(self.n_runs, 'run')} failed ({names})"
+        message = f"{len(self.failures)} of {counted(self.n_runs, 'run')} failed ({names})"
         if len(self.failures) == self.n_runs:
             raise NothingUsableError(f"{message}; see {self.failures_path}")
         if not policy.allows(len(self.failures), self.n_runs):
@@ -269,7 +269,7 @@ class _Sweep:
         result = self._do(Step("extract", path), self._folder.log, path.name, 0, 1)
         failed = ""
         if result.failures:
-            n_failed = _count(len(result.failures), "file")
+            n_failed = counted(len(result.failures), "file")
             failed = f" without {n_failed} that failed, see {result.failures_path}"
         self._hooks.say(f"extract: made {path}{failed}")
 
@@ -428,7 +428,3 @@ def _scores(metrics: Path) -> str:
     found = {name: content[name]["macro"]["f1"] for name in _F1 if name in content}
     texts = (f"{name} {'-' if f1 is None else f'{f1:.3f}'}" for name, f1 in found.items())
     return f"F1 {', '.join(texts)}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
