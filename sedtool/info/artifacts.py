@@ -180,12 +180,9 @@ def describe_unfinished(path: Path) -> Description | None:
 
 def _class_rows(classes: tuple[str, ...], decoding: DecodingConfig) -> list[dict[str, Any]]:
     """Return a row a class: its name, thresholds and median window in seconds."""
-    return [
-        {"class": name, "threshold": frame, "clip_threshold": clip, "window": window}
-        for name, frame, clip, window in zip(
-            classes, decoding.thresholds, decoding.clip_thresholds, decoding.windows, strict=True
-        )
-    ]
+    names = ("class", "threshold", "clip_threshold", "window")
+    columns = (classes, decoding.thresholds, decoding.clip_thresholds, decoding.windows)
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 # Models and runs
@@ -386,7 +383,7 @@ def _damage(folder: Path) -> list[SedtoolError]:
     if not folder.is_dir():
         return []
     problems = [*describe_run(folder, verify=True).problems]
-    _attempt(lambda path: open_scores(path, verify=True), RunFolder(folder).scores, problems)
+    _attempt(open_scores, RunFolder(folder).scores, problems)
     return problems
 
 
@@ -402,5 +399,4 @@ def _attempt(read: Any, path: Path, problems: list[SedtoolError]) -> Any:
 
 
 def _fields(thing: Any, *names: str) -> dict[str, Any]:
-    """Return attributes of a thing by name."""
     return {name: getattr(thing, name) for name in names}

@@ -38,16 +38,9 @@ class Description:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything; what is undefined, or no finite number, is None."""
-        described: dict[str, Any] = _finite(
-            {
-                "path": str(self.path),
-                "kind": self.kind,
-                **self.values,
-                "verified": self.verified,
-                "problems": [str(problem) for problem in self.problems],
-            }
-        )
-        return described
+        problems = list(map(str, self.problems))
+        described = {"path": str(self.path), "kind": self.kind, **self.values}
+        return dict(_finite(described | {"verified": self.verified, "problems": problems}))
 
     def text(self) -> str:
         """Return aligned ``key: value`` lines and small tables, without control characters."""
@@ -84,7 +77,6 @@ def _finite(value: Any, depth: int = 0) -> Any:
 
 
 def _rows(value: Any) -> list[Mapping[str, Any]]:
-    """Return a list of mappings, if `value` is one."""
     is_table = isinstance(value, list) and all(isinstance(row, Mapping) for row in value)
     return value if is_table else []
 
@@ -109,7 +101,6 @@ def _folded(label: str, text: str) -> list[str]:
         subsequent_indent=" " * len(label),
         break_long_words=False,
         break_on_hyphens=False,
-        drop_whitespace=True,
     )
 
 
