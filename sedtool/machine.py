@@ -45,17 +45,16 @@ def pick_device(name: str) -> "torch.device":
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"unknown device {name!r}; use auto, cpu, cuda, cuda:1 or mps") from None
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise ConfigError(f"unknown device {name!r}; use auto, cpu, cuda, cuda:1 or mps")
-    available = {
+    kinds = {
         "cpu": 1,
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "mps": int(torch.backends.mps.is_available()),
-    }[device.type]
+    }
+    try:
+        device = torch.device(name)
+        available = kinds[device.type]
+    except (RuntimeError, KeyError):
+        raise ConfigError(f"unknown device {name!r}; use auto, cpu, cuda, cuda:1 or mps") from None
     if (device.index or 0) >= available:
         raise ResourceError(f"device {name} is not there: this torch sees {available} of its kind")
     return device

@@ -54,7 +54,6 @@ class Options(dict[str, Any]):
         return Options(self._ctx, {**self, **others})
 
     def by_key(self) -> dict[str, Any]:
-        """Return the values by option."""
         return {self._keys[name]: value for name, value in self.items()}
 
     @contextlib.contextmanager
@@ -152,11 +151,7 @@ def _in_terms_of_options(message: str, ctx: click.Context) -> str:
 
 def section_name(ctx: click.Context) -> str:
     """Return the section of a command: its words below `sedtool`, joined by hyphens."""
-    words: list[str] = []
-    here: click.Context | None = ctx
-    while here is not None and here.parent is not None:
-        words.insert(0, here.command.name or "")
-        here = here.parent
+    words = ctx.command_path.removeprefix(ctx.find_root().command_path).split()
     return "-".join(words) or (ctx.command.name or "")
 
 
