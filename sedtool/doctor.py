@@ -127,7 +127,6 @@ class Requirement:
     extra: str  # empty: always required
 
     def refuses(self, version: str) -> bool:
-        """Return whether an installed version does not meet the requirement."""
         found = _numbers(version)
         met = {
             ">=": lambda bound: found >= bound,
@@ -137,7 +136,6 @@ class Requirement:
         return not all(met[sign](_numbers(bound)) for sign, bound in self.bounds)
 
     def __str__(self) -> str:
-        """Return the bounds of the version."""
         return ",".join(sign + bound for sign, bound in self.bounds)
 
 
@@ -255,7 +253,6 @@ def _failure_elsewhere(code: str) -> str | None:
 
 
 def _line(error: Exception | str) -> str:
-    """Return an error on one line that is not too long."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else f"{text[:160]}…"
 
@@ -399,7 +396,6 @@ def check_job(environment: Mapping[str, str]) -> Check:
 
 
 def _in_gib(n_bytes: float) -> str:
-    """Return a number of bytes in words."""
     return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**27 else f"{n_bytes / 2**20:.1f} MiB"
 
 

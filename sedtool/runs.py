@@ -106,7 +106,6 @@ class RunFolder:
         return tuple(self.other(name) for name in ("student", "teacher"))
 
     def epoch(self, number: int) -> Path:
-        """Return the file of the model of an epoch that is kept."""
         return self.epochs / f"{number:03d}.safetensors"
 
     @property
@@ -191,7 +190,6 @@ class RunSettings:
     device: str = DEVICE
 
     def text(self, option: str) -> str:
-        """Return a setting as the command line takes it."""
         return _text(getattr(self.config, option.replace("-", "_")))
 
     def write(self, path: Path) -> None:
@@ -380,7 +378,6 @@ class NamedFile:
 
     @classmethod
     def of(cls, path: Path) -> "NamedFile":
-        """Return a file as it is now."""
         return cls(path, file_digest(path))
 
     @classmethod

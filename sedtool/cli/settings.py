@@ -50,7 +50,6 @@ class Options(dict[str, Any]):
         self.given = frozenset(self._keys[name] for name in _sources(ctx))  # not just defaults
 
     def with_(self, **others: Any) -> "Options":
-        """Return the same with other values."""
         return Options(self._ctx, {**self, **others})
 
     def by_key(self) -> dict[str, Any]:

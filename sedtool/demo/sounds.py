@@ -136,7 +136,6 @@ def _tone(frequency: Wave, weights: Sequence[float], sample_rate: int) -> Wave:
 def _band_noise(
     rng: np.random.Generator, n_samples: int, low: float, high: float, sample_rate: int
 ) -> Wave:
-    """Return noise between two frequencies in Hz."""
     band = butter(4, (low, high), "bandpass", fs=sample_rate, output="sos")
     return np.asarray(sosfilt(band, rng.standard_normal(n_samples)))
 

@@ -101,8 +101,7 @@ class ClassExponents:
 
     @property
     def mean(self) -> np.ndarray:
-        """Return the mean over trainings (K,)."""
-        return np.asarray(self.values.mean(axis=0))
+        return np.asarray(self.values.mean(axis=0))  # over trainings, (K,)
 
     @property
     def short(self) -> np.ndarray:

@@ -191,7 +191,6 @@ class _State:
 
     @property
     def differences(self) -> str:
-        """Return all that differs, as text."""
         return "; ".join((*self.training, *self.scoring))
 
 
@@ -321,7 +320,6 @@ class _Sweep:
         return progress
 
     def make_runs(self, runs: Sequence[Run], fail_fast: bool) -> SweepResult:
-        """Make the runs that are not done."""
         result = SweepResult(len(runs))
         waiting = _left(self._folder.path, self._settings, runs)
         result.found = [run.name for run in runs if run not in waiting]
