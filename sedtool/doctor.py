@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.metadata
 import locale
+import operator
 import os
 import platform
 import re
@@ -127,13 +128,8 @@ class Requirement:
     extra: str  # empty: always required
 
     def refuses(self, version: str) -> bool:
-        found = _numbers(version)
-        met = {
-            ">=": lambda bound: found >= bound,
-            "<": lambda bound: found < bound,
-            "!=": lambda bound: found != bound,
-        }
-        return not all(met[sign](_numbers(bound)) for sign, bound in self.bounds)
+        met, found = {">=": operator.ge, "<": operator.lt, "!=": operator.ne}, _numbers(version)
+        return not all(met[sign](found, _numbers(bound)) for sign, bound in self.bounds)
 
     def __str__(self) -> str:
         return ",".join(sign + bound for sign, bound in self.bounds)
