@@ -182,24 +182,19 @@ class FrameSource:
     names: tuple[str, ...]
     durations: dict[str, float] | None  # seconds; None: scores must be read to tell
     scores: Scores | None = None  # of a scores file
-    median: bool = True
 
     def clips(self, names: dict[str, str] | None = None) -> Iterator[FrameScores]:
         """Yield the scores of each clip, under the names that `names` gives them."""
         names = names or {}
-        if self.scores is None:
-            every = read_score_tables(self.path)
-        else:
-            every = frame_scores(self.scores, self.median)
-        for clip in every:
+        for clip in frame_scores(self.scores) if self.scores else read_score_tables(self.path):
             yield FrameScores(names.get(clip.name, clip.name), clip.times, clip.scores)
 
 
-def open_frame_scores(path: Path, median: bool = True) -> FrameSource:
+def open_frame_scores(path: Path) -> FrameSource:
     """Open a scores file, or a folder of score tables.
 
-    With `median`, the scores of a scores file are filtered with the lengths of its decoding
-    settings. Score tables have no settings, and are taken as they are.
+    The scores of a scores file are filtered with the median lengths of its decoding settings. Score
+    tables have no settings, and are taken as they are.
     """
     if path.is_dir():
         files = score_files(path)
@@ -207,17 +202,16 @@ def open_frame_scores(path: Path, median: bool = True) -> FrameSource:
         return FrameSource(path, classes, tuple(file.stem for file in files), None)
     scores = open_scores(path)
     durations = dict(zip(scores.names, scores.duration.tolist(), strict=True))
-    return FrameSource(path, scores.classes, tuple(scores.names), durations, scores, median)
+    return FrameSource(path, scores.classes, tuple(scores.names), durations, scores)
 
 
-def frame_scores(scores: Scores, median: bool = True) -> Iterator[FrameScores]:
-    """Yield the clips of a scores file; the last frame ends with the clip."""
+def frame_scores(scores: Scores) -> Iterator[FrameScores]:
+    """Yield the clips of a scores file, filtered; the last frame ends with the clip."""
     rate = scores.frame_rate
     sizes = np.array([median_frames(seconds, rate) for seconds in scores.decoding.windows])
     for clip in clip_scores(scores):
         times, n_frames = _borders(clip, rate)
-        frame = filter_scores(clip.frame, sizes) if median else clip.frame
-        yield FrameScores(clip.name, times, frame[:n_frames])
+        yield FrameScores(clip.name, times, filter_scores(clip.frame, sizes)[:n_frames])
 
 
 def _borders(clip: ClipScores, rate: float) -> tuple[np.ndarray, int]:

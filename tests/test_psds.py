@@ -27,7 +27,7 @@ from sedtool.score_tables import (
     open_frame_scores,
     write_score_tables,
 )
-from sedtool.store import Scores, ScoresHeader, ScoresWriter, open_scores
+from sedtool.store import ScoresHeader, ScoresWriter, open_scores
 from support.psds_cases import events_above, labels_of, scores_of
 from support.score_files import scored_whole
 
@@ -433,35 +433,34 @@ def test_filtered_scores_above_a_threshold_are_filtered_decisions():
             assert ((filtered > threshold) == decided).all()
 
 
-@pytest.fixture
-def scores_file(tmp_path):
-    decoding = DecodingConfig((0.5, 0.5), (0.5, 0.5), (0.0, 0.3))
-    path = tmp_path / "scores.h5"
+def write_scores(path, window):
+    decoding = DecodingConfig((0.5, 0.5), (0.5, 0.5), (0.0, window))
     with ScoresWriter(path, ScoresHeader(("a", "b"), 10.0, decoding, "0" * 64)) as writer:
         for i, clip in enumerate(PERFECT):
             frame = np.repeat(clip.scores.astype(np.float32), 10, axis=0)
             frame[20 + i, 1] = 1  # a single frame, which the filter takes away
             writer.append(scored_whole(f"x/{clip.name}.wav", 9.95, frame, frame[0]))
-    return path
 
 
-def test_a_scores_file_is_filtered_with_its_own_windows_unless_told_otherwise(scores_file):
-    scores = open_scores(scores_file)
-    assert isinstance(scores, Scores)
-    first = next(frame_scores(scores))
+def test_a_scores_file_is_filtered_with_its_own_windows(tmp_path):
+    path = tmp_path / "scores.h5"
+    write_scores(path, 0.3)
+    first = next(frame_scores(open_scores(path)))
     assert first.scores.shape == (100, 2)
     assert first.times[[0, 1, 99, 100]].tolist() == [0.0, 0.1, 9.9, 9.95]
     found = {}
-    for median in (True, False):
-        source = open_frame_scores(scores_file, median)
+    for window in (0.3, 0.0):
+        path = tmp_path / f"{window}.h5"
+        write_scores(path, window)
+        source = open_frame_scores(path)
         names = match_names(source.names, ["1", "2"], "scores", any_suffix=True)
         assert names == {"x/1.wav": "x/1.wav", "x/2.wav": "x/2.wav"}
         reference = [Event(f"x/{e.name}.wav", e.onset, e.offset, e.label) for e in REFERENCE]
-        found[median] = psds_from_scores(
+        found[window] = psds_from_scores(
             reference, source.clips(), source.classes, [PsdsConfig()], durations=source.durations
         )[0]
-    assert found[True].value == 1.0
-    assert found[False].classes["b"] < 1.0
+    assert found[0.3].value == 1.0
+    assert found[0.0].classes["b"] < 1.0
 
 
 def test_a_folder_of_score_tables_scores_as_the_arrays_it_was_made_of(tmp_path):
