@@ -89,7 +89,7 @@ def test_the_demo_is_made_again_only_if_asked_to(small_demo, tmp_path, monkeypat
     first = (folder / "labels" / "test_strong.tsv").read_bytes()
     assert json.loads((folder / "run" / "run.json").read_text())["device"] == "cpu"
     assert "--overwrite" in refused("demo", "-o", folder)
-    monkeypatch.setattr("sedtool.demo.pipeline.train", _stop_before_training)
+    monkeypatch.setattr("sedtool.demo.train", _stop_before_training)
     run("demo", "-o", folder, "--overwrite", "--seed", "1", exit_code=130)
     assert (folder / "labels" / "test_strong.tsv").read_bytes() != first
 
@@ -113,7 +113,7 @@ def test_the_demo_extracts_with_so_many_workers(small_demo, tmp_path, monkeypatc
         given.append(settings.workers)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sedtool.demo.pipeline.extract", stop)
+    monkeypatch.setattr("sedtool.demo.extract", stop)
     run("demo", "-o", tmp_path / "demo", "--workers", "3", exit_code=130)
     assert given == [3]
 
