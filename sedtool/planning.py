@@ -49,7 +49,7 @@ NAMES_SHOWN = 5
 Array = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a command would take. Sizes are bytes, times seconds."""
 
@@ -113,7 +113,14 @@ def plan_extraction(
         f"{_about(seconds)} with {workers}, {_megabytes(memory)} of memory",
     ]
     return Plan(
-        lines, len(task.names), seconds, disk_needed, memory, n_done, audio_seconds, unreadable
+        lines=lines,
+        n_clips=len(task.names),
+        n_done=n_done,
+        unreadable=unreadable,
+        audio_seconds=audio_seconds,
+        seconds=seconds,
+        disk_needed=disk_needed,
+        memory=memory,
     )
 
 
@@ -179,7 +186,14 @@ def plan_training(
         f"{_megabytes(disk_needed)} in {run}, and {_megabytes(free_disk(run))} are free; "
         f"{_megabytes(memory)} of memory",
     ]
-    return Plan(lines, len(trainer.clips), seconds, disk_needed, memory, n_done)
+    return Plan(
+        lines=lines,
+        n_clips=len(trainer.clips),
+        n_done=n_done,
+        seconds=seconds,
+        disk_needed=disk_needed,
+        memory=memory,
+    )
 
 
 def _time_steps(trainer: "Trainer", device: "torch.device") -> float:
@@ -262,8 +276,15 @@ def plan_inference(
         f"{_about(seconds)}, {_megabytes(memory)} of memory",
         f"outputs: {outputs}; nothing was written",
     ]
-    n_clips = len(source.names)
-    return Plan(lines, n_clips, seconds, score_size, memory, 0, audio_seconds, unreadable)
+    return Plan(
+        lines=lines,
+        n_clips=len(source.names),
+        unreadable=unreadable,
+        audio_seconds=audio_seconds,
+        seconds=seconds,
+        disk_needed=score_size,
+        memory=memory,
+    )
 
 
 def _look_at_outputs(task: "InferTask", outputs: "InferOutputs") -> str:

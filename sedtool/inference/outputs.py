@@ -1,6 +1,6 @@
-"""Scored clips -> event list, scores file, clip tags; until they are complete, scores kept beside.
+"""Scored clips -> event list, scores file, clip tags, each with its record if it is a part.
 
-If the outputs are parts, each has its record.
+Until they are complete, the scores of finished clips are kept beside them, for a rerun.
 """
 
 import contextlib
