@@ -33,7 +33,6 @@ from sedtool.runs import (
     RunFolder,
     SweepFolder,
     SweepRecord,
-    differences,
     file_digest,
     read_json,
 )
@@ -199,13 +198,6 @@ _CALLS: dict[str, Callable[[Step, SweepSettings, Report, Stop], Any]] = {
 
 
 # Is a run that is there the one that is to be made?
-
-
-def training_differences(settings: SweepSettings, run: Run, files: RunFolder) -> tuple[str, ...]:
-    """Say in which settings a run folder's training is not the one that is to be run."""
-    there = files.read_settings()
-    here = settings.train.settings(settings.training_of(run), settings.devices["train"])
-    return differences(there, here, files.input_digests(there))
 
 
 def scoring_record(settings: SweepSettings) -> dict[str, dict[str, Any]]:

@@ -21,7 +21,7 @@ from sedtool.errors import (
     SedtoolError,
     StoppedError,
 )
-from sedtool.runs import RunFolder, SweepFolder, read_json
+from sedtool.runs import RunFolder, SweepFolder, differences, read_json
 from sedtool.store import open_scores
 from sedtool.sweep.grid import Run, under_known_names
 from sedtool.sweep.stages import (
@@ -33,7 +33,6 @@ from sedtool.sweep.stages import (
     check_inputs,
     scoring_differences,
     steps,
-    training_differences,
     warn_of_leaks,
 )
 from sedtool.text import clock, counted, first_five
@@ -198,7 +197,9 @@ def _examine(run: Run, files: RunFolder, settings: SweepSettings) -> _State:
     """Compare a run folder with what is to be made there."""
     if not files.config.exists():
         return _State()
-    training = training_differences(settings, run, files)
+    there = files.read_settings()
+    here = settings.train.settings(settings.training_of(run), settings.devices["train"])
+    training = differences(there, here, files.input_digests(there))
     scoring = scoring_differences(settings, files)
     return _State(not training and not scoring and _is_done(files), training, scoring)
 
