@@ -337,6 +337,12 @@ def test_a_damaged_run_is_refused_and_none_at_all_is_4(runs, reference, tmp_path
     assert "name the labels they were scored on" in refused("compare", runs / "power-0")
 
 
+def test_a_run_scored_by_too_few_metrics_is_refused_with_what_to_add(make_run, runs, reference):
+    make_run.score(runs / "max-0", "--metrics", "event,clip")
+    refusal = refused("compare", runs, "--reference", reference[0], *FAST, exit_code=5)
+    assert "no scores of segment; evaluate it again, with these in --metrics" in refusal
+
+
 def test_a_pooling_that_is_not_there_cannot_be_compared_against(runs, reference):
     line = ("compare", runs, "--reference", reference[0], *FAST)
     message = refused(*line, "--against", "cap")

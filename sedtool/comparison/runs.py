@@ -145,6 +145,10 @@ def _read_run(folder: Path) -> TrainedRun | None:
         _ = run.config, run.classes
     except (OSError, ValueError, TypeError, KeyError, RecursionError, ConfigError) as error:
         raise ArtifactError(f"{path}: cannot be read with its config.yaml ({error})") from None
+    if missing := [name for name in METRICS if name not in metrics]:
+        raise ArtifactError(
+            f"{path}: no scores of {', '.join(missing)}; evaluate it again, with these in --metrics"
+        )
     return run
 
 
