@@ -127,8 +127,7 @@ REFUSED = {
     ),
     "commas and no header": (
         "a.wav,1,2,Cat\n",
-        "1: 1 columns and no header line; expected filename, onset, offset, event_label; "
-        "it looks like a table of unlabelled clips",
+        "1: columns must be separated by tabs, not as in 'a.wav,1,2,Cat'",
     ),
     "another name for filename": (
         "file\tonset\toffset\tevent_label\na.wav\t1\t2\tCat\n",

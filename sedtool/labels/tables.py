@@ -208,7 +208,7 @@ def _header(
         return ["filename", *cells[1:]]
     if any(cell.strip("'\"") == columns[0] for cell in cells):
         what = f"the columns stand in quotes: {cells}; write them without"
-    elif len(cells) == 1 and columns[0] in cells[0]:
+    elif len(cells) == 1 and (columns[0] in cells[0] or "," in cells[0]):
         what = f"columns must be separated by tabs, not as in {cells[0][:80]!r}"
     elif len(set(cells) & set(columns[1:])) > (len(columns) > 2):  # one may be a label
         what = f"no column {columns[0]!r}; the columns are {cells}"
