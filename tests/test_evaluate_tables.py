@@ -307,7 +307,14 @@ DOUBTS = {
     "another folder": (
         CATS,
         ESTIMATED.replace("a.wav", "/data/a.wav"),
-        "estimated clips matched by their basename, as folders differ (1): /data/a.wav is a.wav",
+        "estimated clips matched by their basename, as folders or Unicode forms differ (1): "
+        "/data/a.wav is a.wav",
+    ),
+    "another Unicode form": (
+        CATS.replace("a.wav", "\u00e4.wav"),
+        ESTIMATED.replace("a.wav", "a\u0308.wav"),
+        "estimated clips matched by their basename, as folders or Unicode forms differ (1): "
+        "a\u0308.wav is \u00e4.wav",
     ),
     "a misspelt label": (
         CATS,

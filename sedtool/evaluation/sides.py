@@ -119,7 +119,9 @@ def warnings_of(
         Whether no metric looks at the events.
     """
     inexact = [f"{name} is {clip}" for name, clip in sides.inexact.items()]
-    warnings = _warning(inexact, "estimated clips matched by their basename, as folders differ")
+    warnings = _warning(
+        inexact, "estimated clips matched by their basename, as folders or Unicode forms differ"
+    )
     labels: list[tuple[Iterable[str], Iterable[str]]] = []
     if not tags_only:
         warnings += warn_of_names("events", sides.reference.names, sides.estimated.names)
