@@ -380,6 +380,7 @@ def test_test_clips_may_be_given_as_features(data, stages):
         (("--test-reference", "none.tsv"), "none.tsv does not exist"),
         (("--features", "other.h5", "--audio", "nowhere"), "nowhere does not exist"),
         (("--device", ""), "device is empty"),
+        (("--set", "evaluate.metrics=event"), "leaves out segment, clip, which the sweep compares"),
         (("--seeds", "1-0"), "must go up"),
         (("--seeds", "0-2", "--seeds", "1"), "seeds '0-2,1' name a seed twice"),
         (("--pooling", "power:init=1"), "'power' is the same pooling"),

@@ -12,6 +12,7 @@ from sedtool.atomic import write_text
 from sedtool.audio import AudioInputs
 from sedtool.checkpoint import teacher_of
 from sedtool.comparison import compare_runs, write_tables
+from sedtool.comparison.runs import METRICS
 from sedtool.config import (
     EvaluationConfig,
     ExtractConfig,
@@ -246,13 +247,19 @@ def check_inputs(settings: SweepSettings) -> None:
     Raises
     ------
     ConfigError
-        If a file is not there, or clips to validate or tune on are trained on.
+        If a file is not there, clips to validate or tune on are trained on, or runs would not be
+        scored by what the table of the sweep shows.
     LabelError
         With file and line: if labels cannot be read, or are of no class.
     ArtifactError
         If features are there that `extract` would make otherwise now; those without audio to make
         them of are taken as they are.
     """
+    if missing := [name for name in METRICS if name not in settings.report.chosen(True)]:
+        raise ConfigError(
+            f"evaluate.metrics leaves out {', '.join(missing)}, which the sweep compares; add "
+            f"{'them' if len(missing) > 1 else 'it'}"
+        )
     given = [path for audio in settings.audio.values() for path in audio.paths]
     labels = (settings.evaluate.reference, settings.evaluate.weak_reference)
     for path in map(Path, (*given, *filter(None, labels))):
