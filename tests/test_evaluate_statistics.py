@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,28 +12,7 @@ import pytest
 from sedtool.labels import Event, StrongLabels, write_events
 from sedtool.score_tables import FrameScores, write_score_tables
 from support.command_lines import refused, run, save_small_model
-
-CLASSES = ("Cat", "Dog", "Speech")
-
-
-def random_events(rng, n_clips, per_clip=4.0, seconds=10.0):
-    events = []
-    for i in range(n_clips):
-        for _ in range(rng.poisson(per_clip)):
-            onset = float(rng.uniform(0, seconds - 1))
-            label = CLASSES[rng.integers(len(CLASSES))]
-            events.append(Event(f"{i}.wav", onset, onset + float(rng.uniform(0.1, 3)), label))
-    return events
-
-
-def moved(events, rng, miss=0.3, spread=0.15):
-    """Return what a system might say about events."""
-    kept = [e for e in events if rng.uniform() > miss]
-    shifts = rng.normal(0, spread, size=(len(kept), 2))
-    return [
-        replace(e, onset=max(0.0, e.onset + a), offset=max(0.0, e.onset + a, e.offset + b))
-        for e, (a, b) in zip(kept, shifts.tolist(), strict=True)
-    ]
+from support.drawn import CLASSES, moved, random_events
 
 
 @pytest.fixture(scope="module")
