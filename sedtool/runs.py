@@ -42,7 +42,14 @@ import yaml
 
 from sedtool import __version__
 from sedtool.atomic import is_locked, lock, write_text
-from sedtool.config import DEVICE, MEAN_TEACHER, LookupConfig, PoolingConfig, TrainConfig
+from sedtool.config import (
+    DEVICE,
+    MEAN_TEACHER,
+    LookupConfig,
+    PoolingConfig,
+    TrainConfig,
+    TrainInputs,
+)
 from sedtool.config.recipe import read_recipe
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.text import file_sha256
@@ -188,6 +195,12 @@ class RunSettings:
     missing: str = LookupConfig.missing
     partial: bool = LookupConfig.partial
     device: str = DEVICE
+
+    @classmethod
+    def of(cls, inputs: TrainInputs, config: TrainConfig, device: str) -> "RunSettings":
+        """Return what config.yaml says of a run with these files, their paths resolved."""
+        files = {key: tuple(map(Path.resolve, paths)) for key, paths in inputs.files.items()}
+        return cls(config, files, inputs.missing, inputs.partial, device)
 
     def text(self, option: str) -> str:
         return _text(getattr(self.config, option.replace("-", "_")))

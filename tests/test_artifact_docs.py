@@ -19,6 +19,7 @@ from sedtool.checkpoint import load_model, save_model
 from sedtool.checkpoint.model import FORMAT_VERSION as MODEL_VERSION
 from sedtool.config import (
     FEATURE_PRESETS,
+    EvaluateInputs,
     EvaluationConfig,
     ExtractConfig,
     InferConfig,
@@ -27,7 +28,7 @@ from sedtool.config import (
 from sedtool.config.evaluation import METRICS, ReportConfig
 from sedtool.decoding import decode_clip
 from sedtool.errors import ArtifactError, StoppedError
-from sedtool.evaluation.from_files import EvaluateInputs, evaluate_files
+from sedtool.evaluation.from_files import evaluate_files
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, infer
 from sedtool.labels import EVENT_FORMATS, Event, format_events, format_weak, read_events

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sedtool.config import EvaluationConfig
+from sedtool.config import EvaluateInputs, EvaluationConfig
 from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation import (
     ClassScores,
@@ -22,7 +22,7 @@ from sedtool.evaluation import (
     event_counts,
 )
 from sedtool.evaluation.formats import format_evaluation
-from sedtool.evaluation.from_files import EvaluateInputs, evaluate_files
+from sedtool.evaluation.from_files import evaluate_files
 from sedtool.labels import Event, StrongLabels, read_durations, read_events, read_weak
 
 CONFIG = EvaluationConfig()

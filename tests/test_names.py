@@ -7,8 +7,14 @@ import pytest
 import soundfile
 
 from sedtool.checkpoint import save_model
-from sedtool.config import DecodingConfig, EvaluationConfig, FeatureConfig, InferConfig
-from sedtool.evaluation.from_files import EvaluateInputs, evaluate_files
+from sedtool.config import (
+    DecodingConfig,
+    EvaluateInputs,
+    EvaluationConfig,
+    FeatureConfig,
+    InferConfig,
+)
+from sedtool.evaluation.from_files import evaluate_files
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, infer
 from sedtool.labels import Event, StrongLabels, read_events, write_events

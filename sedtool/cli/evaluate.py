@@ -15,15 +15,13 @@ from sedtool.cli.options import (
     INPUT,
     OUTPUT,
     common_options,
-    file_option,
-    flag_option,
     group,
     names,
     overwrite_option,
     settings_options,
 )
 from sedtool.cli.settings import SedtoolCommand, taken
-from sedtool.config import EvaluationConfig
+from sedtool.config import EvaluateInputs, EvaluationConfig
 from sedtool.config.evaluation import (
     METRICS,
     REPORT_FORMATS,
@@ -40,15 +38,9 @@ from sedtool.config.evaluation import (
 @click.argument("estimated", type=EXISTING_PATH)
 @group(
     "Input",
-    file_option("--classes", help="Score only these classes, one a line."),
-    click.option(
-        "--durations",
-        type=INPUT,
-        help="The durations of clips: a TSV file (filename, duration) or a folder of audio.",
-    ),
-    file_option("--weak-reference", help="Weak labels that clip F1 is scored by."),
-    file_option("--weak-estimated", help="Tags of clips that clip F1 is scored on."),
-    flag_option("--partial", help="Score one shard of several as if it were the whole."),
+    *settings_options(EvaluateInputs, "classes"),
+    *settings_options(EvaluateInputs, "durations", type=INPUT),
+    *settings_options(EvaluateInputs, "weak_reference", "weak_estimated", "partial"),
 )
 @group(
     "Output",
@@ -83,14 +75,8 @@ from sedtool.config.evaluation import (
 @group(
     "Statistics",
     *settings_options(ReportConfig, "bootstrap"),
-    click.option(
-        "--against",
-        type=EXISTING_PATH,
-        help="Other estimated events: test whether the scores differ by more than chance.",
-    ),
-    file_option(
-        "--groups", help="A TSV file (filename, group): groups of clips are resampled, not clips."
-    ),
+    *settings_options(EvaluateInputs, "against", type=EXISTING_PATH),
+    *settings_options(EvaluateInputs, "groups"),
     *settings_options(ReportConfig, "seed", "confidence"),
 )
 @group(
@@ -128,7 +114,7 @@ def evaluate(
     And: sedtool evaluate reference.tsv new.tsv --against old.tsv --fail-under event_f1=0.30
     """
     from sedtool.evaluation.formats import format_evaluation
-    from sedtool.evaluation.from_files import EvaluateInputs, evaluate_files
+    from sedtool.evaluation.from_files import evaluate_files
     from sedtool.evaluation.report import check_limits
 
     started = time.monotonic()

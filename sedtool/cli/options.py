@@ -12,7 +12,7 @@ import click
 from sedtool.cli.console import hear_libraries, open_log, setup_logging
 from sedtool.cli.signals import start_timer
 from sedtool.config import STDIN_NAME, InferConfig
-from sedtool.config.base import Setting
+from sedtool.config.base import REQUIRED, Setting
 from sedtool.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -178,6 +178,8 @@ def _option(entry: Field[Any], others: Mapping[str, Any]) -> Callable[[Any], Any
         "show_default": about.shown,
         "shell_complete": names(*about.names) if about.names else None,
     }
+    if entry.default is REQUIRED:
+        attributes["default"], attributes["required"] = None, True
     if entry.type is bool:
         attributes["is_flag"] = True
         flag += f"/--no-{flag[2:]}" * about.paired
@@ -195,7 +197,7 @@ def _kind(entry: Field[Any], about: Setting) -> tuple[Any, bool]:
     if entry.type == tuple[int, ...]:
         return INTEGERS, False
     kind, *_ = get_args(entry.type) or (entry.type,)  # of X | None and tuple[X, ...] that is X
-    return kind, get_origin(entry.type) is tuple
+    return EXISTING_FILE if kind is Path else kind, get_origin(entry.type) is tuple
 
 
 def file_option(*names: str, help: str, **attributes: Any) -> Callable[[Any], Any]:

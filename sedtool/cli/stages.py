@@ -86,7 +86,7 @@ class Stages:
 
     def settings(self) -> "SweepSettings":
         """Return what the stages take."""
-        from sedtool.evaluation.from_files import EvaluateInputs
+        from sedtool.config import EvaluateInputs
         from sedtool.inference import InferOutputs
         from sedtool.sweep import SweepSettings
         from sedtool.training import TrainInputs

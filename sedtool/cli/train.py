@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from shlex import join, quote
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,7 +12,6 @@ from sedtool.cli.options import (
     common_options,
     device_option,
     dry_run_option,
-    file_option,
     flag_option,
     group,
     max_time_option,
@@ -21,31 +20,16 @@ from sedtool.cli.options import (
 )
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.cli.signals import stop_signals
-from sedtool.config import MEAN_TEACHER, LookupConfig, TrainConfig
-
-if TYPE_CHECKING:
-    from sedtool.training import TrainInputs
+from sedtool.config import MEAN_TEACHER, LookupConfig, TrainConfig, TrainInputs
 
 
 @click.command(cls=SedtoolCommand)
 @group(
     "Input",
-    file_option(
-        "--features",
-        help="A features file of the clips. Given several times, a clip is looked up in all.",
-        multiple=True,
-        required=True,
-    ),
-    file_option("--weak", help="Weak labels to train on."),
-    file_option("--strong", help="Strong labels to train on."),
-    file_option("--unlabelled", help="A list of clips without labels to train on."),
-    file_option("--val-weak", help="Weak labels to validate on, by clip scores."),
-    file_option("--val-strong", help="Strong labels to validate on, by event scores."),
+    *settings_options(TrainInputs, "features", "weak", "strong", "unlabelled"),
+    *settings_options(TrainInputs, "val_weak", "val_strong"),
     *settings_options(TrainConfig, "validation_fraction"),
-    file_option(
-        "--classes",
-        help="A list of the classes, one a line, which is needed where names have commas.",
-    ),
+    *settings_options(TrainInputs, "classes"),
     *settings_options(LookupConfig, "missing", "partial"),
 )
 @group(
@@ -99,33 +83,23 @@ def train(
              sedtool train -o run --features features.h5 --method mean-teacher \\
                  --weak weak.tsv --unlabelled others.tsv --strong synthetic.tsv
     """
-    config = taken(TrainConfig, options)
+    inputs, config = taken(TrainInputs, options), taken(TrainConfig, options)
     how: dict[str, Any] = {"device": device, "resume": resume, "overwrite": overwrite}
     if dry_run:
         from sedtool.planning import plan_training
-        from sedtool.training import TrainInputs
 
-        for line in plan_training(output, taken(TrainInputs, options), config, **how).lines:
+        for line in plan_training(output, inputs, config, **how).lines:
             say(line)
         return
     with stop_signals() as stop:  # also while torch is loaded
-        from sedtool.training import TrainInputs
         from sedtool.training import train as train_model
 
-        inputs = taken(TrainInputs, options)
         with progress("train", quiet) as report:
-            result = train_model(
-                output,
-                inputs,
-                config,
-                **how,
-                progress=report,
-                stop=stop,
-            )
+            result = train_model(output, inputs, config, **how, progress=report, stop=stop)
         say(f"{result}; next: {_next(result.model, inputs)}", quiet)
 
 
-def _next(model: Path, inputs: "TrainInputs") -> str:
+def _next(model: Path, inputs: TrainInputs) -> str:
     """Return the command that follows: fit thresholds where there are labels to fit them to."""
     labels = inputs.val_strong or inputs.val_weak
     if labels is None:

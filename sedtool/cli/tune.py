@@ -11,40 +11,21 @@ from sedtool.cli.options import (
     MODEL,
     common_options,
     device_option,
-    file_option,
     group,
     settings_options,
 )
 from sedtool.cli.settings import SedtoolCommand, taken
-from sedtool.config import LookupConfig, TuneConfig
+from sedtool.config import LookupConfig, TuneConfig, TuneInputs
 
 
 @click.command(cls=SedtoolCommand)
 @click.argument("model", type=MODEL)
 @group(
     "Input",
-    file_option(
-        "--features",
-        help="A features file of the validation clips. Given several times, a clip is looked up "
-        "in all.",
-        multiple=True,
-        required=True,
-    ),
-    file_option("--reference", help="Strong labels of validation clips."),
-    file_option("--weak", help="Weak labels of validation clips."),
+    *settings_options(TuneInputs, "features", "reference", "weak"),
     *settings_options(LookupConfig, "missing", "partial"),
 )
-@group(
-    "Decoding",
-    file_option(
-        "--durations-from",
-        help="Strong labels of which a third of each class's mean event duration becomes the "
-        "median filter length of the class.",
-    ),
-    click.option(
-        "--window", type=float, help="The median filter length of every class, in seconds."
-    ),
-)
+@group("Decoding", *settings_options(TuneInputs, "durations_from", "window"))
 @group("Execution", device_option)
 @common_options
 def tune(model: Path, device: str, quiet: bool, **options: Any) -> None:
@@ -60,7 +41,6 @@ def tune(model: Path, device: str, quiet: bool, **options: Any) -> None:
     \b
     Example: sedtool tune run/ --features val.h5 --reference validation.tsv
     """
-    from sedtool.tuning import TuneInputs
     from sedtool.tuning import tune as tune_model
 
     inputs = taken(TuneInputs, options)

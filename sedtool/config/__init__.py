@@ -5,7 +5,7 @@ A value out of range is a ConfigError, never clamped.
 """
 
 from sedtool.config.base import DEVICE, added_fields, from_json, lookup, to_json
-from sedtool.config.evaluation import EvaluationConfig
+from sedtool.config.evaluation import EvaluateInputs, EvaluationConfig
 from sedtool.config.extraction import (
     CHECK_WORKERS,
     DEMO_WORKERS,
@@ -22,6 +22,7 @@ from sedtool.config.inference import (
     FailurePolicy,
     InferConfig,
     TuneConfig,
+    TuneInputs,
     WindowConfig,
 )
 from sedtool.config.network import (
@@ -31,7 +32,7 @@ from sedtool.config.network import (
     PoolingConfig,
     parse_architecture,
 )
-from sedtool.config.training import MEAN_TEACHER, METHODS, LookupConfig, TrainConfig
+from sedtool.config.training import MEAN_TEACHER, METHODS, LookupConfig, TrainConfig, TrainInputs
 
 __all__ = [
     "ARCHITECTURES",
@@ -47,6 +48,7 @@ __all__ = [
     "STDIN_NAME",
     "ArchitectureConfig",
     "DecodingConfig",
+    "EvaluateInputs",
     "EvaluationConfig",
     "ExtractConfig",
     "FailurePolicy",
@@ -56,7 +58,9 @@ __all__ = [
     "LookupConfig",
     "PoolingConfig",
     "TrainConfig",
+    "TrainInputs",
     "TuneConfig",
+    "TuneInputs",
     "WindowConfig",
     "added_fields",
     "from_json",

@@ -13,6 +13,7 @@ from sedtool.text import suggestion
 Seconds = float
 T = TypeVar("T")
 
+REQUIRED = dataclasses.MISSING  # the default of a setting that has none
 SEEDS = f"[0, {2**63 - 1}]"
 DEVICE = "auto"  # where networks run
 DEVICES = (DEVICE, "cpu", "cuda", "mps")  # cuda:1 and so on besides

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
 from sedtool.config.base import SEEDS, Seconds, require, require_valid, setting
@@ -39,6 +40,37 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         require_valid(self)
         require(self.compat in ("", "dcase"), f"unknown compat {self.compat!r}; only 'dcase'")
+
+
+@dataclass(frozen=True)
+class EvaluateInputs:
+    """The files to compare."""
+
+    reference: Path  # strong labels
+    estimated: Path  # an event list, a scores file, or a folder of score tables or event lists
+    classes: Path | None = setting(None, "Score only these classes, one a line.")
+    durations: Path | None = setting(
+        None, "The durations of clips: a TSV file (filename, duration) or a folder of audio."
+    )
+    weak_reference: Path | None = setting(None, "Weak labels that clip F1 is scored by.")
+    weak_estimated: Path | None = setting(None, "Tags of clips that clip F1 is scored on.")
+    partial: bool = setting(False, "Score one shard of several as if it were the whole.")
+    against: Path | None = setting(
+        None, "Other estimated events: test whether the scores differ by more than chance."
+    )
+    groups: Path | None = setting(
+        None, "A TSV file (filename, group): groups of clips are resampled, not clips."
+    )
+
+    @property
+    def has_list(self) -> bool:
+        """Return whether every system has one event list, and not a folder of files."""
+        return not any(path and path.is_dir() for path in (self.estimated, self.against))
+
+    @property
+    def files(self) -> list[Path]:
+        """Return all that is given."""
+        return [value for value in vars(self).values() if isinstance(value, Path)]
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Self
 
-from sedtool.config.base import DEVICE, DEVICES, Seconds, require, require_valid, setting
+from sedtool.config.base import DEVICE, DEVICES, REQUIRED, Seconds, require, require_valid, setting
 from sedtool.config.extraction import FilesConfig
 from sedtool.config.training import LookupConfig, TrainConfig
 
@@ -137,6 +138,37 @@ class FailurePolicy:
         except ValueError:
             return -1.0, is_share
         return (limit if math.isfinite(limit) else -1.0), is_share
+
+
+@dataclass(frozen=True)
+class TuneInputs(LookupConfig):
+    """The files to fit decoding settings to."""
+
+    features: tuple[Path, ...] = setting(
+        REQUIRED,
+        "A features file of the validation clips. Given several times, a clip is looked up in all.",
+    )
+    reference: Path | None = setting(None, "Strong labels of validation clips.")
+    weak: Path | None = setting(None, "Weak labels of validation clips.")
+    durations_from: Path | None = setting(
+        None,
+        "Strong labels of which a third of each class's mean event duration becomes the median "
+        "filter length of the class.",
+    )
+    window: Seconds | None = setting(None, "The median filter length of every class, in seconds.")
+
+    def __post_init__(self) -> None:
+        require_valid(self)
+        require(
+            self.reference is not None or self.weak is not None,
+            "tune needs labels: --reference STRONG.tsv, --weak WEAK.tsv, or both",
+        )
+        require(
+            self.durations_from is None or self.window is None,
+            "--durations-from and --window both set the median filter lengths; give one",
+        )
+        if self.window is not None:  # refused before all clips are scored
+            DecodingConfig((0.0,), (0.0,), (self.window,))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """How networks are trained."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 
-from sedtool.config.base import SEEDS, require, require_valid, setting
+from sedtool.config.base import REQUIRED, SEEDS, require, require_valid, setting
 from sedtool.config.network import ARCHITECTURES, POOLING_NAMES, PoolingConfig, parse_architecture
 
 METHODS = ("weak", "mean-teacher", "strong")
@@ -24,6 +25,37 @@ class LookupConfig:
     partial: bool = setting(
         False, "Accept features that `sedtool merge --partial` joined without some shards."
     )
+
+
+@dataclass(frozen=True)
+class TrainInputs(LookupConfig):
+    """The files a run reads."""
+
+    features: tuple[Path, ...] = setting(
+        REQUIRED,
+        "A features file of the clips. Given several times, a clip is looked up in all.",
+    )
+    weak: Path | None = setting(None, "Weak labels to train on.")
+    strong: Path | None = setting(None, "Strong labels to train on.")
+    unlabelled: Path | None = setting(None, "A list of clips without labels to train on.")
+    val_weak: Path | None = setting(None, "Weak labels to validate on, by clip scores.")
+    val_strong: Path | None = setting(None, "Strong labels to validate on, by event scores.")
+    classes: Path | None = setting(
+        None, "A list of the classes, one a line, which is needed where names have commas."
+    )
+
+    def __post_init__(self) -> None:
+        require_valid(self)
+        require(bool(self.features), "no features file is given (--features)")
+
+    @property
+    def files(self) -> dict[str, tuple[Path, ...]]:
+        """Return the files that are given, by option."""
+        values = {
+            name.replace("_", "-"): value if isinstance(value, tuple) else (value,)
+            for name, value in vars(self).items()
+        }
+        return {name: files for name, files in values.items() if isinstance(files[0], Path)}
 
 
 @dataclass(frozen=True)

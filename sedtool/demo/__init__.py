@@ -13,15 +13,18 @@ from sedtool.config import (
     DEMO_WORKERS,
     DEVICE,
     FEATURE_PRESETS,
+    EvaluateInputs,
     EvaluationConfig,
     ExtractConfig,
     InferConfig,
     TrainConfig,
+    TrainInputs,
     TuneConfig,
+    TuneInputs,
 )
 from sedtool.demo.sounds import SIZES, SOUNDS, make_clip
 from sedtool.errors import OutputExistsError
-from sedtool.evaluation.from_files import EvaluateInputs, evaluate_files
+from sedtool.evaluation.from_files import evaluate_files
 from sedtool.evaluation.report import Evaluation
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, infer
@@ -30,8 +33,8 @@ from sedtool.machine import pick_device
 from sedtool.plots import plot_clip, plot_pooling, require_matplotlib
 from sedtool.recipes.soundscapes import write_dataset
 from sedtool.runs import RunFolder
-from sedtool.training import TrainInputs, train
-from sedtool.tuning import TuneInputs, tune
+from sedtool.training import train
+from sedtool.tuning import tune
 
 __all__ = ["DEMO_TRAINING", "DemoFiles", "run_demo"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from sedtool.atomic import claim, refuse_input, write_text
 from sedtool.audio import find_audio, read_duration
 from sedtool.config import EvaluationConfig
-from sedtool.config.evaluation import PSDS_SCENARIOS, ReportConfig
+from sedtool.config.evaluation import PSDS_SCENARIOS, EvaluateInputs, ReportConfig
 from sedtool.decoding import clip_tags, decode_clip
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation import evaluate
@@ -33,35 +33,6 @@ from sedtool.store.parts import has_part_record, read_part
 
 log = logging.getLogger(__name__)
 _REPORT = ReportConfig()
-
-
-@dataclass(frozen=True)
-class EvaluateInputs:
-    """The files to compare."""
-
-    reference: Path  # strong labels
-    estimated: Path  # an event list, a scores file, or a folder of score tables or event lists
-    classes: Path | None = None
-    durations: Path | None = None  # a TSV, a features file, or a folder of audio
-    weak_reference: Path | None = None
-    weak_estimated: Path | None = None
-    partial: bool = False  # whether the estimates may be one shard of several
-    against: Path | None = None  # the output of another system, as `estimated`
-    groups: Path | None = None  # which clips are drawn together
-
-    @property
-    def has_list(self) -> bool:
-        """Return whether every system has one event list, and not a folder of files."""
-        return not any(
-            path is not None and path.is_dir() for path in (self.estimated, self.against)
-        )
-
-    @property
-    def files(self) -> list[Path]:
-        """Return all that is given."""
-        weak = (self.weak_reference, self.weak_estimated)
-        optional = (self.classes, self.durations, *weak, self.against, self.groups)
-        return [self.reference, self.estimated, *(path for path in optional if path is not None)]
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,20 @@ from sedtool.checkpoint import teacher_of
 from sedtool.comparison import compare_runs, write_tables
 from sedtool.comparison.runs import METRICS
 from sedtool.config import (
+    EvaluateInputs,
     EvaluationConfig,
     ExtractConfig,
     FeatureConfig,
     InferConfig,
     TrainConfig,
+    TrainInputs,
     TuneConfig,
+    TuneInputs,
 )
 from sedtool.config.comparison import CompareConfig
 from sedtool.config.evaluation import ReportConfig
 from sedtool.errors import ArtifactError, ConfigError
-from sedtool.evaluation.from_files import EvaluateInputs, evaluate_files
+from sedtool.evaluation.from_files import evaluate_files
 from sedtool.evaluation.report import check_limits
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, infer
@@ -39,8 +42,8 @@ from sedtool.runs import (
 )
 from sedtool.store import open_features
 from sedtool.sweep.grid import Run
-from sedtool.training import TrainInputs, train
-from sedtool.tuning import TuneInputs, tune
+from sedtool.training import train
+from sedtool.tuning import tune
 
 Stop = Callable[[], int]  # 0, or the exit code of the signal that came in
 Report = Callable[[int, int, str], None]  # done, total, what

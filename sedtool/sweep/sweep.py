@@ -21,7 +21,7 @@ from sedtool.errors import (
     SedtoolError,
     StoppedError,
 )
-from sedtool.runs import RunFolder, SweepFolder, differences, read_json
+from sedtool.runs import RunFolder, RunSettings, SweepFolder, differences, read_json
 from sedtool.store import open_scores
 from sedtool.sweep.grid import Run, under_known_names
 from sedtool.sweep.stages import (
@@ -198,7 +198,7 @@ def _examine(run: Run, files: RunFolder, settings: SweepSettings) -> _State:
     if not files.config.exists():
         return _State()
     there = files.read_settings()
-    here = settings.train.settings(settings.training_of(run), settings.devices["train"])
+    here = RunSettings.of(settings.train, settings.training_of(run), settings.devices["train"])
     training = differences(there, here, files.input_digests(there))
     scoring = scoring_differences(settings, files)
     return _State(not training and not scoring and _is_done(files), training, scoring)

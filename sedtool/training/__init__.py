@@ -5,7 +5,8 @@ step, index), so a resumed run repeats those of one that was never interrupted, 
 with the same number of threads.
 """
 
-from sedtool.training.inputs import TrainInputs, load_inputs
+from sedtool.config import TrainInputs
+from sedtool.training.inputs import load_inputs
 from sedtool.training.train import TrainResult, train
 
 __all__ = [

@@ -20,13 +20,12 @@ import torch
 from sedtool import __version__
 from sedtool.atomic import claim, lock, remove_leftovers, resource_errors, write_text
 from sedtool.checkpoint import Model, digest, load_state, save_model, save_state
-from sedtool.config import TrainConfig
+from sedtool.config import TrainConfig, TrainInputs
 from sedtool.datasets import TrainingClips, ValidationClips
 from sedtool.errors import ArtifactError, ConfigError, OutputExistsError, ResourceError
 from sedtool.labels import Vocabulary, format_events
 from sedtool.runs import RunFolder, read_json, settings_of_weights
 from sedtool.text import file_sha256
-from sedtool.training.inputs import TrainInputs
 
 _PACKAGES = ("torch", "numpy", "scipy", "h5py", "safetensors")
 
@@ -189,7 +188,9 @@ def new_record(inputs: TrainInputs, config: TrainConfig, device: str) -> dict[st
         "host": platform.node(),
         "device": device,
         "seed": config.seed,
-        "inputs": {str(path): file_sha256(path) for path in inputs.paths()},
+        "inputs": {
+            str(path): file_sha256(path) for paths in inputs.files.values() for path in paths
+        },
         "started": _now(),
         "finished": None,
         "status": "running",

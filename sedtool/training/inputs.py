@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from sedtool.config import LookupConfig, TrainConfig
-from sedtool.config.base import require_valid
+from sedtool.config import TrainConfig, TrainInputs
 from sedtool.datasets import Clips, FeatureSet, TrainingClips, ValidationClips, weak_targets
 from sedtool.draws import generator
 from sedtool.errors import ConfigError, LabelError
@@ -21,7 +20,6 @@ from sedtool.labels import (
     read_vocabulary,
     read_weak,
 )
-from sedtool.runs import RunSettings
 
 log = logging.getLogger(__name__)
 
@@ -31,60 +29,6 @@ _SOURCES = {
     "strong": ("strong",),
     "mean-teacher": ("weak", "unlabelled", "strong"),
 }
-
-
-@dataclass(frozen=True)
-class TrainInputs(LookupConfig):
-    """The files a run reads."""
-
-    features: tuple[Path, ...]
-    weak: Path | None = None
-    strong: Path | None = None
-    unlabelled: Path | None = None
-    val_weak: Path | None = None
-    val_strong: Path | None = None
-    classes: Path | None = None
-
-    def __post_init__(self) -> None:
-        require_valid(self)
-        if not self.features:
-            raise ConfigError("no features file is given (--features)")
-
-    def paths(self) -> list[Path]:
-        """Return every file that is given."""
-        labels = (self.weak, self.strong, self.unlabelled, self.val_weak, self.val_strong)
-        given = (*self.features, *labels, self.classes)
-        return [path for path in given if path is not None]
-
-    def settings(self, config: TrainConfig, device: str) -> RunSettings:
-        """Return what config.yaml says of a run with these files, their paths resolved."""
-        files: dict[str, tuple[Path, ...]] = {}
-        for name, value in vars(self).items():
-            if isinstance(value, Path | tuple):
-                paths = value if isinstance(value, tuple) else (value,)
-                files[name.replace("_", "-")] = tuple(path.resolve() for path in paths)
-        return RunSettings(config, files, self.missing, self.partial, device)
-
-    def require_sources(self, config: TrainConfig) -> None:
-        """Raise a ConfigError unless the files are those that the method learns from."""
-        sources = {"weak": self.weak, "unlabelled": self.unlabelled, "strong": self.strong}
-        if idle := config.idle_settings():
-            log.warning("method %s does not use %s", config.method, ", ".join(idle))
-        given = [name for name, path in sources.items() if path is not None]
-        used = _SOURCES[config.method]
-        for name in given:
-            if name not in used:
-                raise ConfigError(
-                    f"method {config.method} does not learn from --{name}; --method mean-teacher "
-                    "learns from weak, strong and unlabelled clips"
-                )
-        if not {"weak", "strong"} & set(given):
-            needed = " or ".join(f"--{name}" for name in used if name != "unlabelled")
-            raise ConfigError(f"method {config.method} needs labelled clips: {needed}")
-        if config.method == "mean-teacher":
-            for name, size in zip(used, config.batch_size, strict=True):
-                if name in given and not size:
-                    raise ConfigError(f"batch_size has no {name} clips, but --{name} is given")
 
 
 def load_inputs(
@@ -103,7 +47,7 @@ def load_inputs(
     ConfigError
         If the files are not those of the method, or the score to select by needs others.
     """
-    inputs.require_sources(config)
+    _require_sources(inputs, config)
     features = FeatureSet(inputs.features, inputs.partial)
     clips, vocabulary = _training_clips(features, inputs)
     if inputs.val_weak or inputs.val_strong:
@@ -120,6 +64,28 @@ def load_inputs(
             f"--select-by {config.select_by} needs strong validation labels (--val-strong)"
         )
     return _without(clips, validation.clips), validation, vocabulary
+
+
+def _require_sources(inputs: TrainInputs, config: TrainConfig) -> None:
+    """Raise a ConfigError unless the files are those that the method learns from."""
+    sources = {"weak": inputs.weak, "unlabelled": inputs.unlabelled, "strong": inputs.strong}
+    if idle := config.idle_settings():
+        log.warning("method %s does not use %s", config.method, ", ".join(idle))
+    given = [name for name, path in sources.items() if path is not None]
+    used = _SOURCES[config.method]
+    for name in given:
+        if name not in used:
+            raise ConfigError(
+                f"method {config.method} does not learn from --{name}; --method mean-teacher "
+                "learns from weak, strong and unlabelled clips"
+            )
+    if not {"weak", "strong"} & set(given):
+        needed = " or ".join(f"--{name}" for name in used if name != "unlabelled")
+        raise ConfigError(f"method {config.method} needs labelled clips: {needed}")
+    if config.method == "mean-teacher":
+        for name, size in zip(used, config.batch_size, strict=True):
+            if name in given and not size:
+                raise ConfigError(f"batch_size has no {name} clips, but --{name} is given")
 
 
 def _training_clips(features: FeatureSet, inputs: TrainInputs) -> tuple[TrainingClips, Vocabulary]:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sedtool.config import DEVICE, TrainConfig
+from sedtool.config import DEVICE, TrainConfig, TrainInputs
 from sedtool.errors import DivergedError, StoppedError
 from sedtool.machine import pick_device
+from sedtool.runs import RunSettings
 from sedtool.training.folder import RunWriter, new_record
-from sedtool.training.inputs import TrainInputs
 from sedtool.training.trainer import Trainer
 
 
@@ -91,7 +91,7 @@ def train(
             trainer.pause()
         folder.begin(record, anew=not resumed)
         try:
-            inputs.settings(config, device).write(folder.config)
+            RunSettings.of(inputs, config, device).write(folder.config)
             if trainer.rows:
                 folder.write_metrics(trainer.rows)
             while not trainer.finished():

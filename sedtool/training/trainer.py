@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from sedtool.checkpoint import require_finite, save_model
-from sedtool.config import TrainConfig
+from sedtool.config import TrainConfig, TrainInputs
 from sedtool.datasets import TrainingBatches
 from sedtool.errors import ArtifactError, DivergedError, StoppedError
 from sedtool.runs import settings_of_weights
 from sedtool.training.folder import RunWriter, require_same_run, run_identity
-from sedtool.training.inputs import TrainInputs, load_inputs
+from sedtool.training.inputs import load_inputs
 from sedtool.training.learner import Learner, new_model
 from sedtool.training.validation import validate
 

@@ -3,6 +3,7 @@
 `tune` is the stage on files; the functions of `fit` work on arrays.
 """
 
+from sedtool.config import TuneInputs
 from sedtool.tuning.fit import (
     best_clip_thresholds,
     clip_f1,
@@ -10,7 +11,7 @@ from sedtool.tuning.fit import (
     tune_clips,
     tune_events,
 )
-from sedtool.tuning.tune import TuneInputs, TuneResult, tune
+from sedtool.tuning.tune import TuneResult, tune
 
 __all__ = [
     "TuneInputs",

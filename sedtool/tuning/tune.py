@@ -12,10 +12,9 @@ import numpy as np
 
 from sedtool.atomic import claim
 from sedtool.checkpoint import Model, load_model, save_model, source_tags
-from sedtool.config import DEVICE, DecodingConfig, LookupConfig, TuneConfig, WindowConfig
-from sedtool.config.base import require_valid
+from sedtool.config import DEVICE, DecodingConfig, TuneConfig, TuneInputs, WindowConfig
 from sedtool.datasets import Clips, FeatureSet, ValidationClips
-from sedtool.errors import ConfigError, LabelError
+from sedtool.errors import LabelError
 from sedtool.labels import Vocabulary, read_events
 from sedtool.machine import pick_device
 from sedtool.scoring import Failure, score_clips, stored_clip
@@ -24,28 +23,6 @@ from sedtool.text import file_sha256
 from sedtool.tuning.fit import lengths_from_durations, macro, tune_clips, tune_events
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TuneInputs(LookupConfig):
-    """The files to fit decoding settings to."""
-
-    features: tuple[Path, ...]
-    reference: Path | None = None  # strong labels
-    weak: Path | None = None
-    durations_from: Path | None = None  # strong labels, of any clips
-    window: float | None = None  # median filter length of every class, seconds
-
-    def __post_init__(self) -> None:
-        require_valid(self)
-        if self.reference is None and self.weak is None:
-            raise ConfigError("tune needs labels: --reference STRONG.tsv, --weak WEAK.tsv, or both")
-        if self.durations_from and self.window is not None:
-            raise ConfigError(
-                "--durations-from and --window both set the median filter lengths; give one"
-            )
-        if self.window is not None:  # refused before all clips are scored
-            DecodingConfig((0.0,), (0.0,), (self.window,))
 
 
 @dataclass(frozen=True)
