@@ -159,7 +159,7 @@ def test_a_preempted_training_is_requeued_and_ends_bit_identical(cluster, traini
     straight = cluster.submit("--nodelist=n2", *training, "-o", "straight")
     job = cluster.submit("--nodelist=n1", *training, "-o", "preempted")
     wait_for_an_epoch(cluster, "preempted", job)
-    cluster.run("scancel", "--signal=STOP", job)  # preemption lets it go on, however fast we are
+    cluster.stop(job)  # preemption lets it go on, however fast we are
     urgent = cluster.submit("--partition=high", "--nodelist=n1", "--exclusive", "--wrap=true")
     tasks = cluster.finish(straight, urgent, job)
     assert ends(tasks) == [DONE, DONE, ("COMPLETED", "0:0", "1")], cluster.logs()

@@ -98,6 +98,26 @@ class Cluster:
             assert time.monotonic() < deadline, f"waited {seconds} s for {what}\n{self.logs()}"
             time.sleep(0.1)
 
+    def stop(self, job: str) -> None:
+        """Stop the first step of a job where it is (SIGSTOP), and wait until it has stopped.
+
+        The signal goes by way of the daemons: one that came after the SIGCONT of a preemption
+        would keep the step from its SIGTERM until it is killed.
+        """
+        self.run("scancel", "--signal=STOP", job)
+        self.wait(lambda: "T" in self.states(job), f"job {job} to stop")
+
+    def states(self, job: str) -> list[str]:
+        """Return the states (R, S, T, ...) of the processes of the first step of a job."""
+        marks = {f"SLURM_JOB_ID={job}".encode(), b"SLURM_STEP_ID=0"}
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(OSError):  # gone by now
+                folder = Path("/proc") / str(process)
+                if marks <= set((folder / "environ").read_bytes().split(b"\0")):
+                    found.append((folder / "stat").read_text().rpartition(")")[2].split()[0])
+        return found
+
     def logs(self) -> str:
         """Return the ends of all logs, of daemons and jobs."""
         paths = sorted(self.folder.glob("*.log"))
