@@ -340,7 +340,7 @@ SEEDED = {
 def test_every_rule_is_seeded_below_and_says_what_it_is_for():
     assert {kind for expected in SEEDED.values() for kind in expected} == set(RULES)
     for rule in RULES.values():
-        assert rule.places.__doc__
+        assert rule.what
         assert bool(rule.remedy) == (rule.severity == "problem")
 
 

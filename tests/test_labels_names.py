@@ -1,6 +1,7 @@
 """The clip that a name means is the same in every stage, and `check` tells what a stage refuses."""
 
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sedtool.checking.files import LabelFile
-from sedtool.checking.report import label_findings
-from sedtool.checking.rules import Data
+from sedtool.checking.rules import Data, in_labels
 from sedtool.datasets import FeatureSet
 from sedtool.errors import LabelError
 from sedtool.evaluation.sides import match_names
@@ -125,7 +125,7 @@ def test_check_finds_the_names_that_training_does_not(tmp_path_factory, clips, n
     path = tmp_path_factory.getbasetemp() / "names.tsv"
     path.write_text("filename\n" + "".join(f"{name}\n" for name in names))
     file = LabelFile(path, "unlabelled", None, NameIndex(clips))
-    counts = {f.kind: f.count for f in label_findings(file, Data({}, [file], (), None, ()))}
+    counts = Counter(f.kind for f in in_labels(file, Data({}, [file], (), None, ())))
     features = FeatureSet.__new__(FeatureSet)  # of which only the names count
     features.files, features.place = [], dict.fromkeys(clips, (0, 0))
     try:

@@ -1,5 +1,6 @@
 """Tables are read by one reader: by columns as row by row, and by `check` as by each stage."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sedtool.checking.files import LabelFile
-from sedtool.checking.report import label_findings
-from sedtool.checking.rules import Data
+from sedtool.checking.rules import Data, in_labels
 from sedtool.errors import LabelError
 from sedtool.labels import (
     Event,
@@ -154,7 +154,7 @@ def test_a_label_file_of_another_kind_is_recognised(tmp_path, kind, other, row):
 def faults(path, kind, vocabulary=None):
     """Return what makes a file unreadable; strong labels of no class are refused later."""
     file = LabelFile(path, kind, vocabulary, NameIndex(()))
-    found = {f.kind for f in label_findings(file, Data({}, [file], (), vocabulary, ()))}
+    found = {f.kind for f in in_labels(file, Data({}, [file], (), vocabulary, ()))}
     wanted = {"unreadable-labels", "bad-row", "bad-time"}
     return found & (wanted | {"unknown-label"} if kind == "weak" else wanted)
 
@@ -163,7 +163,7 @@ def test_labels_without_a_class_make_no_model(tmp_path):
     path = tmp_path / "weak.tsv"
     path.write_text("filename\tevent_labels\na.wav\t\n")
     file = LabelFile(path, "weak", None, NameIndex(["a.wav"]))
-    found = [f.kind for f in label_findings(file, Data({}, [file], (), None, ()))]
+    found = [f.kind for f in in_labels(file, Data({}, [file], (), None, ()))]
     assert "empty-file" in found
     with pytest.raises(LabelError, match="the class list is empty"):
         Vocabulary(label for labels in read_weak(path).values() for label in labels)
@@ -213,7 +213,7 @@ def test_a_file_is_without_faults_exactly_if_it_can_be_read(tmp_path_factory, he
 def test_the_validation_list_of_dcase_2019_has_three_known_faults(published_lists):
     path = published_lists.validation
     file = LabelFile(path, "strong", None, NameIndex(read_events(path).names))
-    found = label_findings(file, Data({}, [file], read_events(path).classes, None, ()))
-    assert {f.kind: f.count for f in found} == published_lists.expect(
+    found = in_labels(file, Data({}, [file], read_events(path).classes, None, ()))
+    assert Counter(f.kind for f in found) == published_lists.expect(
         {"overlap": 12, "without-labels": 15}, {"overlap": 8, "without-labels": 2, "rare-class": 10}
     )

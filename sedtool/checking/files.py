@@ -49,16 +49,7 @@ class Clip:
 class LabelFile:
     """The rows of a label file, the faults of those that cannot be read, and whose clips they are.
 
-    Parameters
-    ----------
-    path
-        The file.
-    kind
-        "strong", "weak" or "unlabelled".
-    vocabulary
-        The class list, if there is one; labels that are no class are kept.
-    index
-        The clips that its names may mean.
+    Labels that are no class of the vocabulary are kept. `index` has the clips that names may mean.
     """
 
     def __init__(
@@ -77,10 +68,6 @@ class LabelFile:
     def n_rows(self) -> int:
         """Return the number of rows, those that cannot be read included."""
         return len(self.rows) + sum(fault.kind != "file" for fault in self.faults)
-
-    def faults_of(self, kind: str) -> Iterator[str]:
-        """Yield the faults of a kind, with file and line."""
-        return (str(fault) for fault in self.faults if fault.kind == kind)
 
     def at(self, row: Row) -> str:
         """Return ``file:line`` of a row."""
@@ -103,26 +90,16 @@ class LabelFile:
         """Return what each name means."""
         return {match.name: match for match in self._index.matches(self.first_rows)}
 
-    def mismatches(self, fault: str) -> Iterator[str]:
-        """Yield the places of names that are ambiguous, or of a clip that has another one, too."""
-        for name, match in self.matches.items():
-            if match.fault == fault:
-                yield f"{self.at(self.first_rows[name])}: {match.message}"
-
     @cached_property
-    def missing(self) -> list[tuple[str, str, str | None]]:
-        """Return place and name of what means no clip, and the nearest one."""
-        return [
-            (self.at(self.first_rows[name]), name, self._index.nearest(name))
-            for name, match in self.matches.items()
-            if match.fault == "missing"
-        ]
+    def nearest(self) -> dict[str, str | None]:
+        """Return the clip that is nearest to each name that means none."""
+        missing = (name for name, match in self.matches.items() if match.fault == "missing")
+        return {name: self._index.nearest(name) for name in missing}
 
     @cached_property
     def clip_of(self) -> dict[str, str]:
         """Return the clip of each name: of what is missing the nearest, or else the name itself."""
-        nearest = {name: near or name for _, name, near in self.missing}
-        return {name: m.clip or nearest.get(name, name) for name, m in self.matches.items()}
+        return {n: m.clip or self.nearest.get(n) or n for n, m in self.matches.items()}
 
     @cached_property
     def labels_by_clip(self) -> dict[str, set[str]]:

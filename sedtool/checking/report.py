@@ -10,7 +10,17 @@ from statistics import fmean, median
 
 from sedtool.audio import AudioInputs, find_audio
 from sedtool.checking.files import Clip, LabelFile, Progress, copies, inspect, listed_clips
-from sedtool.checking.rules import AUDIO, NOTE, PAIR, PROBLEM, RULES, TABLE, Data, Place, Rule
+from sedtool.checking.rules import (
+    NOTE,
+    PROBLEM,
+    RULES,
+    Data,
+    Found,
+    between,
+    in_audio,
+    in_labels,
+    in_spelling,
+)
 from sedtool.errors import ConfigError
 from sedtool.labels import NameIndex, Vocabulary, read_vocabulary
 from sedtool.store import is_hdf5
@@ -43,16 +53,18 @@ class Finding:
         return f"line {place.removeprefix(prefix)}" if place.startswith(prefix) else place
 
 
-def _findings_of(rule: Rule, where: object, places: Iterable[Place]) -> list[Finding]:
-    """Return one finding of all places, or none if there are none."""
-    first: list[str] = []
-    count = 0
-    for place in places:
-        text, number = (place, 1) if isinstance(place, str) else place
-        count += number
-        if len(first) < SHOWN:
-            first.append(text)
-    return [Finding(rule.kind, rule.severity, count, str(where), tuple(first))] if first else []
+def findings_of(where: object, found: Iterable[Found]) -> Iterator[Finding]:
+    """Yield a finding for each kind among what was found in one place, in the order of `RULES`."""
+    counts: Counter[str] = Counter()
+    first: dict[str, list[str]] = {}
+    for kind, place, number in found:
+        counts[kind] += number
+        places = first.setdefault(kind, [])
+        if len(places) < SHOWN:
+            places.append(place)
+    for kind, rule in RULES.items():
+        if kind in first:
+            yield Finding(kind, rule.severity, counts[kind], str(where), tuple(first[kind]))
 
 
 @dataclass(frozen=True)
@@ -246,20 +258,12 @@ def check(
 
 def _findings(data: Data) -> Iterator[Finding]:
     """Apply all rules."""
-    for rule in AUDIO:
-        yield from _findings_of(rule, rule.where, rule.places(data))
+    yield from findings_of("audio", in_audio(data))
+    yield from findings_of("label files", in_spelling(data))
     for file in data.files:
-        yield from label_findings(file, data)
+        yield from findings_of(file.path, in_labels(file, data))
     for one, other in combinations(data.files, 2):
-        for rule in PAIR:
-            yield from _findings_of(rule, f"{one.path}, {other.path}", rule.places(one, other))
-
-
-def label_findings(file: LabelFile, data: Data) -> Iterator[Finding]:
-    """Apply the rules for one label file."""
-    for rule in TABLE:
-        if file.kind in rule.of:
-            yield from _findings_of(rule, file.path, rule.places(file, data))
+        yield from findings_of(f"{one.path}, {other.path}", between(one, other))
 
 
 def _label_files(
