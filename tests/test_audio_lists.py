@@ -249,7 +249,7 @@ def test_a_folder_named_like_a_manifest_is_a_folder(here):
         ("m.csv", "filename,l\n,Dog\n", r"m\.csv:2: the filename is empty"),
         ("m.csv", "filename\na\x1b.wav\n", r"m\.csv:2: a control character"),
         ("m.csv", "filename\n" + "a" * 200_000, r"m\.csv:2: not CSV \(field larger"),
-        ("m.csv", b"filename\na\xff.wav\n", r"m\.csv: not UTF-8 text \(byte 10\)"),
+        ("m.csv", b"filename\na\xff.wav\n", r"m\.csv:2: not UTF-8 text \(byte 10\)"),
         ("m.jsonl", '{"audio_filepath": "a.wav"}\n{"audio', r"m\.jsonl:2: not JSON \("),
         ("m.jsonl", '["a.wav"]', r"m\.jsonl:1: not an object with a text 'audio_filepath'"),
         ("m.jsonl", '{"filename": "a.wav"}', r"m\.jsonl:1: not an object with a text"),

@@ -1,9 +1,13 @@
-"""Copies of audio are told by what is in the files, whether they were decoded or not."""
+"""Copies of audio are told by what is in the files, and of a label file what is wrong with it."""
 
 import numpy as np
+import pytest
 
 from sedtool.audio import write_wav
-from sedtool.checking.files import Clip, copies, inspect
+from sedtool.checking.files import Clip, LabelFile, copies, inspect
+from sedtool.checking.report import findings_of
+from sedtool.checking.rules import Data, in_labels
+from sedtool.labels import NameIndex
 
 
 def test_copies_are_told_by_content_not_by_size_or_by_their_middle(tmp_path):
@@ -24,3 +28,29 @@ def test_a_copy_is_told_though_one_of_the_two_was_decoded(tmp_path):
     clips = decoded | inspect({"b.wav": tmp_path / "b.wav"}, False, 1)
     listed = Clip("x/a.wav", sha256=decoded["a.wav"].sha256)  # in a features file
     assert copies([*clips.values(), listed], workers=2) == [["a.wav", "b.wav", "x/a.wav"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"filename\tevent_labels\na\xff.wav\tDog\n", "line 2: not UTF-8 text (byte 23)"),
+        (
+            "filename\tevent_labels\n".encode("utf-16"),
+            "line 1: not UTF-8 text (byte 0); save it as UTF-8, not UTF-16",
+        ),
+        (
+            b"Selection\tBegin Time (s)\tEnd Time (s)\tAnnotation\n1\t0\t1\tDog\n",
+            "it looks like a Raven table, of which sedtool convert makes a DCASE table",
+        ),
+        (None, "cannot be read (No such file or directory)"),
+    ],
+)
+def test_of_a_file_that_cannot_be_read_the_line_and_what_mends_it_are_said(tmp_path, content, line):
+    path = tmp_path / "weak.tsv"
+    if content is not None:
+        path.write_bytes(content)
+    file = LabelFile(path, "weak", None, NameIndex(()))
+    (found,) = findings_of(path, in_labels(file, Data({}, [file], (), None, ())))
+    assert found.kind == "unreadable-labels"
+    shown = found.lines()[1].strip()
+    assert shown == line or (shown.startswith("line 1: ") and shown.endswith(f"; {line}"))

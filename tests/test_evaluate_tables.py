@@ -224,8 +224,8 @@ REFUSED = {
     ),
 }
 BYTES = {
-    "UTF-16": (CATS.encode("utf-16"), ": not UTF-8 text (byte 0)"),
-    "Latin-1": (f"{HEADER}ä.wav\t1\t2\tCat\n".encode("latin-1"), ": not UTF-8 text (byte 34)"),
+    "UTF-16": (CATS.encode("utf-16"), ":1: not UTF-8 text (byte 0); save it as UTF-8, not UTF-16"),
+    "Latin-1": (f"{HEADER}ä.wav\t1\t2\tCat\n".encode("latin-1"), ":2: not UTF-8 text (byte 34)"),
 }
 
 

@@ -49,8 +49,9 @@ class Finding:
 
     def _brief(self, place: str) -> str:
         """Return a place without the file that the finding names already."""
-        prefix = f"{self.where}:"
-        return f"line {place.removeprefix(prefix)}" if place.startswith(prefix) else place
+        brief = place.removeprefix(f"{self.where}:").lstrip()
+        has_line = brief != place and brief[0].isdigit()
+        return f"line {brief}" if has_line else brief
 
 
 def findings_of(where: object, found: Iterable[Found]) -> Iterator[Finding]:

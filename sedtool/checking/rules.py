@@ -59,7 +59,7 @@ RULES = {
     # A label file by itself
     "unreadable-labels": Rule(
         "label files that cannot be read",
-        "write it as a tab-separated table in UTF-8 with the columns that the message names",
+        "make each the tab-separated table in UTF-8 that its message asks for",
     ),
     "bad-row": Rule(
         "rows that cannot be read", "correct these lines; all stages stop at the first"

@@ -1,5 +1,6 @@
 """Lines, cells and numbers of label files: taken as they stand, or refused with file and line."""
 
+import codecs
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,17 +8,22 @@ from pathlib import Path
 from sedtool.errors import LabelError
 from sedtool.text import is_writable
 
+_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 LATEST = 1e9  # seconds, some 30 years: no recording has later times
 
 
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file, without a byte-order mark; line ends are as they are."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise LabelError(f"{path}: not UTF-8 text (byte {error.start})") from None
+        data = path.read_bytes()
     except OSError as error:
         raise LabelError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = 1 + data.count(b"\n", 0, error.start)
+        hint = "; save it as UTF-8, not UTF-16" if data.startswith(_UTF_16_MARKS) else ""
+        raise LabelError(f"{path}:{line}: not UTF-8 text (byte {error.start}){hint}") from None
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:

@@ -222,6 +222,8 @@ def _header(
 
 def _other_kind(cells: list[str], expected: tuple[str, ...]) -> str:
     """Return a hint if the first row is one of another kind of label table."""
+    if "Begin Time (s)" in cells:
+        return "; it looks like a Raven table, of which sedtool convert makes a DCASE table"
     for kind, columns in COLUMNS.items():
         fits = set(columns) <= set(cells) or "filename" not in cells
         if expected in COLUMNS.values() and len(cells) == len(columns) and fits:
