@@ -16,13 +16,13 @@ from sedtool.labels import Event, StrongLabels, read_events, write_events, write
 from sedtool.training import TrainInputs, train
 from sedtool.tuning import (
     TuneInputs,
+    _distinct,
     best_clip_thresholds,
     clip_f1,
     lengths_from_durations,
     tune,
     tune_events,
 )
-from sedtool.tuning.fit import _distinct
 from support.score_files import scored_whole
 
 

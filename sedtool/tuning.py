@@ -1,0 +1,354 @@
+"""Validation labels -> thresholds and median filter lengths, written into the model.
+
+`tune` is the stage on files; the other functions work on arrays.
+
+Axis letters: N clips, T frames, K classes.
+"""
+
+import dataclasses
+import itertools
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sedtool.atomic import claim
+from sedtool.checkpoint import Model, load_model, save_model, source_tags
+from sedtool.config import (
+    DEVICE,
+    DecodingConfig,
+    EvaluationConfig,
+    TuneConfig,
+    TuneInputs,
+    WindowConfig,
+)
+from sedtool.datasets import Clips, FeatureSet, ValidationClips
+from sedtool.decoding import find_spans, median_frames
+from sedtool.errors import LabelError
+from sedtool.evaluation import EventArrays, event_counts
+from sedtool.labels import StrongLabels, Vocabulary, read_events
+from sedtool.machine import pick_device
+from sedtool.scoring import Failure, score_clips, stored_clip
+from sedtool.store import ClipScores
+from sedtool.text import file_sha256
+
+__all__ = ["TuneInputs", "TuneResult", "clip_f1", "tune"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What was fitted; scores are on the validation clips themselves, so they flatter."""
+
+    n_clips: int
+    clip_f1: float  # macro over the classes that have a positive clip
+    event_f1: float | None  # macro over the classes that have an event; None without strong labels
+    seconds: float  # that it took
+
+    def __str__(self) -> str:
+        """Return one line for a summary."""
+        event = "" if self.event_f1 is None else f", event F1 {self.event_f1:.3f}"
+        return (
+            f"fitted on {self.n_clips} clips in {self.seconds:.1f} s: clip F1 {self.clip_f1:.3f}"
+            f"{event} (on these clips)"
+        )
+
+
+def tune(
+    model_path: Path,
+    inputs: TuneInputs,
+    config: TuneConfig,
+    *,
+    device: str = DEVICE,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> TuneResult:
+    """Fit decoding settings on validation labels and write them into the model.
+
+    Clip thresholds maximise clip F1: of the weak labels if there are any, else of the classes of
+    the strong ones. With strong labels, frame thresholds and median filter lengths maximise event
+    F1 on the grid of `config`; lengths that are given outright are left alone.
+
+    Raises
+    ------
+    LabelError
+        If a clip was trained on, or labels and features do not belong together.
+    ArtifactError
+        If the features are not of the model's kind.
+    ResourceError
+        If the model is being trained or tuned by another process, or the disk is full; the model
+        is then as it was.
+    """
+    started = time.monotonic()
+    with claim(model_path, overwrite=True):
+        model = load_model(model_path)
+        fitted = _fit(model, inputs, config, device, progress)
+        save_model(model_path, model)
+    return TuneResult(*fitted, time.monotonic() - started)
+
+
+def _fit(
+    model: Model,
+    inputs: TuneInputs,
+    config: TuneConfig,
+    device: str,
+    progress: Callable[[int, int, str], None] | None,
+) -> tuple[int, float, float | None]:
+    """Fit the settings of `model`; return the number of clips, and macro clip and event F1."""
+    features = FeatureSet(inputs.features, inputs.partial)
+    features.require(model.features)
+    validation = ValidationClips.read(
+        features, inputs.weak, inputs.reference, Vocabulary(model.classes), inputs.missing
+    )
+    clips, n, strong = validation.clips, validation.n_labelled, validation.strong
+    _refuse_training_clips(model, clips)
+    scores = _score(model, clips, device, progress)
+
+    clip_scores = np.stack([clip.clip for clip in scores[:n]])
+    decoding, clip_f1 = tune_clips(clip_scores, clips.targets[:n], model.decoding)
+    for label, f1 in zip(model.classes, clip_f1, strict=True):
+        if np.isnan(f1):
+            log.warning("no validation clip has %r; its threshold is 0.5", label)
+    decoding = _with_lengths(inputs, model.classes, decoding, config)
+    event_f1 = None
+    if strong is not None:
+        with_events = set(strong.names)
+        of_events = [clip for clip in scores if clip.name in with_events]
+        are_given = inputs.durations_from is not None or inputs.window is not None
+        grid = dataclasses.replace(config, windows=()) if are_given else config
+        decoding, event_f1 = tune_events(
+            of_events, strong, model.classes, model.frame_rate, decoding, grid
+        )
+    model.decoding = decoding
+    model.tuned = _provenance(model, inputs, config, clip_f1, event_f1, len(scores))
+    return len(scores), macro(clip_f1), None if event_f1 is None else macro(event_f1)
+
+
+def _refuse_training_clips(model: Model, clips: Clips) -> None:
+    trained = {bytes(tag) for tag in model.trained_on}
+    pairs = zip(clips.names, clips.sources(), strict=True)
+    both = [name for name, source in pairs if bytes(source_tags([source])[0]) in trained]
+    if both:
+        raise LabelError(
+            f"the model was trained on {len(both)} of {len(clips)} clips, e.g. {both[0]!r}; "
+            "tune on clips it has not seen"
+        )
+
+
+def _score(
+    model: Model, clips: Clips, device: str, progress: Callable[[int, int, str], None] | None
+) -> list[ClipScores]:
+    stored = (stored_clip(clips.features, name) for name in clips.names)
+    scores: list[ClipScores] = []
+    windows = WindowConfig(model.window)
+    for clip in score_clips(model, stored, windows, pick_device(device)):
+        if isinstance(clip, Failure):
+            raise LabelError(f"{clip.name}: {clip.error}")
+        scores.append(clip)
+        if progress:
+            progress(len(scores), len(clips), clip.name)
+    return scores
+
+
+def _with_lengths(
+    inputs: TuneInputs, classes: tuple[str, ...], decoding: DecodingConfig, config: TuneConfig
+) -> DecodingConfig:
+    """Set the median filter lengths from what was given, else to the default."""
+    seconds = decoding.window if inputs.window is None else inputs.window
+    decoding = dataclasses.replace(decoding, windows=(seconds,) * len(classes))
+    if inputs.durations_from is None:
+        return decoding
+    labels = read_events(inputs.durations_from)
+    decoding, without = lengths_from_durations(labels, classes, decoding, config)
+    if without:
+        given = (inputs.durations_from, ", ".join(without), seconds)
+        log.warning("%s has no event of %s; their median filter length is %g s", *given)
+    return decoding
+
+
+def _provenance(
+    model: Model,
+    inputs: TuneInputs,
+    config: TuneConfig,
+    clip_f1: np.ndarray,
+    event_f1: np.ndarray | None,
+    n_clips: int,
+) -> dict[str, Any]:
+    """Return where the settings come from, as the model file keeps it."""
+
+    def by_class(values: np.ndarray) -> dict[str, float | None]:
+        pairs = zip(model.classes, values.tolist(), strict=True)
+        return {label: None if value != value else value for label, value in pairs}
+
+    files = (inputs.reference, inputs.weak, inputs.durations_from)
+    return {
+        "files": {str(path): file_sha256(path) for path in files if path is not None},
+        "clips": n_clips,
+        "clip_f1": by_class(clip_f1),
+        "event_f1": None if event_f1 is None else by_class(event_f1),
+        "grid": dataclasses.asdict(config) if event_f1 is not None else None,
+        "weights_sha256": model.weights_sha256,
+    }
+
+
+def best_clip_thresholds(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the threshold of each class that maximises its clip F1, and that F1, both (K,).
+
+    Scores are clip probabilities, targets weak labels of 0 or 1, both of shape (N, K); a class
+    without a positive gets 0.5 and NaN. Macro F1 separates by class, so this is exact: every cut
+    between two neighbouring distinct scores is tried, and the threshold lies midway. Where several
+    cuts are equally good the lowest threshold wins, since a clip gate that is too high loses events
+    that nothing can bring back.
+    """
+    n_classes = scores.shape[1]
+    thresholds, f1 = np.full(n_classes, DecodingConfig.threshold), np.full(n_classes, np.nan)
+    for k in range(n_classes):
+        n_positive = targets[:, k].sum()
+        if not n_positive:
+            continue
+        order = np.argsort(-scores[:, k], kind="stable")
+        ranked = scores[order, k].astype(np.float64)
+        hits = np.cumsum(targets[order, k])
+        tagged = np.arange(1, len(ranked) + 1)
+        below = np.append(ranked[1:], 0.0)
+        cut_f1 = np.where(ranked > below, 2 * hits / (tagged + n_positive), 0.0)
+        best = len(cut_f1) - 1 - int(np.argmax(cut_f1[::-1]))
+        thresholds[k], f1[k] = _between(below[best], ranked[best]), cut_f1[best]
+    return thresholds, f1
+
+
+def _between(lower: float, upper: float) -> float:
+    """Return a threshold that, as float32, is below `upper` and not below `lower`."""
+    middle = np.float32((lower + upper) / 2)
+    return float(middle) if middle < np.float32(upper) else float(lower)
+
+
+def clip_f1(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Return macro clip F1 at each class's best threshold, over the classes with a positive."""
+    return macro(best_clip_thresholds(scores, targets)[1])
+
+
+def macro(values: np.ndarray) -> float:
+    """Return the mean over classes (K,), without those of NaN; 0 if all are."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
+
+
+def tune_clips(
+    scores: np.ndarray, targets: np.ndarray, decoding: DecodingConfig
+) -> tuple[DecodingConfig, np.ndarray]:
+    """Fit clip thresholds; return the settings and the F1 of each class (K,).
+
+    Frames use the same thresholds until strong labels say better, as in the system that the
+    power-pooling paper's DCASE 2017 experiment builds on.
+    """
+    fitted, f1 = best_clip_thresholds(scores, targets)
+    thresholds = tuple(float(value) for value in fitted)
+    return dataclasses.replace(decoding, clip_thresholds=thresholds, thresholds=thresholds), f1
+
+
+def lengths_from_durations(
+    labels: StrongLabels, classes: Sequence[str], decoding: DecodingConfig, config: TuneConfig
+) -> tuple[DecodingConfig, list[str]]:
+    """Set each class's median filter length to a share of its mean event duration.
+
+    The classes without an event, whose length stays as it was, are returned, too.
+    """
+    durations = labels.mean_durations()
+    lengths = tuple(
+        config.duration_ratio * durations[label] if label in durations else length
+        for label, length in zip(classes, decoding.windows, strict=True)
+    )
+    without = [label for label in classes if label not in durations]
+    return dataclasses.replace(decoding, windows=lengths), without
+
+
+def tune_events(
+    scores: Sequence[ClipScores],
+    reference: StrongLabels,
+    classes: tuple[str, ...],
+    frame_rate: float,
+    decoding: DecodingConfig,
+    config: TuneConfig,
+) -> tuple[DecodingConfig, np.ndarray]:
+    """Fit frame thresholds and median filter lengths: each class's best event F1 on a grid.
+
+    Clip thresholds, minimum duration and gap stay as they are. Of equally good settings the shorter
+    length wins, then the threshold nearer to 0.5. The clips of scores and reference are the same.
+
+    Returns
+    -------
+    tuple of DecodingConfig and numpy.ndarray
+        The settings and the event F1 of each class (K,), NaN for a class without a reference event.
+    """
+    number = {clip.name: i for i, clip in enumerate(scores)}
+    references = [_reference(reference, label, number) for label in classes]
+    groups = _equally_long(scores)
+    best_f1 = np.full(len(classes), -1.0)
+    thresholds, lengths = list(decoding.thresholds), list(decoding.windows)
+    trials = [(length,) * len(classes) for length in _distinct(config.windows, frame_rate)]
+    grid = itertools.product(
+        trials or [decoding.windows], sorted(config.thresholds, key=lambda t: abs(t - 0.5))
+    )
+    for trial, threshold in grid:
+        uniform = dataclasses.replace(
+            decoding, thresholds=(threshold,) * len(classes), windows=trial
+        )
+        estimates = _estimate(groups, len(classes), frame_rate, uniform)
+        for k, (of_class, estimated) in enumerate(zip(references, estimates, strict=True)):
+            f1 = _event_f1(of_class, estimated)
+            if f1 > best_f1[k]:
+                best_f1[k], thresholds[k], lengths[k] = f1, threshold, trial[k]
+    tuned = dataclasses.replace(decoding, thresholds=tuple(thresholds), windows=tuple(lengths))
+    return tuned, np.where(best_f1 < 0, np.nan, best_f1)
+
+
+def _distinct(lengths: Sequence[float], frame_rate: float) -> list[float]:
+    """Return median filter lengths, in seconds, as the odd numbers of frames they really are."""
+    frames = sorted({median_frames(seconds, frame_rate) for seconds in lengths})
+    return [n / frame_rate if n > 1 else 0.0 for n in frames]
+
+
+def _reference(labels: StrongLabels, label: str, number: Mapping[str, int]) -> EventArrays:
+    """Return the reference events of one class, by clip number."""
+    events = [event for event in labels.events if event.label == label]
+    return EventArrays(
+        np.array([number[event.name] for event in events], np.int64),
+        np.array([event.onset for event in events], np.float64),
+        np.array([event.offset for event in events], np.float64),
+    )
+
+
+def _equally_long(scores: Sequence[ClipScores]) -> list[tuple[np.ndarray, list[ClipScores]]]:
+    """Return clips with equally many frames together, with their numbers, to decode in one go."""
+    groups: dict[int, list[int]] = {}
+    for i, clip in enumerate(scores):
+        groups.setdefault(len(clip.frame), []).append(i)
+    return [(np.array(group), [scores[i] for i in group]) for group in groups.values()]
+
+
+def _estimate(
+    groups: list[tuple[np.ndarray, list[ClipScores]]],
+    n_classes: int,
+    frame_rate: float,
+    decoding: DecodingConfig,
+) -> list[EventArrays]:
+    """Decode all clips; return the events of each class, by clip number."""
+    decoded = [(numbers, find_spans(clips, frame_rate, decoding)) for numbers, clips in groups]
+    clip = np.concatenate([numbers[spans.column // n_classes] for numbers, spans in decoded])
+    label = np.concatenate([spans.column % n_classes for _, spans in decoded])
+    onset = np.concatenate([spans.onset for _, spans in decoded])
+    offset = np.concatenate([spans.offset for _, spans in decoded])
+    of_class = (label == k for k in range(n_classes))
+    return [EventArrays(clip[rows], onset[rows], offset[rows]) for rows in of_class]
+
+
+def _event_f1(reference: EventArrays, estimated: EventArrays) -> float:
+    """Return F1 with the default tolerances of `evaluate`; -1 without a reference event."""
+    n_reference, n_estimated = len(reference.onset), len(estimated.onset)
+    if not n_reference:
+        return -1.0
+    return 2 * event_counts(reference, estimated, EvaluationConfig()) / (n_reference + n_estimated)
