@@ -15,8 +15,7 @@ import pytest
 
 from sedtool import runs
 from sedtool.audio import write_wav
-from sedtool.checkpoint import load_model, save_model
-from sedtool.checkpoint.model import FORMAT_VERSION as MODEL_VERSION
+from sedtool.checkpoint import MODEL_VERSION, load_model, save_model
 from sedtool.config import (
     FEATURE_PRESETS,
     EvaluateInputs,

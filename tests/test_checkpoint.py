@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from sedtool import checkpoint
 from sedtool.checkpoint import (
     Model,
     digest,
@@ -21,7 +22,6 @@ from sedtool.checkpoint import (
     save_model,
     save_state,
 )
-from sedtool.checkpoint import model as model_file
 from sedtool.config import DecodingConfig, PoolingConfig, parse_architecture
 from sedtool.config.base import setting
 from sedtool.errors import ArtifactError, ConfigError
@@ -157,7 +157,7 @@ def test_a_network_of_400_mib_fits_into_a_model_file():
     size = sum(
         t.nbytes for t in empty_detector(network, PoolingConfig(), 64, 10).state_dict().values()
     )
-    assert 390 * 2**20 < size < model_file.MOST_BYTES
+    assert 390 * 2**20 < size < checkpoint.MOST_MODEL
 
 
 @pytest.mark.parametrize("arch", ["dcase2019", "dcase2019-baseline"])
@@ -179,10 +179,10 @@ def test_a_network_is_made_exactly_if_its_file_is_read(saved, monkeypatch):
     model = new_model()
     parts = (model.architecture, model.pooling, 64, 2)
     size = sum(tensor.nbytes for tensor in model.detector.state_dict().values())
-    monkeypatch.setattr(model_file, "MOST_WEIGHTS", size)
+    monkeypatch.setattr(checkpoint, "MOST_WEIGHTS", size)
     empty_detector(*parts)
     load_model(saved)
-    monkeypatch.setattr(model_file, "MOST_WEIGHTS", size - 1)
+    monkeypatch.setattr(checkpoint, "MOST_WEIGHTS", size - 1)
     with pytest.raises(ConfigError, match="the weights of the network take 1 MiB"):
         empty_detector(*parts)
     with pytest.raises(ArtifactError, match="the weights of the network take 1 MiB"):

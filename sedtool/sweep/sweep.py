@@ -210,7 +210,7 @@ def _is_done(files: RunFolder) -> bool:
         return False
     try:
         read_json(files.metrics)
-        header = read_header(files.model, files.model.stat().st_size)
+        header = read_header(files.model)
         scores = open_scores(files.scores, verify=False)
         decoding = json.loads(to_json(scores.decoding))
         return bool(

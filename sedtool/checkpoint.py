@@ -1,8 +1,22 @@
-"""model.safetensors: weights, and in its header everything that using them needs."""
+"""model.safetensors and last.pt, saved and loaded as one.
+
+Both are safetensors with a JSON table in the header, never a pickle, so that reading them runs
+nothing. They may be a stranger's all the same: nothing that they declare is believed before it is
+checked, and what they may take of memory is bounded.
+
+``model.safetensors`` holds the weights and everything that `infer` needs. What scores depend on
+and the decoding settings are hashed apart: tuning changes what a model decides, not what it is.
+``last.pt`` holds what resuming needs, and its own digest. Earlier states were pickles in an archive
+of torch. They are refused: what that lets through takes memory or time on a file's word, and its
+layout is torch's to change.
+"""
 
 import dataclasses
 import hashlib
 import json
+import os
+import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +24,11 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from sedtool import __version__
-from sedtool.atomic import write_bytes
-from sedtool.checkpoint.tensors import digest, read_header, regular_size, to_bytes
+from sedtool.atomic import open_atomic, resource_errors, write_bytes
 from sedtool.config import (
     ArchitectureConfig,
     DecodingConfig,
@@ -30,16 +44,35 @@ from sedtool.runs import RunFolder
 from sedtool.store import is_hdf5
 from sedtool.text import is_writable
 
-FORMAT, FORMAT_VERSION = "sedtool-model", 3
+__all__ = [
+    "Model",
+    "digest",
+    "empty_detector",
+    "load_model",
+    "load_state",
+    "read_header",
+    "require_finite",
+    "save_model",
+    "save_state",
+    "source_tags",
+    "teacher_of",
+]
+
+MODEL_FORMAT, MODEL_VERSION = "sedtool-model", 3
+STATE_FORMAT, STATE_VERSION = "sedtool-state", 1
+MOST_HEADER = 2**23  # bytes
 MOST_WEIGHTS = 7 * 2**26  # bytes, 448 MiB: reading takes thrice that, and under 1.5 GB of memory
-MOST_BYTES = MOST_WEIGHTS + 2**25  # of a file, which has a header and the tags of clips, too
+MOST_MODEL = MOST_WEIGHTS + 2**25  # of a file, which has a header and the tags of clips, too
+# A network, its teacher, and two numbers a weight of the optimiser; and the rows of all epochs.
+MOST_STATE = 4 * MOST_WEIGHTS + 2**28
 MOST_WINDOW = 3600.0  # seconds
 
 # What a header that makes no sense provokes.
-_UNUSABLE = (
-    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError),
-    *(ConfigError, LabelError),
-)
+_BUILTIN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
+_UNUSABLE = (*_BUILTIN, ConfigError, LabelError)
+
+
+# Models
 
 
 @dataclass
@@ -65,15 +98,16 @@ class Model:
     @property
     def weights_sha256(self) -> str:
         """Return the digest of all that scores depend on; decoding settings are no part of it."""
-        return digest(self._scoring())
+        return digest(self.scoring())
 
     @property
     def weights_sha256_of_format_2(self) -> str:
         """Return what stood for it in older files: without the network and the pooling."""
-        parts = self._scoring()
+        parts = self.scoring()
         return digest({key: parts[key] for key in ("weights", "classes", "features")})
 
-    def _scoring(self) -> dict[str, Any]:
+    def scoring(self) -> dict[str, Any]:
+        """Return all that scores depend on."""
         return {
             "weights": self.detector.state_dict(),
             "classes": list(self.classes),
@@ -157,14 +191,14 @@ def save_model(path: Path, model: Model) -> None:
         If a weight is not finite; what stood at `path` is untouched.
     """
     require_finite(model.detector, str(path))
+    settings = model.scoring()
+    weights = settings.pop("weights")
+    settings["pooling"] |= {"learned": model.detector.pooling.learned()}
     header = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format": MODEL_FORMAT,
+        "format_version": MODEL_VERSION,
         "sedtool_version": __version__,
-        "classes": list(model.classes),
-        "features": _stated(model.features),
-        "architecture": _stated(model.architecture),
-        "pooling": _stated(model.pooling) | {"learned": model.detector.pooling.learned()},
+        **settings,
         "window": model.window,
         "decoding": dataclasses.asdict(model.decoding),
         "tuned": model.tuned,
@@ -173,8 +207,7 @@ def save_model(path: Path, model: Model) -> None:
     }
     header["sha256"] = _digest_of_all(header, model.trained_on)
     trained_on = torch.from_numpy(model.trained_on.copy())  # it may be read-only
-    tensors = model.detector.state_dict() | {"trained_on": trained_on}
-    write_bytes(path, to_bytes(tensors, header))
+    write_bytes(path, _to_bytes(weights | {"trained_on": trained_on}, header))
 
 
 def _digest_of_all(header: dict[str, Any], trained_on: np.ndarray) -> str:
@@ -197,22 +230,19 @@ def require_finite(detector: Detector, where: str) -> None:
 def load_model(path: Path) -> Model:
     """Read and check a model file; the detector is in evaluation mode on the CPU.
 
-    The file may be a stranger's: nothing it declares is believed before it is checked, and what it
-    may take of memory is bounded.
-
     Raises
     ------
     ArtifactError
         If the file is no sedtool model, from a newer version, damaged, or its weights do not fit
         its own description.
     """
-    size = regular_size(path, MOST_BYTES)
+    _require_regular(path, MOST_MODEL)
     if is_hdf5(path):
         raise ArtifactError(
             f"{path} holds features or scores and is no model; the model comes first"
         )
     try:
-        header = read_header(path, size)
+        header = read_header(path)
         with safe_open(path, framework="pt") as file:
             return _read_model(path, header, file)
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
@@ -222,29 +252,24 @@ def load_model(path: Path) -> Model:
 def _read_model(path: Path, header: dict[str, Any], file: Any) -> Model:
     """Read an open model file."""
     try:
-        if header["format"] != FORMAT:
+        if header["format"] != MODEL_FORMAT:
             raise ArtifactError(f"{path} is a {header['format']} file, not a model")
         version = header["format_version"]
-        if version not in (2, FORMAT_VERSION):
+        if version not in (2, MODEL_VERSION):
             raise ArtifactError(
-                f"{path} has model format {version}; this sedtool reads {FORMAT_VERSION}"
+                f"{path} has model format {version}; this sedtool reads {MODEL_VERSION}"
             )
         model = _rebuild(path, header, file)
         weights, whole = header["weights_sha256"], header["sha256"]
     except _UNUSABLE as error:
-        raise ArtifactError(
-            f"{path}: the model's header cannot be used ({_brief(error)})"
-        ) from error
+        what = f"{path}: the model's header cannot be used ({_brief(error)})"
+        raise ArtifactError(what) from error
     mine = model.weights_sha256_of_format_2 if version == 2 else model.weights_sha256
     if mine != weights:
         raise ArtifactError(f"{path} is damaged: its weights are not those that were saved")
     if _digest_of_all(header, model.trained_on) != whole:
         raise ArtifactError(f"{path} is damaged: its header is not what was saved")
     return model
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _rebuild(path: Path, header: dict[str, Any], file: Any) -> Model:
@@ -297,16 +322,166 @@ def _read_tensors(path: Path, file: Any, detector: Detector) -> dict[str, Tensor
         name = min(wrong)
         what = "is not one of the model's" if name in names else "is missing"
         raise ArtifactError(f"{path}: weight {name[:80]!a} {what}")
-    shapes = {name: list(tensor.shape) for name, tensor in expected.items()}
-    shapes["trained_on"] = [*file.get_slice("trained_on").get_shape()[:1], 8]
+    n_clips = file.get_slice("trained_on").get_shape()[:1]
+    expected["trained_on"] = torch.empty(*n_clips, 8, dtype=torch.uint8, device="meta")
     tensors: dict[str, Tensor] = {}
-    for name, shape in shapes.items():
-        stored = file.get_slice(name).get_shape()
+    for name, tensor in expected.items():
+        shape, stored = list(tensor.shape), file.get_slice(name).get_shape()
         tensors[name] = file.get_tensor(name).clone() if stored == shape else torch.empty(0)
-        dtype = expected[name].dtype if name in expected else torch.uint8
-        if stored != shape or tensors[name].dtype != dtype:
+        if stored != shape or tensors[name].dtype != tensor.dtype:
             raise ArtifactError(
                 f"{path}: weight {name} is {tensors[name].dtype} of shape {stored}, and the "
-                f"model's is {dtype} of shape {shape}"
+                f"model's is {tensor.dtype} of shape {shape}"
             )
     return tensors
+
+
+# Training states
+
+
+def save_state(path: Path, state: dict[str, Any], previous: Path | None = None) -> None:
+    """Write a training state: a table for JSON, with tensors by name in its "tensors".
+
+    The state that stands at `path` becomes `previous`, once the new one is on the disk: at every
+    moment a whole state stands at one of the two.
+    """
+    header = {
+        "format": STATE_FORMAT,
+        "format_version": STATE_VERSION,
+        "sedtool_version": __version__,
+        "sha256": digest(state),
+        "state": {name: value for name, value in state.items() if name != "tensors"},
+    }
+    content = _to_bytes(state["tensors"], header)
+    with open_atomic(path) as stream:
+        stream.write(content)
+        if previous is not None and path.exists():
+            stream.flush()
+            with resource_errors(path):
+                os.fsync(stream.fileno())
+                path.replace(previous)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a training state; its tensors are views of the file, which is to be left as it is.
+
+    Raises
+    ------
+    ArtifactError
+        If the file cannot be read, or is not what was saved.
+    """
+    _require_regular(path, MOST_STATE)
+    try:
+        with path.open("rb") as stream:
+            if stream.read(4) == b"PK\x03\x04":
+                what = "an earlier version of sedtool wrote it, which alone can resume this run"
+                raise ValueError(what)
+        header = read_header(path)
+        if (header["format"], header["format_version"]) != (STATE_FORMAT, STATE_VERSION):
+            raise ValueError(f"it is {header['format']} {header['format_version']}")
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state: dict[str, Any] = {**header["state"], "tensors": tensors}
+        intact = digest(state) == header["sha256"]
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        what = f"{path} cannot be read as a training state ({_brief(error)})"
+        raise ArtifactError(what) from error
+    if not intact:
+        raise ArtifactError(f"{path} is damaged: it is not what was saved")
+    return state
+
+
+# Tensors under one JSON table
+
+
+def _to_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:
+    """Return a file of tensors, with a table for JSON in its metadata under "sedtool".
+
+    The table keeps its order: that of losses is the order of their columns in metrics.tsv.
+    """
+    text = json.dumps(header, allow_nan=False)
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return save(on_cpu, {"sedtool": text})
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Return the table of a model or state, of which nothing else is read.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        If the file has none, or one that readers could understand in different ways.
+    """
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > min(os.fstat(stream.fileno()).st_size, MOST_HEADER):
+            raise ValueError(f"a header of {length} bytes")
+        header = _strict_json(stream.read(length))
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(metadata, dict):
+        raise ValueError("a header without metadata")
+    table = _strict_json(metadata.get("sedtool", ""))
+    if not isinstance(table, dict):
+        raise ValueError("metadata that is no table")
+    return table
+
+
+def _strict_json(text: str | bytes) -> Any:
+    """Read JSON without what readers disagree on: NaN, infinities and repeated keys."""
+
+    def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        table: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in table:
+                raise ValueError(f"{key[:80]!a} stands twice in a table")
+            table[key] = value
+        return table
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is not a number in JSON")
+
+    return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+
+
+def _require_regular(path: Path, most: int) -> None:
+    """Refuse what is not there, of more than `most` bytes, or a FIFO, which blocks its reader."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read ({error.strerror})") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ArtifactError(f"{path} is not a regular file")
+    if status.st_size > most:
+        raise ArtifactError(f"{path} is larger than {most // 2**20} MiB, the most that is read")
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def digest(value: Any) -> str:
+    """Return the sha256 of nested dicts, lists, tensors, numbers and text, by content."""
+    sha256 = hashlib.sha256()
+    _feed(sha256, value)
+    return sha256.hexdigest()
+
+
+def _feed(sha256: Any, value: Any) -> None:
+    if isinstance(value, Tensor):
+        array = value.detach().cpu().contiguous()
+        sha256.update(f"{array.dtype}{tuple(array.shape)}".encode())
+        sha256.update(array.reshape(-1).view(torch.uint8).numpy().data)
+    elif isinstance(value, Mapping):
+        sha256.update(b"{")
+        for key in sorted(value, key=str):
+            sha256.update(f"{type(key).__name__} {key!r}:".encode())
+            _feed(sha256, value[key])
+        sha256.update(b"}")
+    elif isinstance(value, list | tuple):
+        sha256.update(b"[")
+        for item in value:
+            _feed(sha256, item)
+            sha256.update(b",")
+        sha256.update(b"]")
+    else:
+        sha256.update(f"{type(value).__name__} {value!r}".encode())
