@@ -17,8 +17,10 @@ line in `FLAT_POOLINGS` there.
 Axis letters: B clips, T frames, K classes, H hidden size.
 """
 
+from sedtool.config import PoolingConfig, lookup
 from sedtool.pooling.base import Pooling, clip_loss
 from sedtool.pooling.flat import (
+    FLAT_POOLINGS,
     AttentionPooling,
     AutoPooling,
     AveragePooling,
@@ -31,7 +33,6 @@ from sedtool.pooling.flat import (
     RegularizedAutoPooling,
 )
 from sedtool.pooling.hierarchical import HierarchicalPooling
-from sedtool.pooling.registry import POOLINGS, canonical, make_pooling
 
 __all__ = [
     "POOLINGS",
@@ -51,3 +52,24 @@ __all__ = [
     "clip_loss",
     "make_pooling",
 ]
+
+POOLINGS: dict[str, type[Pooling]] = FLAT_POOLINGS | {"hierarchical": HierarchicalPooling}
+
+
+def make_pooling(config: PoolingConfig, n_classes: int, hidden_size: int) -> Pooling:
+    """Make the pooling a configuration names.
+
+    Raises
+    ------
+    ConfigError
+        If the name, or an option of it, is unknown or out of range.
+    """
+    pooling = lookup(POOLINGS, config.name, "pooling")
+    return pooling.from_options(config.name, config.options, n_classes, hidden_size)
+
+
+def canonical(config: PoolingConfig) -> PoolingConfig:
+    """Return the same pooling without the options that are at their defaults, others by name."""
+    defaults = POOLINGS[config.name].defaults(config.options)
+    given = sorted(config.options.items())
+    return PoolingConfig(config.name, {k: v for k, v in given if defaults.get(k) != v})

@@ -5,7 +5,7 @@ Axis letters: B clips, T frames, K classes, H hidden size.
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +27,6 @@ class Pooling(nn.Module):
         Size H of the hidden states; only poolings that look at them use it.
     """
 
-    implied: ClassVar[Mapping[str, float]] = {}  # what options mean whose default is None
-
     def __init__(self, n_classes: int, hidden_size: int = 0) -> None:
         super().__init__()
         self.n_classes = n_classes
@@ -37,12 +35,35 @@ class Pooling(nn.Module):
     def from_options(cls, name: str, options: Options, n_classes: int, hidden_size: int) -> Self:
         """Build the pooling from options as a command line or a model file has them.
 
-        Raises
-        ------
-        ConfigError
-            If an option is unknown, no number or out of range; `name` stands in the message.
+        Raises a ConfigError, which `name` stands in, if one is unknown, no number or out of range.
         """
-        return cls(n_classes, hidden_size, **_keywords(cls, name, options))
+        known = cls._options()
+        for option, value in options.items():
+            if option not in known:
+                valid = ", ".join(known) or "none"
+                raise ConfigError(f"pooling {name!r} has no option {option!r}; it has: {valid}")
+            if type(value) not in (int, float):
+                raise ConfigError(
+                    f"option {option!r} of {name} pooling is {value!r}, and no number"
+                )
+            if known[option].annotation is bool and value not in (0, 1):
+                raise ConfigError(f"option {option!r} of {name} pooling is 0 or 1, not {value:g}")
+        keywords = {known[option].name: value for option, value in options.items()}
+        return cls(n_classes, hidden_size, **keywords)
+
+    @classmethod
+    def _options(cls) -> dict[str, inspect.Parameter]:
+        """Return the keyword-only arguments by option; those declared as bool are 0 or 1.
+
+        The option has not the underscore behind words that Python has taken.
+        """
+        parameters = inspect.signature(cls).parameters.values()
+        return {p.name.removesuffix("_"): p for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    @classmethod
+    def defaults(cls, given: Options) -> dict[str, Any]:
+        """Return what the options mean that are not `given`, but what is `given` may change it."""
+        return {name: p.default for name, p in cls._options().items()}
 
     def make_values(self, name: str, init: float, shared: bool, learned: bool) -> None:
         """Give the pooling a number a class, or one for all, as a parameter or a fixed buffer."""
@@ -142,27 +163,3 @@ def clip_loss(log_y: Tensor, log_not_y: Tensor, target: Tensor) -> Tensor:
     positive = torch.where(target > 0, target * log_y, 0.0)
     negative = torch.where(target < 1, (1 - target) * log_not_y, 0.0)
     return -(positive + negative).mean()
-
-
-def _keywords(cls: type, name: str, options: Options) -> dict[str, Any]:
-    """Return the keyword arguments of a pooling that `options` stand for.
-
-    The options of a pooling are its keyword-only arguments, without the underscore behind words
-    that Python has taken. Those declared as bool are 0 or 1.
-
-    Raises
-    ------
-    ConfigError
-        If an option is unknown or no number.
-    """
-    parameters = inspect.signature(cls).parameters.values()
-    known = {p.name.removesuffix("_"): p for p in parameters if p.kind is p.KEYWORD_ONLY}
-    for option, value in options.items():
-        if option not in known:
-            valid = ", ".join(known) or "none"
-            raise ConfigError(f"pooling {name!r} has no option {option!r}; it has: {valid}")
-        if type(value) not in (int, float):
-            raise ConfigError(f"option {option!r} of {name} pooling is {value!r}, and no number")
-        if known[option].annotation is bool and value not in (0, 1):
-            raise ConfigError(f"option {option!r} of {name} pooling is 0 or 1, not {value:g}")
-    return {known[option].name: value for option, value in options.items()}

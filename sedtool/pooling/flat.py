@@ -4,8 +4,7 @@ Axis letters: B clips, T frames, K classes, H hidden size.
 """
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 
 from sedtool.draws import draw_normal
 from sedtool.errors import ConfigError
-from sedtool.pooling.base import Pooling
+from sedtool.pooling.base import Options, Pooling
 
 _MAX = 4.6  # of CAP: ln 99
 _CLIP = 10.0  # seconds
@@ -164,8 +163,6 @@ class ConstrainedAutoPooling(AutoPooling):
         Seconds of a clip, by default 10; for `shortest`.
     """
 
-    implied: ClassVar[Mapping[str, float]] = {"max": _MAX, "clip": _CLIP}
-
     def __init__(
         self,
         n_classes: int,
@@ -182,6 +179,10 @@ class ConstrainedAutoPooling(AutoPooling):
             n_classes, hidden_size, init=_require_bounds(init, bound, "cap"), shared=shared
         )
         self.max = bound
+
+    @classmethod
+    def defaults(cls, given: Options) -> dict[str, Any]:
+        return super().defaults(given) | {"max": _MAX, "clip": _CLIP}
 
     def project_(self) -> None:
         self.alpha.data.clamp_(0.0, self.max)

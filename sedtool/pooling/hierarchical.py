@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -65,6 +65,11 @@ class HierarchicalPooling(Pooling):
         rest = {key: value for key, value in options.items() if key not in ("base", "levels")}
         pooling = _make_base(str(base), rest, n_classes, hidden_size)
         return cls(n_classes, hidden_size, base=pooling, levels=levels)
+
+    @classmethod
+    def defaults(cls, given: Options) -> dict[str, Any]:
+        base = FLAT_POOLINGS.get(str(given.get("base", BASE)), Pooling)
+        return base.defaults({}) | super().defaults(given)
 
     def pool(self, logits: Tensor, hidden: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
         for size in self.levels:
