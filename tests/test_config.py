@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import click
 import pytest
 
-from sedtool.cli.options import INTEGERS, settings_options
+from sedtool.cli.options import INTEGERS, settings
 from sedtool.config.base import require_valid, setting
 from sedtool.errors import ConfigError
 
@@ -50,7 +50,7 @@ def options(*names, **others):
     def command(**values):
         pass
 
-    for option in reversed(settings_options(Config, *names, **others)):
+    for option in reversed(settings(Config, *names, **others)):
         command = option(command)
     return {parameter.name: parameter for parameter in click.command()(command).params}
 

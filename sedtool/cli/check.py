@@ -4,15 +4,8 @@ from typing import Any
 
 import click
 
+from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say, write_stdout
-from sedtool.cli.options import (
-    audio_inputs,
-    common_options,
-    file_option,
-    flag_option,
-    group,
-    input_options,
-)
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import CHECK_WORKERS
 from sedtool.errors import InputsFailedError
@@ -20,22 +13,22 @@ from sedtool.text import plain
 
 
 @click.command(cls=SedtoolCommand)
-@group(
+@opt.group(
     "Input",
-    *input_options,
-    file_option("--strong", help="Strong labels. May be given several times.", multiple=True),
-    file_option("--weak", help="Weak labels. May be given several times.", multiple=True),
-    file_option(
+    *opt.inputs,
+    opt.file("--strong", help="Strong labels. May be given several times.", multiple=True),
+    opt.file("--weak", help="Weak labels. May be given several times.", multiple=True),
+    opt.file(
         "--unlabelled",
         help="A list of clips without labels. May be given several times.",
         multiple=True,
     ),
-    file_option("--classes", help="The classes that may occur, one a line."),
+    opt.file("--classes", help="The classes that may occur, one a line."),
 )
-@group("Output", flag_option("--json", "as_json", help="Write the report as JSON."))
-@group(
+@opt.group("Output", opt.flag("--json", "as_json", help="Write the report as JSON."))
+@opt.group(
     "Execution",
-    flag_option("--decode", help="Decode all audio; otherwise only headers are read."),
+    opt.flag("--decode", help="Decode all audio; otherwise only headers are read."),
     click.option(
         "--workers",
         type=click.IntRange(1, 256),
@@ -43,7 +36,6 @@ from sedtool.text import plain
         help="How many audio files are read at a time.",
     ),
 )
-@common_options
 def check(decode: bool, workers: int, as_json: bool, quiet: bool, **options: Any) -> None:
     """Find faults in audio and label files before training.
 
@@ -56,7 +48,7 @@ def check(decode: bool, workers: int, as_json: bool, quiet: bool, **options: Any
     from sedtool.checking import CheckInputs
     from sedtool.checking import check as check_files
 
-    inputs = taken(CheckInputs, options, audio=audio_inputs(options))
+    inputs = taken(CheckInputs, options, audio=opt.audio_inputs(options))
     with progress("check", quiet) as report_progress:
         report = check_files(inputs, decode=decode, workers=workers, progress=report_progress)
     lines = [report.json()] if as_json else [plain(line) for line in report.lines()]

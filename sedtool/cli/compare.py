@@ -6,17 +6,8 @@ from typing import Any
 
 import click
 
+from sedtool.cli import options as opt
 from sedtool.cli.console import harmless, progress, say, write_stdout
-from sedtool.cli.options import (
-    INPUT,
-    OUTPUT,
-    BesideRecipe,
-    common_options,
-    file_option,
-    group,
-    overwrite_option,
-    settings_options,
-)
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config.comparison import CompareConfig
 
@@ -24,28 +15,26 @@ _FORMATS = ("text", "md", "tsv", "latex")
 
 
 @click.command(cls=SedtoolCommand)
-@click.argument("runs", type=INPUT, nargs=-1, required=True)
-@group(
+@click.argument("runs", type=opt.INPUT, nargs=-1, required=True)
+@opt.group(
     "Input",
-    file_option(
+    opt.file(
         "--reference", help="Strong labels of the test clips; by default, those of the sweep."
     ),
-    file_option(
-        "--weak-reference", help="Weak labels of the test clips, which clip F1 is scored by."
-    ),
+    opt.file("--weak-reference", help="Weak labels of the test clips, which clip F1 is scored by."),
     click.option(
         "--paper",
-        type=BesideRecipe(),
+        type=opt.BesideRecipe(),
         help="A TSV file of published numbers (pooling, event_f1, …); by default, that of the "
         "sweep.",
     ),
 )
-@group(
+@opt.group(
     "Output",
     click.option(
         "-o",
         "--output",
-        type=OUTPUT,
+        type=opt.OUTPUT,
         multiple=True,
         help="Write the table to this file (.txt, .md, .tsv or .tex) and not to stdout. May be "
         "given several times.",
@@ -56,13 +45,12 @@ _FORMATS = ("text", "md", "tsv", "latex")
         type=click.Choice(_FORMATS),
         help="The format of all outputs; by default, as the suffix says, and text on stdout.",
     ),
-    overwrite_option,
+    opt.overwrite,
 )
-@group(
+@opt.group(
     "Statistics",
-    *settings_options(CompareConfig, "against", "resamples", "seed", "confidence"),
+    *opt.settings(CompareConfig, "against", "resamples", "seed", "confidence"),
 )
-@common_options
 def compare(
     runs: tuple[Path, ...],
     output: tuple[Path, ...],

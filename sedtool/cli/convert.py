@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
+from sedtool.cli import options as opt
 from sedtool.cli.console import say, write_stdout
-from sedtool.cli.options import INPUT, common_options, group, overwrite_option
 from sedtool.cli.settings import SedtoolCommand
 
 
 @click.command(cls=SedtoolCommand)
-@click.argument("inputs", nargs=-1, required=True, type=INPUT, metavar="INPUT...")
-@group(
+@click.argument("inputs", nargs=-1, required=True, type=opt.INPUT, metavar="INPUT...")
+@opt.group(
     "Input",
     click.option(
         "--from",
@@ -25,7 +25,7 @@ from sedtool.cli.settings import SedtoolCommand
         help="The suffix of the audio file that a label track a.txt belongs to.",
     ),
 )
-@group(
+@opt.group(
     "Output",
     click.option(
         "-o",
@@ -39,9 +39,8 @@ from sedtool.cli.settings import SedtoolCommand
         help="The format of the output: one of those above, weak or scores. By default, it is "
         "found from OUTPUT.",
     ),
-    overwrite_option,
+    opt.overwrite,
 )
-@common_options
 def convert(
     inputs: tuple[Path, ...],
     output: str | None,

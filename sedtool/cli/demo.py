@@ -4,25 +4,19 @@ from pathlib import Path
 
 import click
 
+from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say, write_stdout
-from sedtool.cli.options import (
-    OUTPUT_FOLDER,
-    common_options,
-    device_option,
-    group,
-    overwrite_option,
-)
 from sedtool.cli.settings import SedtoolCommand
 from sedtool.config import DEMO_WORKERS, TrainConfig
 
 
 @click.command(cls=SedtoolCommand)
-@group(
+@opt.group(
     "Output",
-    click.option("-o", "--output", type=OUTPUT_FOLDER, required=True, help="The folder to write."),
-    overwrite_option,
+    opt.output("The folder to write.", opt.OUTPUT_FOLDER, required=True),
+    opt.overwrite,
 )
-@group(
+@opt.group(
     "Execution",
     click.option(
         "--seed",
@@ -36,9 +30,8 @@ from sedtool.config import DEMO_WORKERS, TrainConfig
         default=DEMO_WORKERS,
         help="How many audio files are processed at a time.",
     ),
-    device_option,
+    opt.device,
 )
-@common_options
 def demo(output: Path, seed: int, workers: int, device: str, overwrite: bool, quiet: bool) -> None:
     """Make a small data set and run every stage on it.
 

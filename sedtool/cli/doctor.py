@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
+from sedtool.cli import options as opt
 from sedtool.cli.console import write_stdout
-from sedtool.cli.options import common_options, flag_option, group
 from sedtool.cli.settings import SedtoolCommand
 from sedtool.errors import ResourceError
 from sedtool.text import plain
@@ -14,11 +14,10 @@ from sedtool.text import plain
 
 @click.command(cls=SedtoolCommand)
 @click.argument("path", default=".", type=click.Path(file_okay=False, path_type=Path))
-@group(
+@opt.group(
     "Output",
-    flag_option("--json", "as_json", help="Write one JSON object with a list of checks."),
+    opt.flag("--json", "as_json", help="Write one JSON object with a list of checks."),
 )
-@common_options
 def doctor(path: Path, as_json: bool, quiet: bool) -> None:
     """Check the installation, the machine and a folder.
 

@@ -8,18 +8,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from sedtool.cli import options as opt
 from sedtool.cli.console import harmless, progress, say, write_stdout
-from sedtool.cli.options import (
-    EXISTING_FILE,
-    EXISTING_PATH,
-    INPUT,
-    OUTPUT,
-    common_options,
-    group,
-    names,
-    overwrite_option,
-    settings_options,
-)
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import EvaluateInputs, EvaluationConfig
 from sedtool.config.evaluation import (
@@ -34,17 +24,17 @@ from sedtool.config.evaluation import (
 
 
 @click.command(cls=SedtoolCommand)
-@click.argument("reference", type=EXISTING_FILE)
-@click.argument("estimated", type=EXISTING_PATH)
-@group(
+@click.argument("reference", type=opt.EXISTING_FILE)
+@click.argument("estimated", type=opt.EXISTING_PATH)
+@opt.group(
     "Input",
-    *settings_options(EvaluateInputs, "classes"),
-    *settings_options(EvaluateInputs, "durations", type=INPUT),
-    *settings_options(EvaluateInputs, "weak_reference", "weak_estimated", "partial"),
+    *opt.settings(EvaluateInputs, "classes"),
+    *opt.settings(EvaluateInputs, "durations", type=opt.INPUT),
+    *opt.settings(EvaluateInputs, "weak_reference", "weak_estimated", "partial"),
 )
-@group(
+@opt.group(
     "Output",
-    click.option("-o", "--output", type=OUTPUT, help="Also write the metrics to this JSON file."),
+    opt.output("Also write the metrics to this JSON file."),
     click.option(
         "--format",
         "format_",
@@ -52,34 +42,34 @@ from sedtool.config.evaluation import (
         default=REPORT_FORMATS[0],
         help="The format of the report on stdout.",
     ),
-    overwrite_option,
+    opt.overwrite,
 )
-@group(
+@opt.group(
     "Metrics",
     click.option(
         "--metrics",
         metavar="NAME,...",
         help=f"The metrics to compute: {', '.join(METRICS)}. By default, the first three; for a "
         "folder, PSDS.",
-        shell_complete=names(*METRICS),
+        shell_complete=opt.names(*METRICS),
     ),
-    *settings_options(EvaluationConfig, "collar", "offset_ratio", "segment"),
-    *settings_options(IntersectionConfig, "dtc", "gtc"),
+    *opt.settings(EvaluationConfig, "collar", "offset_ratio", "segment"),
+    *opt.settings(IntersectionConfig, "dtc", "gtc"),
     click.option(
         "--psds",
         metavar="KEY=VALUE,...",
         help="PSDS with parameters of your own: dtc, gtc, cttc, alpha_ct, alpha_st, max_efpr.",
     ),
-    *settings_options(EvaluationConfig, "engine", "compat"),
+    *opt.settings(EvaluationConfig, "engine", "compat"),
 )
-@group(
+@opt.group(
     "Statistics",
-    *settings_options(ReportConfig, "bootstrap"),
-    *settings_options(EvaluateInputs, "against", type=EXISTING_PATH),
-    *settings_options(EvaluateInputs, "groups"),
-    *settings_options(ReportConfig, "seed", "confidence"),
+    *opt.settings(ReportConfig, "bootstrap"),
+    *opt.settings(EvaluateInputs, "against", type=opt.EXISTING_PATH),
+    *opt.settings(EvaluateInputs, "groups"),
+    *opt.settings(ReportConfig, "seed", "confidence"),
 )
-@group(
+@opt.group(
     "Verdict",
     click.option(
         "--fail-under",
@@ -88,9 +78,8 @@ from sedtool.config.evaluation import (
         help="End with exit code 7 if a score is lower, as in event_f1=0.30. May be given several "
         "times.",
     ),
-    *settings_options(ReportConfig, "strict"),
+    *opt.settings(ReportConfig, "strict"),
 )
-@common_options
 def evaluate(
     reference: Path,
     estimated: Path,

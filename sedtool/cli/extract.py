@@ -7,19 +7,8 @@ from typing import Any
 
 import click
 
+from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say
-from sedtool.cli.options import (
-    OUTPUT,
-    audio_inputs,
-    common_options,
-    dry_run_option,
-    group,
-    input_options,
-    max_time_option,
-    names,
-    overwrite_option,
-    settings_options,
-)
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import (
     FEATURE_PRESETS,
@@ -48,38 +37,37 @@ def feature_settings(options: Mapping[str, Any]) -> FeatureConfig:
 
 
 @click.command(cls=_ExtractCommand)
-@group(
+@opt.group(
     "Input",
-    *input_options,
-    *settings_options(FeatureConfig, "channel"),
-    *settings_options(ExtractConfig, "allow_truncated"),
+    *opt.inputs,
+    *opt.settings(FeatureConfig, "channel"),
+    *opt.settings(ExtractConfig, "allow_truncated"),
 )
-@group(
+@opt.group(
     "Output",
-    click.option("-o", "--output", type=OUTPUT, required=True, help="The features file to write."),
-    *settings_options(ExtractConfig, "dtype"),
-    overwrite_option,
+    opt.output("The features file to write.", required=True),
+    *opt.settings(ExtractConfig, "dtype"),
+    opt.overwrite,
 )
-@group(
+@opt.group(
     "Features",
     click.option(
         "--preset",
         default=PRESET,
-        shell_complete=names(*FEATURE_PRESETS),
+        shell_complete=opt.names(*FEATURE_PRESETS),
         help=f"Feature settings of a task: {', '.join(FEATURE_PRESETS)}. The options below "
         "replace single values of it.",
     ),
-    *settings_options(FeatureConfig, *_FEATURES, default=None),
+    *opt.settings(FeatureConfig, *_FEATURES, default=None),
 )
-@group(
+@opt.group(
     "Execution",
-    *settings_options(ExtractConfig, "workers", "engine", "device", "shard"),
-    *settings_options(FailurePolicy, "tolerate"),
-    *settings_options(ExtractConfig, "fail_fast"),
-    max_time_option,
-    dry_run_option,
+    *opt.settings(ExtractConfig, "workers", "engine", "device", "shard"),
+    *opt.settings(FailurePolicy, "tolerate"),
+    *opt.settings(ExtractConfig, "fail_fast"),
+    opt.max_time,
+    opt.dry_run,
 )
-@common_options
 def extract(
     output: Path,
     dry_run: bool,
@@ -97,7 +85,7 @@ def extract(
     from sedtool.extraction import extract as extract_features
     from sedtool.planning import plan_extraction
 
-    inputs, features = audio_inputs(options), feature_settings(options)
+    inputs, features = opt.audio_inputs(options), feature_settings(options)
     config = taken(ExtractConfig, options)
     policy = taken(FailurePolicy, options)
     if dry_run:

@@ -6,22 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say, write_stdout
-from sedtool.cli.options import (
-    MODEL,
-    OUTPUT,
-    WordOrFile,
-    audio_inputs,
-    common_options,
-    dry_run_option,
-    flag_option,
-    group,
-    input_options,
-    max_time_option,
-    names,
-    overwrite_option,
-    settings_options,
-)
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import (
     EVENT_FORMAT,
@@ -53,55 +39,54 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
 
 
 @click.command(cls=SedtoolCommand)
-@click.argument("model", type=MODEL)
-@group(
+@click.argument("model", type=opt.MODEL)
+@opt.group(
     "Input",
-    *input_options,
-    *settings_options(InferConfig, "allow_truncated"),
-    *settings_options(LookupConfig, "partial"),
+    *opt.inputs,
+    *opt.settings(InferConfig, "allow_truncated"),
+    *opt.settings(LookupConfig, "partial"),
 )
-@group(
+@opt.group(
     "Output",
-    click.option(
-        "-o", "--output", type=OUTPUT, help="The event list to write; by default, stdout."
-    ),
+    opt.output("The event list to write; by default, stdout."),
     click.option(
         "--format",
         default=EVENT_FORMAT,
         help=f"The format of the event list: {', '.join(_FORMATS)}.",
-        shell_complete=names(*_FORMATS),
+        shell_complete=opt.names(*_FORMATS),
     ),
-    flag_option(
+    opt.flag(
         "--confidence",
         help="Add a column with the mean score of each event.",
     ),
-    click.option("--scores", type=OUTPUT, help="Also write frame and clip scores to this file."),
-    click.option("--weak", type=OUTPUT, help="Also write the tags of each clip to this file."),
-    overwrite_option,
+    click.option(
+        "--scores", type=opt.OUTPUT, help="Also write frame and clip scores to this file."
+    ),
+    click.option("--weak", type=opt.OUTPUT, help="Also write the tags of each clip to this file."),
+    opt.overwrite,
 )
-@group(
+@opt.group(
     "Network",
-    flag_option("--teacher", help="Use the teacher of a mean-teacher run, not the student."),
-    *settings_options(WindowConfig, "window", default=None),
-    *settings_options(WindowConfig, "overlap", "batch_size"),
+    opt.flag("--teacher", help="Use the teacher of a mean-teacher run, not the student."),
+    *opt.settings(WindowConfig, "window", default=None),
+    *opt.settings(WindowConfig, "overlap", "batch_size"),
 )
-@group(
+@opt.group(
     "Decoding",
-    *settings_options(InferConfig, "threshold", type=WordOrFile()),
-    *settings_options(InferConfig, "clip_threshold", "median"),
-    *settings_options(DecodingConfig, "min_duration", "merge_gap"),
+    *opt.settings(InferConfig, "threshold", type=opt.WordOrFile()),
+    *opt.settings(InferConfig, "clip_threshold", "median"),
+    *opt.settings(DecodingConfig, "min_duration", "merge_gap"),
 )
-@group(
+@opt.group(
     "Execution",
-    *settings_options(InferConfig, "device"),
-    *settings_options(TrainConfig, "amp"),
-    *settings_options(InferConfig, "workers", "shard"),
-    *settings_options(FailurePolicy, "tolerate"),
-    *settings_options(InferConfig, "fail_fast"),
-    max_time_option,
-    dry_run_option,
+    *opt.settings(InferConfig, "device"),
+    *opt.settings(TrainConfig, "amp"),
+    *opt.settings(InferConfig, "workers", "shard"),
+    *opt.settings(FailurePolicy, "tolerate"),
+    *opt.settings(InferConfig, "fail_fast"),
+    opt.max_time,
+    opt.dry_run,
 )
-@common_options
 def infer(
     model: Path,
     output: Path | None,
@@ -129,7 +114,7 @@ def infer(
     if teacher:
         model = teacher_of(model)
     events = None if output == Path("/dev/stdout") else output
-    inputs, outputs = audio_inputs(options), taken(InferOutputs, options, events=events)
+    inputs, outputs = opt.audio_inputs(options), taken(InferOutputs, options, events=events)
     config = taken(InferConfig, options)
     policy = taken(FailurePolicy, options)
     if dry_run:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
+from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say, write_stdout
-from sedtool.cli.options import common_options, flag_option, group
 from sedtool.cli.settings import SedtoolCommand
 
 
@@ -14,22 +14,21 @@ from sedtool.cli.settings import SedtoolCommand
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH..."
 )
-@group(
+@opt.group(
     "Output",
-    flag_option(
+    opt.flag(
         "--json",
         "as_json",
         help="Write one JSON object, or a list of them for several PATHs.",
     ),
 )
-@group(
+@opt.group(
     "Execution",
-    flag_option(
+    opt.flag(
         "--verify",
         help="Read the files to their ends: check every digest, and decode audio.",
     ),
 )
-@common_options
 def info(paths: tuple[Path, ...], as_json: bool, verify: bool, quiet: bool) -> None:
     """Describe audio, labels, features, models and runs.
 

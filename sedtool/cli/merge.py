@@ -5,23 +5,22 @@ from shlex import quote
 
 import click
 
+from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say
-from sedtool.cli.options import OUTPUT, common_options, flag_option, group, overwrite_option
 from sedtool.cli.settings import SedtoolCommand
 
 
 @click.command(cls=SedtoolCommand)
-@click.argument("parts", nargs=-1, required=True, type=OUTPUT, metavar="PART...")
-@group(
+@click.argument("parts", nargs=-1, required=True, type=opt.OUTPUT, metavar="PART...")
+@opt.group(
     "Output",
-    click.option("-o", "--output", type=OUTPUT, required=True, help="The file to write."),
-    flag_option(
+    opt.output("The file to write.", required=True),
+    opt.flag(
         "--partial",
         help="Join the parts that are there if shards are missing; OUTPUT says so.",
     ),
-    overwrite_option,
+    opt.overwrite,
 )
-@common_options
 def merge(
     parts: tuple[Path, ...], output: Path, partial: bool, overwrite: bool, quiet: bool
 ) -> None:

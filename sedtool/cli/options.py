@@ -116,24 +116,7 @@ INPUT = click.Path(exists=True, path_type=Path)  # a file or a folder
 OUTPUT = _Output()
 OUTPUT_FOLDER = _OutputFolder()  # made if need be
 
-_COMMON = "Common options"
-
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class GroupedCommand(click.Command):
-    """A command whose --help shows its options under the titles that `group` gave them."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if isinstance(parameter, click.Option) and record:
-                title = getattr(parameter, "group", _COMMON)
-                groups.setdefault(title, []).append(record)
-        for title, records in groups.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
 
 
 def group(title: str, *options: Callable[[Any], Any]) -> Callable[[F], F]:
@@ -159,7 +142,7 @@ def names(*valid: str) -> Callable[..., list[str]]:
     return complete
 
 
-def settings_options(cls: type, *names: str, **others: Any) -> list[Callable[[Any], Any]]:
+def settings(cls: type, *names: str, **others: Any) -> list[Callable[[Any], Any]]:
     """Return the options of fields of settings, as their `Setting` describes them.
 
     `others` are attributes of the options that are to be unlike those of the fields.
@@ -200,12 +183,17 @@ def _kind(entry: Field[Any], about: Setting) -> tuple[Any, bool]:
     return EXISTING_FILE if kind is Path else kind, get_origin(entry.type) is tuple
 
 
-def file_option(*names: str, help: str, **attributes: Any) -> Callable[[Any], Any]:
+def output(help: str, kind: click.Path = OUTPUT, **attributes: Any) -> Callable[[Any], Any]:
+    """Return the option that names what a command writes."""
+    return click.option("-o", "--output", type=kind, help=help, **attributes)
+
+
+def file(*names: str, help: str, **attributes: Any) -> Callable[[Any], Any]:
     """Return an option that names a file to read."""
     return click.option(*names, type=EXISTING_FILE, help=help, **attributes)
 
 
-def flag_option(*names: str, help: str, **attributes: Any) -> Callable[[Any], Any]:
+def flag(*names: str, help: str, **attributes: Any) -> Callable[[Any], Any]:
     """Return an option that takes no value."""
     return click.option(*names, is_flag=True, help=help, **attributes)
 
@@ -248,12 +236,12 @@ def _seconds(text: str) -> float:
 
 # Options of several commands
 
-overwrite_option = flag_option("--overwrite", help="Replace an output that is there and complete.")
-dry_run_option = flag_option(
+overwrite = flag("--overwrite", help="Replace an output that is there and complete.")
+dry_run = flag(
     "--dry-run",
     help="Say what would be done, and the time, disk and memory it needs, without doing it.",
 )
-max_time_option = click.option(  # ends the command as SIGTERM does
+max_time = click.option(  # ends the command as SIGTERM does
     "--max-time",
     expose_value=False,
     callback=_max_time,
@@ -261,11 +249,10 @@ max_time_option = click.option(  # ends the command as SIGTERM does
     help="Save and stop after this time, such as 3600, 90m, 1.5h or 23:30:00; the same command "
     "goes on.",
 )
-(device_option,) = settings_options(InferConfig, "device")
+(device,) = settings(InferConfig, "device")
 
-common_options = group(  # of every command, which itself receives `quiet` alone
-    _COMMON,
-    file_option(
+common = (  # of every command, whose function receives `quiet` alone
+    file(
         "-c",
         "--config",
         help="Read settings from a YAML file with a section for each subcommand, whose keys are "
@@ -280,7 +267,7 @@ common_options = group(  # of every command, which itself receives `quiet` alone
         metavar="SECTION.KEY=VALUE",
         help="Set one value, as a line of the YAML file would. May be given several times.",
     ),
-    flag_option(
+    flag(
         "--print-config",
         help="Print the value of every option and where it comes from, and do nothing else.",
         expose_value=False,
@@ -294,8 +281,8 @@ common_options = group(  # of every command, which itself receives `quiet` alone
         callback=_log_file,
         help="Append to this file what is written to stderr, with times and details.",
     ),
-    flag_option("-q", "--quiet", help="Write only warnings and errors to stderr."),
-    flag_option(
+    flag("-q", "--quiet", help="Write only warnings and errors to stderr."),
+    flag(
         "-v",
         "--verbose",
         help="Write more to stderr, including what C libraries print.",
@@ -306,7 +293,7 @@ common_options = group(  # of every command, which itself receives `quiet` alone
 )
 
 # INPUT..., and how to list more of it; `audio_inputs` takes what they say.
-input_options = (
+inputs = (
     click.argument("inputs", nargs=-1, type=click.Path(readable=False), metavar="INPUT..."),
     click.option(
         "--files-from",
@@ -314,7 +301,7 @@ input_options = (
         metavar="FILE",
         help="Read more inputs from FILE, one a line, or from stdin if FILE is -.",
     ),
-    flag_option(
+    flag(
         "-0",
         "--null",
         help="The names in FILE end with a NUL byte, as `find -print0` writes them.",
@@ -334,7 +321,7 @@ input_options = (
 
 
 def audio_inputs(options: Mapping[str, Any]) -> "AudioInputs":
-    """Return the audio that `input_options` mean."""
+    """Return the audio that `inputs` mean."""
     from sedtool.audio import AudioInputs
 
     if not options["inputs"] and options["files_from"] is None:

@@ -5,30 +5,19 @@ from typing import Any
 
 import click
 
+from sedtool.cli import options as opt
 from sedtool.cli.console import say
-from sedtool.cli.options import (
-    EXISTING_FILE,
-    EXISTING_PATH,
-    INPUT,
-    OUTPUT,
-    common_options,
-    file_option,
-    group,
-    names,
-    overwrite_option,
-    settings_options,
-)
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import POOLING_NAMES
 from sedtool.config.figures import CorrelationConfig
 from sedtool.text import counted
 
-_output_options = group(
+_output_options = opt.group(
     "Output",
-    click.option("-o", "--output", type=OUTPUT, required=True, help="The picture to write."),
-    overwrite_option,
+    opt.output("The picture to write.", required=True),
+    opt.overwrite,
 )
-_reference_option = file_option("--reference", help="Strong labels, whose events are drawn, too.")
+_reference_option = opt.file("--reference", help="Strong labels, whose events are drawn, too.")
 
 
 class _ClipCommand(SedtoolCommand):
@@ -55,12 +44,11 @@ def plot() -> None:
 
 
 @plot.command(cls=_ClipCommand)
-@click.argument("features", type=EXISTING_FILE)
-@click.argument("scores", type=EXISTING_FILE)
+@click.argument("features", type=opt.EXISTING_FILE)
+@click.argument("scores", type=opt.EXISTING_FILE)
 @click.argument("name")
-@group("Input", _reference_option)
+@opt.group("Input", _reference_option)
 @_output_options
-@common_options
 def clip(name: str, output: Path, quiet: bool, **options: Any) -> None:
     """Draw the spectrogram, scores and events of a clip.
 
@@ -76,15 +64,15 @@ def clip(name: str, output: Path, quiet: bool, **options: Any) -> None:
 
 
 @plot.command(cls=_ClipCommand)
-@click.argument("features", type=EXISTING_FILE)
+@click.argument("features", type=opt.EXISTING_FILE)
 @click.argument("name")
-@group(
+@opt.group(
     "Input",
     click.option("--class", "label", required=True, help="The class to draw."),
     click.option(
         "--model",
         "models",
-        type=EXISTING_PATH,
+        type=opt.EXISTING_PATH,
         multiple=True,
         required=True,
         help="A model file, or the folder of a run. May be given several times.",
@@ -92,7 +80,6 @@ def clip(name: str, output: Path, quiet: bool, **options: Any) -> None:
     _reference_option,
 )
 @_output_options
-@common_options
 def frames(quiet: bool, **options: Any) -> None:
     """Draw which frames of a clip poolings push up or down.
 
@@ -111,16 +98,15 @@ def frames(quiet: bool, **options: Any) -> None:
 
 
 @plot.command(cls=SedtoolCommand)
-@click.argument("models", nargs=-1, required=True, type=EXISTING_PATH, metavar="MODEL...")
-@group(
+@click.argument("models", nargs=-1, required=True, type=opt.EXISTING_PATH, metavar="MODEL...")
+@opt.group(
     "Input",
-    file_option(
+    opt.file(
         "--durations-from",
         help="Strong labels: classes are drawn in the order of their mean event durations.",
     ),
 )
 @_output_options
-@common_options
 def pooling(models: tuple[Path, ...], output: Path, quiet: bool, **options: Any) -> None:
     """Draw what each model's pooling learned for each class.
 
@@ -136,7 +122,7 @@ def pooling(models: tuple[Path, ...], output: Path, quiet: bool, **options: Any)
 
 
 @plot.command(cls=SedtoolCommand)
-@group(
+@opt.group(
     "Input",
     click.option(
         "--data",
@@ -156,8 +142,7 @@ def pooling(models: tuple[Path, ...], output: Path, quiet: bool, **options: Any)
     ),
 )
 @_output_options
-@group("Statistics", *settings_options(CorrelationConfig, "resamples", "level", "seed"))
-@common_options
+@opt.group("Statistics", *opt.settings(CorrelationConfig, "resamples", "level", "seed"))
 def durations(
     data: tuple[str, ...],
     output: Path,
@@ -183,17 +168,17 @@ def durations(
 
 
 @plot.command(cls=SedtoolCommand)
-@group(
+@opt.group(
     "Input",
     click.option(
         "--pooling",
         "poolings",
         multiple=True,
         metavar="NAME[:key=value,...]",
-        shell_complete=names(*POOLING_NAMES),
+        shell_complete=opt.names(*POOLING_NAMES),
         help="A pooling to draw; by default, all. May be given several times.",
     ),
-    file_option(
+    opt.file(
         "--scores",
         help="A scores file with the frame scores to draw; by default, those of a made-up clip.",
     ),
@@ -202,7 +187,6 @@ def durations(
     _reference_option,
 )
 @_output_options
-@common_options
 def gradients(output: Path, quiet: bool, **options: Any) -> None:
     """Draw how far each frame moves the clip probability.
 
@@ -216,9 +200,8 @@ def gradients(output: Path, quiet: bool, **options: Any) -> None:
 
 
 @plot.command(cls=SedtoolCommand)
-@click.argument("runs", nargs=-1, required=True, type=INPUT, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=opt.INPUT, metavar="RUN...")
 @_output_options
-@common_options
 def curves(runs: tuple[Path, ...], output: Path, overwrite: bool, quiet: bool) -> None:
     """Draw losses, scores and pooling parameters by epoch.
 

@@ -18,14 +18,15 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from sedtool.cli import options as opt
 from sedtool.cli.console import write_stdout
-from sedtool.cli.options import BesideRecipe, GroupedCommand, WordOrFile
 from sedtool.errors import ConfigError
 from sedtool.text import suggestion
 
 T = TypeVar("T")
 
 _ENVIRONMENT = "SEDTOOL_"
+_COMMON = "Common options"  # their title in --help
 _log = logging.getLogger(__name__)
 
 
@@ -64,8 +65,28 @@ class Options(dict[str, Any]):
             raise ConfigError(_in_terms_of_options(str(error), self._ctx)) from error
 
 
-class SedtoolCommand(GroupedCommand):
-    """A subcommand whose options can also be set by a recipe, the environment and --set."""
+class SedtoolCommand(click.Command):
+    """A subcommand whose options can also be set by a recipe, the environment and --set.
+
+    It has the common options besides its own, and --help shows options under the titles that
+    `options.group` gave them.
+    """
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        for add in opt.common:
+            add(self)
+            self.params[-1].group = _COMMON  # type: ignore[attr-defined]  # ours
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if isinstance(parameter, click.Option) and record:
+                groups.setdefault(getattr(parameter, "group", _COMMON), []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
     def derived(self, values: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
         """Return value and source, by option key, of what other options imply, such as presets."""
@@ -282,13 +303,13 @@ def _hint(word: str, valid: Mapping[str, Any]) -> str:
 def _placed(parameter: click.Parameter, setting: Given, base: Path | None) -> Any:
     """Return a value whose relative paths, if it has any, start at the folder that is meant."""
     kind, value = parameter.type, setting.value
-    if isinstance(kind, BesideRecipe) and setting.recipe is not None:
+    if isinstance(kind, opt.BesideRecipe) and setting.recipe is not None:
         base = setting.recipe.parent
-    if base is None or value is None or not isinstance(kind, click.Path | WordOrFile):
+    if base is None or value is None or not isinstance(kind, click.Path | opt.WordOrFile):
         return value
     if isinstance(value, list):
         return [_below(base, text) for text in value]
-    if isinstance(kind, WordOrFile) and not (base / value).is_file():
+    if isinstance(kind, opt.WordOrFile) and not (base / value).is_file():
         return value
     return _below(base, value)
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sedtool.cli import options as opt
 from sedtool.cli.console import logging_to
 from sedtool.cli.evaluate import report_settings
 from sedtool.cli.extract import feature_settings
-from sedtool.cli.options import audio_inputs
 from sedtool.cli.settings import Options, resolve, taken
 from sedtool.config import EvaluationConfig, ExtractConfig, InferConfig, TrainConfig
 from sedtool.config.comparison import CompareConfig, SweepConfig
@@ -107,7 +107,7 @@ class Stages:
                 training=taken(TrainConfig, train),
                 tune=self._tuning(),
                 devices={stage: self._of(stage)["device"] for stage in ("train", "tune")},
-                test=audio_inputs(infer),
+                test=opt.audio_inputs(infer),
                 infer=taken(InferConfig, infer),
                 outputs=taken(InferOutputs, infer),
                 teacher=infer["teacher"],
@@ -128,7 +128,7 @@ class Stages:
         root = self._given["root"]
         own = {} if root is None else {"root": self._data / root}
         return {
-            self._data / output: audio_inputs(
+            self._data / output: opt.audio_inputs(
                 self._of("extract", inputs=tuple(str(self._data / path) for path in paths), **own)
             )
             for output, paths in wanted

@@ -6,17 +6,8 @@ from typing import Any
 
 import click
 
+from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say, write_stdout
-from sedtool.cli.options import (
-    EXISTING_FILE,
-    OUTPUT_FOLDER,
-    common_options,
-    flag_option,
-    group,
-    max_time_option,
-    names,
-    settings_options,
-)
 from sedtool.cli.settings import SedtoolCommand
 from sedtool.cli.signals import stop_signals
 from sedtool.cli.stages import Stages
@@ -24,7 +15,7 @@ from sedtool.config import POOLING_NAMES, FailurePolicy, FilesConfig, InferConfi
 from sedtool.config.comparison import SweepConfig
 from sedtool.errors import ConfigError
 
-_IN_DATA = OUTPUT_FOLDER  # a path below --data, so that it cannot be looked at yet
+_IN_DATA = opt.OUTPUT_FOLDER  # a path below --data, so that it cannot be looked at yet
 
 
 class _SweepCommand(SedtoolCommand):
@@ -43,8 +34,8 @@ class _SweepCommand(SedtoolCommand):
 
 
 @click.command(cls=_SweepCommand)
-@click.argument("recipe", type=EXISTING_FILE, required=False)
-@group(
+@click.argument("recipe", type=opt.EXISTING_FILE, required=False)
+@opt.group(
     "Input",
     click.option(
         "--data",
@@ -52,7 +43,7 @@ class _SweepCommand(SedtoolCommand):
         default=".",
         help="The folder that the paths in RECIPE and in the options below are relative to.",
     ),
-    *settings_options(SweepConfig, "features", type=_IN_DATA),
+    *opt.settings(SweepConfig, "features", type=_IN_DATA),
     click.option(
         "--audio",
         type=_IN_DATA,
@@ -75,18 +66,14 @@ class _SweepCommand(SedtoolCommand):
     ),
     click.option("--test-weak-reference", type=_IN_DATA, help="Weak labels of the test clips."),
 )
-@group(
+@opt.group(
     "Output",
-    click.option(
-        "-o",
-        "--output",
-        type=OUTPUT_FOLDER,
-        required=True,
-        help="The folder to write, with a folder for each run.",
+    opt.output(
+        "The folder to write, with a folder for each run.", opt.OUTPUT_FOLDER, required=True
     ),
-    flag_option("--overwrite", help="Replace runs that have other settings."),
+    opt.flag("--overwrite", help="Replace runs that have other settings."),
 )
-@group(
+@opt.group(
     "Runs",
     click.option(
         "--pooling",
@@ -94,32 +81,31 @@ class _SweepCommand(SedtoolCommand):
         required=True,
         metavar="NAME[:key=value,...],...",
         help="Poolings with commas between them. May be given several times.",
-        shell_complete=names(*POOLING_NAMES),
+        shell_complete=opt.names(*POOLING_NAMES),
     ),
-    *settings_options(SweepConfig, "seeds"),
+    *opt.settings(SweepConfig, "seeds"),
 )
-@group(
+@opt.group(
     "Execution",
-    *settings_options(
+    *opt.settings(
         InferConfig,
         "device",
         default=None,
         help="Where train, tune and infer run: auto, cpu, cuda, cuda:1 or mps.",
     ),
-    *settings_options(FilesConfig, "shard"),
-    *settings_options(
+    *opt.settings(FilesConfig, "shard"),
+    *opt.settings(
         FailurePolicy,
         "tolerate",
         help="How many runs may fail, or which share of them, with exit code 0.",
     ),
-    *settings_options(FilesConfig, "fail_fast", help="Stop at the first run that fails."),
-    max_time_option,
-    flag_option(
+    *opt.settings(FilesConfig, "fail_fast", help="Stop at the first run that fails."),
+    opt.max_time,
+    opt.flag(
         "--dry-run",
         help="Print the commands that remain to be run, without running them.",
     ),
 )
-@common_options
 @click.pass_context
 def sweep(
     ctx: click.Context,

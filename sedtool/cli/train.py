@@ -6,63 +6,50 @@ from typing import Any
 
 import click
 
+from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say
-from sedtool.cli.options import (
-    OUTPUT_FOLDER,
-    common_options,
-    device_option,
-    dry_run_option,
-    flag_option,
-    group,
-    max_time_option,
-    overwrite_option,
-    settings_options,
-)
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.cli.signals import stop_signals
 from sedtool.config import MEAN_TEACHER, LookupConfig, TrainConfig, TrainInputs
 
 
 @click.command(cls=SedtoolCommand)
-@group(
+@opt.group(
     "Input",
-    *settings_options(TrainInputs, "features", "weak", "strong", "unlabelled"),
-    *settings_options(TrainInputs, "val_weak", "val_strong"),
-    *settings_options(TrainConfig, "validation_fraction"),
-    *settings_options(TrainInputs, "classes"),
-    *settings_options(LookupConfig, "missing", "partial"),
+    *opt.settings(TrainInputs, "features", "weak", "strong", "unlabelled"),
+    *opt.settings(TrainInputs, "val_weak", "val_strong"),
+    *opt.settings(TrainConfig, "validation_fraction"),
+    *opt.settings(TrainInputs, "classes"),
+    *opt.settings(LookupConfig, "missing", "partial"),
 )
-@group(
+@opt.group(
     "Output",
-    click.option(
-        "-o", "--output", type=OUTPUT_FOLDER, required=True, help="The run folder to write."
-    ),
-    *settings_options(TrainConfig, "keep_epochs", "save_every"),
-    flag_option(
+    opt.output("The run folder to write.", opt.OUTPUT_FOLDER, required=True),
+    *opt.settings(TrainConfig, "keep_epochs", "save_every"),
+    opt.flag(
         "--resume",
         help="Go on where the run in the folder stopped; without a run, begin one.",
     ),
-    overwrite_option,
+    opt.overwrite,
 )
-@group("Network", *settings_options(TrainConfig, "arch", "pooling"))
-@group(
+@opt.group("Network", *opt.settings(TrainConfig, "arch", "pooling"))
+@opt.group(
     "Training",
-    *settings_options(
+    *opt.settings(
         TrainConfig,
         *("method", "epochs", "steps_per_epoch", "batch_size", "balance", "lr", "pooling_lr"),
         *("schedule", "plateau_patience", "time_shift", "shift_mode", "strong_clip_loss"),
         *("select_by", "patience", "seed"),
     ),
 )
-@group("Mean teacher", *settings_options(TrainConfig, *MEAN_TEACHER))
-@group(
+@opt.group("Mean teacher", *opt.settings(TrainConfig, *MEAN_TEACHER))
+@opt.group(
     "Execution",
-    device_option,
-    *settings_options(TrainConfig, "amp"),
-    max_time_option,
-    dry_run_option,
+    opt.device,
+    *opt.settings(TrainConfig, "amp"),
+    opt.max_time,
+    opt.dry_run,
 )
-@common_options
 def train(
     output: Path,
     device: str,

@@ -6,28 +6,21 @@ from typing import Any
 
 import click
 
+from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say
-from sedtool.cli.options import (
-    MODEL,
-    common_options,
-    device_option,
-    group,
-    settings_options,
-)
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import LookupConfig, TuneConfig, TuneInputs
 
 
 @click.command(cls=SedtoolCommand)
-@click.argument("model", type=MODEL)
-@group(
+@click.argument("model", type=opt.MODEL)
+@opt.group(
     "Input",
-    *settings_options(TuneInputs, "features", "reference", "weak"),
-    *settings_options(LookupConfig, "missing", "partial"),
+    *opt.settings(TuneInputs, "features", "reference", "weak"),
+    *opt.settings(LookupConfig, "missing", "partial"),
 )
-@group("Decoding", *settings_options(TuneInputs, "durations_from", "window"))
-@group("Execution", device_option)
-@common_options
+@opt.group("Decoding", *opt.settings(TuneInputs, "durations_from", "window"))
+@opt.group("Execution", opt.device)
 def tune(model: Path, device: str, quiet: bool, **options: Any) -> None:
     """Fit a model's decoding to validation labels.
 
