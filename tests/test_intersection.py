@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sedtool.config.evaluation import IntersectionConfig
 from sedtool.errors import ConfigError, LabelError
-from sedtool.evaluation.intersection import evaluate_intersection, intersect, merge
+from sedtool.evaluation import evaluate_intersection
+from sedtool.evaluation.intersection import intersect, merge
 from sedtool.evaluation.pair import pair_up
 from sedtool.labels import Event, StrongLabels, read_events
 from support.psds_cases import events_above, labels_of, scores_of

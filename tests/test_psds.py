@@ -14,7 +14,7 @@ from sedtool.config import DecodingConfig
 from sedtool.config.evaluation import PSDS_SCENARIOS, PsdsConfig
 from sedtool.decoding import median_filter
 from sedtool.errors import ConfigError, LabelError
-from sedtool.evaluation.intersection import evaluate_intersection
+from sedtool.evaluation import evaluate_intersection
 from sedtool.evaluation.psds import psds_from_lists, psds_from_scores
 from sedtool.evaluation.psds.counting import find_runs
 from sedtool.evaluation.psds.steps import area, psd_roc

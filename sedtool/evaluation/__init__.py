@@ -85,16 +85,23 @@ Sciences 6(6), 2016. N. Turpault, R. Serizel, A. Parag Shah, J. Salamon, "Sound 
 domestic environments with weakly labeled data and soundscape synthesis", DCASE workshop 2019.
 """
 
-from sedtool.evaluation.analysis import ErrorAnalysis, ErrorCounts, analyse_errors
-from sedtool.evaluation.clips import evaluate_clips
+from sedtool.evaluation.analysis import ErrorAnalysis, ErrorCounts
 from sedtool.evaluation.counts import ClassScores, MetricScores, Rates
-from sedtool.evaluation.error_rates import ErrorRate, ErrorRates, event_errors, segment_errors
-from sedtool.evaluation.evaluate import evaluate
-from sedtool.evaluation.events import evaluate_events, evaluate_onsets, event_counts
-from sedtool.evaluation.intersection import evaluate_intersection
+from sedtool.evaluation.error_rates import ErrorRate, ErrorRates
+from sedtool.evaluation.evaluate import (
+    analyse_errors,
+    evaluate,
+    evaluate_clips,
+    evaluate_events,
+    evaluate_intersection,
+    evaluate_onsets,
+    evaluate_segments,
+    event_errors,
+    segment_errors,
+)
+from sedtool.evaluation.events import event_counts
 from sedtool.evaluation.pair import EventArrays
 from sedtool.evaluation.report import Evaluation
-from sedtool.evaluation.segments import evaluate_segments
 from sedtool.labels import EventColumns
 
 __all__ = [

@@ -21,7 +21,6 @@ only overlaps references that others have found, such as a duplicate, is spuriou
 touch do not overlap; one without length overlaps what it lies within.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,7 +31,7 @@ from sedtool.config import EvaluationConfig
 from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.evaluation.intersection import expand
 from sedtool.evaluation.matching import largest_matching
-from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, pair_up
+from sedtool.evaluation.pair import EventArrays, Pair
 
 Chosen = NDArray[np.bool_]
 
@@ -67,33 +66,8 @@ class ErrorAnalysis:
     classes: dict[str, ErrorCounts]
 
 
-def analyse_errors(
-    reference: LabelInput,
-    estimated: LabelInput,
-    config: EvaluationConfig,
-    classes: Iterable[str] | None = None,
-) -> ErrorAnalysis:
-    """Say of every event what is right or wrong with it.
-
-    Parameters
-    ----------
-    reference, estimated
-        Events in any order. Clip names of the two sides are compared as they are.
-    config
-        `collar`, `offset_ratio` and `compat` are used.
-    classes
-        The only classes to look at; by default those of the reference.
-
-    Raises
-    ------
-    LabelError
-        If an event has impossible times.
-    """
-    return count_kinds(pair_up(reference, estimated, classes, config.compat), config)
-
-
 def count_kinds(pair: Pair, config: EvaluationConfig) -> ErrorAnalysis:
-    """Count the events of each kind; see `analyse_errors`."""
+    """Count the events of each kind."""
     pair = pair.counted(config.compat)
     labels = pair.reference.label, pair.estimated.label
     counted = {

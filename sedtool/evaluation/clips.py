@@ -1,42 +1,11 @@
 """Clip-level scores: which classes are in a clip, wherever in it."""
 
-from collections.abc import Iterable, Mapping
-
 import numpy as np
 
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation import sed_eval_engine
-from sedtool.evaluation.counts import Counts, Entries, MetricScores, score
-from sedtool.evaluation.pair import Pair, TagPair, distinct, pair_up
-
-_DEFAULT = EvaluationConfig()
-
-
-def evaluate_clips(
-    reference_weak: Mapping[str, Iterable[str]],
-    estimated_weak: Mapping[str, Iterable[str]],
-    classes: Iterable[str] | None = None,
-    config: EvaluationConfig = _DEFAULT,
-) -> MetricScores:
-    """Score the labels of clips (audio tagging).
-
-    Parameters
-    ----------
-    reference_weak, estimated_weak
-        The labels of each clip, by clip name; a clip missing on one side has none there. Names
-        of the two sides are compared as they are.
-    classes
-        The only classes to score; by default those of the reference.
-    config
-        `engine` and `compat` are used.
-
-    Returns
-    -------
-    MetricScores
-        Entries in clips.
-    """
-    tags = reference_weak, estimated_weak
-    return score(count_clips(pair_up([], [], classes, config.compat, tags=tags), config))
+from sedtool.evaluation.counts import Counts, Entries
+from sedtool.evaluation.pair import Pair, TagPair, distinct
 
 
 def count_clips(pair: Pair, config: EvaluationConfig) -> Counts:

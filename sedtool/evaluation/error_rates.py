@@ -34,7 +34,6 @@ Sciences 6(6), 2016, section 4.
 """
 
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -51,7 +50,7 @@ from sedtool.evaluation.counts import (
 )
 from sedtool.evaluation.events import count_matched
 from sedtool.evaluation.matching import largest_matching, layered_matching, possible_pairs
-from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, pair_up
+from sedtool.evaluation.pair import EventArrays, Pair
 from sedtool.evaluation.segments import count_runs, segment_runs
 
 MOST_PAIRS = 2_000_000
@@ -91,36 +90,6 @@ class ErrorRates:
     macro_deletion_rate: float
     macro_insertion_rate: float
     classes: dict[str, ErrorRate]
-
-
-def event_errors(
-    reference: LabelInput,
-    estimated: LabelInput,
-    config: EvaluationConfig,
-    classes: Iterable[str] | None = None,
-    onset_only: bool = False,
-) -> ErrorRates:
-    """Count the errors of events; parameters are those of `sedtool.evaluation.evaluate_events`.
-
-    With `onset_only` offsets are not looked at. The engine is always the native one.
-    """
-    pair = pair_up(reference, estimated, classes, config.compat)
-    return rate_errors(*count_event_errors(pair, config, onset_only))
-
-
-def segment_errors(
-    reference: LabelInput,
-    estimated: LabelInput,
-    config: EvaluationConfig,
-    classes: Iterable[str] | None = None,
-    durations: Mapping[str, float] | None = None,
-) -> ErrorRates:
-    """Count the errors of segments; parameters are those of `evaluate_segments`.
-
-    The engine is always the native one.
-    """
-    pair = pair_up(reference, estimated, classes, config.compat, durations)
-    return rate_errors(*count_segment_errors(pair, config))
 
 
 def count_event_errors(

@@ -1,13 +1,25 @@
-"""`evaluate`: labels of both sides in, every metric that is asked for out."""
+"""Labels of both sides in; one metric out, or all that are asked for.
+
+The functions share their parameters. `reference` and `estimated` are events in any order; `classes`
+are the only ones to score, by default those of the reference; of `config`, a metric uses what it
+needs; `durations` are seconds, by clip name, and a clip that is not named there is as long as its
+last event. Clip names of the two sides are compared as they are, but for `evaluate`, which matches
+them. A LabelError is raised if an event or a duration has impossible times.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 
 from sedtool.config import EvaluationConfig, lookup
 from sedtool.config.evaluation import METRICS, PSDS_SCENARIOS, USUAL, IntersectionConfig
-from sedtool.evaluation.analysis import count_kinds
+from sedtool.evaluation.analysis import ErrorAnalysis, count_kinds
 from sedtool.evaluation.clips import count_clips
-from sedtool.evaluation.counts import Counts
-from sedtool.evaluation.error_rates import count_event_errors, count_segment_errors
+from sedtool.evaluation.counts import Counts, MetricScores, score
+from sedtool.evaluation.error_rates import (
+    ErrorRates,
+    count_event_errors,
+    count_segment_errors,
+    rate_errors,
+)
 from sedtool.evaluation.events import count_events, count_onsets
 from sedtool.evaluation.intersection import count_intersection
 from sedtool.evaluation.pair import LabelInput, Tags, pair_up
@@ -15,6 +27,7 @@ from sedtool.evaluation.report import Evaluation
 from sedtool.evaluation.segments import count_segments
 from sedtool.evaluation.sides import match_sides, warnings_of
 
+_DEFAULT = EvaluationConfig()
 _SHARES = IntersectionConfig()
 _NAMES = [name for name in METRICS if name not in PSDS_SCENARIOS]
 _COUNTS: dict[str, Callable[..., Counts]] = {
@@ -39,18 +52,10 @@ def evaluate(
     metrics: Iterable[str] = USUAL,
     intersection: IntersectionConfig = _SHARES,
 ) -> Evaluation:
-    """Match clip names and compute metrics: by default event, segment and clip.
+    """Match clip names and compute metrics.
 
     Parameters
     ----------
-    reference, estimated
-        Events in any order.
-    config
-        Tolerances, engine, conventions.
-    classes
-        The only classes to score; by default those of the reference.
-    durations
-        Seconds, by clip name; see `evaluate_segments`.
     weak_reference, weak_estimated
         Labels by clip name, for the clip metric. Without them it uses the labels of the events,
         which measures the events' thresholds more than the system's judgement of clips.
@@ -68,7 +73,7 @@ def evaluate(
     Raises
     ------
     LabelError
-        If an event or a duration has impossible times, or a clip name is ambiguous.
+        If a time is impossible, or a clip name is ambiguous.
     ConfigError
         If there is no such metric.
     """
@@ -99,3 +104,90 @@ def evaluate(
         error_counts=errors,
         errors=count_kinds(pair, config) if "errors" in metrics else None,
     )
+
+
+def evaluate_events(
+    reference: LabelInput,
+    estimated: LabelInput,
+    config: EvaluationConfig,
+    classes: Iterable[str] | None = None,
+) -> MetricScores:
+    """Score events by their onsets and offsets."""
+    return score(count_events(pair_up(reference, estimated, classes, config.compat), config))
+
+
+def evaluate_onsets(
+    reference: LabelInput,
+    estimated: LabelInput,
+    config: EvaluationConfig,
+    classes: Iterable[str] | None = None,
+) -> MetricScores:
+    """Score events by their onsets alone, as sed_eval does with ``evaluate_offset=False``."""
+    return score(count_onsets(pair_up(reference, estimated, classes, config.compat), config))
+
+
+def evaluate_segments(
+    reference: LabelInput,
+    estimated: LabelInput,
+    config: EvaluationConfig,
+    classes: Iterable[str] | None = None,
+    durations: Mapping[str, float] | None = None,
+) -> MetricScores:
+    """Score the activity of each class in segments of equal length."""
+    pair = pair_up(reference, estimated, classes, config.compat, durations)
+    return score(count_segments(pair, config))
+
+
+def evaluate_clips(
+    reference_weak: Tags,
+    estimated_weak: Tags,
+    classes: Iterable[str] | None = None,
+    config: EvaluationConfig = _DEFAULT,
+) -> MetricScores:
+    """Score the labels of clips, by clip name; a clip missing on one side has none there."""
+    tags = reference_weak, estimated_weak
+    return score(count_clips(pair_up([], [], classes, config.compat, tags=tags), config))
+
+
+def evaluate_intersection(
+    reference: LabelInput,
+    estimated: LabelInput,
+    config: IntersectionConfig,
+    classes: Iterable[str] | None = None,
+) -> MetricScores:
+    """Score events, joined where they overlap, by how much of them the other side covers."""
+    return score(count_intersection(pair_up(reference, estimated, classes), config))
+
+
+def event_errors(
+    reference: LabelInput,
+    estimated: LabelInput,
+    config: EvaluationConfig,
+    classes: Iterable[str] | None = None,
+    onset_only: bool = False,
+) -> ErrorRates:
+    """Count the errors of events; with `onset_only`, offsets are not looked at."""
+    pair = pair_up(reference, estimated, classes, config.compat)
+    return rate_errors(*count_event_errors(pair, config, onset_only))
+
+
+def segment_errors(
+    reference: LabelInput,
+    estimated: LabelInput,
+    config: EvaluationConfig,
+    classes: Iterable[str] | None = None,
+    durations: Mapping[str, float] | None = None,
+) -> ErrorRates:
+    """Count the errors of segments."""
+    pair = pair_up(reference, estimated, classes, config.compat, durations)
+    return rate_errors(*count_segment_errors(pair, config))
+
+
+def analyse_errors(
+    reference: LabelInput,
+    estimated: LabelInput,
+    config: EvaluationConfig,
+    classes: Iterable[str] | None = None,
+) -> ErrorAnalysis:
+    """Say of every event what is right or wrong with it; see `sedtool.evaluation.analysis`."""
+    return count_kinds(pair_up(reference, estimated, classes, config.compat), config)

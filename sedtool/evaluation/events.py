@@ -1,60 +1,10 @@
 """Event-based scores: an estimated event is right if it starts and ends where a reference does."""
 
-from collections.abc import Iterable
-
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation import sed_eval_engine
-from sedtool.evaluation.counts import Counts, Entries, IntArray, MacroRule, MetricScores, score
+from sedtool.evaluation.counts import Counts, Entries, IntArray, MacroRule
 from sedtool.evaluation.matching import largest_matching
-from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, pair_up
-
-
-def evaluate_events(
-    reference: LabelInput,
-    estimated: LabelInput,
-    config: EvaluationConfig,
-    classes: Iterable[str] | None = None,
-) -> MetricScores:
-    """Score events by their onsets and offsets.
-
-    Parameters
-    ----------
-    reference, estimated
-        Events in any order. Clip names of the two sides are compared as they are.
-    config
-        `collar`, `offset_ratio`, `engine` and `compat` are used.
-    classes
-        The only classes to score; by default those of the reference.
-
-    Returns
-    -------
-    MetricScores
-        Entries in events.
-
-    Raises
-    ------
-    LabelError
-        If an event has impossible times.
-
-    References
-    ----------
-    A. Mesaros, T. Heittola, T. Virtanen, "Metrics for polyphonic sound event detection",
-    Applied Sciences 6(6), 2016, section 3.2.
-    """
-    return score(count_events(pair_up(reference, estimated, classes, config.compat), config))
-
-
-def evaluate_onsets(
-    reference: LabelInput,
-    estimated: LabelInput,
-    config: EvaluationConfig,
-    classes: Iterable[str] | None = None,
-) -> MetricScores:
-    """Score events by their onsets alone, as sed_eval does with ``evaluate_offset=False``.
-
-    Parameters, errors and result are those of `evaluate_events`; `offset_ratio` is not used.
-    """
-    return score(count_onsets(pair_up(reference, estimated, classes, config.compat), config))
+from sedtool.evaluation.pair import EventArrays, Pair
 
 
 def count_onsets(pair: Pair, config: EvaluationConfig) -> Counts:
@@ -94,15 +44,10 @@ def event_counts(
     Parameters
     ----------
     reference, estimated
-        Events of one class in any number of clips, of N and M rows.
+        Events of one class in any number of clips.
     config
-        Only `collar` and `offset_ratio` are used.
+        `collar` and `offset_ratio` are used.
     onset_only
         Whether offsets are not looked at.
-
-    Returns
-    -------
-    int
-        True positives; false positives are M less these, false negatives N less these.
     """
     return len(largest_matching(reference, estimated, config, onset_only)[0])

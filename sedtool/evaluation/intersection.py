@@ -43,7 +43,7 @@ C. Bilen, G. Ferroni, F. Tuveri, J. Azcarreta, S. Krstulovic, "A framework for t
 evaluation of sound event detection", ICASSP 2020.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,8 +52,8 @@ from numpy.typing import NDArray
 
 from sedtool.config.evaluation import IntersectionConfig
 from sedtool.errors import LabelError
-from sedtool.evaluation.counts import Counts, Entries, FloatArray, IntArray, MetricScores, score
-from sedtool.evaluation.pair import LabelInput, Pair, pair_up
+from sedtool.evaluation.counts import Counts, Entries, FloatArray, IntArray
+from sedtool.evaluation.pair import Pair
 
 _TICKS = 1e12  # a second; 63 bits hold 100 days
 _DECIMALS = 1e6  # shares are compared in whole microseconds
@@ -94,36 +94,6 @@ class Intersections:
         reference = Entries(self.reference.class_in_clip)
         kinds = Entries(tp), reference, Entries(np.concatenate([tp, fp]))
         return Counts(n_clips, labels, classes, kinds)
-
-
-def evaluate_intersection(
-    reference: LabelInput,
-    estimated: LabelInput,
-    config: IntersectionConfig,
-    classes: Iterable[str] | None = None,
-) -> MetricScores:
-    """Score events by how much of them overlaps with the other side.
-
-    Parameters
-    ----------
-    reference, estimated
-        Events in any order. Clip names of the two sides are compared as they are.
-    config
-        `dtc` and `gtc` are used.
-    classes
-        The only classes to score; by default those of the reference.
-
-    Returns
-    -------
-    MetricScores
-        Entries in events, joined where they overlap; `n_estimated` is TP + FP.
-
-    Raises
-    ------
-    LabelError
-        If an event has impossible times.
-    """
-    return score(count_intersection(pair_up(reference, estimated, classes), config))
 
 
 def count_intersection(pair: Pair, config: IntersectionConfig) -> Counts:

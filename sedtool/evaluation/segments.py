@@ -1,6 +1,5 @@
 """Segment-based scores: both sides are laid on a grid of segments and compared one by one."""
 
-from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -8,66 +7,20 @@ import numpy as np
 from sedtool.config import EvaluationConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation import sed_eval_engine
-from sedtool.evaluation.counts import (
-    Counts,
-    Entries,
-    FloatArray,
-    IntArray,
-    MacroRule,
-    MetricScores,
-    score,
-)
-from sedtool.evaluation.pair import EventArrays, LabelInput, Pair, pair_up
+from sedtool.evaluation.counts import Counts, Entries, FloatArray, IntArray, MacroRule
+from sedtool.evaluation.pair import EventArrays, Pair
 
 _HALF = 2**32
 _MOST_SEGMENTS = 2**53  # doubles count no further
 
 
-def evaluate_segments(
-    reference: LabelInput,
-    estimated: LabelInput,
-    config: EvaluationConfig,
-    classes: Iterable[str] | None = None,
-    durations: Mapping[str, float] | None = None,
-) -> MetricScores:
-    """Score the activity of each class in segments of equal length.
+def count_segments(pair: Pair, config: EvaluationConfig) -> Counts:
+    """Count active segments.
 
     An event is active in every segment it touches, ``floor(onset / segment)`` up to but not
-    including ``ceil(offset / segment)``. Overlapping events of one class are active once.
-
-    Parameters
-    ----------
-    reference, estimated
-        Events in any order. Clip names of the two sides are compared as they are.
-    config
-        `segment`, `engine` and `compat` are used.
-    classes
-        The only classes to score; by default those of the reference.
-    durations
-        Seconds, by clip name. A clip has ``ceil(duration / segment)`` segments; activity past
-        them is not scored. A clip not named here is as long as its last event.
-
-    Returns
-    -------
-    MetricScores
-        Entries in segments.
-
-    Raises
-    ------
-    LabelError
-        If an event has impossible times, or a duration is negative.
-
-    References
-    ----------
-    A. Mesaros, T. Heittola, T. Virtanen, "Metrics for polyphonic sound event detection",
-    Applied Sciences 6(6), 2016, section 3.1.
+    including ``ceil(offset / segment)``. A clip of known duration has ``ceil(duration / segment)``
+    segments; activity past them is not counted.
     """
-    pair = pair_up(reference, estimated, classes, config.compat, durations)
-    return score(count_segments(pair, config))
-
-
-def count_segments(pair: Pair, config: EvaluationConfig) -> Counts:
-    """Count active segments; see `evaluate_segments`."""
     pair = pair.counted(config.compat)
     if config.engine == "sed_eval":
         return sed_eval_engine.count_segments(pair, config)
