@@ -12,7 +12,7 @@ from sedtool.checking.files import LabelFile
 from sedtool.checking.rules import Data, in_labels
 from sedtool.datasets import FeatureSet
 from sedtool.errors import LabelError
-from sedtool.evaluation.sides import match_names
+from sedtool.evaluation.pair import match_names
 from sedtool.labels import NameIndex
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Küche.wav") for form in ("NFC", "NFD"))

@@ -15,10 +15,9 @@ from sedtool.config.evaluation import PSDS_SCENARIOS, PsdsConfig
 from sedtool.decoding import median_filter
 from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation import evaluate_intersection
-from sedtool.evaluation.psds import psds_from_lists, psds_from_scores
-from sedtool.evaluation.psds.counting import find_runs
-from sedtool.evaluation.psds.steps import area, psd_roc
-from sedtool.evaluation.sides import match_names
+from sedtool.evaluation.pair import match_names
+from sedtool.evaluation.psds import area, psd_roc, psds_from_lists, psds_from_scores
+from sedtool.evaluation.psds_steps import find_runs
 from sedtool.labels import Event, StrongLabels, read_durations, read_events
 from sedtool.score_tables import (
     FrameScores,
@@ -62,7 +61,7 @@ def test_psds_of_scores_is_that_of_sed_scores_eval(name, i):
     )
     assert result.value == pytest.approx(expected["from_scores"]["psds"], abs=1e-12)
     assert result.classes == pytest.approx(expected["from_scores"]["classes"], abs=1e-12)
-    for curve in result.class_rocs.values():
+    for curve in curves_of(result).values():
         assert (np.diff(curve.rate) > 0).all()
         assert (np.diff(curve.ratio) > 0).all()
     assert result.n_clips == len(case["clips"])
@@ -96,6 +95,11 @@ def test_counts_at_every_threshold_are_those_of_sed_scores_eval(name, i):
         assert at(points, points.fp, thresholds) == counts["fp"]
         crossed = sum(np.array(counts["cross"][c]) / length[c] for c in counts["cross"])
         assert at(points, points.cross, thresholds) == pytest.approx(crossed, abs=1e-12)
+
+
+def curves_of(result):
+    """Return the ROC of each class."""
+    return dict(zip(result.classes, result.counts.curves(np.ones(result.n_clips)), strict=True))
 
 
 def points_of(result):
@@ -188,7 +192,7 @@ def test_psds_of_resampled_clips_is_that_of_clips_copied_and_left_out(case, draw
         (other,) = psds(labels, *copied, [config], durations=lasting, classes=classes)
         rows = [[1.0] * len(clips), [float(drawn[int(name)]) for name in once.counts.clips]]
         # Classes whose references were not drawn are left out.
-        kept = [other.class_rocs[c] for c in classes if c in present or c in once.undefined]
+        kept = [curves_of(other)[c] for c in classes if c in present or c in once.undefined]
         value = area(psd_roc(kept, config.alpha_st), config.max_efpr) if kept else math.nan
         expected = pytest.approx([once.value, value], abs=1e-9, nan_ok=True)
         assert once.counts.psds(np.array(rows)) == expected
@@ -327,8 +331,9 @@ def test_one_false_positive_before_the_true_one_starts_the_curve_at_its_rate():
         REFERENCE[:1], [scores], "a", [PsdsConfig(max_efpr=100)], durations={"1": 3600.0}
     )
     assert result.value == pytest.approx(0.99)
-    assert result.roc.rate.tolist() == [0.0, 1.0]
-    assert result.roc.ratio.tolist() == [0.0, 1.0]
+    (curve,) = curves_of(result).values()
+    assert curve.rate.tolist() == [0.0, 1.0]
+    assert curve.ratio.tolist() == [0.0, 1.0]
 
 
 def test_clips_without_events_count_by_their_false_positives_and_their_duration():
@@ -360,7 +365,7 @@ def test_order_of_clips_size_of_blocks_and_batching_change_nothing(monkeypatch):
     arguments = (case["classes"], configs)
     clips, labels = scores_of(case), labels_of(case)
     once = psds_from_scores(labels, clips, *arguments)
-    monkeypatch.setattr("sedtool.evaluation.psds.counting._BLOCK", 1)
+    monkeypatch.setattr("sedtool.evaluation.psds_steps._BLOCK", 1)
     again = psds_from_scores(labels, clips[::-1], *arguments)
     assert [r.value for r in again] == pytest.approx([r.value for r in once], abs=1e-12)
     alone = [psds_from_scores(labels, clips, case["classes"], [c])[0].value for c in configs]

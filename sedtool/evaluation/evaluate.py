@@ -22,10 +22,9 @@ from sedtool.evaluation.error_rates import (
 )
 from sedtool.evaluation.events import count_events, count_onsets
 from sedtool.evaluation.intersection import count_intersection
-from sedtool.evaluation.pair import LabelInput, Tags, pair_up
+from sedtool.evaluation.pair import LabelInput, Tags, match_sides, pair_up, warnings_of
 from sedtool.evaluation.report import Evaluation
 from sedtool.evaluation.segments import count_segments
-from sedtool.evaluation.sides import match_sides, warnings_of
 
 _DEFAULT = EvaluationConfig()
 _SHARES = IntersectionConfig()

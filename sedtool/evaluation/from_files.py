@@ -1,22 +1,21 @@
 """`evaluate_files`: label files, score files and audio in, an evaluation out."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sedtool.atomic import claim, refuse_input, write_text
 from sedtool.audio import find_audio, read_duration
 from sedtool.config import EvaluationConfig
-from sedtool.config.evaluation import PSDS_SCENARIOS, EvaluateInputs, ReportConfig
+from sedtool.config.evaluation import PSDS_SCENARIOS, EvaluateInputs, PsdsConfig, ReportConfig
 from sedtool.decoding import clip_tags, decode_clip
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation import evaluate
-from sedtool.evaluation.psds import Psds
-from sedtool.evaluation.psds.files import score_psds
+from sedtool.evaluation.pair import match_names, suggested, warn_of_labels, warn_of_names
+from sedtool.evaluation.psds import Psds, psds_from_lists, psds_from_scores
 from sedtool.evaluation.report import Evaluation
 from sedtool.evaluation.resampling import Progress, Resampled, statistics
-from sedtool.evaluation.sides import match_names
 from sedtool.labels import (
     Event,
     StrongLabels,
@@ -27,6 +26,8 @@ from sedtool.labels import (
     read_vocabulary,
     read_weak,
 )
+from sedtool.labels.cells import table_rows
+from sedtool.score_tables import TIMES, open_frame_scores, score_files
 from sedtool.shards import Shard
 from sedtool.store import clip_scores, is_hdf5, open_features, open_scores
 from sedtool.store.parts import has_part_record, read_part
@@ -138,32 +139,41 @@ class _Scorer:
 
     inputs: EvaluateInputs
     reference: StrongLabels
-    classes: Vocabulary | None
+    vocabulary: Vocabulary | None  # the class list, if it was given
     durations: dict[str, float] | None  # those that were given
     config: EvaluationConfig
     report: ReportConfig
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Return the class list, if it was given."""
+        return self.vocabulary.classes if self.vocabulary else None
 
     def score(
         self, path: Path, weak_estimated: Path | None, clips: Collection[str] = ()
     ) -> Evaluation:
         """Score a system's output; clips beyond the reference have their names in `clips`."""
-        has_list = self.inputs.has_list
-        metrics = [name for name in self.report.chosen(has_list) if name not in PSDS_SCENARIOS]
+        chosen = self.report.chosen(self.inputs.has_list)
+        metrics = [name for name in chosen if name not in PSDS_SCENARIOS]
         if metrics and path.is_dir():
             raise ConfigError(
                 f"metrics {metrics[0]} needs an event list or a scores.h5; {path} is a folder, of "
                 "which PSDS can be computed"
             )
-        psds, warnings = score_psds(
-            path,
-            self.reference,
-            self.report.scenarios(has_list),
-            self.classes.classes if self.classes else None,
-            self.durations,
-            clips=clips,
-        )
-        if path.is_dir():
-            return self._of_folder(psds, warnings)
+        psds, warnings = self._score_psds(path, clips)
+        if path.is_dir():  # which has no single event list
+            return Evaluation(
+                (),
+                {},
+                clip_source="event lists",
+                config=self.config,
+                n_clips=max((each.n_clips for each in psds.values()), default=0),
+                n_durations=len(self.durations or ()),
+                n_matched_by_basename=0,
+                classes_given=self.vocabulary is not None,
+                warnings=tuple(warnings),
+                psds=psds,
+            )
         evaluation = self._score_list(path, weak_estimated, clips, metrics)
         return replace(evaluation, psds=psds, warnings=(*evaluation.warnings, *warnings))
 
@@ -178,14 +188,13 @@ class _Scorer:
         estimated = read_estimated(path, self.inputs.partial)
         if clips:
             estimated = estimated.under({*self.reference.names, *clips}, str(path))
-        every_label = {*self.reference.classes, *estimated.classes}
-        vocabulary = self.classes or _told_apart(every_label)
+        vocabulary = self.vocabulary or _told_apart({*self.reference.classes, *estimated.classes})
         weak = self.inputs.weak_reference
         return evaluate(
             self.reference,
             estimated.events,
             self.config,
-            classes=self.classes.classes if self.classes else None,
+            classes=self.classes,
             durations=estimated.durations if self.durations is None else self.durations,
             weak_reference=read_weak(weak, vocabulary) if weak else None,
             weak_estimated=(
@@ -195,20 +204,98 @@ class _Scorer:
             intersection=self.report.intersection,
         )
 
-    def _of_folder(self, psds: Mapping[str, Psds], warnings: Sequence[str]) -> Evaluation:
-        """Return the evaluation of a folder, which has no single event list."""
-        return Evaluation(
-            (),
-            {},
-            clip_source="event lists",
-            config=self.config,
-            n_clips=max((each.n_clips for each in psds.values()), default=0),
-            n_durations=len(self.durations or ()),
-            n_matched_by_basename=0,
-            classes_given=self.classes is not None,
-            warnings=tuple(warnings),
-            psds=psds,
+    def _score_psds(self, path: Path, clips: Collection[str]) -> tuple[dict[str, Psds], list[str]]:
+        """Return the PSDS of each scenario, and warnings.
+
+        The header of the first file in a folder tells whether they are score tables, one a clip, or
+        event lists, one a threshold.
+        """
+        scenarios = self.report.scenarios(self.inputs.has_list)
+        if not scenarios:
+            return {}, []
+        configs = list(scenarios.values())
+        targets = dict.fromkeys((*self.reference.names, *clips))
+        durations = self.durations
+        if durations is not None:  # every clip of them counts, under the name that it has
+            names = match_names(durations, targets, "durations", any_suffix=True)
+            durations = {names[name]: seconds for name, seconds in durations.items()}
+            targets |= dict.fromkeys(durations)
+        if path.is_dir() and not _has_score_tables(path):
+            if durations is None:
+                raise ConfigError(f"durations are needed with event lists such as those in {path}")
+            found, warnings = self._psds_of_lists(path, configs, targets, durations)
+        elif path.is_dir() or is_hdf5(path):
+            found, warnings = self._psds_of_scores(path, configs, targets, durations)
+        else:
+            raise ConfigError(
+                f"metrics {next(iter(scenarios))} needs scores, not one event list such as {path}: "
+                "give a scores.h5, a folder of score files, or one of event lists at many "
+                "thresholds"
+            )
+        return dict(zip(scenarios, found, strict=True)), warnings
+
+    def _psds_of_scores(
+        self,
+        path: Path,
+        configs: Sequence[PsdsConfig],
+        targets: Iterable[str],
+        durations: Mapping[str, float] | None,
+    ) -> tuple[list[Psds], list[str]]:
+        source = open_frame_scores(path)
+        names = match_names(source.names, targets, str(path), any_suffix=True)
+        if durations is None and source.durations is not None:
+            durations = {names[name]: seconds for name, seconds in source.durations.items()}
+        found = psds_from_scores(
+            self.reference,
+            source.clips(names),
+            source.classes,
+            configs,
+            classes=self.classes,
+            durations=durations,
         )
+        warnings = []
+        if path.is_dir():
+            warnings = warn_of_names("scores", self.reference.names, names.values())
+        if missing := found[0].unscored:
+            labels = ", ".join(suggested(missing[:5], source.classes))
+            warnings.append(f"classes without scores ({len(missing)}), whose PSDS is 0: {labels}")
+        return found, warnings
+
+    def _psds_of_lists(
+        self,
+        path: Path,
+        configs: Sequence[PsdsConfig],
+        targets: Iterable[str],
+        durations: Mapping[str, float],
+    ) -> tuple[list[Psds], list[str]]:
+        names: set[str] = set()
+        labels: set[str] = set()
+        late: dict[str, float] = {}  # how far events reach past the ends of their clips
+
+        def lists() -> Iterator[StrongLabels]:
+            for file in score_files(path):
+                listed = read_events(file)
+                listed = listed.renamed(match_names(listed.names, targets, str(file)))
+                names.update(listed.names)
+                labels.update(listed.classes)
+                for name, end in zip(listed.columns.name, listed.columns.offset, strict=True):
+                    if end > durations.get(name, end):
+                        late[name] = max(late.get(name, 0.0), end - durations[name])
+                yield listed
+
+        reference = self.reference
+        found = psds_from_lists(
+            reference, lists(), configs, classes=self.classes, durations=durations
+        )
+        warnings = warn_of_names("lists", reference.names, names)
+        listed = reference.classes if self.classes is None else self.classes
+        warnings += warn_of_labels([(reference.classes, labels)], listed, "")
+        if late:
+            warnings.append(
+                f"clips in which estimated events end after the clip ({len(late)}), by up to "
+                f"{max(late.values()):.3f} s, such as {min(late)}"
+            )
+        return found, warnings
 
 
 def _with_warnings(
@@ -238,6 +325,14 @@ def _told_apart(classes: set[str]) -> Vocabulary | None:
     Tags may name classes that neither list of events has; only ``--classes`` can help then.
     """
     return Vocabulary(sorted(classes)) if any("," in label for label in classes) else None
+
+
+def _has_score_tables(folder: Path) -> bool:
+    """Return whether the files of a folder are score tables, and not event lists."""
+    first = next(table_rows(score_files(folder)[0]), ("", []))[1]
+    if len(first) == 1 and first[0].startswith(TIMES[0]):
+        return True  # not parted by tabs, which its reader says
+    return tuple(first[:2]) == TIMES and "filename" not in first
 
 
 def read_estimated(path: Path, partial: bool) -> Estimated:

@@ -1,12 +1,14 @@
-"""Label lists of both sides -> numbers, once: what every count works on.
+"""Label lists of both sides -> one set of names -> numbers, once: what every count works on.
 
-C clips and L labels have numbers. Events can be compared if they are of one class in one clip; that
-class-in-clip has the number ``clip * L + label``.
+`match_sides` gives clips the names that the reference has for them, and `warnings_of` names what
+has no partner. In a `Pair`, C clips and L labels have numbers. Events can be compared if they are
+of one class in one clip; that class-in-clip has the number ``clip * L + label``.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
@@ -15,8 +17,9 @@ import numpy as np
 
 from sedtool.errors import LabelError
 from sedtool.evaluation.counts import FloatArray, IntArray
-from sedtool.labels import Event, EventColumns, StrongLabels, Vocabulary
+from sedtool.labels import Event, EventColumns, NameIndex, StrongLabels, Vocabulary
 from sedtool.labels.cells import LATEST
+from sedtool.text import first_five
 
 LabelInput = StrongLabels | EventColumns | Sequence[Event]
 Tags = Mapping[str, Iterable[str]]  # labels by clip
@@ -96,14 +99,7 @@ class Pair:
 
 
 def as_labels(labels: LabelInput) -> StrongLabels:
-    """Return valid strong labels that name every clip of their events.
-
-    Raises
-    ------
-    LabelError
-        If a time is negative or not finite, an offset is before its onset, or columns differ in
-        length.
-    """
+    """Return strong labels that name every clip of their events; a LabelError for a bad time."""
     if isinstance(labels, EventColumns):
         labels = StrongLabels.from_columns(_plain_columns(labels), ())
     elif not isinstance(labels, StrongLabels):
@@ -137,6 +133,81 @@ def _check_times(labels: StrongLabels) -> None:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """What is compared; clips have the names that the reference has for them."""
+
+    reference: StrongLabels
+    estimated: StrongLabels
+    clips: tuple[str, ...]  # that either of them names
+    tags: tuple[Tags, Tags] | None  # labels of clips where they are not those of the events
+    durations: Mapping[str, float] | None  # seconds, of the clips that have one; None: not given
+    inexact: dict[str, str]  # clips by the other names that the estimates have for them
+
+
+def match_sides(
+    reference: LabelInput,
+    estimated: LabelInput,
+    tags: tuple[Tags | None, Tags | None],
+    durations: Mapping[str, float] | None,
+    compat: str,
+) -> Sides:
+    """Give clips the names of the reference; see `sedtool.labels.NameIndex`.
+
+    If one side alone has `tags`, those of the other are the labels of its events.
+
+    Raises
+    ------
+    LabelError
+        If an event has impossible times, or a clip name is ambiguous.
+    """
+    reference, estimated = as_labels(reference), as_labels(estimated)
+    names = match_names(estimated.names, reference.names, "estimated events")
+    renamed = estimated.renamed(names)
+    both: tuple[Tags, Tags] | None = None
+    if tags != (None, None):
+        first, second = (
+            _tags_of(events, compat) if given is None else given
+            for events, given in zip((reference, estimated), tags, strict=True)
+        )
+        tag_names = match_names(second, first, "estimated clip labels")
+        both = first, {tag_names[name]: labels for name, labels in second.items()}
+        names = names | tag_names
+    inexact = {name: clip for name, clip in names.items() if name != clip}
+    clips = tuple(dict.fromkeys((*reference.names, *renamed.names)))
+    if durations is not None:
+        given, _ = NameIndex(durations).resolve(clips, "durations")
+        durations = {clip: durations[name] for clip, name in given.items()}
+    return Sides(reference, renamed, clips, both, durations, inexact)
+
+
+def _tags_of(labels: StrongLabels, compat: str) -> Tags:
+    """Return the labels of each clip; with compat ``"dcase"`` zero-length events count too."""
+    if compat != "dcase":
+        return labels.weak()
+    tags: dict[str, set[str]] = {name: set() for name in labels.names}
+    for name, label in zip(labels.columns.name, labels.columns.label, strict=True):
+        tags[name].add(label)
+    return tags
+
+
+def match_names(
+    names: Iterable[str], targets: Iterable[str], where: str, any_suffix: bool = False
+) -> dict[str, str]:
+    """Map each name to the clip it means, one of the targets, else to itself.
+
+    Raises
+    ------
+    LabelError
+        If a name is ambiguous, or two names mean the same clip; `where` tells whose names.
+    """
+    names, targets = list(names), set(targets)
+    if targets.issuperset(names):
+        return dict(zip(names, names, strict=True))
+    clips, _ = NameIndex(targets).resolve(names, where, any_suffix)
+    return {name: clips.get(name, name) for name in names}
+
+
 def pair_up(
     reference: LabelInput,
     estimated: LabelInput,
@@ -147,19 +218,9 @@ def pair_up(
 ) -> Pair:
     """Give numbers to the clips and labels of both sides; names are compared as they are.
 
-    Parameters
-    ----------
-    reference, estimated
-        Events in any order.
-    classes
-        The class list, and the only labels that are kept. None: the sorted labels of the reference;
-        with compat ``"dcase"`` those of both sides.
-    compat
-        As in `EvaluationConfig`.
-    durations
-        Seconds, by clip name.
-    tags
-        The labels of clips, of the reference and estimated, where they are not those of the events.
+    `classes` is the class list, and the only labels that are kept. By default it is the sorted
+    labels of the reference; with compat ``"dcase"`` those of both sides. `tags` are the labels of
+    clips, of the reference and estimated, where they are not those of the events.
     """
     reference, estimated = as_labels(reference), as_labels(estimated)
     clips = dict.fromkeys((*reference.names, *estimated.names, *chain(*(tags or ()))))
@@ -182,7 +243,7 @@ def pair_up(
         labels,
         listed,
         _numbered_labels(of_events, classes, compat="")[0],
-        _clip_seconds(durations or {}, clips),
+        clip_seconds(durations or {}, clips),
         TagPair(cells[0], cells[1], tag_classes) if cells else None,
     )
 
@@ -225,7 +286,7 @@ def _cells(
     return distinct((clip * n_labels + label)[label >= 0])
 
 
-def _clip_seconds(durations: Mapping[str, float], clips: Collection[str]) -> FloatArray:
+def clip_seconds(durations: Mapping[str, float], clips: Collection[str]) -> FloatArray:
     """Return the duration of each clip in seconds, inf where unknown, (C,)."""
     if not durations:
         return np.full(len(clips), np.inf)
@@ -239,3 +300,135 @@ def distinct(numbers: IntArray) -> IntArray:
     """Return each number once, ascending; sorting is faster than the hashing of `np.unique`."""
     ordered = np.sort(numbers)
     return ordered[np.diff(ordered, prepend=-1) > 0]
+
+
+def warnings_of(
+    sides: Sides, pair: Pair, classes: Iterable[str] | None, compat: str, tags_only: bool
+) -> list[str]:
+    """Return a warning for each kind of clip, label and event that has no partner or place.
+
+    `tags_only` tells whether no metric looks at the events.
+    """
+    inexact = [f"{name} is {clip}" for name, clip in sides.inexact.items()]
+    warnings = _warning(
+        inexact, "estimated clips matched by their basename, as folders or Unicode forms differ"
+    )
+    labels: list[tuple[Iterable[str], Iterable[str]]] = []
+    if not tags_only:
+        warnings += warn_of_names("events", sides.reference.names, sides.estimated.names)
+        labels.append((sides.reference.classes, sides.estimated.classes))
+    if sides.tags is not None:
+        warnings += warn_of_names("clip labels", *sides.tags)
+        first, second = (chain.from_iterable(tags.values()) for tags in sides.tags)
+        labels.append((first, second))
+    warnings += warn_of_labels(labels, classes, compat) + _warn_of_overlaps(pair)
+    return warnings if sides.durations is None else warnings + _warn_of_ends(sides, sides.durations)
+
+
+def warn_of_names(what: str, reference: Iterable[str], estimated: Iterable[str]) -> list[str]:
+    """Name the clips that stand on one side only of the `what` lists."""
+    sides = set(reference), set(estimated)
+    return [
+        *_warning(
+            sides[1] - sides[0], f"clips of the estimated {what} that are not in the reference"
+        ),
+        *_warning(
+            sides[0] - sides[1], f"clips of the reference {what} that are not in the estimates"
+        ),
+    ]
+
+
+def warn_of_labels(
+    sides: Iterable[tuple[Iterable[str], Iterable[str]]],
+    classes: Iterable[str] | None,
+    compat: str,
+) -> list[str]:
+    """Name the labels outside the class list, and what becomes of them.
+
+    `sides` are the labels of the reference and of the estimates, one pair for each kind of list.
+    """
+    pairs = [(set(reference), set(estimated)) for reference, estimated in sides]
+    in_reference = set[str]().union(*(reference for reference, _ in pairs))
+    if classes is not None:
+        every_label = in_reference.union(*(estimated for _, estimated in pairs))
+        listed = list(classes)
+        beyond = every_label - set(listed)
+        return _warning(suggested(beyond, listed), "labels not in the class list, not scored")
+    if compat == "dcase":
+        return []  # the class list has them all
+    beyond = set[str]().union(*(estimated - reference for reference, estimated in pairs))
+    return _warning(
+        suggested(beyond, in_reference - beyond),
+        "estimated labels not in the reference, counted in micro only",
+    )
+
+
+def suggested(labels: Iterable[str], valid: Iterable[str]) -> list[str]:
+    """Return unknown labels, each with the valid one that was probably meant."""
+    by_shape = {_shape(label): label for label in sorted(valid)}
+    shown = []
+    for label in labels:
+        close = get_close_matches(_shape(label), by_shape, n=1, cutoff=0.7)
+        shown.append(f"{label} (did you mean {by_shape[close[0]]!r}?)" if close else label)
+    return shown
+
+
+def _shape(label: str) -> str:
+    """Return a label without what is often written differently."""
+    return "".join(label.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def _warn_of_overlaps(pair: Pair) -> list[str]:
+    """Count the events that overlap with another one of their class, and name the first clip."""
+    warnings = []
+    for side, events in zip(("reference", "estimated"), pair.by_class, strict=True):
+        cells = _overlapping(events)
+        if cells.size:
+            clip, label = divmod(int(cells.min()), pair.n_labels)
+            warnings.append(
+                f"{side} events that overlap with another of their class ({len(cells)}), such as "
+                f"{pair.labels[label]!r} in {pair.clips[clip]}; where time is counted they are "
+                "one, in event counts several"
+            )
+    return warnings
+
+
+def _overlapping(events: EventArrays) -> IntArray:
+    """Return the class-in-clip of each event that begins before an earlier one has ended."""
+    span = events.offset.max(initial=0.0) + 1.0  # seconds
+    # Sorting rounded times tells in which classes-in-clips something may overlap: few, mostly.
+    line = events.clip * span
+    order = np.argsort(line + events.onset)
+    cell = events.clip[order]
+    near = (line + events.onset)[order[1:]] <= (line + events.offset)[order[:-1]] + 1e-3
+    if not (near & (cell[1:] == cell[:-1])).any():
+        return np.zeros(0, np.int64)
+    rows = np.flatnonzero(np.isin(events.clip, cell[1:][near]))
+    rows = rows[np.lexsort((events.onset[rows], events.clip[rows]))]
+    cell, begin, stop = events.clip[rows], events.onset[rows], events.offset[rows]
+    # Complex numbers compare by class-in-clip, then time: the end of all that came before in it.
+    end = np.maximum.accumulate(cell + 1j * stop)
+    overlapping: IntArray = cell[1:][cell[1:] + 1j * begin[1:] < end[:-1]]
+    return overlapping
+
+
+def _warn_of_ends(sides: Sides, durations: Mapping[str, float]) -> list[str]:
+    """Name the clips without a duration, and count the events that end after their clip."""
+    what = "clips without a duration, taken to end with their last event"
+    warnings = _warning(set(sides.clips) - durations.keys(), what)
+    for side, labels in (("reference", sides.reference), ("estimated", sides.estimated)):
+        ends = zip(labels.columns.name, labels.columns.offset, strict=True)
+        past = [offset - durations.get(name, offset) for name, offset in ends]
+        excess = [seconds for seconds in past if seconds > 0]
+        if excess:
+            warnings.append(
+                f"{side} events that end after their clip ({len(excess)}), by up to "
+                f"{max(excess):.3f} s; segments past the end are not scored"
+            )
+    return warnings
+
+
+def _warning(names: Iterable[str], what: str) -> list[str]:
+    """Say how many there are, and the first five; nothing if there are none."""
+    listed = sorted(names)
+    return [f"{what} ({len(listed)}): {first_five(listed)}"] if listed else []

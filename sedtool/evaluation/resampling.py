@@ -44,8 +44,8 @@ from numpy.typing import ArrayLike
 from sedtool.config.evaluation import ReportConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation.counts import Counts, FloatArray, macro_error_rates, macro_rates
-from sedtool.evaluation.psds.steps import PsdsCounts
-from sedtool.evaluation.sides import match_names
+from sedtool.evaluation.pair import match_names
+from sedtool.evaluation.psds import PsdsCounts
 
 Progress = Callable[[int, int, str], None]
 

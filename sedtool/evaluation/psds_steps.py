@@ -22,10 +22,47 @@ from numpy.typing import NDArray
 from sedtool.config.evaluation import PsdsConfig
 from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.evaluation.intersection import MergedEvents, covered, expand, meets, ticks
-from sedtool.evaluation.psds.steps import FP, TP, Steps
 
+TP, FP = -2, -1  # what a step is of; a class number stands for cross-triggers of that class
 _BLOCK = 2**17  # frames times classes that are counted at a time
 BoolArray = NDArray[np.bool_]
+Whole = NDArray[np.integer]  # 32 bits in `Steps`
+
+
+class Steps(NamedTuple):
+    """How much the counts of clips change as the threshold falls; M rows in any order.
+
+    What a clip counts of a class at a threshold is the sum of its steps there and above.
+    """
+
+    class_in_clip: IntArray  # ``clip * K + class``
+    threshold: FloatArray  # the highest threshold at which the step is made
+    kind: Whole  # TP, FP, or the number of the class that is crossed
+    size: Whole  # by how much the count changes
+
+    @classmethod
+    def of(
+        cls,
+        class_in_clip: IntArray,
+        threshold: FloatArray,
+        kind: Whole | int,
+        size: NDArray[np.number],
+    ) -> "Steps":
+        """Return the steps that are not 0, in few bytes."""
+        rows = np.flatnonzero(size)
+        return cls(
+            class_in_clip[rows],
+            threshold[rows].astype(float),
+            np.broadcast_to(kind, size.shape)[rows].astype(np.int32),
+            size[rows].astype(np.int32),
+        )
+
+    @classmethod
+    def join(cls, parts: Iterable["Steps"]) -> "Steps":
+        """Return the steps of all parts."""
+        none = np.zeros(0, np.int32)
+        every = [cls(np.zeros(0, np.int64), np.zeros(0), none, none), *parts]
+        return cls(*map(np.concatenate, zip(*every, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -43,19 +80,7 @@ def count_steps(
     n_classes: int,
     configs: Sequence[PsdsConfig],
 ) -> list[Steps]:
-    """Return the steps of each scenario.
-
-    Parameters
-    ----------
-    clips
-        Each once, in any order.
-    reference
-        The references of all clips, also of those without scores.
-    n_classes
-        K.
-    configs
-        The scenarios; all are counted in one pass.
-    """
+    """Return the steps of each scenario, from one pass over clips in any order."""
     # Without cross-triggers, only signals with references of their class can hold any surprise.
     others = any(config.alpha_ct for config in configs)
     every: list[Steps] = []
@@ -299,10 +324,7 @@ def _change(value: FloatArray, parent: IntArray) -> FloatArray:
 def _peaks_and_valleys(flat: FloatArray) -> tuple[IntArray, IntArray]:
     """Return where a run begins as the threshold falls, and where two join.
 
-    Parameters
-    ----------
-    flat
-        Signals, one after the other, with ``-inf`` before each and after the last.
+    In `flat`, ``-inf`` stands before each signal and after the last.
     """
     begin, value = _without_repeats(flat)
     rises = value[1:] > value[:-1]
@@ -352,15 +374,9 @@ def _without_repeats(flat: FloatArray) -> tuple[IntArray, FloatArray]:
 def _reach(value: FloatArray, rows: IntArray, strict: bool) -> IntArray:
     """Return how far left from each row all values are greater: the first position of them.
 
-    Not strict: greater or equal. The search goes up and down a tree of minima over blocks of
-    1, 2, 4, … values, so it takes logarithmic time however long a signal is.
-
-    Parameters
-    ----------
-    value
-        The first one is ``-inf``.
-    rows
-        Positions with finite values.
+    Not strict: greater or equal. Rows are positions of finite values; the first value is ``-inf``.
+    The search goes up and down a tree of minima over blocks of 1, 2, 4, … values, so it takes
+    logarithmic time however long a signal is.
     """
     beyond = np.greater if strict else np.greater_equal
     minima = [value]
