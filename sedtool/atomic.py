@@ -21,21 +21,6 @@ from typing import IO, BinaryIO, cast
 
 from sedtool.errors import ConfigError, OutputExistsError, ResourceError
 
-__all__ = [
-    "appears_whole",
-    "claim",
-    "is_locked",
-    "lock",
-    "open_atomic",
-    "refuse_existing",
-    "refuse_input",
-    "remove_leftovers",
-    "resource_errors",
-    "write_bytes",
-    "write_failures",
-    "write_text",
-]
-
 _RESOURCE_ERRNO = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",

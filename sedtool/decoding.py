@@ -12,15 +12,6 @@ from sedtool.config import DecodingConfig
 from sedtool.labels import Event
 from sedtool.store import ClipScores
 
-__all__ = [
-    "Spans",
-    "clip_tags",
-    "decode_clip",
-    "find_spans",
-    "median_filter",
-    "median_frames",
-]
-
 
 def median_frames(seconds: float, frame_rate: float) -> int:
     """Return the median filter length in frames, odd and nearest to seconds; 1 changes nothing.

@@ -46,8 +46,6 @@ from sedtool.store import (
 from sedtool.store.merge import check_siblings
 from sedtool.text import real_time
 
-__all__ = ["ExtractTask", "ExtractionResult", "extract", "prepare"]
-
 CHUNK_SIZE = 2**20  # bytes copied at once
 IN_MEMORY = 2**23  # bytes of a clip's features; longer clips wait on the disk
 

@@ -26,15 +26,6 @@ from scipy.sparse import csr_array
 from sedtool.config import ExtractConfig, FeatureConfig
 from sedtool.errors import AudioError, ConfigError, ResourceError
 
-__all__ = [
-    "Engine",
-    "log_mel",
-    "log_mel_blocks",
-    "mel_filters",
-    "native_engine",
-    "torchaudio_engine",
-]
-
 # Enough for few calls a clip, and little enough for the caches. Each frame is computed alone, so
 # that neither changes a value.
 FRAMES_AT_ONCE = 128

@@ -15,18 +15,6 @@ from sedtool.errors import ConfigError, ResourceError
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "autocast",
-    "existing_folder",
-    "file_system",
-    "free_disk",
-    "memory",
-    "memory_limit",
-    "peak_memory",
-    "pick_device",
-    "processor_limit",
-]
-
 _CGROUPS = Path("/sys/fs/cgroup")
 _UNLIMITED = 2**60  # bytes; version 1 of cgroups writes a number near 2**63
 

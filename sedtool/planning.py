@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from sedtool.training import TrainInputs
     from sedtool.training.trainer import Trainer
 
-__all__ = ["Plan", "plan_extraction", "plan_inference", "plan_training"]
-
 TRIAL_SECONDS = 10.0  # of audio, whose features are timed
 MOST_TRIALS = 20  # files, where decoding them fails
 TIMED_STEPS = 2  # of a training

@@ -13,8 +13,6 @@ from typing import Self
 
 from sedtool.errors import ConfigError
 
-__all__ = ["WHOLE", "Shard", "manifest_digest"]
-
 _MOST = 1_000_000
 
 
