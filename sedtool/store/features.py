@@ -31,14 +31,15 @@ from sedtool.store.layout import (
     SHARD_ATTRIBUTES,
     TEXT,
     ClipTable,
+    Frames,
     Layout,
     as_base,
     clip_tables,
     shard_attributes,
+    write_flat,
 )
-from sedtool.store.reading import Flat, check_texts, naming, open_flat, read_clips, read_shard
+from sedtool.store.reading import Flat, check_texts, naming, open_flat
 from sedtool.store.spool import Spool, job_of, resumes, unfinished
-from sedtool.store.writing import Frames, write_flat
 
 DTYPES = {"f16": "<f2", "f32": "<f4"}  # name on the command line -> numpy type
 
@@ -212,15 +213,13 @@ def write_features(
     ResourceError
         If the disk is full; what stood at `path` is untouched.
     """
-    tables = clip_tables(
-        [c.name for c in clips], [c.n_frames for c in clips], [c.duration for c in clips]
-    )
-    tables |= {
-        "/clips/source_rate": np.array([c.sample_rate for c in clips], "<u4"),
-        "/clips/channels": np.array([c.channels for c in clips], "<u4"),
-        "/clips/size": np.array([c.size for c in clips], "<u8"),
+    n_frames = [c.n_frames for c in clips]
+    tables = clip_tables([c.name for c in clips], n_frames, [c.duration for c in clips]) | {
+        "/clips/source_rate": [c.sample_rate for c in clips],
+        "/clips/channels": [c.channels for c in clips],
+        "/clips/size": [c.size for c in clips],
         "/clips/sha256": [c.sha256 for c in clips],
-        "/clips/truncated": np.array([c.truncated for c in clips], "|u1"),
+        "/clips/truncated": [c.truncated for c in clips],
         "/failures/name": [name for name, _ in failures],
         "/failures/error": [error for _, error in failures],
     }
@@ -232,8 +231,8 @@ def write_features(
         "allow_truncated": int(header.allow_truncated),
         **shard_attributes(header.shard, header.manifest_sha256),
     }
-    shape = (sum(c.n_frames for c in clips), header.config.n_mels)
-    write_flat(path, _LAYOUT, attributes, tables, Frames(shape, DTYPES[header.dtype], chunks))
+    frames = Frames((sum(n_frames), header.config.n_mels), DTYPES[header.dtype], chunks)
+    write_flat(path, _LAYOUT, attributes, tables, frames)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,23 +296,18 @@ def open_features(path: Path, verify: bool = True) -> Features:
     if not path.exists() and (progress := unfinished(path.resolve())):
         raise ArtifactError(f"{path}: not complete ({progress}); run the same extract again")
     flat = open_flat(path, _LAYOUT, verify)
-    with naming(path):
-        return _features(path, flat)
-
-
-def _features(path: Path, flat: Flat) -> Features:
     tables, attributes = flat.tables, flat.attributes
-    config = from_json(FeatureConfig, attributes["config"], "config")
-    clips, shard = read_clips(flat), read_shard(attributes)
-    _check(flat, config)
+    with naming(path):
+        config = from_json(FeatureConfig, attributes["config"], "config")
+        _check(flat, config)
     return Features(
-        **vars(clips),
+        **vars(flat.clips),
         path=path,
         config=config,
         dtype={2: "f16", 4: "f32"}[flat.frames.itemsize],
         engine=attributes["engine"],
         allow_truncated=bool(attributes["allow_truncated"]),
-        shard=shard,
+        shard=flat.shard,
         manifest_sha256=attributes["manifest_sha256"],
         source_rate=tables["/clips/source_rate"],
         channels=tables["/clips/channels"],

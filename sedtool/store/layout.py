@@ -1,29 +1,35 @@
-"""The HDF5 layout that features.h5 and scores.h5 share, and what both hold of their clips.
+"""The HDF5 layout that features.h5 and scores.h5 share, and arrays -> one file of it.
 
 One big array of frames and some small tables, every data set contiguous and unfiltered, so that
 its place in the file is an offset: frames are memory-mapped there, tables are read from there, and
 HDF5 itself only ever parses headers. Contiguous data has no HDF5 checksum, so the file carries its
 own: a sha256 of each 64 MiB of frames, and in the attribute ``sha256`` one of everything else.
+
+HDF5 never writes to a disk, since a failing one crashes it: the headers and tables are made in
+memory, with a hole where the frames belong, and go out with plain writes.
 """
 
 import hashlib
+import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
+from sedtool import __version__
+from sedtool.atomic import open_atomic
+from sedtool.errors import ResourceError
 from sedtool.shards import Shard
 
 FORMAT_VERSION = 2
 BLOCK_SIZE = 64 * 2**20  # bytes of frames under one digest
 CHUNK_SIZE = 2**20  # bytes read at once
 TEXT = "text"  # the type of a table of fixed-length UTF-8 strings
-
-Attributes = Mapping[str, str | int | float]
-
 
 CLIP_TABLES = {
     "/clips/name": (TEXT, 1),
@@ -33,8 +39,10 @@ CLIP_TABLES = {
 }
 SHARD_ATTRIBUTES = {"manifest_sha256": str, "shard": int, "n_shards": int}
 
-
 T = TypeVar("T")
+Attributes = Mapping[str, str | int | float]
+Array = npt.NDArray[Any]
+Table = Sequence[Any] | Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +78,15 @@ class Layout:
         return {**self.attributes, **common}
 
 
+@dataclass(frozen=True)
+class Frames:
+    """The big array on its way into a file."""
+
+    shape: tuple[int, int]  # (frames, width)
+    dtype: str  # of numpy
+    chunks: Callable[[], Iterable[bytes]]  # its bytes, from the start each time it is called
+
+
 def block_digests(chunks: Iterable[bytes]) -> list[str]:
     """Return the sha256 of each BLOCK_SIZE bytes of a stream, in hexadecimal."""
     digests: list[str] = []
@@ -88,7 +105,7 @@ def block_digests(chunks: Iterable[bytes]) -> list[str]:
 
 def tables_digest(
     attributes: Attributes,
-    tables: Mapping[str, npt.NDArray[Any]],
+    tables: Mapping[str, Array],
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
 ) -> str:
@@ -109,26 +126,146 @@ def tables_digest(
 
 def clip_tables(
     names: Sequence[str], n_frames: Sequence[int], durations: Sequence[float]
-) -> dict[str, Any]:
+) -> dict[str, Table]:
     """Return the tables of clips whose frames stand one after the other."""
-    frames = np.array(n_frames, "<u8")
-    return {
-        "/clips/name": list(names),
-        "/clips/start": np.cumsum(frames, dtype="<u8") - frames,
-        "/clips/frames": frames,
-        "/clips/duration": np.array(durations, "<f8"),
-    }
+    start = np.cumsum(n_frames, dtype="<u8") - np.array(n_frames, "<u8")
+    columns = (names, start, n_frames, durations)
+    return dict(zip(CLIP_TABLES, columns, strict=True))
 
 
 def shard_attributes(shard: Shard, manifest_sha256: str) -> dict[str, str | int | float]:
     """Return the attributes that say which part of which list of clips a file is."""
-    return {
-        "manifest_sha256": manifest_sha256,
-        "shard": shard.number,
-        "n_shards": shard.count,
-    }
+    values = (manifest_sha256, shard.number, shard.count)
+    return dict(zip(SHARD_ATTRIBUTES, values, strict=True))
 
 
 def as_base(cls: type[T], instance: T) -> T:
     """Return what an instance has as one of its base dataclasses, and nothing else."""
     return cls(**{entry.name: getattr(instance, entry.name) for entry in fields(cls)})  # type: ignore[arg-type]
+
+
+def write_flat(
+    path: Path, layout: Layout, attributes: Attributes, tables: Mapping[str, Table], frames: Frames
+) -> None:
+    """Write a file whole or not at all; equal contents give equal bytes."""
+    tables = {**tables, layout.digests: block_digests(frames.chunks())}
+    types = layout.datasets()
+    encoded = {name: _encoded(table, types[name][0][0]) for name, table in tables.items()}
+    attributes = {
+        **attributes,
+        "format": layout.format,
+        "format_version": FORMAT_VERSION,
+        "sedtool_version": __version__,
+    }
+    dtype = np.dtype(frames.dtype)
+    digest = tables_digest(attributes, encoded, frames.shape, dtype)
+    headers, hole, end = _headers(layout, {**attributes, "sha256": digest}, encoded, frames)
+    with open_atomic(path) as stream:
+        stream.write(headers.read_range(0, hole))
+        written = 0
+        for chunk in frames.chunks():
+            stream.write(chunk)
+            written += len(chunk)
+        if written != frames.shape[0] * frames.shape[1] * dtype.itemsize:
+            raise ResourceError(f"{path}: frames were lost while it was written; run it again")
+        stream.write(headers.read_range(hole + written, end))
+
+
+def _encoded(table: Table, kind: str) -> Array:
+    """Return a table as it is stored: text as fixed-length UTF-8."""
+    if kind != TEXT:
+        return np.asarray(table, kind)
+    encoded = [text.encode() for text in table]
+    return np.array(encoded, dtype=f"S{max(map(len, encoded), default=1) or 1}")
+
+
+def _headers(
+    layout: Layout, attributes: Attributes, tables: Mapping[str, Array], frames: Frames
+) -> tuple["_SparseFile", int, int]:
+    """Return the file without its frames, the offset where they belong, and the file's length."""
+    sparse = _SparseFile()
+    # v110 puts a checksum on every header; alignment lets the frames be mapped as numbers.
+    with h5py.File(
+        sparse, "w", libver=("v110", "v110"), alignment_threshold=1, alignment_interval=8
+    ) as file:
+        for name, value in attributes.items():
+            file.attrs.create(name, _string(value) if isinstance(value, str) else value)
+        for name, table in tables.items():
+            dtype = table.dtype
+            if dtype.kind == "S":
+                dtype = h5py.string_dtype("utf-8", dtype.itemsize)
+            file.create_dataset(name, data=table.astype(dtype))
+        hole = _reserve(file, layout.frames, frames)
+    return sparse, hole, sparse.seek(0, io.SEEK_END)
+
+
+def _string(text: str) -> npt.NDArray[np.bytes_]:
+    encoded = text.encode()
+    return np.array(encoded, dtype=h5py.string_dtype("utf-8", max(len(encoded), 1)))
+
+
+def _reserve(file: h5py.File, name: str, frames: Frames) -> int:
+    """Create the data set of frames, allocated but never written; return its offset.
+
+    HDF5 gives a data set without bytes no place: 0 stands for it.
+    """
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_layout(h5py.h5d.CONTIGUOUS)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    plist.set_obj_track_times(False)  # else equal files would differ
+    group, _, leaf = name.rpartition("/")
+    kind = h5py.h5t.py_create(np.dtype(frames.dtype), logical=True)
+    space = h5py.h5s.create_simple(frames.shape)
+    dataset = h5py.h5d.create(file.require_group(group).id, leaf.encode(), kind, space, plist)
+    return int(dataset.get_offset() or 0)
+
+
+class _SparseFile(io.RawIOBase):
+    """A file in memory that keeps what was written, in order; the rest reads as zeros."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[int, bytes]] = []  # offset and content
+        self._position = self._end = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._end}[whence]
+        self._position = base + offset
+        return self._position
+
+    def truncate(self, size: int | None = None) -> int:
+        self._end = self._position if size is None else size
+        return self._end
+
+    def write(self, data: Any) -> int:
+        content = bytes(data)
+        self.written.append((self._position, content))
+        self._position += len(content)
+        self._end = max(self._end, self._position)
+        return len(content)
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        start = self._position
+        stop = max(start, min(start + len(view), self._end))
+        view[: stop - start] = bytes(stop - start)
+        for offset, content in self.written:
+            first, last = max(offset, start), min(offset + len(content), stop)
+            if first < last:
+                view[first - start : last - start] = content[first - offset : last - offset]
+        self._position = stop
+        return stop - start
+
+    def read_range(self, start: int, stop: int) -> bytes:
+        """Return the bytes from `start` to `stop`."""
+        self.seek(start)
+        return self.read(stop - start)

@@ -21,6 +21,7 @@ from sedtool.errors import ArtifactError, ConfigError
 from sedtool.shards import Shard
 from sedtool.store.layout import (
     CHUNK_SIZE,
+    CLIP_TABLES,
     FORMAT_VERSION,
     SHARD_ATTRIBUTES,
     TEXT,
@@ -43,6 +44,8 @@ class Flat:
     attributes: dict[str, Any]  # str, int or float
     tables: dict[str, Any]  # numpy array, or list of str
     frames: npt.NDArray[Any]  # memory-mapped, (frames, width)
+    clips: ClipTable
+    shard: Shard
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,7 @@ class _Place:
 def open_flat(path: Path, layout: Layout, verify: bool) -> Flat:
     """Open a file; `verify` also checks the digests of the frames, and that all are finite.
 
-    Raises
-    ------
-    ArtifactError
-        Naming the file and what is wrong with it.
+    An ArtifactError names the file and what is wrong with it.
     """
     with _opened(path) as (stream, file):
         size = stream.seek(0, io.SEEK_END)
@@ -82,11 +82,13 @@ def open_flat(path: Path, layout: Layout, verify: bool) -> Flat:
             name: [text.decode() for text in array.tolist()] if array.dtype.kind == "S" else array
             for name, array in arrays.items()
         }
+        clips, shard = _clips(attributes, tables, big.shape[0]), _shard(attributes)
         if verify:
             _verify(stream, big, tables[layout.digests])
-        if not big.shape[0]:
-            return Flat(attributes, tables, np.zeros(big.shape, big.dtype))
-        return Flat(attributes, tables, np.memmap(stream, big.dtype, "r", big.offset, big.shape))
+        if not big.shape[0]:  # nothing can be mapped
+            return Flat(attributes, tables, np.zeros(big.shape, big.dtype), clips, shard)
+        frames = np.memmap(stream, big.dtype, "r", big.offset, big.shape)
+        return Flat(attributes, tables, frames, clips, shard)
 
 
 @contextlib.contextmanager
@@ -139,10 +141,10 @@ def file_shard(path: Path) -> tuple[Shard, str]:
     """Return the shard a file says it is, and the digest of its list of names; see `open_flat`."""
     with _opened(path) as (_, file):
         attributes = {name: _attribute(file, name, kind) for name, kind in SHARD_ATTRIBUTES.items()}
-        return read_shard(attributes), str(attributes["manifest_sha256"])
+        return _shard(attributes), str(attributes["manifest_sha256"])
 
 
-def read_shard(attributes: Mapping[str, Any]) -> Shard:
+def _shard(attributes: Mapping[str, Any]) -> Shard:
     """Return the shard that a file says it is, if there can be one."""
     try:
         return Shard(attributes["shard"], attributes["n_shards"])
@@ -265,23 +267,22 @@ def _verify(stream: BinaryIO, place: _Place, digests: list[str]) -> None:
         raise ArtifactError("its frames hold values that are not finite; make it again")
 
 
-def read_clips(flat: Flat) -> ClipTable:
-    """Return the clips of an open file, or raise an ArtifactError if the table makes no sense.
+def _clips(attributes: Mapping[str, Any], tables: Mapping[str, Any], n_frames: int) -> ClipTable:
+    """Return the clips of a file, or raise an ArtifactError if the table makes no sense.
 
     Only a part may have no clip: those of its shard all failed, or it has no share of a short list.
     """
-    names = flat.tables["/clips/name"]
-    start, frames, duration = (flat.tables[f"/clips/{n}"] for n in ("start", "frames", "duration"))
-    check_texts([flat.attributes["manifest_sha256"], *names])
+    names, start, frames, duration = (tables[name] for name in CLIP_TABLES)
+    check_texts([attributes["manifest_sha256"], *names])
     if not len(names) == len(start) == len(frames) == len(duration):
         raise ArtifactError("its tables of clips differ in length")
-    if not names and flat.attributes["n_shards"] == 1:
+    if not names and attributes["n_shards"] == 1:
         raise ArtifactError("there is no clip in it")
     if len(set(names)) < len(names):
         raise ArtifactError("a clip is in it twice")
     if not all(names):
         raise ArtifactError("a clip has no name")
-    if not _cover(start, frames, len(flat.frames)):
+    if not _cover(start, frames, n_frames):
         raise ArtifactError("its clips do not cover its frames one after the other")
     if not (duration > 0).all() or not np.isfinite(duration).all():
         raise ArtifactError("a clip has a duration that is no positive number of seconds")

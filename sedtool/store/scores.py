@@ -17,9 +17,9 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Self, cast
+from typing import BinaryIO, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,14 +34,15 @@ from sedtool.store.layout import (
     SHARD_ATTRIBUTES,
     TEXT,
     ClipTable,
+    Frames,
     Layout,
     as_base,
     clip_tables,
     shard_attributes,
+    write_flat,
 )
-from sedtool.store.reading import Flat, check_texts, naming, open_flat, read_clips, read_shard
+from sedtool.store.reading import Flat, check_texts, naming, open_flat
 from sedtool.store.spool import write_all
-from sedtool.store.writing import Frames, write_flat
 
 _LAYOUT = Layout(
     format="sedtool-scores",
@@ -154,10 +155,8 @@ class ScoresWriter:
     def __init__(self, path: Path, header: ScoresHeader) -> None:
         self.path = Path(path)
         self.header = header
-        self._names: list[str] = []
-        self._durations: list[float] = []
+        self._clips: list[ClipScores] = []  # without their frames
         self._n_frames: list[int] = []
-        self._windows: list[tuple[IntArray, IntArray, FloatArray]] = []  # of each clip
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
@@ -184,23 +183,23 @@ class ScoresWriter:
             raise ArtifactError(f"{clip.name}: the model gave scores that are not in [0, 1]")
         with resource_errors(self.path):
             write_all(self._spool, np.asarray(frame, "<f4").tobytes())
-        self._names.append(clip.name)
-        self._durations.append(clip.duration)
+        self._clips.append(replace(clip, frame=frame[:0].copy()))
         self._n_frames.append(len(frame))
-        self._windows.append((clip.window_start, clip.window_frames, clip.window))
 
     def _finish(self) -> None:
-        windows = [window for *_, window in self._windows]
-        n_windows = [len(window) for window in windows]
+        windows = [clip.window for clip in self._clips]
         none = np.zeros((0, len(self.header.classes)), "<f4")
-        tables = clip_tables(self._names, self._n_frames, self._durations)
-        tables |= {
-            "/classes": list(self.header.classes),
-            "/scores/clip": np.array([w.max(axis=0) for w in windows] or none, "<f4"),
+        tables = clip_tables(
+            [clip.name for clip in self._clips],
+            self._n_frames,
+            [clip.duration for clip in self._clips],
+        ) | {
+            "/classes": self.header.classes,
+            "/scores/clip": [window.max(axis=0) for window in windows] or none,
             "/scores/window": np.concatenate([none, *windows]),
-            "/windows/clip": np.repeat(np.arange(len(windows)), n_windows).astype("<u8"),
-            "/windows/start": _joined([start for start, _, _ in self._windows]),
-            "/windows/frames": _joined([frames for _, frames, _ in self._windows]),
+            "/windows/clip": np.repeat(np.arange(len(windows)), list(map(len, windows))),
+            "/windows/start": np.concatenate([[], *(clip.window_start for clip in self._clips)]),
+            "/windows/frames": np.concatenate([[], *(clip.window_frames for clip in self._clips)]),
         }
         attributes = {
             "frame_rate": float(self.header.frame_rate),
@@ -228,23 +227,18 @@ def open_scores(path: Path, verify: bool = True) -> Scores:
     """
     path = Path(path)
     flat = open_flat(path, _LAYOUT, verify)
-    with naming(path):
-        return _scores(flat)
-
-
-def _scores(flat: Flat) -> Scores:
     tables, attributes = flat.tables, flat.attributes
-    decoding = from_json(DecodingConfig, attributes["decoding"], "decoding")
-    clips, shard = read_clips(flat), read_shard(attributes)
-    _check(flat, clips, decoding)
+    with naming(path):
+        decoding = from_json(DecodingConfig, attributes["decoding"], "decoding")
+        _check(flat, decoding)
     return Scores(
-        **vars(clips),
+        **vars(flat.clips),
         classes=tuple(tables["/classes"]),
         frame_rate=attributes["frame_rate"],
         decoding=decoding,
         model_sha256=attributes["model_sha256"],
         settings=attributes["settings"],
-        shard=shard,
+        shard=flat.shard,
         manifest_sha256=attributes["manifest_sha256"],
         frame=flat.frames,
         clip=tables["/scores/clip"],
@@ -256,9 +250,9 @@ def _scores(flat: Flat) -> Scores:
     )
 
 
-def _check(flat: Flat, clips: ClipTable, decoding: DecodingConfig) -> None:
+def _check(flat: Flat, decoding: DecodingConfig) -> None:
     """Check that classes, scoring windows and scores fit each other."""
-    tables = flat.tables
+    tables, clips = flat.tables, flat.clips
     classes, n_clips, n_classes = tables["/classes"], len(clips.names), flat.frames.shape[1]
     clip, start, frames = (tables[f"/windows/{name}"] for name in ("clip", "start", "frames"))
     check_texts([*classes, flat.attributes["model_sha256"], flat.attributes["settings"]])
@@ -286,7 +280,3 @@ def _check(flat: Flat, clips: ClipTable, decoding: DecodingConfig) -> None:
 def _are_probabilities(scores: FloatArray) -> bool:
     # NaN fails every comparison.
     return bool(((scores >= 0) & (scores <= 1)).all())
-
-
-def _joined(arrays: list[IntArray]) -> npt.NDArray[Any]:
-    return np.concatenate([np.zeros(0), *arrays]).astype("<u8")
