@@ -23,8 +23,8 @@ from sedtool.labels import (
     event_format,
     format_weak,
 )
+from sedtool.shards import has_part_record, read_part_record
 from sedtool.store import is_hdf5, unfinished
-from sedtool.store.parts import has_part_record, read_part_record
 
 __all__ = ["ConvertResult", "ConvertSettings", "convert", "format_labels", "read_labels"]
 

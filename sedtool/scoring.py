@@ -28,7 +28,6 @@ from sedtool.errors import ArtifactError, AudioError
 from sedtool.machine import autocast
 from sedtool.store import ClipScores
 
-
 _BLOCKS_AHEAD = 64  # of a clip, about two minutes: a longer one waits to be consumed
 _FRAMES_AT_ONCE = 4096  # read from a features file
 

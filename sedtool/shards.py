@@ -1,19 +1,36 @@
-"""Shards: which part of a list of clips a job does.
+"""Shards: which part of a list of clips a job does, and what stands beside a part that is text.
 
 Shards are numbered from 1. Shard i of N has every N-th name of the whole sorted list, from the
 i-th on, so that long and short clips spread evenly.
+
+Features and scores files carry their shard themselves; an event list is plain DCASE text, so beside
+it stands ``NAME.part.json``.
 """
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
 
-from sedtool.errors import ConfigError
+from sedtool.atomic import resource_errors, write_text
+from sedtool.errors import ArtifactError, ConfigError
+from sedtool.text import file_sha256, is_writable, strict_json
 
+PART_SUFFIX = ".part.json"
+PART_KINDS = ("events", "tags")
+PART_FORMAT = {"format": "sedtool-part", "format_version": 1}
 _MOST = 1_000_000
+_MOST_BYTES = 64 * 2**20  # of a record
+_TYPES = {  # of the keys of a record, besides those of its format
+    **dict.fromkeys(("kind", "manifest_sha256", "model_sha256", "settings", "sha256"), str),
+    **dict.fromkeys(("shard", "n_shards", "n_clips"), int),
+    "failures": list,
+}
+_IN_WORDS = {str: "text", int: "a number from 0 up", list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -57,11 +74,6 @@ class Shard:
         STEP, MAX and COUNT), else from ``RANK`` and ``WORLD_SIZE``. A task of an array that is
         submitted again alone sees a COUNT of 1: ``auto/N`` states how many shards there are, and
         takes the task's own number, so the array must be numbered from 1.
-
-        Raises
-        ------
-        ConfigError
-            If the text is none of these, or the environment does not say what is needed.
         """
         if match := re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text):
             number, count = int(match[1]), int(match[2])
@@ -124,3 +136,118 @@ def _integer(environment: Mapping[str, str], name: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise ConfigError(f"{name} is {text!r} in the environment, not a number")
     return int(text)
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """What stands beside a part that is text, in ``NAME.part.json``."""
+
+    kind: str  # "events" or "tags"
+    shard: Shard
+    manifest_sha256: str  # of the whole list of names
+    model_sha256: str
+    settings: str  # all else that the rows depend on, as text
+    n_clips: int  # those without a row included
+    failures: tuple[tuple[str, str, str], ...] = ()  # name, stage, error
+    sha256: str = ""  # of the text; empty: `write_part` reads it
+
+
+def write_part(path: Path, record: PartRecord) -> None:
+    """Write the record of the part `path`.
+
+    A part without its record would look whole: where the digest of the text is known beforehand,
+    the record is written first.
+    """
+    record = replace(record, sha256=record.sha256 or file_sha256(path))
+    fields = PART_FORMAT | vars(record)
+    fields |= {"shard": record.shard.number, "n_shards": record.shard.count}
+    write_text(_record_path(path), json.dumps(fields, indent=1, sort_keys=True) + "\n")
+
+
+def remove_part_record(path: Path) -> None:
+    """Remove the record of the part `path`, if there is one: it is whole now."""
+    with resource_errors(path):
+        _record_path(path).unlink(missing_ok=True)
+
+
+def has_part_record(path: Path) -> bool:
+    """Return whether a text file is a part, or was one before it was changed."""
+    return _record_path(path).exists()
+
+
+def read_part(path: Path) -> PartRecord:
+    """Return the record of the part `path`, whose text is what it was when it was recorded.
+
+    Raises
+    ------
+    ArtifactError
+        If there is no such part, no record of it, or one of them was changed.
+    """
+    record = read_part_record(path)
+    if not path.exists():
+        raise ArtifactError(f"{path}: not complete (only its record is there); make it again")
+    if not path.is_file():
+        raise ArtifactError(f"{path}: not a regular file")
+    try:
+        digest = file_sha256(path)
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
+    if digest != record.sha256:
+        raise ArtifactError(
+            f"{path}: changed since {_record_path(path).name} was written; make it again"
+        )
+    return record
+
+
+def read_part_record(path: Path) -> PartRecord:
+    """Return the record of the part `path`, without looking at the part; see `read_part`."""
+    where = _record_path(path)
+    try:
+        if where.exists() and not where.is_file():
+            raise ArtifactError("not a regular file")
+        with where.open("rb") as stream:
+            content = stream.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ArtifactError("too large for the record of a part")
+        return _record(strict_json(content))
+    except FileNotFoundError:
+        problem = f"not a part: {where.name} is not beside it" if path.exists() else "no such file"
+        raise ArtifactError(f"{path}: {problem}") from None
+    except ArtifactError as error:
+        raise ArtifactError(f"{where}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{where}: cannot be read ({error})") from error
+    except ConfigError as error:
+        raise ArtifactError(f"{where}: damaged: {error}") from error
+
+
+def _record(fields: Any) -> PartRecord:
+    """Check every field of a record."""
+    if not isinstance(fields, dict) or fields.pop("format", None) != PART_FORMAT["format"]:
+        raise ArtifactError("not the record of a part")
+    if (version := fields.pop("format_version", None)) != PART_FORMAT["format_version"]:
+        raise ArtifactError(
+            f"its format_version is {version!a}, and this sedtool reads "
+            f"{PART_FORMAT['format_version']}; use the sedtool that wrote it"
+        )
+    if fields.keys() != _TYPES.keys():
+        raise ArtifactError("damaged: keys are missing or foreign")
+    for key, kind in _TYPES.items():
+        if type(fields[key]) is not kind or (kind is int and fields[key] < 0):
+            raise ArtifactError(f"damaged: {key} must be {_IN_WORDS[kind]}")
+    if fields["kind"] not in PART_KINDS:
+        raise ArtifactError(f"damaged: its kind is none of {', '.join(PART_KINDS)}")
+    if not all(map(_is_failure, fields["failures"])):
+        raise ArtifactError("damaged: a failure is not a name, a stage and an error")
+    fields["shard"] = Shard(fields["shard"], fields.pop("n_shards"))
+    fields["failures"] = tuple(map(tuple, fields["failures"]))
+    return PartRecord(**fields)
+
+
+def _is_failure(row: Any) -> bool:
+    texts = isinstance(row, list) and len(row) == 3 and all(isinstance(text, str) for text in row)
+    return texts and all(map(is_writable, row))
+
+
+def _record_path(path: Path) -> Path:
+    return path.with_name(path.name + PART_SUFFIX)

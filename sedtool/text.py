@@ -1,14 +1,17 @@
 """Text as it is shown and written: columns, short lists, suggestions, escapes, digests."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 from unicodedata import category
 
 __all__ = [
     "aligned",
+    "brief",
     "clock",
     "counted",
     "file_sha256",
@@ -18,6 +21,7 @@ __all__ = [
     "nearest",
     "plain",
     "real_time",
+    "strict_json",
     "suggestion",
 ]
 
@@ -39,6 +43,11 @@ def is_writable(text: str) -> bool:
 def plain(text: str) -> str:
     """Return a text on one line without control characters: names come from strangers."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def brief(error: Exception) -> str:
+    """Return what an error of a library says, on one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200]
 
 
 def real_time(audio_seconds: float, seconds: float) -> str:
@@ -90,6 +99,25 @@ def suggestion(name: str, valid: Iterable[str]) -> str:
     """Return ``; did you mean 'NEAREST'?``, to end a message with; nothing if none is alike."""
     near = nearest(name, valid)
     return f"; did you mean {near!r}?" if near is not None else ""
+
+
+def strict_json(text: str | bytes) -> Any:
+    """Read JSON; what readers disagree on, such as NaN or a repeated key, is a ValueError."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("a key stands twice")
+    return table
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def file_sha256(path: Path) -> str:

@@ -17,9 +17,9 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
     "errors __version__",
     "text",
-    "config shards machine",
+    "config machine",
     "atomic draws",
-    "labels features",
+    "labels features shards",
     "audio augment",
     "store",
     "pooling decoding datasets",

@@ -31,7 +31,8 @@ from sedtool.evaluation.from_files import evaluate_files
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, infer
 from sedtool.labels import EVENT_FORMATS, Event, format_events, format_weak, read_events
-from sedtool.store import clip_scores, layout, open_features, open_scores, parts
+from sedtool.shards import PART_FORMAT
+from sedtool.store import clip_scores, layout, open_features, open_scores
 from sedtool.training import TrainInputs, train
 from support.audio import RATE
 from support.models import new_model
@@ -255,7 +256,7 @@ def test_the_versions_are_those_that_are_written():
         "scores.h5": str(layout.FORMAT_VERSION),
         "model.safetensors": str(MODEL_VERSION),
         "sweep.json": str(runs._SWEEP_FORMAT["format_version"]),
-        "NAME.part.json": str(parts._FORMAT["format_version"]),
+        "NAME.part.json": str(PART_FORMAT["format_version"]),
     }
 
 

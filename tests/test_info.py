@@ -16,12 +16,11 @@ from sedtool.cli import cli
 from sedtool.config import FEATURE_PRESETS
 from sedtool.errors import ArtifactError, AudioError, ConfigError, LabelError
 from sedtool.info import Description, describe, describe_all
-from sedtool.shards import Shard
+from sedtool.shards import PartRecord, Shard, write_part
 from sedtool.store import (
     SourceClip,
     open_features,
 )
-from sedtool.store.parts import PartRecord, write_part
 from support.audio import RATE, WAV
 from support.features import features_writer
 from support.info import as_json, check_frame, flip, run, write_small_scores

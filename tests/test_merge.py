@@ -21,15 +21,14 @@ from sedtool.errors import (
     ResourceError,
 )
 from sedtool.extraction import extract
-from sedtool.shards import WHOLE, Shard
+from sedtool.shards import WHOLE, PartRecord, Shard, read_part, write_part
 from sedtool.store import (
     SourceClip,
     open_features,
     open_scores,
 )
 from sedtool.store import merge as merge_module
-from sedtool.store.merge import check_siblings, merge
-from sedtool.store.parts import PartRecord, open_features_part, read_part, write_part
+from sedtool.store.merge import check_siblings, merge, open_features_part
 from support.faults import Faults, fail
 from support.features import CONFIG, features_writer
 from support.parts import (

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sedtool.errors import ArtifactError
-from sedtool.shards import Shard
-from sedtool.store.parts import PartRecord, read_part, remove_part_record, write_part
+from sedtool.shards import PartRecord, Shard, read_part, remove_part_record, write_part
 
 RECORD = PartRecord(
     "events",
@@ -90,13 +89,14 @@ def test_a_part_with_a_changed_byte_is_refused(tmp_path_factory, position, flip)
         ({"kind": 3}, "must be text"),
         ({"settings": {}}, "must be text"),
         ({"sha256": None}, "must be text"),
-        ({"shard": "2"}, "must be numbers"),
-        ({"shard": 2.0}, "must be numbers"),
-        ({"n_clips": True}, "must be numbers"),
-        ({"n_clips": -1}, "must be numbers"),
+        ({"shard": "2"}, "must be a number"),
+        ({"shard": 2.0}, "must be a number"),
+        ({"n_clips": True}, "must be a number"),
+        ({"n_clips": -1}, "must be a number"),
         ({"shard": 8}, "there is no shard 8 of 7"),
         ({"n_shards": 0}, "number of shards must be"),
-        ({"failures": {}}, "a failure is not a name, a stage and an error"),
+        ({"failures": {}}, "failures must be a list"),
+        ({"failures": ["a"]}, "a failure is not a name, a stage and an error"),
         ({"failures": [["a", "b"]]}, "a failure is not"),
         ({"failures": [["a", "b", 3]]}, "a failure is not"),
         ({"failures": [["a\tb", "infer", "error"]]}, "a failure is not"),
@@ -119,7 +119,7 @@ def test_a_record_that_makes_no_sense_is_refused(part, changes, message):
         (b"\xff", "cannot be read"),
         (b"[" * 200_000, "cannot be read"),
         (b"[]", "not the record of a part"),
-        (b'{"kind": "events", "kind": "tags"}', "a key is in it twice"),
+        (b'{"kind": "events", "kind": "tags"}', "a key stands twice"),
         (b" " * (64 * 2**20 + 1), "too large"),
     ],
     ids=["empty", "no text", "deep", "list", "double", "huge"],

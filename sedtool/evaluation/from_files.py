@@ -28,9 +28,8 @@ from sedtool.labels import (
 )
 from sedtool.labels.cells import table_rows
 from sedtool.score_tables import TIMES, open_frame_scores, score_files
-from sedtool.shards import Shard
+from sedtool.shards import Shard, has_part_record, read_part
 from sedtool.store import clip_scores, is_hdf5, open_features, open_scores
-from sedtool.store.parts import has_part_record, read_part
 
 log = logging.getLogger(__name__)
 _REPORT = ReportConfig()

@@ -26,9 +26,8 @@ from sedtool.config import EVENT_FORMAT, to_json
 from sedtool.decoding import clip_tags
 from sedtool.errors import ConfigError, LabelError, ResourceError
 from sedtool.labels import EVENT_FORMATS, Event, event_format, format_weak, printable
-from sedtool.shards import Shard
+from sedtool.shards import PartRecord, Shard, remove_part_record, write_part
 from sedtool.store import ClipScores, ScoresHeader, ScoresWriter
-from sedtool.store.parts import PartRecord, remove_part_record, write_part
 from sedtool.store.spool import Spool
 
 Emit = Callable[[str], None]  # takes lines of an event list

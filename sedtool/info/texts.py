@@ -20,7 +20,7 @@ from sedtool.labels import (
     read_weak,
 )
 from sedtool.runs import read_json
-from sedtool.store.parts import PART_SUFFIX, read_part, read_part_record
+from sedtool.shards import PART_SUFFIX, read_part, read_part_record
 
 _MOST_OF_TABLE = 2**28  # of a table that is read whole
 _METRICS = ("event", "segment", "clip")

@@ -52,6 +52,7 @@ from sedtool.labels.cells import (
 from sedtool.labels.events import Event, StrongLabels
 from sedtool.labels.raven import BEGIN_TIME, format_raven, raven_header, read_raven
 from sedtool.labels.tables import COLUMNS, read_events
+from sedtool.text import strict_json
 
 _LONGEST_NAME = 230  # bytes; file systems take 255, and a temporary name is longer
 _NUMBERED_TABLE = re.compile(r"\.Table\.\d+$")  # as Raven names what it saves
@@ -189,22 +190,9 @@ def read_jsonl(path: Path) -> StrongLabels:
 def parse_json(line: str, where: str) -> Any:
     """Return what one line of JSON lines holds; a key that stands twice is an error."""
     try:
-        return json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise LabelError(f"{where}: not JSON (nested too deeply)") from None
+        return strict_json(line)
     except ValueError as error:  # a JSONDecodeError, or an integer of thousands of digits
         raise LabelError(f"{where}: not JSON ({error})") from None
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entry = dict(pairs)
-    if len(entry) < len(pairs):
-        raise ValueError("a key stands twice")
-    return entry
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a JSON number")
 
 
 def _text(entry: dict[str, Any], key: str, where: str) -> str:

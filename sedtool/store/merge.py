@@ -1,44 +1,216 @@
-"""Parts of a job array -> the one file that a single job would have written, byte for byte."""
+"""Parts of a job array -> the one file that a single job would have written, byte for byte.
 
+A part is opened once, checked and closed; of its frames or lines only the place is kept, and they
+are read again clip by clip, so neither their number nor that of the parts is limited by memory or
+by open files. The whole list of names is sorted, and so are the clips of all parts together.
+"""
+
+import hashlib
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from statistics import mode
+from typing import Any
 
-from sedtool.atomic import claim, refuse_input, write_failures
+import numpy as np
+
+from sedtool.atomic import claim, open_atomic, refuse_input, write_failures
 from sedtool.audio.find import is_pattern, match, suggestion
 from sedtool.errors import ArtifactError, ConfigError, NothingUsableError
-from sedtool.shards import WHOLE, Shard
-from sedtool.store.parts import (
+from sedtool.shards import (
+    PART_KINDS,
     PART_SUFFIX,
-    Part,
+    WHOLE,
+    Shard,
     has_part_record,
-    join_features,
-    join_scores,
-    join_text,
-    open_features_part,
-    open_scores_part,
-    open_text_part,
+    read_part,
     read_part_record,
+    remove_part_record,
+    write_part,
 )
-from sedtool.store.reading import file_format, file_shard, is_hdf5
+from sedtool.store.features import Features, open_features, write_features
+from sedtool.store.reading import file_format, file_shard, is_hdf5, naming, read_range
+from sedtool.store.scores import Scores, ScoresWriter, clip_scores, open_scores
 from sedtool.store.spool import JOURNAL_SUFFIX, Unfinished, unfinished
+from sedtool.text import counted
 
-T = TypeVar("T")
 Progress = Callable[[int, int, str], None]  # parts read, all parts, name of the latest
 
 _MOST_NAMED = 5  # problems in one message
 _MOST_NUMBERS = 10  # missing shards in one message
-_WITH_FAILURES = ("features", "events")  # what has a list of failures beside it
-_KINDS: dict[str, tuple[Callable[[Path], Part], Callable[[Sequence[Part], Path, Shard], None]]] = {
+_LONGEST_LINE = 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A clip of a part, and where the part holds its frames or lines."""
+
+    name: str
+    clip: Any  # its description
+    path: Path
+    offset: int  # bytes
+    size: int  # bytes
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes; an ArtifactError says that they are gone."""
+        try:
+            with naming(self.path), self.path.open("rb") as stream:
+                yield from read_range(stream, self.offset, self.size)
+        except OSError as error:
+            raise ArtifactError(f"{self.path}: cannot be read ({error.strerror})") from error
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file that holds one shard, closed; or what several make when they are joined."""
+
+    path: Path
+    shard: Shard
+    header: Any  # what the file says of itself
+    identity: dict[str, Any]  # what all parts of one whole have in common, in words
+    n_clips: int
+    pieces: list[Piece]
+    failures: list[tuple[str, str, str]]  # name, stage, error
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes of all clips, one clip after the other."""
+        return chain.from_iterable(piece.chunks() for piece in self.pieces)
+
+
+def open_features_part(path: Path) -> Part:
+    """Read and check what a features file holds; see `open_features` for the errors."""
+    features = open_features(path)
+    header = features.header
+    details = header.details()
+    identity = {"list of clips": header.manifest_sha256, **details.pop("config"), **details}
+    pieces = _pieces(path, features, features.data, features.sources())
+    failures = [(name, "extract", error) for name, error in features.failures]
+    return Part(path, features.shard, header, identity, len(pieces), pieces, failures)
+
+
+def join_features(whole: Part) -> None:
+    """Write the clips of all parts as one features file."""
+    header = replace(whole.header, shard=whole.shard)
+    failures = [(name, error) for name, _, error in whole.failures]
+    write_features(whole.path, header, [p.clip for p in whole.pieces], failures, whole.chunks)
+
+
+def open_scores_part(path: Path) -> Part:
+    """Read and check what a scores file holds; see `open_scores` for the errors."""
+    scores = open_scores(path)
+    header = scores.header
+    identity = {
+        "list of clips": header.manifest_sha256,
+        "model": header.model_sha256,
+        "list of classes": header.classes,
+        "frame_rate": header.frame_rate,
+        "decoding": header.decoding,
+        "scoring": header.settings,
+    }
+    # The mapping ends with this function.
+    bare = (replace(clip, frame=clip.frame[:0].copy()) for clip in clip_scores(scores))
+    pieces = _pieces(path, scores, scores.frame, bare)
+    return Part(path, scores.shard, header, identity, len(pieces), pieces, [])
+
+
+def join_scores(whole: Part) -> None:
+    """Write the clips of all parts as one scores file."""
+    with ScoresWriter(whole.path, replace(whole.header, shard=whole.shard)) as writer:
+        for piece in whole.pieces:
+            frame = np.frombuffer(b"".join(piece.chunks()), "<f4")
+            writer.append(replace(piece.clip, frame=frame.reshape(-1, piece.clip.frame.shape[1])))
+
+
+def _pieces(path: Path, file: Features | Scores, data: Any, clips: Iterator[Any]) -> list[Piece]:
+    """Return the clips of a file whose frames are mapped as `data`; without frames it has none."""
+    if not isinstance(data, np.memmap):
+        return []
+    row = data.shape[1] * data.itemsize
+    columns = zip(file.names, clips, file.start.tolist(), file.frames.tolist(), strict=True)
+    return [
+        Piece(name, clip, path, data.offset + start * row, n_frames * row)
+        for name, clip, start, n_frames in columns
+    ]
+
+
+def open_text_part(path: Path) -> Part:
+    """Read and check an event list, or clip tags, and the record beside it.
+
+    An ArtifactError says that one of them is missing or damaged.
+    """
+    record = read_part(path)
+    try:
+        columns, pieces = _index(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: cannot be read ({error})") from error
+    if len({piece.name for piece in pieces}) < len(pieces):
+        raise ArtifactError(f"{path}: the lines of a clip do not follow each other")
+    identity = {
+        "list of clips": record.manifest_sha256,
+        "model": record.model_sha256,
+        "decoding or scoring": record.settings,
+        "first line": columns,
+    }
+    return Part(path, record.shard, record, identity, record.n_clips, pieces, [*record.failures])
+
+
+def _index(path: Path) -> tuple[bytes, list[Piece]]:
+    """Return the first line of a file, and where the lines of each clip are."""
+    pieces: list[Piece] = []
+    with path.open("rb") as stream:
+        columns = _line(stream.readline(_LONGEST_LINE), path)
+        offset = len(columns)
+        while line := _line(stream.readline(_LONGEST_LINE), path):
+            name = line.partition(b"\t")[0].decode()
+            if pieces and pieces[-1].name == name:
+                pieces[-1] = replace(pieces[-1], size=pieces[-1].size + len(line))
+            else:
+                pieces.append(Piece(name, None, path, offset, len(line)))
+            offset += len(line)
+    return columns, pieces
+
+
+def _line(line: bytes, path: Path) -> bytes:
+    """Refuse a line that is too long, or torn off."""
+    if line and not line.endswith(b"\n"):
+        raise ArtifactError(f"{path}: a line has no end, or more than {_LONGEST_LINE} bytes")
+    return line
+
+
+def join_text(whole: Part) -> None:
+    """Write the lines of all parts, as they stand, as one file; a record says if it is not whole.
+
+    The record is written first, for without it the file would look whole.
+    """
+    output, columns = whole.path, whole.identity["first line"]
+    if not whole.shard.is_whole:
+        digest = hashlib.sha256(columns)
+        for chunk in whole.chunks():
+            digest.update(chunk)
+        record = replace(
+            whole.header,
+            shard=whole.shard,
+            n_clips=whole.n_clips,
+            failures=tuple(whole.failures),
+            sha256=digest.hexdigest(),
+        )
+        write_part(output, record)
+    with open_atomic(output) as stream:
+        stream.write(columns)
+        for chunk in whole.chunks():
+            stream.write(chunk)
+    if whole.shard.is_whole:
+        remove_part_record(output)
+
+
+_KINDS: dict[str, tuple[Callable[[Path], Part], Callable[[Part], None]]] = {
     "features": (open_features_part, join_features),
     "scores": (open_scores_part, join_scores),
-    "events": (open_text_part, join_text),
-    "tags": (open_text_part, join_text),
+    **dict.fromkeys(PART_KINDS, (open_text_part, join_text)),
 }
+_WITH_FAILURES = ("features", "events")  # what has a list of failures beside it
 
 
 @dataclass(frozen=True)
@@ -49,16 +221,15 @@ class MergeResult:
     n_parts: int
     n_clips: int
     n_shards: int
-    missing: list[int] = field(default_factory=list)  # numbers of shards
-    failures: list[tuple[str, str, str]] = field(default_factory=list)  # name, stage, error
-    failures_path: Path | None = None
+    missing: list[int]  # numbers of shards
+    failures: list[tuple[str, str, str]]  # name, stage, error
+    failures_path: Path | None
 
     def summary(self) -> str:
         """Say in one line what was merged, and what was not."""
         texts = [f"{self.n_parts} parts, {self.n_clips} clips ({self.kind})"]
         if self.failures_path:
-            count = len(self.failures)
-            files = "1 file" if count == 1 else f"{count} files"
+            files = counted(len(self.failures), "file")
             texts.append(f"{files} had failed, see {self.failures_path}")
         if self.missing:
             texts.append(f"not whole, as {_which(self.missing, self.n_shards)}")
@@ -75,18 +246,9 @@ def merge(
 ) -> MergeResult:
     """Join the parts that the tasks of a job array made.
 
-    Parameters
-    ----------
-    parts
-        Files, folders of them, and patterns; see `find_parts`.
-    output
-        The features, the scores, the event list or the clip tags of all.
-    overwrite
-        Whether a complete output may be replaced.
-    partial
-        Whether shards may be missing. The output then says that it is not whole.
-    progress
-        Called after each part is read.
+    `parts` are files, folders of them and patterns; see `find_parts`. With `partial`, shards may be
+    missing, and the output then says that it is not whole. `progress` is called after each part is
+    read.
 
     Raises
     ------
@@ -96,32 +258,43 @@ def merge(
         Before anything is read.
     NothingUsableError
         If there is no part, or no clip in any.
-    ResourceError
-        If the disk is full or another process is making the same output.
     """
-    output = Path(output)
     with claim(output, overwrite=overwrite):
-        found = find_parts([Path(path) for path in parts], output)
+        found = find_parts(parts, output)
         refuse_input(output, found.paths)
-        opened, damages = _open_all(found, progress)
-        n_shards = _most_common([part.shard.count for part in opened]) or 0
+        opened = found.open(progress)
+        n_shards = mode(part.shard.count for part in opened) if opened else 0
         missing = sorted({*range(1, n_shards + 1)} - {part.shard.number for part in opened})
-        problems = [*damages, *_misfits(opened)]
+        problems = [*found.problems, *_misfits(opened)]
         if not partial:
             # A damaged part does not say which it is: perhaps one that seems to be missing.
-            problems += _absent(found, [] if damages else missing, n_shards)
+            problems += _absent(found, [] if found.problems else missing, n_shards)
         if problems:
             more = len(problems) - _MOST_NAMED
             rest = f"; and {more} more" if more > 0 else ""
             raise ArtifactError("; ".join(problems[:_MOST_NAMED]) + rest)
-        failures = sorted(chain.from_iterable(part.failures for part in opened))
-        n_clips = sum(part.n_clips for part in opened)
-        if not n_clips:
-            raise NothingUsableError(f"there is no clip in any of {len(opened)} parts")
-        shard = Shard(0, n_shards) if missing else WHOLE
-        _KINDS[found.kind][1](opened, output, shard)
+        whole = _joined(opened, output, Shard(0, n_shards) if missing else WHOLE)
+        _KINDS[found.kind][1](whole)
+        failures, n_parts, n_clips = whole.failures, len(opened), whole.n_clips
         beside = write_failures(output, failures) if found.kind in _WITH_FAILURES else None
-        return MergeResult(found.kind, len(opened), n_clips, n_shards, missing, failures, beside)
+        return MergeResult(found.kind, n_parts, n_clips, n_shards, missing, failures, beside)
+
+
+def _joined(parts: Sequence[Part], output: Path, shard: Shard) -> Part:
+    """Return what parts of one whole make together, in the order of names."""
+    n_clips = sum(part.n_clips for part in parts)
+    if not n_clips:
+        raise NothingUsableError(f"there is no clip in any of {len(parts)} parts")
+    return replace(
+        parts[0],
+        path=output,
+        shard=shard,
+        n_clips=n_clips,
+        pieces=sorted(
+            chain.from_iterable(part.pieces for part in parts), key=lambda piece: piece.name
+        ),
+        failures=sorted(chain.from_iterable(part.failures for part in parts)),
+    )
 
 
 @dataclass
@@ -133,19 +306,17 @@ class Found:
     unfinished: list[tuple[Path, Unfinished]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)  # of what is no part, or cannot be read
 
-
-def _open_all(found: Found, progress: Progress | None) -> tuple[list[Part], list[str]]:
-    """Return the parts that can be read, and what is wrong with the others."""
-    opened: list[Part] = []
-    problems = list(found.problems)
-    for number, path in enumerate(found.paths, 1):
-        try:
-            opened.append(_KINDS[found.kind][0](path))
-        except ArtifactError as error:
-            problems.append(str(error))
-        if progress:
-            progress(number, len(found.paths), path.name)
-    return opened, problems
+    def open(self, progress: Progress | None) -> list[Part]:
+        """Return the parts that can be read; what is wrong with the others is a problem."""
+        opened: list[Part] = []
+        for number, path in enumerate(self.paths, 1):
+            try:
+                opened.append(_KINDS[self.kind][0](path))
+            except ArtifactError as error:
+                self.problems.append(str(error))
+            if progress:
+                progress(number, len(self.paths), path.name)
+        return opened
 
 
 def _misfits(parts: Sequence[Part]) -> list[str]:
@@ -153,7 +324,7 @@ def _misfits(parts: Sequence[Part]) -> list[str]:
     problems = [f"{part.path}: {reason}" for part in parts if (reason := _no_part(part))]
     parts = [part for part in parts if not _no_part(part)]
     identities = [part.identity | {"number of shards": part.shard.count} for part in parts]
-    common = dict(_most_common([tuple(identity.items()) for identity in identities]) or ())
+    common = dict(mode(tuple(identity.items()) for identity in identities)) if parts else {}
     problems += [
         f"{part.path}: {_difference(what, value, common[what])}"
         for part, identity in zip(parts, identities, strict=True)
@@ -167,9 +338,10 @@ def _misfits(parts: Sequence[Part]) -> list[str]:
         if first != part.path:
             problems.append(f"{first} and {part.path} are both shard {part.shard}")
             continue
-        for name, *_ in part.clips:
-            if of_clip.setdefault(name, part.path) != part.path:
-                problems.append(f"{of_clip[name]} and {part.path} both hold the clip {name}")
+        for piece in part.pieces:
+            first = of_clip.setdefault(piece.name, part.path)
+            if first != part.path:
+                problems.append(f"{first} and {part.path} both hold the clip {piece.name}")
                 break
     return problems
 
@@ -181,11 +353,6 @@ def _no_part(part: Part) -> str:
     if not part.shard.number:
         return "was merged with --partial; give the parts that it was made of"
     return ""
-
-
-def _most_common(values: Sequence[T]) -> T | None:
-    """Return the value that occurs most often, the first such one."""
-    return next((value for value, _ in Counter(values).most_common(1)), None)
 
 
 def _difference(what: str, value: Any, common: Any) -> str:
@@ -211,30 +378,15 @@ def _which(missing: Sequence[int], count: int) -> str:
     """Say in words which shards of `count` are missing."""
     shown = ", ".join(map(str, missing[:_MOST_NUMBERS]))
     more = f" and {len(missing) - _MOST_NUMBERS} more" if len(missing) > _MOST_NUMBERS else ""
-    plural = "shards" if len(missing) > 1 else "shard"
-    return f"{plural} {shown}{more} of {count} {'are' if len(missing) > 1 else 'is'} missing"
+    noun, verb = ("shards", "are") if len(missing) > 1 else ("shard", "is")
+    return f"{noun} {shown}{more} of {count} {verb} missing"
 
 
 def find_parts(inputs: Sequence[Path], output: Path) -> Found:
-    """Return the parts that `inputs` mean.
+    """Return the parts that files, folders and patterns such as ``parts/*.h5`` mean.
 
-    Parameters
-    ----------
-    inputs
-        Part files, folders, and patterns such as ``parts/*.h5``, unless a file has that very name.
-        Of a folder the HDF5 files are taken if the name of the output ends in ``.h5``, else the TSV
-        files with a record of a part. The output itself is taken only if it is named.
-    output
-        What they are to become.
-
-    Raises
-    ------
-    ArtifactError
-        If they are not all of one kind.
-    ConfigError
-        If `output` has the suffix of another kind.
-    NothingUsableError
-        If there is no part, or a pattern matches nothing.
+    Of a folder the HDF5 files are taken if the name of the output ends in ``.h5``, else the TSV
+    files with a record of a part. The output itself is taken only if it is named.
     """
     paths: dict[Path, Path] = {}  # by what they are when links are resolved: each once
     for file in chain.from_iterable(_parts_of(path, output) for path in inputs):
@@ -253,13 +405,13 @@ def find_parts(inputs: Sequence[Path], output: Path) -> Found:
         except ArtifactError as error:
             found.problems.append(str(error))
     if not paths:
-        where = ", ".join(str(path) for path in inputs) or "no input"
+        where = ", ".join(map(str, inputs)) or "no input"
         raise NothingUsableError(f"no part in {where} ({'*.h5' if _is_h5(output) else '*.tsv'})")
     if len(kinds) > 1:
         both = " and ".join(f"{kind} ({path})" for kind, path in list(kinds.items())[:2])
         raise ArtifactError(f"the parts hold {both}; name the files of one kind")
     found.kind = next(iter(kinds), "")
-    wrong = ".h5" if found.kind in ("events", "tags") else ".tsv"
+    wrong = ".h5" if found.kind in PART_KINDS else ".tsv"
     if kinds and output.suffix.lower() == wrong:
         raise ConfigError(f"the parts hold {found.kind}; {output} must not end in {wrong}")
     return found
@@ -321,34 +473,28 @@ def check_siblings(output: Path, shard: Shard, manifest_sha256: str) -> None:
 
     A task of a job array that is submitted again alone sees an array of one task; the parts in the
     folder of its output say how many there were.
-
-    Raises
-    ------
-    ConfigError
-        If a part there is one of another number of shards.
     """
     folder = output.resolve().parent
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        part = path.with_name(path.name.removesuffix(JOURNAL_SUFFIX).removesuffix(PART_SUFFIX))
         try:
-            other, manifest = _told_quickly(path)
+            other, manifest = _told_quickly(path, part)
         except ArtifactError:
             continue  # no part, or a damaged one
         if manifest == manifest_sha256 and not other.is_whole and other.count != shard.count:
-            name = path.name.removesuffix(JOURNAL_SUFFIX).removesuffix(PART_SUFFIX)
             raise ConfigError(
-                f"{name} in the folder of {output} is one of {other.count} shards, not of "
+                f"{part.name} in the folder of {output} is one of {other.count} shards, not of "
                 f"{shard.count}; state it: auto/{other.count}"
             )
 
 
-def _told_quickly(path: Path) -> tuple[Shard, str]:
-    """Return which part of which list a file, a journal or a record says that it is."""
-    if path.name.endswith(JOURNAL_SUFFIX):
-        if progress := unfinished(path.with_name(path.name.removesuffix(JOURNAL_SUFFIX))):
-            return progress.shard, progress.manifest_sha256
-    elif path.name.endswith(PART_SUFFIX):
-        record = read_part_record(path.with_name(path.name.removesuffix(PART_SUFFIX)))
+def _told_quickly(path: Path, part: Path) -> tuple[Shard, str]:
+    """Return which part of which list a file says that it is: the part itself, or one beside it."""
+    if path.name.endswith(JOURNAL_SUFFIX) and (progress := unfinished(part)):
+        return progress.shard, progress.manifest_sha256
+    if path.name.endswith(PART_SUFFIX):
+        record = read_part_record(part)
         return record.shard, record.manifest_sha256
-    elif _is_h5(path):
+    if _is_h5(path):
         return file_shard(path)
     raise ArtifactError(f"{path}: not a part")

@@ -8,7 +8,7 @@ import numpy as np
 
 from sedtool.config import DecodingConfig
 from sedtool.labels import Event, format_events, format_weak
-from sedtool.shards import WHOLE, Shard, manifest_digest
+from sedtool.shards import WHOLE, PartRecord, Shard, manifest_digest, write_part
 from sedtool.store import (
     DTYPES,
     ClipScores,
@@ -16,7 +16,6 @@ from sedtool.store import (
     ScoresWriter,
     SourceClip,
 )
-from sedtool.store.parts import PartRecord, write_part
 from support.features import CONFIG, features_writer
 
 CLASSES = ("Dog", "Air horn, truck horn")
