@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from sedtool import demo
 from sedtool.audio import AudioReader
-from sedtool.demo import sounds
-from sedtool.demo.sounds import SAMPLE_RATE, SOUNDS, make_clip
+from sedtool.demo import SAMPLE_RATE, SOUNDS, make_clip
 from sedtool.labels import read_events, read_names, read_vocabulary, read_weak
 from sedtool.recipes.soundscapes import rms, trim, write_dataset
 
@@ -95,7 +95,7 @@ def test_a_sound_does_not_alias(label):
 
 
 def test_outside_its_labels_a_clip_is_background_alone(monkeypatch):
-    monkeypatch.setattr(sounds, "noise", lambda rng, n_samples, sample_rate: np.ones(n_samples))
+    monkeypatch.setattr(demo, "noise", lambda rng, n_samples, sample_rate: np.ones(n_samples))
     n_events = 0
     for index in range(1, 9):
         clip = make_clip(0, "train", index)

@@ -1,16 +1,15 @@
 """Each option of the commands beside extract, train, tune and infer."""
 
 import dataclasses
-import functools
 import json
 import os
 import shutil
 
 import pytest
 
+from sedtool import demo
 from sedtool.checking.files import inspect
 from sedtool.config import FEATURE_PRESETS, ExtractConfig
-from sedtool.demo import DEMO_TRAINING, run_demo
 from sedtool.doctor import Check
 from sedtool.extraction import extract
 from sedtool.labels import read_events, read_weak
@@ -76,10 +75,9 @@ def test_what_poolings_learned_is_drawn_in_the_order_of_durations(model, tmp_pat
 @pytest.fixture
 def small_demo(monkeypatch):
     """The demo of a few clips, which trains for one step."""
-    training = dataclasses.replace(DEMO_TRAINING, epochs=1, steps_per_epoch=1)
-    sizes = {"train": 12, "validation": 2, "test": 2}
-    short = functools.partial(run_demo, sizes=sizes, training=training)
-    monkeypatch.setattr("sedtool.demo.run_demo", short)
+    training = dataclasses.replace(demo.TRAINING, epochs=1, steps_per_epoch=1)
+    monkeypatch.setattr(demo, "TRAINING", training)
+    monkeypatch.setattr(demo, "SIZES", {"train": 12, "validation": 2, "test": 2})
 
 
 @tries("demo", "--output", "--seed", "--workers", "--device", "--overwrite")

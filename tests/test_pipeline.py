@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from sedtool import demo
 from sedtool.checkpoint import load_model
 from sedtool.cli import cli
-from sedtool.demo import DEMO_TRAINING, run_demo
+from sedtool.demo import run_demo
 from sedtool.errors import OutputExistsError
 from sedtool.evaluation import evaluate
 from sedtool.labels import read_events
@@ -107,11 +108,11 @@ def test_a_diverging_run_ends_with_8(tiny, tmp_path):
     assert "training diverged in epoch 1" in result.stderr
 
 
-def test_the_demo_leaves_everything_it_promises(tmp_path):
+def test_the_demo_leaves_everything_it_promises(tmp_path, monkeypatch):
     folder = tmp_path / "demo"
-    short = dataclasses.replace(DEMO_TRAINING, epochs=1)
-    arguments = {"sizes": {"train": 16, "validation": 8, "test": 8}, "training": short}
-    evaluation = run_demo(folder, quiet, device="cpu", seed=3, **arguments)
+    monkeypatch.setattr(demo, "TRAINING", dataclasses.replace(demo.TRAINING, epochs=1))
+    monkeypatch.setattr(demo, "SIZES", {"train": 16, "validation": 8, "test": 8})
+    evaluation = run_demo(folder, quiet, device="cpu", seed=3)
     assert json.loads((folder / "run" / "run.json").read_text())["seed"] == 3
     assert len(evaluation.event.classes) >= 5
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -126,9 +127,9 @@ def test_the_demo_leaves_everything_it_promises(tmp_path):
     )
     assert scored.event.micro.f1 == pytest.approx(evaluation.event.micro.f1)
     with pytest.raises(OutputExistsError):
-        run_demo(folder, quiet, **arguments)
+        run_demo(folder, quiet)
     (folder / "mine.txt").write_text("kept")
-    run_demo(folder, quiet, device="cpu", seed=3, overwrite=True, **arguments)
+    run_demo(folder, quiet, device="cpu", seed=3, overwrite=True)
     assert (folder / "mine.txt").read_text() == "kept"
     assert json.loads((folder / "metrics.json").read_text()) == metrics
 
