@@ -29,8 +29,6 @@ from sedtool.text import nearest
 
 __all__ = ["Description", "describe", "describe_all"]
 
-Describer = Callable[[Path, bool], Description]
-
 _KINDS = (
     "audio files and folders of them, labels, features, scores, models, run folders, folders of "
     "sweeps, training states, recipes, metrics and part records"
@@ -62,11 +60,17 @@ def describe(path: Path, verify: bool = False, progress: Progress | None = None)
     """
     path = Path(path)
     try:
-        if path.is_dir():
-            return _describe_folder(path, verify, progress)
+        if path.exists() and not path.is_dir():
+            return _find(path)(path, verify)
+        if unfinished := describe_unfinished(path):
+            return unfinished
         if not path.exists():
-            return _describe_missing(path)
-        return _find(path)(path, verify)
+            raise _missing(path)
+        if SweepFolder(path).record.is_file():
+            return describe_sweep(path, verify, progress)
+        if is_run_folder(path):
+            return describe_run(path, verify)
+        return describe_audio_folder(path, verify, progress)
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror or error})") from error
 
@@ -80,14 +84,13 @@ def describe_all(
     for path in paths:
         try:
             described.append(describe(path, verify, progress))
+            problems += described[-1].problems
         except SedtoolError as error:
             problems.append(error)
-        else:
-            problems += described[-1].problems
     return described, problems
 
 
-def _find(path: Path) -> Describer:
+def _find(path: Path) -> Callable[[Path, bool], Description]:
     """Return what describes a file, by its first bytes and, for text, its suffix."""
     if not path.is_file():  # opening a FIFO would never return
         raise ArtifactError(f"{path}: not a regular file")
@@ -114,23 +117,11 @@ def _find(path: Path) -> Describer:
     raise ArtifactError(f"{path}: of no known kind; known are {_KINDS}")
 
 
-def _describe_folder(path: Path, verify: bool, progress: Progress | None) -> Description:
-    if unfinished := describe_unfinished(path):
-        return unfinished
-    if SweepFolder(path).record.is_file():
-        return describe_sweep(path, verify, progress)
-    if is_run_folder(path):
-        return describe_run(path, verify)
-    return describe_audio_folder(path, verify, progress)
-
-
-def _describe_missing(path: Path) -> Description:
-    """Describe an output that was begun, or say what else could have been meant."""
-    if unfinished := describe_unfinished(path):
-        return unfinished
+def _missing(path: Path) -> ConfigError:
+    """Return the error that nothing is there, which says what else could have been meant."""
     if path.is_symlink():
-        raise ConfigError(f"{path} is a link to {path.readlink()}, which does not exist")
+        return ConfigError(f"{path} is a link to {path.readlink()}, which does not exist")
     there = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
     near = nearest(path.name, there)
     hint = f"; did you mean {str(path.with_name(near))!r}?" if near is not None else ""
-    raise ConfigError(f"{path} does not exist{hint}")
+    return ConfigError(f"{path} does not exist{hint}")

@@ -7,11 +7,10 @@ import dataclasses
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sedtool.atomic import is_locked
 from sedtool.audio import AudioHeader, AudioReader, find_audio, read_header
@@ -30,14 +29,11 @@ from sedtool.labels import printable
 from sedtool.runs import RunFolder, SweepFolder, SweepRecord, read_json, split_name
 from sedtool.store import open_features, open_scores, unfinished
 
-if TYPE_CHECKING:
-    from sedtool.checkpoint import Model
-
 Progress = Callable[[int, int, str], None]  # members done, all members, name of the latest
 
 _LEARNED = ("n", "theta", "alpha")  # what poolings learn for each class
 _OF_ALL_CLASSES = ("gate", "min_duration", "merge_gap")  # decoding settings
-_DONE, _RATES = "done", ("event_f1", "segment_f1", "clip_f1")
+_DONE = "done"
 
 
 # Audio
@@ -46,15 +42,13 @@ _DONE, _RATES = "done", ("event_f1", "segment_f1", "clip_f1")
 def describe_audio(path: Path, verify: bool) -> Description:
     """Describe an audio file; `verify` decodes it whole."""
     header = read_header(path)
-    values: dict[str, Any] = {
+    seconds, digest = _decoded(path) if verify else (header.duration, None)
+    values = {
         **_fields(header, "format", "subtype", "sample_rate", "channels"),
-        "seconds": header.duration,
+        "seconds": seconds,
         "bytes": header.size,
-        "sha256": None,
+        "sha256": digest,
     }
-    if verify:
-        with AudioReader(path, None) as reader:
-            values |= {"seconds": _decoded_seconds(reader), "sha256": reader.info().sha256}
     return Description(path, "audio", values, verify)
 
 
@@ -70,24 +64,19 @@ def describe_audio_folder(path: Path, verify: bool, progress: Progress | None) -
     for done, (name, file) in enumerate(files.items(), 1):
         try:
             headers.append(read_header(file))
-            duration = headers[-1].duration
-            if verify:
-                with AudioReader(file, None) as reader:
-                    duration = _decoded_seconds(reader)
-            seconds.append(duration)
+            seconds.append(_decoded(file)[0] if verify else headers[-1].duration)
         except AudioError as error:
             failures.append(f"{printable(name)}: {str(error).removeprefix(f'{file}: ')}")
         if progress:
             progress(done, len(files), name)
-    stated = [duration for duration in seconds if duration is not None]
     values = {
         "files": len(files),
-        "seconds": math.fsum(stated),
-        "unknown_length": len(seconds) - len(stated),
+        "seconds": math.fsum(filter(None, seconds)),
+        "unknown_length": seconds.count(None),
         "bytes": sum(header.size for header in headers),
-        "formats": _counts([f"{header.format} {header.subtype}" for header in headers]),
-        "sample_rates": _counts([header.sample_rate for header in headers]),
-        "channels": _counts([header.channels for header in headers]),
+        "formats": _counts(f"{header.format} {header.subtype}" for header in headers),
+        "sample_rates": _counts(header.sample_rate for header in headers),
+        "channels": _counts(header.channels for header in headers),
         "failures": first_of(failures),
     }
     problems = [
@@ -100,15 +89,17 @@ def describe_audio_folder(path: Path, verify: bool, progress: Progress | None) -
     return Description(path, "audio folder", values, verify, tuple(problems))
 
 
-def _decoded_seconds(reader: AudioReader) -> float:
-    for _ in reader:
-        pass
-    return reader.duration
+def _decoded(path: Path) -> tuple[float, str]:
+    """Return the seconds of audio that a file really holds, and its digest."""
+    with AudioReader(path, None) as reader:
+        for _ in reader:
+            pass
+        return reader.duration, reader.info().sha256
 
 
-def _counts(values: list[Any]) -> dict[str, int]:
+def _counts(values: Iterable[Any]) -> dict[str, int]:
     """Return how often each value occurs, the most frequent first."""
-    return {str(value): count for value, count in Counter(values).most_common()}
+    return dict(Counter(map(str, values)).most_common())
 
 
 # Features and scores
@@ -132,9 +123,8 @@ def describe_features(path: Path, verify: bool) -> Description:
         "shard": str(features.shard),
         "truncated": first_of(truncated),
         "failures": first_of([f"{name}: {error}" for name, error in features.failures]),
-        "manifest_sha256": features.manifest_sha256,
-        "sha256": features.sha256,
-        "being_replaced": str(begun) if begun else None,
+        **_fields(features, "manifest_sha256", "sha256"),
+        "being_replaced": begun and str(begun),
     }
     return Description(path, "features", values, verify)
 
@@ -178,11 +168,18 @@ def describe_unfinished(path: Path) -> Description | None:
     return Description(path, "unfinished output", values)
 
 
-def _class_rows(classes: tuple[str, ...], decoding: DecodingConfig) -> list[dict[str, Any]]:
-    """Return a row a class: its name, thresholds and median window in seconds."""
-    names = ("class", "threshold", "clip_threshold", "window")
-    columns = (classes, decoding.thresholds, decoding.clip_thresholds, decoding.windows)
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+def _class_rows(
+    classes: tuple[str, ...], decoding: DecodingConfig, **learned: list[float] | None
+) -> list[dict[str, Any]]:
+    """Return a row a class: its name, thresholds, median window in seconds, and what is learned."""
+    columns: dict[str, Sequence[Any]] = {
+        "class": classes,
+        "threshold": decoding.thresholds,
+        "clip_threshold": decoding.clip_thresholds,
+        "window": decoding.windows,
+        **{name: values or [None] * len(classes) for name, values in learned.items()},
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 # Models and runs
@@ -193,6 +190,7 @@ def describe_model(path: Path, verify: bool) -> Description:
     from sedtool.checkpoint import load_model
 
     model = load_model(path)
+    learned = dict.fromkeys(_LEARNED) | model.detector.pooling.learned()
     values = {
         "parameters": sum(p.numel() for p in model.detector.parameters()),
         "bytes": path.stat().st_size,
@@ -201,22 +199,12 @@ def describe_model(path: Path, verify: bool) -> Description:
         "settings": dataclasses.asdict(model.features),
         **_fields(model, "frame_rate", "window"),
         **_fields(model.decoding, *_OF_ALL_CLASSES),
-        "classes": _learned_rows(model),
+        "classes": _class_rows(model.classes, model.decoding, **learned),
         **_fields(model, "tuned", "trained"),
         "training_clips": len(model.trained_on),
         "weights_sha256": model.weights_sha256,
     }
     return Description(path, "model", values, verified=True)
-
-
-def _learned_rows(model: "Model") -> list[dict[str, Any]]:
-    """Return a row a class, with what the pooling learned for it."""
-    learned = dict.fromkeys(_LEARNED) | model.detector.pooling.learned()
-    rows = _class_rows(model.classes, model.decoding)
-    return [
-        row | {name: values[k] if values else None for name, values in learned.items()}
-        for k, row in enumerate(rows)
-    ]
 
 
 def describe_state(path: Path, verify: bool) -> Description:
@@ -258,15 +246,18 @@ def describe_run(path: Path, verify: bool) -> Description:
         name = str(file.relative_to(path))
         members[name] = found and {k: v for k, v in found.items() if k not in ("classes", "bytes")}
     last = members[folder.last.name] or {}
+
+    def recorded(*keys: str) -> dict[str, Any]:
+        return {key: run.get(key) for key in keys}
+
     values = {
         "status": folder.status(run),
         "being_made": is_locked(folder.lock),
-        **{key: run.get(key) for key in ("error", "started", "finished")},
+        **recorded("error", "started", "finished"),
         "epochs": run.get("epochs", last.get("epochs")),
-        **{key: run.get(key) for key in ("best_epoch", "best_score", "stopped_early")},
-        **{key: run.get(key) for key in ("seed", "device", "host", "sedtool_version")},
-        **{key: run.get(key) for key in ("git_revision", "versions", "command", "inputs")},
-        "resumed": "resumed" in run and run["resumed"] is not None,
+        **recorded("best_epoch", "best_score", "stopped_early", "seed", "device", "host"),
+        **recorded("sedtool_version", "git_revision", "versions", "command", "inputs"),
+        "resumed": run.get("resumed") is not None,
         "settings": sections.get("train"),
         **members,
     }
@@ -288,18 +279,6 @@ def _model_values(path: Path) -> dict[str, Any]:
 # Sweeps
 
 
-@dataclass(frozen=True)
-class _Run:
-    """How far a run of a sweep is."""
-
-    name: str
-    pooling: str  # as it was written, or, before the run has begun, the name of its folder
-    seed: int
-    status: str
-    error: str | None  # where it failed: why
-    f1: Mapping[str, float | None]  # of the test clips, macro
-
-
 def describe_sweep(path: Path, verify: bool, progress: Progress | None) -> Description:
     """Describe the folder of a sweep; `verify` checks models, training states and scores of all."""
     folder = SweepFolder(path)
@@ -308,30 +287,35 @@ def describe_sweep(path: Path, verify: bool, progress: Progress | None) -> Descr
     failures, runs = folder.read_failures(), []
     for name in record.runs:
         runs.append(_read_run(folder, name, failures.get(name), problems))
-        if verify:
-            problems += _damage(path / name)
+        if verify and (path / name).is_dir():
+            problems += describe_run(path / name, verify).problems
+            _attempt(open_scores, folder.run(name).scores, problems)
         if progress:
             progress(len(runs), len(record.runs), name)
-    rows = [{"run": run.name, "status": run.status, "error": run.error} for run in runs]
+    weak, paper = record.weak_reference, record.paper
     values = {
         "recipe": record.recipe,
         "data": record.data,
         "reference": str(record.reference.path),
-        "weak_reference": record.weak_reference and str(record.weak_reference.path),
-        "paper": record.paper and str(record.paper),
+        "weak_reference": weak and str(weak.path),
+        "paper": paper and str(paper),
         "runs": len(runs),
-        "done": sum(run.status == _DONE for run in runs),
-        "seeds": sorted({run.seed for run in runs}),
+        "done": sum(run["status"] == _DONE for run in runs),
+        "seeds": sorted({run["seed"] for run in runs}),
         "poolings": _pooling_rows(runs),
-        "not_done": [row for row in rows if row["status"] != _DONE],
+        "not_done": [
+            {key: run[key] for key in ("run", "status", "error")}
+            for run in runs
+            if run["status"] != _DONE
+        ],
     }
     return Description(path, "sweep", values, verify, tuple(problems))
 
 
 def _read_run(
     sweep: SweepFolder, name: str, failure: str | None, problems: list[SedtoolError]
-) -> _Run:
-    """Read how far a run is; what of it is damaged is added to `problems`."""
+) -> dict[str, Any]:
+    """Return how far a run is, and its macro F1; what is damaged of it is added to `problems`."""
     try:
         folder, seed = split_name(name)
     except ConfigError as error:
@@ -340,8 +324,9 @@ def _read_run(
     settings = (_attempt(read_recipe_sections, files.config, problems) or {}).get("train", {})
     metrics = _attempt(read_json, files.metrics, problems)
     status, why = (_DONE, None) if metrics else _status(files, failure, problems)
-    rates = macro_f1(metrics or {})
-    return _Run(name, str(settings.get("pooling") or folder), seed, status, why, rates)
+    pooling = str(settings.get("pooling") or folder)  # as it was written, once the run has begun
+    run = {"run": name, "pooling": pooling, "seed": seed, "status": status, "error": why}
+    return run | {"f1": macro_f1(metrics or {})}
 
 
 def _status(
@@ -359,35 +344,24 @@ def _status(
     return str(status), error and str(error)
 
 
-def _pooling_rows(runs: Sequence[_Run]) -> list[dict[str, Any]]:
-    """Return a row a pooling, with the mean F1 over the seeds that are done."""
+def _pooling_rows(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row a pooling, with the mean F1 over the seeds that are done.
+
+    A mean is None if there is nothing to average, or something undefined.
+    """
     rows = []
-    for pooling in dict.fromkeys(run.pooling for run in runs):
-        mine = [run for run in runs if run.pooling == pooling]
-        done = [run for run in mine if run.status == _DONE]
-        means = {rate: _mean([run.f1[rate] for run in done]) for rate in _RATES}
-        rows.append(
-            {"pooling": pooling, "seeds": [run.seed for run in mine], "done": len(done), **means}
-        )
+    for pooling in dict.fromkeys(run["pooling"] for run in runs):
+        mine = [run for run in runs if run["pooling"] == pooling]
+        done = [run["f1"] for run in mine if run["status"] == _DONE]
+        row = {"pooling": pooling, "seeds": [run["seed"] for run in mine], "done": len(done)}
+        for metric in mine[0]["f1"]:
+            f1 = [each[metric] for each in done]
+            row[metric] = fmean(f1) if f1 and None not in f1 else None
+        rows.append(row)
     return rows
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    """Return a mean; None if there is nothing to average, or something undefined."""
-    defined = [value for value in values if value is not None]
-    return fmean(defined) if defined and len(defined) == len(values) else None
-
-
-def _damage(folder: Path) -> list[SedtoolError]:
-    """Return what is damaged of a run: all its digests are checked."""
-    if not folder.is_dir():
-        return []
-    problems = [*describe_run(folder, verify=True).problems]
-    _attempt(open_scores, RunFolder(folder).scores, problems)
-    return problems
-
-
-def _attempt(read: Any, path: Path, problems: list[SedtoolError]) -> Any:
+def _attempt(read: Callable[[Path], Any], path: Path, problems: list[SedtoolError]) -> Any:
     """Return what `read` makes of a member of a folder; None if it is missing or damaged."""
     if not path.exists():
         return None

@@ -38,9 +38,9 @@ class Description:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything; what is undefined, or no finite number, is None."""
-        problems = list(map(str, self.problems))
         described = {"path": str(self.path), "kind": self.kind, **self.values}
-        return dict(_finite(described | {"verified": self.verified, "problems": problems}))
+        described |= {"verified": self.verified, "problems": list(map(str, self.problems))}
+        return dict(_finite(described))
 
     def text(self) -> str:
         """Return aligned ``key: value`` lines and small tables, without control characters."""
@@ -50,11 +50,11 @@ class Description:
         width = max(len(key) for key in values) + 2
         lines = [plain(f"{self.path}: {self.kind}")]
         for key, value in values.items():
-            rows = _rows(value)
-            if rows:
-                lines += [f"{key}:".ljust(width) + str(len(rows)), *_table(rows)]
+            label = f"{key}:".ljust(width)
+            if value and isinstance(value, list) and all(isinstance(r, Mapping) for r in value):
+                lines += [label + str(len(value)), *_table(value)]
             else:
-                lines += _folded(f"{key}:".ljust(width), _in_words(_finite(value)))
+                lines += _folded(label, _in_words(_finite(value)))
         return "".join(line + "\n" for line in lines)
 
 
@@ -74,11 +74,6 @@ def _finite(value: Any, depth: int = 0) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _rows(value: Any) -> list[Mapping[str, Any]]:
-    is_table = isinstance(value, list) and all(isinstance(row, Mapping) for row in value)
-    return value if is_table else []
 
 
 def _table(rows: list[Mapping[str, Any]]) -> list[str]:
@@ -108,7 +103,8 @@ def _in_words(value: Any) -> str:
     """Return a value on one line."""
     if isinstance(value, Mapping):
         if set(value) == {"count", "first"}:
-            return _examples(value["count"], value["first"])
+            examples = "; ".join(map(_in_words, value["first"]))
+            return f"{value['count']}: {examples}" if value["count"] else "0"
         text = ", ".join(f"{key} {_nested(item)}" for key, item in value.items()) or "none"
         return _cut(plain(text), 3 * MOST_TEXT)
     if isinstance(value, list | tuple):
@@ -128,10 +124,6 @@ def _in_words(value: Any) -> str:
 def _nested(value: Any) -> str:
     """Return a value inside another: lists and mappings in brackets."""
     return f"({_in_words(value)})" if isinstance(value, list | Mapping) else _in_words(value)
-
-
-def _examples(count: int, first: Sequence[str]) -> str:
-    return str(count) + (f": {'; '.join(map(_in_words, first))}" if count else "")
 
 
 def _cut(text: str, most: int) -> str:

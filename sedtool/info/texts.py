@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from sedtool.config.recipe import read_recipe
 from sedtool.errors import ArtifactError, ConfigError, LabelError
 from sedtool.info.description import Description, first_of
 from sedtool.labels import (
-    StrongLabels,
     detect_format,
     read_durations,
     read_names,
@@ -25,7 +23,7 @@ from sedtool.shards import PART_SUFFIX, read_part, read_part_record
 _MOST_OF_TABLE = 2**28  # of a table that is read whole
 _METRICS = ("event", "segment", "clip")
 _RATES = ("f1", "precision", "recall")
-_FAILURES = ("filename", "stage", "error")  # columns
+_FAILURES = ["filename", "stage", "error"]  # columns
 _RAVEN = "Begin Time (s)"  # a column of its tables
 _KINDS = (
     "event lists (DCASE, Audacity, Raven, JSON lines), weak labels (filename, event_labels), "
@@ -36,7 +34,10 @@ _KINDS = (
 
 def describe_labels(path: Path, verify: bool) -> Description:
     """Describe a table; it is read whole either way. A part is checked against its record."""
-    lines = _lines(path)
+    if path.stat().st_size > _MOST_OF_TABLE:
+        raise LabelError(f"{path} is larger than any label file ({_MOST_OF_TABLE >> 20} MiB)")
+    text = path.read_bytes().decode("utf-8-sig", errors="replace")  # the readers refuse the rest
+    lines = [line for line in text.split("\n") if line.strip()]
     if not lines:
         raise LabelError(f"{path} is empty")
     first = [cell.strip() for cell in lines[0].split("\t")]
@@ -47,20 +48,12 @@ def describe_labels(path: Path, verify: bool) -> Description:
     is_part = path.with_name(path.name + PART_SUFFIX).exists()
     values = {
         "rows": len(lines) - has_header,
-        **_DESCRIBERS[kind](path),
+        **_table_values(kind, path, lines),
         "shard": str(read_part_record(path).shard) if is_part else None,
     }
     if is_part and verify:
         read_part(path)
     return Description(path, kind, values, verify if is_part else None)
-
-
-def _lines(path: Path) -> list[str]:
-    """Return the lines that are not blank."""
-    if path.stat().st_size > _MOST_OF_TABLE:
-        raise LabelError(f"{path} is larger than any label file ({_MOST_OF_TABLE >> 20} MiB)")
-    text = path.read_bytes().decode("utf-8-sig", errors="replace")  # the readers refuse the rest
-    return [line for line in text.split("\n") if line.strip()]
 
 
 def _kind_by_header(columns: list[str]) -> str | None:
@@ -74,7 +67,7 @@ def _kind_by_header(columns: list[str]) -> str | None:
         return "weak labels"
     if {"onset", "offset", "event_label"} <= set(columns):
         return "strong labels"
-    if tuple(columns) == _FAILURES:
+    if columns == _FAILURES:
         return "failures"
     return "durations" if "duration" in columns else "clip list"
 
@@ -99,9 +92,34 @@ def _is_number(text: str) -> bool:
         return False
 
 
+def _table_values(kind: str, path: Path, lines: list[str]) -> dict[str, Any]:
+    """Return what there is to say of a table of a known kind."""
+    columns, *rows = (line.split("\t") for line in lines)
+    match kind:
+        case "strong labels":
+            return _strong(path)
+        case "weak labels":
+            return _weak(path, lines)
+        case "clip list":
+            return {"clips": len(read_names(path))}
+        case "durations":
+            durations = read_durations(path)
+            return {"clips": len(durations), "seconds": math.fsum(durations.values())}
+        case "thresholds":
+            thresholds = read_thresholds(path).items()
+            return {"classes": [{"class": name, "threshold": value} for name, value in thresholds]}
+        case "class list":
+            return {"classes": [{"class": name} for name in read_vocabulary(path).classes]}
+        case "failures":
+            return {"failures": [dict(zip(_FAILURES, row, strict=False)) for row in rows]}
+        case _:  # metrics of a training
+            last = rows[-1] if rows else []
+            return {"epochs": len(rows), "last": dict(zip(columns, last, strict=False))}
+
+
 def _strong(path: Path) -> dict[str, Any]:
     kind = detect_format(path)
-    labels: StrongLabels = kind.read(path, kind.clip_of(path.name))
+    labels = kind.read(path, kind.clip_of(path.name))
     lengths: dict[str, list[float]] = {label: [] for label in labels.classes}
     for event in labels.events:
         lengths[event.label].append(event.offset - event.onset)
@@ -125,9 +143,9 @@ def _strong(path: Path) -> dict[str, Any]:
     }
 
 
-def _weak(path: Path) -> dict[str, Any]:
+def _weak(path: Path, lines: list[str]) -> dict[str, Any]:
     """Describe weak labels; a class list alone could tell the classes if names hold commas."""
-    if any(", " in line for line in _lines(path)):
+    if any(", " in line for line in lines):
         return {
             "clips": len(read_names(path)),
             "clips_without_labels": None,
@@ -142,48 +160,6 @@ def _weak(path: Path) -> dict[str, Any]:
         "classes": [{"class": label, "clips": counts[label]} for label in sorted(counts)],
         "note": None,
     }
-
-
-def _names(path: Path) -> dict[str, Any]:
-    return {"clips": len(read_names(path))}
-
-
-def _durations(path: Path) -> dict[str, Any]:
-    durations = read_durations(path)
-    return {"clips": len(durations), "seconds": math.fsum(durations.values())}
-
-
-def _thresholds(path: Path) -> dict[str, Any]:
-    rows = [{"class": name, "threshold": value} for name, value in read_thresholds(path).items()]
-    return {"classes": rows}
-
-
-def _failures(path: Path) -> dict[str, Any]:
-    rows = [dict(zip(_FAILURES, line.split("\t"), strict=False)) for line in _lines(path)[1:]]
-    return {"failures": rows}
-
-
-def _training_metrics(path: Path) -> dict[str, Any]:
-    """Describe the rows that `train` writes, one an epoch: the last of them."""
-    columns, *rows = (line.split("\t") for line in _lines(path))
-    last = rows[-1] if rows else []
-    return {"epochs": len(rows), "last": dict(zip(columns, last, strict=False))}
-
-
-def _classes(path: Path) -> dict[str, Any]:
-    return {"classes": [{"class": name} for name in read_vocabulary(path).classes]}
-
-
-_DESCRIBERS: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "strong labels": _strong,
-    "weak labels": _weak,
-    "clip list": _names,
-    "durations": _durations,
-    "thresholds": _thresholds,
-    "class list": _classes,
-    "failures": _failures,
-    "training metrics": _training_metrics,
-}
 
 
 # Records of programs, and recipes
@@ -210,11 +186,12 @@ def _describe_part(path: Path, verify: bool) -> Description:
     part = path.with_name(path.name.removesuffix(PART_SUFFIX))
     record = (read_part if verify else read_part_record)(part)
     values = {
+        "part": str(part),
         **vars(record),
         "shard": str(record.shard),
         "failures": first_of([f"{name}: {error}" for name, _, error in record.failures]),
     }
-    return Description(path, "part record", {"part": str(part), **values}, verify)
+    return Description(path, "part record", values, verify)
 
 
 def _metrics(content: dict[str, Any]) -> dict[str, Any]:
@@ -222,29 +199,33 @@ def _metrics(content: dict[str, Any]) -> dict[str, Any]:
     rows = []
     for name in _METRICS:
         for average in ("macro", "micro"):
-            rates = _mapping(_mapping(content.get(name)).get(average))
+            rates = _mapping(content, name, average)
             rows.append({"metric": name, "average": average, **{r: rates.get(r) for r in _RATES}})
-    classes = _mapping(_mapping(content.get("event")).get("classes"))
+    classes = _mapping(content, "event", "classes")
     warnings = content.get("warnings")
     return {
         "scores": rows,
         "classes": [
-            {"class": label, "event_f1": _mapping(row).get("f1")} for label, row in classes.items()
+            {"class": label, "event_f1": _mapping(classes, label).get("f1")} for label in classes
         ],
-        "parameters": _mapping(content["parameters"]),
-        "clip_source": _mapping(content.get("clip")).get("source"),
+        "parameters": _mapping(content, "parameters"),
+        "clip_source": _mapping(content, "clip").get("source"),
         "warnings": warnings if isinstance(warnings, list) else [],
     }
 
 
 def macro_f1(content: dict[str, Any]) -> dict[str, float | None]:
     """Return the macro F1 of each metric of a metrics.json; None where it is not defined."""
-    found = {f"{n}_f1": _mapping(_mapping(content.get(n)).get("macro")).get("f1") for n in _METRICS}
+    found = {f"{name}_f1": _mapping(content, name, "macro").get("f1") for name in _METRICS}
     return {name: f1 if type(f1) in (int, float) else None for name, f1 in found.items()}
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _mapping(content: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Return the mapping that stands under keys in keys; an empty one where there is none."""
+    for key in keys:
+        below = content.get(key)
+        content = below if isinstance(below, dict) else {}
+    return content
 
 
 def describe_recipe(path: Path, verify: bool) -> Description:
