@@ -18,7 +18,7 @@ import numpy as np
 from sedtool.errors import LabelError
 from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.labels import Event, EventColumns, NameIndex, StrongLabels, Vocabulary
-from sedtool.labels.cells import LATEST
+from sedtool.labels.tables import LATEST
 from sedtool.text import first_five
 
 LabelInput = StrongLabels | EventColumns | Sequence[Event]

@@ -41,17 +41,18 @@ from typing import Any
 from sedtool.atomic import write_text
 from sedtool.config import lookup
 from sedtool.errors import LabelError
-from sedtool.labels.cells import (
+from sedtool.labels.events import Event, StrongLabels
+from sedtool.labels.raven import BEGIN_TIME, format_raven, raven_header, read_raven
+from sedtool.labels.tables import (
+    COLUMNS,
     check_cell,
     format_times,
     numbered_lines,
     parse_interval,
     parse_number,
+    read_events,
     table_rows,
 )
-from sedtool.labels.events import Event, StrongLabels
-from sedtool.labels.raven import BEGIN_TIME, format_raven, raven_header, read_raven
-from sedtool.labels.tables import COLUMNS, read_events
 from sedtool.text import strict_json
 
 _LONGEST_NAME = 230  # bytes; file systems take 255, and a temporary name is longer

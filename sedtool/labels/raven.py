@@ -26,7 +26,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from sedtool.errors import LabelError
-from sedtool.labels.cells import (
+from sedtool.labels.events import Event, StrongLabels
+from sedtool.labels.tables import (
     check_cell,
     named_cells,
     parse_interval,
@@ -34,7 +35,6 @@ from sedtool.labels.cells import (
     parse_seconds,
     table_rows,
 )
-from sedtool.labels.events import Event, StrongLabels
 
 BEGIN_TIME, END_TIME, FILE_OFFSET = "Begin Time (s)", "End Time (s)", "File Offset (s)"
 COLUMNS = (

@@ -1,4 +1,4 @@
-"""Tables of labels, tab-separated, told apart by their columns.
+"""Tables of labels, tab-separated: their lines, cells and numbers, and what their columns say.
 
 ::
 
@@ -7,35 +7,26 @@
     unlabelled  filename
 
 CRLF, a byte-order mark, columns in any order by header name and files without a header line are
-taken. `read_rows` is the one reader: it yields rows and, in their place, the faults of those that
-cannot be read. A stage raises the first fault (`read_events`, `read_weak`, `read_names`);
-`sedtool check` shows them all, and so passes exactly what a stage takes.
+taken. What is read is taken as it stands, or refused with file and line. `read_rows` is the one
+reader: it yields rows and, in their place, the faults of those that cannot be read. A stage raises
+the first fault (`read_events`, `read_weak`, `read_names`); `sedtool check` shows them all, and so
+passes exactly what a stage takes.
 """
 
+import codecs
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import compress
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress, zip_longest
 from operator import lt
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sedtool.errors import LabelError
-from sedtool.labels.cells import (
-    LATEST,
-    clean_line,
-    named_cells,
-    numbered_lines,
-    parse_interval,
-    parse_number,
-    parse_seconds,
-    read_text,
-    split_cells,
-)
 from sedtool.labels.events import Event, EventColumns, StrongLabels
 from sedtool.labels.vocabulary import Vocabulary, split_labels
+from sedtool.text import is_writable
 
 COLUMNS = {
     "strong": ("filename", "onset", "offset", "event_label"),
@@ -44,7 +35,119 @@ COLUMNS = {
 }
 OPTIONAL = {"strong": ("confidence",), "weak": (), "unlabelled": ()}
 
-_TAB, _LINE_END, _SPACE, _DELETE = b"\t\n \x7f"
+LATEST = 1e9  # seconds, some 30 years: no recording has later times
+_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_SPACE, _DELETE = b" \x7f"
+
+T = TypeVar("T")
+
+
+# Lines, cells and numbers
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file, without a byte-order mark; line ends are as they are."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = 1 + data.count(b"\n", 0, error.start)
+        hint = "; save it as UTF-8, not UTF-16" if data.startswith(_UTF_16_MARKS) else ""
+        raise LabelError(f"{path}:{line}: not UTF-8 text (byte {error.start}){hint}") from None
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (``file:line``, text) of the lines of a UTF-8 file, blank ones left out."""
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        where = f"{path}:{number}"
+        line = _clean_line(line, where)
+        if line.strip():
+            yield where, line
+
+
+def table_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield (``file:line``, cells) of a tab-separated file, blank lines left out."""
+    return ((where, _split_cells(line)) for where, line in numbered_lines(path))
+
+
+def _clean_line(line: str, where: str) -> str:
+    """Return a line without the carriage return at its end; refuse control characters."""
+    line = line.removesuffix("\r")
+    if not is_writable(line.replace("\t", " ")):
+        raise LabelError(f"{where}: a control character stands in the line")
+    return line
+
+
+def _split_cells(line: str) -> list[str]:
+    """Return the cells of a line that is separated by tabs, without spaces around them."""
+    return [cell.strip(" ") for cell in line.split("\t")]
+
+
+def named_cells(header: list[str], cells: list[str], where: str) -> dict[str, str]:
+    """Return the cells of a row by column; those missing at its end are empty.
+
+    Trailing tabs of empty cells get lost, but more cells than columns are a LabelError.
+    """
+    if len(cells) > len(header):
+        raise LabelError(f"{where}: {len(cells)} columns where {len(header)} are expected")
+    return dict(zip_longest(header, cells, fillvalue=""))
+
+
+def parse_number(text: str, where: str) -> float:
+    """Return the finite number that `text` is, or raise a LabelError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or "_" in text or not text.isascii():  # Python reads 1_0 as 10
+        raise LabelError(f"{where}: {text!r} is not a number")
+    return value
+
+
+def parse_seconds(text: str, where: str) -> float:
+    """Return the time that `text` is, in seconds from 0 up, or raise a LabelError."""
+    value = parse_number(text, where)
+    if value < 0:
+        raise LabelError(f"{where}: time {text} is negative")
+    if value > LATEST:
+        raise LabelError(f"{where}: time {text} is beyond {LATEST:g} s; times are in seconds")
+    return abs(value)  # -0 is 0
+
+
+def parse_interval(onset: str, offset: str, where: str) -> tuple[float, float]:
+    """Return onset and offset in seconds, or raise a LabelError."""
+    start, end = parse_seconds(onset, where), parse_seconds(offset, where)
+    if end < start:
+        raise LabelError(f"{where}: offset {end:g} is before onset {start:g}")
+    return start, end
+
+
+def format_times(onset: float, offset: float, decimals: int) -> tuple[str, str]:
+    """Return times as text; rounding never takes the length from an event that has one."""
+    step = 10.0**-decimals
+    first, last = f"{onset:.{decimals}f}", f"{offset:.{decimals}f}"
+    if first == last and offset > onset:  # keep the end: it is the clip's at most
+        if float(last) == 0:
+            return first, f"{step:.{decimals}f}"
+        first = f"{float(last) - step:.{decimals}f}"
+    return first, last
+
+
+def check_cell(text: str) -> str:
+    """Return a text, or raise a LabelError if a table could not carry it unchanged."""
+    if not text or text != text.strip():
+        raise LabelError(
+            f"{text!r} is empty, or begins or ends with a space: a table would lose it"
+        )
+    if not is_writable(text):
+        raise LabelError(f"{text!a} holds a character that a table cannot carry")
+    return text
+
+
+# Rows, and what is wrong with them
 
 
 class Fault(LabelError):
@@ -74,43 +177,34 @@ class _Record(NamedTuple):
     cells: dict[str, str]
 
 
-T = TypeVar("T")
-
-
 def read_rows(
     path: Path, kind: str, vocabulary: Vocabulary | None = None, text: str | None = None
 ) -> Iterator[Row | Fault]:
-    """Yield the rows of a table, and a fault in place of each that cannot be read.
+    """Yield the rows of a table of a kind, and a fault in place of each that cannot be read.
 
-    Parameters
-    ----------
-    path
-        The file.
-    kind
-        A key of `COLUMNS`.
-    vocabulary
-        The classes, to split weak labels by; those that are no class are kept as they stand.
-        Without it labels are split at commas, unless a space follows one: then ``Air horn, truck
-        horn`` may be one label or two, and only a class list can tell.
-    text
-        What stands in the file, where it has been read already.
+    Weak labels are split by the vocabulary, see `split_labels`; those that are no class are kept.
+    `text` is what stands in the file, where it has been read already.
     """
     for record in _records(path, COLUMNS[kind], OPTIONAL[kind], text):
         if isinstance(record, Fault):
             yield record
             continue
         try:
-            yield _PARSERS[kind](record, vocabulary)
+            yield _row(record, kind, vocabulary)
         except Fault as fault:
             yield fault
         except LabelError as error:
             yield Fault(f"{record.where}: {error}")
 
 
-def _strong_row(record: _Record, vocabulary: Vocabulary | None) -> Row:
+def _row(record: _Record, kind: str, vocabulary: Vocabulary | None) -> Row:
     line, where, cells = record
-    name, label = cells["filename"], cells["event_label"]
-    given = [cells[column] for column in COLUMNS["strong"][1:]]
+    name = cells["filename"]
+    if kind == "unlabelled":
+        return Row(line, name)
+    if kind == "weak":
+        return Row(line, name, split_labels(cells["event_labels"], vocabulary))
+    onset, offset, label = given = [cells[column] for column in COLUMNS["strong"][1:]]
     if not any(given):
         return Row(line, name)
     if not all(given):
@@ -118,7 +212,7 @@ def _strong_row(record: _Record, vocabulary: Vocabulary | None) -> Row:
     if label != label.strip():
         raise LabelError(f"label {label!r} begins or ends with a space")
     try:
-        onset, offset = parse_interval(cells["onset"], cells["offset"], where)
+        times = parse_interval(onset, offset, where)
     except LabelError as error:
         raise Fault(str(error), "time") from None
     number = cells.get("confidence")
@@ -126,23 +220,7 @@ def _strong_row(record: _Record, vocabulary: Vocabulary | None) -> Row:
         confidence = parse_number(number, where) if number else None
     except LabelError as error:
         raise Fault(str(error)) from None
-    return Row(line, name, (label,), onset, offset, confidence)
-
-
-def _weak_row(record: _Record, vocabulary: Vocabulary | None) -> Row:
-    labels = split_labels(record.cells["event_labels"], vocabulary)
-    return Row(record.line, record.cells["filename"], labels)
-
-
-def _unlabelled_row(record: _Record, vocabulary: Vocabulary | None) -> Row:
-    return Row(record.line, record.cells["filename"])
-
-
-_PARSERS: dict[str, Callable[[_Record, Vocabulary | None], Row]] = {
-    "strong": _strong_row,
-    "weak": _weak_row,
-    "unlabelled": _unlabelled_row,
-}
+    return Row(line, name, (label,), *times, confidence)
 
 
 def _records(
@@ -158,10 +236,10 @@ def _records(
     for number, line in enumerate(lines, 1):
         where = f"{path}:{number}"
         try:
-            line = clean_line(line, where)
+            line = _clean_line(line, where)
             if not line.strip():
                 continue
-            cells = split_cells(line)
+            cells = _split_cells(line)
             if not header:
                 header = _header(cells, columns, optional, where)
                 if columns[0] in cells:
@@ -191,10 +269,7 @@ def _header(
 ) -> list[str]:
     """Return the column names that a file's first row gives, or those of a file without header.
 
-    Raises
-    ------
-    Fault
-        If it is a header of another table, or one that was meant and cannot be read.
+    The header of another table, or one that was meant and cannot be read, is a Fault.
     """
     if columns[0] in cells:
         missing = [column for column in columns if column not in cells]
@@ -230,6 +305,9 @@ def _other_kind(cells: list[str], expected: tuple[str, ...]) -> str:
             what = "unlabelled clips" if kind == "unlabelled" else f"{kind} labels"
             return f"; it looks like a table of {what}"
     return ""
+
+
+# Files
 
 
 def read_events(path: Path) -> StrongLabels:
@@ -283,118 +361,86 @@ def _plain_events(text: str) -> StrongLabels | None:
     Nothing is decided here. A table that is not plain, or has the least thing wrong with it, is
     None: it is left to `read_rows`, which knows what to say about it.
     """
-    columns = _columns(text)
-    first = [cells[0] for cells in columns]
     try:
+        columns = _columns(text)
+        first = [cells[0] for cells in columns]
         header = _header(first, COLUMNS["strong"], OPTIONAL["strong"], "")
-    except LabelError:
+        if "filename" in first:
+            columns = [cells[1:] for cells in columns]
+        column = dict(zip(header, columns, strict=False))
+        names = tuple(dict.fromkeys(column["filename"]))
+        return None if "" in names else StrongLabels.from_columns(_event_columns(column), names)
+    except (LabelError, ValueError):
         return None
-    if "filename" in first:
-        columns = [cells[1:] for cells in columns]
-    column = dict(zip(header, columns, strict=False))
-    names, *rest = (column[name] for name in COLUMNS["strong"])
-    if "" in names:
-        return None
-    if not text.isascii() and any(label != label.strip() for label in set(rest[-1])):
-        return None  # padded with a space of another script
-    events = _event_columns((names, *rest), column.get("confidence"))
-    return events and StrongLabels.from_columns(events, tuple(dict.fromkeys(names)))
 
 
 def _columns(text: str) -> list[list[str]]:
-    """Return the cells of each column; none if lines differ in length, or a cell needs a look."""
-    if "\r" in text:
-        text = text.replace("\r\n", "\n")
+    """Return the cells of each column; a ValueError if lines differ in length or a cell is odd."""
+    text = text.replace("\r\n", "\n")
     if not text.endswith("\n"):
         text += "\n"
     if not text.isascii() and not text.replace("\n", "").replace("\t", "").isprintable():
-        return []
+        raise ValueError("a character does not print")
     width = text.count("\t", 0, text.index("\n")) + 1
-    if not _is_regular(np.frombuffer(text.encode(), np.uint8), width):
-        return []
+    codes = np.frombuffer(f"\n{text}".encode(), np.uint8)
+    ends = np.flatnonzero(codes < _SPACE)  # of cells, and before the first
+    is_padded = (codes[ends[:-1] + 1] == _SPACE) | (codes[ends[1:] - 1] == _SPACE)
+    line = np.frombuffer(b"\t" * (width - 1) + b"\n", np.uint8)
+    is_regular = (codes[ends[1:]].reshape(-1, width) == line).all()  # else it has another size
+    if not is_regular or is_padded.any() or (codes == _DELETE).any():
+        raise ValueError("a line or a cell is not plain")
     cells = text.replace("\n", "\t").split("\t")
-    cells.pop()  # what is left behind the last line
-    return [cells[k::width] for k in range(width)]
+    return [cells[k:-1:width] for k in range(width)]  # the last one is behind the last line
 
 
-def _is_regular(codes: NDArray[np.uint8], width: int) -> bool:
-    """Return whether all lines have `width` cells of characters that print, unpadded."""
-    ends = np.flatnonzero(codes < _SPACE)
-    if len(ends) % width:
-        return False
-    kinds = codes[ends].reshape(-1, width)
-    padded = (codes[ends[:-1] + 1] == _SPACE) | (codes[ends[1:] - 1] == _SPACE)
-    return bool(
-        (kinds[:, -1] == _LINE_END).all()
-        and (kinds[:, :-1] == _TAB).all()
-        and not padded.any()
-        and _SPACE not in (codes[0], codes[ends[0] - 1])
-        and not (codes == _DELETE).any()
-    )
-
-
-def _event_columns(
-    cells: tuple[Sequence[str], ...], given: Sequence[str] | None
-) -> EventColumns | None:
+def _event_columns(column: dict[str, list[str]]) -> EventColumns:
     """Return the events of columns of text; rows of clips without events are left out."""
-    names, starts, ends, labels = cells
+    starts = column["onset"]
     if n_silent := starts.count(""):
-        if ends.count("") != n_silent or labels.count("") != n_silent:
-            return None
-        given = given and list(compress(given, starts))
+        if any(column[name].count("") != n_silent for name in ("offset", "event_label")):
+            raise ValueError("a cell is empty")
         # An end or a label that is missing elsewhere is still empty then.
-        names, starts, ends, labels = (list(compress(column, starts)) for column in cells)
-    if "" in ends or "" in labels:
-        return None
+        column = {name: list(compress(cells, starts)) for name, cells in column.items()}
+    names, starts, ends, labels = (column[name] for name in COLUMNS["strong"])
+    if "" in ends or any(label != label.strip() or not label for label in set(labels)):
+        raise ValueError("a cell is empty, or padded with a space of another script")
     onset, offset = _seconds(starts), _seconds(ends)
-    if onset is None or offset is None or any(map(lt, offset, onset)):
-        return None
+    if any(map(lt, offset, onset)):
+        raise ValueError("an offset is before its onset")
     confidence = None
-    if given is not None and any(given):
+    given = column.get("confidence", [])
+    if any(given):
         number = _numbers([cell for cell in given if cell])
-        if number is None:
-            return None
         confidence = [number[cell] if cell else None for cell in given]
-    return EventColumns(list(names), onset, offset, list(labels), confidence)
+    return EventColumns(names, onset, offset, labels, confidence)
 
 
-def _seconds(column: Sequence[str]) -> list[float] | None:
-    """Return times from 0 up, -0 as 0, or None if one is no such thing."""
+def _seconds(column: Sequence[str]) -> list[float]:
+    """Return times from 0 up, -0 as 0."""
     number = _numbers(column)
-    if number is None or min(number.values(), default=0.0) < 0:
-        return None
-    if max(number.values(), default=0.0) > LATEST:
-        return None
+    if min(number.values(), default=0.0) < 0 or max(number.values(), default=0.0) > LATEST:
+        raise ValueError("a time is negative, or too late")
     if "-" in "".join(number):
         number = {cell: abs(value) for cell, value in number.items()}
     return list(map(number.__getitem__, column))
 
 
-def _numbers(column: Sequence[str]) -> dict[str, float] | None:
-    """Return the finite number that each cell is, or None if one is none.
+def _numbers(column: Sequence[str]) -> dict[str, float]:
+    """Return the finite number that each cell is.
 
     Times stand on the grid of a system's frames, so that many cells are equal: each is read once.
     """
     different = set(column)
     text = "".join(different)
-    if "_" in text or not text.isascii():  # Python reads 1_0 as 10
-        return None
-    try:
-        number = dict(zip(different, map(float, different), strict=True))
-    except ValueError:
-        return None
-    return number if math.isfinite(sum(number.values())) else None
+    number = dict(zip(different, map(float, different), strict=True))
+    if "_" in text or not text.isascii() or not math.isfinite(sum(number.values())):
+        raise ValueError("a cell is no number")  # though Python reads 1_0 as 10
+    return number
 
 
 def read_vocabulary(path: Path) -> Vocabulary:
-    """Read a class list: one name a line, in the order the model will have.
-
-    Raises
-    ------
-    LabelError
-        If it is a table, a name stands twice, or there is none.
-    """
-    lines = [(where, line) for where, line in numbered_lines(path) if line.strip()]
+    """Read a class list: one name a line, in the order the model will have."""
+    lines = list(numbered_lines(path))
     for where, line in lines:
         if "\t" in line:
             raise LabelError(f"{where}: a class list has one name a line, and no columns")

@@ -84,15 +84,14 @@ def split_labels(text: str, vocabulary: Vocabulary | None = None) -> tuple[str, 
         raise LabelError(f"{text!r} may be one label or several; give the class list (--classes)")
     parts = text.split(",") if text.strip() else []
     longest = 1 if vocabulary is None else vocabulary.most_commas + 1
-    labels: list[str] = []
-    start = 0
-    while start < len(parts):
-        lengths = range(min(longest, len(parts) - start), 1, -1)  # in parts
-        joined = ((n, ",".join(parts[start : start + n]).strip()) for n in lengths)
-        classes = (pair for pair in joined if vocabulary is not None and pair[1] in vocabulary)
-        length, label = next(classes, (1, parts[start].strip()))
+    labels: dict[str, None] = {}
+    while parts:
+        for length in range(min(longest, len(parts)), 0, -1):  # in parts
+            label = ",".join(parts[:length]).strip()
+            if length == 1 or (vocabulary is not None and label in vocabulary):
+                break
         if not label:
             raise LabelError(f"a label is missing beside a comma of {text!r}")
-        labels.append(label)
-        start += length
-    return tuple(dict.fromkeys(labels))
+        labels[label] = None
+        parts = parts[length:]
+    return tuple(labels)
