@@ -5,12 +5,12 @@ r"""The formats of event lists, by name; how a format is told, and where a folde
     name        suffix            clips         times
     dcase       .tsv              many          three decimals, never rounded to zero length
     audacity    .txt              one a file    six decimals, never rounded to zero length
-    raven       .selections.txt   many          every digit (see `sedtool.labels.raven`)
+    raven       .selections.txt   many          every digit
     jsonl       .jsonl            many          every digit
 
-A DCASE table is that of `sedtool.labels.tables`.
+A **DCASE table** is that of `sedtool.labels.tables`.
 
-An Audacity label track has no header; onset, offset and label are separated by tabs, and equal
+An **Audacity label track** has no header; onset, offset and label are separated by tabs, and equal
 times are a point label::
 
     0.500000    1.250000    Dog
@@ -20,7 +20,26 @@ A line that begins with a backslash gives the frequency range of the label befor
 and passed over. A fourth cell is the confidence, as BirdNET-Analyzer writes it; Audacity itself
 does not read it. A label without text is refused, and so is one at a negative time.
 
-JSON lines have one object an event, and a line of nulls for a clip without events::
+A **Raven selection table** is separated by tabs, with a header line and a selection a row. Read are
+``Begin Time (s)``, ``End Time (s)``, the label (the first that is there of `LABEL_COLUMNS`) and,
+where they are there, ``Selection``, ``View``, ``Channel``, ``Begin Path`` (else ``Begin File``),
+``File Offset (s)`` and ``Confidence``; other columns are passed over.
+
+- The rows of one selection in several views or channels are one event, and must agree.
+- The recording is ``Begin Path`` as it stands, with ``/`` for the ``\`` of a Windows path; in a
+  table without such a column it is the one that the file is named after.
+- Raven counts ``Begin Time (s)`` from the start of the first recording that is open, and
+  ``File Offset (s)`` from the start of the selection's own: the onset is the latter, where it is
+  given. A table of several recordings without it is refused.
+- BirdNET-Analyzer says "no events" by a row whose ``Common Name`` and ``Species Code`` are both
+  ``nocall``. A table without rows says it of the recording that its file is named after.
+
+Written are the columns of `RAVEN_COLUMNS`. Times count from the start of each recording: open a
+table of several as a *sound selection table*, so that Raven goes by ``Begin Path`` and ``File
+Offset (s)``. An event has no band of frequencies but Raven must have one, so every row says 0 to
+`HIGH_FREQUENCY` Hz, which means nothing. A table has no place for a recording without events.
+
+**JSON lines** have one object an event, and a line of nulls for a clip without events::
 
     {"filename": "a.wav", "onset": 0.5, "offset": 1.25, "event_label": "Dog", "confidence": 0.9}
     {"filename": "silent.wav", "onset": null, "offset": null, "event_label": null}
@@ -33,8 +52,9 @@ not print is escaped.
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -42,29 +62,105 @@ from sedtool.atomic import write_text
 from sedtool.config import lookup
 from sedtool.errors import LabelError
 from sedtool.labels.events import Event, StrongLabels
-from sedtool.labels.raven import BEGIN_TIME, format_raven, raven_header, read_raven
 from sedtool.labels.tables import (
     COLUMNS,
+    RAVEN_TIME,
     check_cell,
     format_times,
+    named_cells,
     numbered_lines,
     parse_interval,
     parse_number,
+    parse_seconds,
     read_events,
     table_rows,
 )
 from sedtool.text import strict_json
 
-_LONGEST_NAME = 230  # bytes; file systems take 255, and a temporary name is longer
+END_TIME, FILE_OFFSET = "End Time (s)", "File Offset (s)"
+RAVEN_COLUMNS = (
+    *("Selection", "View", "Channel", RAVEN_TIME, END_TIME, "Low Freq (Hz)", "High Freq (Hz)"),
+    *("Begin Path", FILE_OFFSET, "Annotation"),
+)
+LABEL_COLUMNS = ("Annotation", "Common Name", "Species", "Label")
+HIGH_FREQUENCY = 8000  # Hz: is on screen in any recording of 16 kHz or more
+NO_CALL = "nocall"
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:\\|\\\\")
 _NUMBERED_TABLE = re.compile(r"\.Table\.\d+$")  # as Raven names what it saves
+_LONGEST_NAME = 230  # bytes; file systems take 255, and a temporary name is longer
 
 
-def format_header(confidence: bool = False) -> str:
-    """Return the header line of a strong label file."""
-    return "\t".join((*COLUMNS["strong"], "confidence") if confidence else COLUMNS["strong"]) + "\n"
+@dataclass(frozen=True)
+class EventFormat:
+    """How one kind of event list is read and written.
+
+    A list is its header once, then the rows of one clip after the other.
+    """
+
+    name: str
+    suffix: str  # of its files
+    read: Callable[[Path, str], StrongLabels]  # (path, name of a clip that it does not name)
+    row: Callable[[Event, int, bool], str]  # (event, its number, with confidence)
+    header: Callable[[bool], str] = lambda confidence: ""  # (with confidence)
+    silent: Callable[[str], str] = lambda name: ""  # what says that the clip has no events
+    one_clip: bool = False  # a file holds one clip, which the file is named after
+
+    def rows(self, events: Iterable[Event], first: int = 1, confidence: bool = False) -> str:
+        """Return events sorted by file, then onset, and numbered from `first`.
+
+        A name or a label that the format cannot hold is a LabelError.
+        """
+        ordered = sorted(events, key=lambda e: (e.name, e.onset, e.offset, e.label))
+        return "".join(self.row(event, n, confidence) for n, event in enumerate(ordered, first))
+
+    @property
+    def last_suffix(self) -> str:
+        """Return what the names of its files end with, whoever wrote them."""
+        return "." + self.suffix.rpartition(".")[2]
+
+    def file_of(self, name: str) -> Path:
+        """Return where a folder keeps the clip `name`: its name with the suffix added.
+
+        It is a LabelError if that would be outside the folder, hidden, or could not be read back.
+        """
+        parts = check_cell(name).split("/")
+        if any(part in ("", ".", "..") for part in parts):
+            raise LabelError(f"{name!r} leads out of the folder, or is no plain path")
+        if any(part.startswith(".") for part in parts):
+            raise LabelError(f"{name!r} would be a hidden file, which is not read back")
+        if any(len(os.fsencode(part + self.suffix)) > _LONGEST_NAME for part in parts):
+            raise LabelError(f"{name!r} is too long for the name of a file")
+        return Path(name + self.suffix)
+
+    def clip_of(self, file: str) -> str:
+        """Return the clip that a label file is named after: its name without the suffix."""
+        name = file.removesuffix(self.last_suffix)
+        if self.name == "raven":
+            name = _NUMBERED_TABLE.sub("", name.removesuffix(".selections"))
+        return name
 
 
-def format_events(events: Iterable[Event], confidence: bool = False, header: bool = True) -> str:
+def _table_row(cells: Sequence[str], event: Event, confidence: bool) -> str:
+    """Return a row of a table, and in it the confidence of its event if that is asked for."""
+    if confidence:
+        cells = [*cells, "" if event.confidence is None else f"{event.confidence:.4f}"]
+    return "\t".join(cells) + "\n"
+
+
+# DCASE tables
+
+
+def _dcase_header(confidence: bool) -> str:
+    columns = COLUMNS["strong"]
+    return "\t".join((*columns, "confidence") if confidence else columns) + "\n"
+
+
+def _dcase_row(event: Event, number: int, confidence: bool) -> str:
+    times = format_times(event.onset, event.offset, 3)
+    return _table_row([check_cell(event.name), *times, check_cell(event.label)], event, confidence)
+
+
+def format_events(events: Iterable[Event]) -> str:
     """Return events as DCASE TSV, sorted by file, then onset; three decimals, no zero length.
 
     Raises
@@ -72,19 +168,7 @@ def format_events(events: Iterable[Event], confidence: bool = False, header: boo
     LabelError
         If a name or a label cannot stand in a table.
     """
-    lines = [format_header(confidence)] if header else []
-    for event in sorted(events, key=lambda e: (e.name, e.onset, e.offset, e.label)):
-        times = format_times(event.onset, event.offset, 3)
-        cells = [check_cell(event.name), *times, check_cell(event.label)]
-        if confidence:
-            cells.append("" if event.confidence is None else f"{event.confidence:.4f}")
-        lines.append("\t".join(cells) + "\n")
-    return "".join(lines)
-
-
-def format_silent(name: str) -> str:
-    """Return the row of a clip without events in a strong label file: its other cells are empty."""
-    return f"{check_cell(name)}\t\t\t\n"
+    return _dcase_header(False) + EVENT_FORMATS["dcase"].rows(events)
 
 
 def format_weak(labels: Mapping[str, Sequence[str]]) -> str:
@@ -99,7 +183,7 @@ def format_weak(labels: Mapping[str, Sequence[str]]) -> str:
 def write_events(path: Path, labels: StrongLabels) -> None:
     """Write a strong label file; a clip without events becomes a row with empty cells."""
     with_events = {event.name for event in labels.events}
-    silent = map(format_silent, sorted(set(labels.names) - with_events))
+    silent = map(EVENT_FORMATS["dcase"].silent, sorted(set(labels.names) - with_events))
     write_text(path, format_events(labels.events) + "".join(silent))
 
 
@@ -108,18 +192,19 @@ def write_weak(path: Path, labels: Mapping[str, Sequence[str]]) -> None:
     write_text(path, format_weak(labels))
 
 
-def read_audacity(path: Path, name: str) -> StrongLabels:
-    """Read the label track of the clip `name`; an empty file says it has no events.
+# Audacity label tracks
 
-    Raises
-    ------
-    LabelError
-        With file and line.
-    """
+
+def _read_audacity(path: Path, name: str) -> StrongLabels:
     events: list[Event] = []
     for where, cells in table_rows(path):
         if cells[0] == "\\":
-            _check_range(cells, bool(events), where)
+            if not events or len(cells) != 3:
+                raise LabelError(
+                    f"{where}: a frequency range is two numbers in the line after its label"
+                )
+            for cell in cells[1:]:
+                parse_number(cell, where)
             continue
         if not 3 <= len(cells) <= 4:
             raise LabelError(
@@ -133,45 +218,110 @@ def read_audacity(path: Path, name: str) -> StrongLabels:
     return StrongLabels(events, (name,))
 
 
-def _check_range(cells: list[str], has_label: bool, where: str) -> None:
-    if not has_label or len(cells) != 3:
-        raise LabelError(f"{where}: a frequency range is two numbers in the line after its label")
-    for cell in cells[1:]:
-        parse_number(cell, where)
+def _audacity_row(event: Event, number: int, confidence: bool) -> str:
+    cells = [*format_times(event.onset, event.offset, 6), check_cell(event.label)]
+    return _table_row(cells, event, confidence and event.confidence is not None)
 
 
-def format_audacity(events: Iterable[Event], confidence: bool = False) -> str:
-    """Return the lines of one clip, sorted by onset; six decimals, no zero length."""
-    lines = []
-    for event in sorted(events, key=lambda e: (e.onset, e.offset, e.label)):
-        cells = [*format_times(event.onset, event.offset, 6), check_cell(event.label)]
-        if confidence and event.confidence is not None:
-            cells.append(f"{event.confidence:.4f}")
-        lines.append("\t".join(cells) + "\n")
-    return "".join(lines)
+# Raven selection tables
 
 
-def read_jsonl(path: Path) -> StrongLabels:
-    """Read a file of JSON lines.
+def _read_raven(path: Path, name: str) -> StrongLabels:
+    events: list[Event] = []
+    names: dict[str, None] = {}
+    views: dict[tuple[str, str], dict[tuple[str, str], Event]] = {}
+    for where, row, label in _selections(path):
+        recording = row.get("Begin Path") or row.get("Begin File", "")
+        if _WINDOWS_PATH.match(recording):
+            recording = recording.replace("\\", "/")
+        names[recording or name] = None
+        if len(names) > 1 and not row.get(FILE_OFFSET):
+            raise LabelError(
+                f"{where}: another recording, and no {FILE_OFFSET!r}: its times count from the "
+                "start of the first"
+            )
+        if row.get("Common Name") == row.get("Species Code") == NO_CALL:
+            continue
+        event = _raven_event(row, recording or name, label, where)
+        selection = row.get("Selection")  # a row without one stands for itself
+        drawn = views.setdefault((event.name, selection), {}) if selection else {}
+        if not drawn:
+            events.append(event)
+        _add_view(drawn, row, event, where)
+    return StrongLabels(events, tuple(names) or (name,))
 
-    Raises
-    ------
-    LabelError
-        With file and line.
-    """
+
+def _selections(path: Path) -> Iterator[tuple[str, dict[str, str], str]]:
+    """Yield (``file:line``, cell by column, label) of each row."""
+    rows = table_rows(path)
+    where, header = next(rows, (f"{path}", []))
+    missing = [column for column in (RAVEN_TIME, END_TIME) if column not in header]
+    if missing:
+        raise LabelError(f"{where}: no column {missing[0]!r}; the columns are {header}")
+    named = [column for column in header if column]
+    if len(set(named)) < len(named):
+        raise LabelError(f"{where}: a column name stands twice in {header}")
+    labels = [column for column in LABEL_COLUMNS if column in header]
+    if not labels:
+        raise LabelError(
+            f"{where}: no column of labels in {header}; name it one of {', '.join(LABEL_COLUMNS)}"
+        )
+    for where, cells in rows:
+        row = named_cells(header, cells, where)
+        if not row[labels[0]]:
+            raise LabelError(f"{where}: the {labels[0]} is empty")
+        yield where, row, row[labels[0]]
+
+
+def _raven_event(row: dict[str, str], recording: str, label: str, where: str) -> Event:
+    begin, end = parse_interval(row[RAVEN_TIME], row[END_TIME], where)
+    onset = parse_seconds(row[FILE_OFFSET], where) if row.get(FILE_OFFSET) else begin
+    offset = max(end + (onset - begin), onset)  # exactly `end` if the times agree
+    confidence = parse_number(row["Confidence"], where) if row.get("Confidence") else None
+    return Event(recording, onset, offset, label, confidence)
+
+
+def _add_view(
+    drawn: dict[tuple[str, str], Event], row: dict[str, str], event: Event, where: str
+) -> None:
+    """Add the row to the views of its selection, which must agree."""
+    view = (row.get("View", ""), row.get("Channel", ""))
+    if view in drawn:
+        raise LabelError(f"{where}: selection {row['Selection']} stands twice")
+    if drawn and event not in drawn.values():
+        raise LabelError(f"{where}: selection {row['Selection']} differs between its views")
+    drawn[view] = event
+
+
+def _raven_header(confidence: bool) -> str:
+    return "\t".join((*RAVEN_COLUMNS, "Confidence") if confidence else RAVEN_COLUMNS) + "\n"
+
+
+def _raven_row(event: Event, number: int, confidence: bool) -> str:
+    if _WINDOWS_PATH.match(event.name):
+        raise LabelError(f"{event.name!r} would be taken for a Windows path; rename it")
+    # The shortest decimals that read back as the same numbers, without an exponent.
+    onset, offset = (f"{Decimal(repr(float(time))):f}" for time in (event.onset, event.offset))
+    cells = [f"{number}", "Spectrogram 1", "1", onset, offset, "0", f"{HIGH_FREQUENCY}"]
+    cells += [check_cell(event.name), onset, check_cell(event.label)]
+    return _table_row(cells, event, confidence)
+
+
+# JSON lines
+
+
+def _read_jsonl(path: Path, name: str) -> StrongLabels:
     events: list[Event] = []
     names: dict[str, None] = {}
     for where, line in numbered_lines(path):
-        if not line.strip():
-            continue
         entry = parse_json(line, where)
         if not isinstance(entry, dict):
             raise LabelError(f"{where}: not a JSON object")
         missing = [key for key in COLUMNS["strong"] if key not in entry]
         if missing:
             raise LabelError(f"{where}: no key {missing[0]!r}; the keys are {list(entry)}")
-        name = _text(entry, "filename", where)
-        names[name] = None
+        clip = _text(entry, "filename", where)
+        names[clip] = None
         values = [entry[key] for key in COLUMNS["strong"][1:]]
         if all(value is None for value in values):
             continue
@@ -184,7 +334,7 @@ def read_jsonl(path: Path) -> StrongLabels:
         confidence = None
         if entry.get("confidence") is not None:
             confidence = parse_number(_digits(entry, "confidence", where), where)
-        events.append(Event(name, *times, _text(entry, "event_label", where), confidence))
+        events.append(Event(clip, *times, _text(entry, "event_label", where), confidence))
     return StrongLabels(events, tuple(names))
 
 
@@ -211,71 +361,17 @@ def _digits(entry: dict[str, Any], key: str, where: str) -> str:
     return repr(value)
 
 
-def format_jsonl(events: Iterable[Event], confidence: bool = False) -> str:
-    """Return the lines of events, sorted by file, then onset."""
-    lines = []
-    for event in sorted(events, key=lambda e: (e.name, e.onset, e.offset, e.label)):
-        values = (event.name, float(event.onset), float(event.offset), event.label)
-        entry: dict[str, Any] = dict(zip(COLUMNS["strong"], values, strict=True))
-        if confidence and event.confidence is not None:
-            entry["confidence"] = float(event.confidence)
-        lines.append(_line(entry))
-    return "".join(lines)
+def _jsonl_row(event: Event, number: int, confidence: bool) -> str:
+    values = (event.name, float(event.onset), float(event.offset), event.label)
+    if confidence and event.confidence is not None:
+        return _json_line(*values, confidence=float(event.confidence))
+    return _json_line(*values)
 
 
-def format_silent_jsonl(name: str) -> str:
-    """Return the line of a clip without events."""
-    return _line({"filename": name, "onset": None, "offset": None, "event_label": None})
-
-
-def _line(entry: dict[str, Any]) -> str:
+def _json_line(*values: str | float | None, **more: float) -> str:
+    entry = dict(zip(COLUMNS["strong"], values, strict=True)) | more
     text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text) + "\n"
-
-
-@dataclass(frozen=True)
-class EventFormat:
-    """How one kind of event list is read and written.
-
-    A list is its header once, then the rows of one clip after the other.
-    """
-
-    name: str
-    suffix: str  # of its files
-    one_clip: bool  # a file holds one clip, which the file is named after
-    read: Callable[[Path, str], StrongLabels]  # (path, name of a clip that it does not name)
-    rows: Callable[[Iterable[Event], int, bool], str]  # (events, number of the first, confidence)
-    header: Callable[[bool], str] = lambda confidence: ""  # (with confidence)
-    silent: Callable[[str], str] = lambda name: ""  # what says that the clip has no events
-
-    @property
-    def last_suffix(self) -> str:
-        """Return what the names of its files end with, whoever wrote them."""
-        return "." + self.suffix.rpartition(".")[2]
-
-    def file_of(self, name: str) -> Path:
-        """Return where a folder keeps the clip `name`: its name with the suffix added.
-
-        Raises
-        ------
-        LabelError
-            If that would be outside the folder, hidden, or no name that can be read back.
-        """
-        parts = check_cell(name).split("/")
-        if any(part in ("", ".", "..") for part in parts):
-            raise LabelError(f"{name!r} leads out of the folder, or is no plain path")
-        if any(part.startswith(".") for part in parts):
-            raise LabelError(f"{name!r} would be a hidden file, which is not read back")
-        if any(len(os.fsencode(part + self.suffix)) > _LONGEST_NAME for part in parts):
-            raise LabelError(f"{name!r} is too long for the name of a file")
-        return Path(name + self.suffix)
-
-    def clip_of(self, file: str) -> str:
-        """Return the clip that a label file is named after: its name without the suffix."""
-        name = file.removesuffix(self.last_suffix)
-        if self.name == "raven":
-            name = _NUMBERED_TABLE.sub("", name.removesuffix(".selections"))
-        return name
 
 
 EVENT_FORMATS = {
@@ -283,35 +379,20 @@ EVENT_FORMATS = {
     for form in (
         EventFormat(
             "dcase",
-            suffix=".tsv",
-            one_clip=False,
+            ".tsv",
             read=lambda path, name: read_events(path),
-            header=format_header,
-            rows=lambda events, first, confidence: format_events(events, confidence, header=False),
-            silent=format_silent,
+            row=_dcase_row,
+            header=_dcase_header,
+            silent=lambda name: f"{check_cell(name)}\t\t\t\n",  # the other cells are empty
         ),
-        EventFormat(
-            "audacity",
-            suffix=".txt",
-            one_clip=True,
-            read=read_audacity,
-            rows=lambda events, first, confidence: format_audacity(events, confidence),
-        ),
-        EventFormat(
-            "raven",
-            suffix=".selections.txt",
-            one_clip=False,
-            read=read_raven,
-            header=raven_header,
-            rows=format_raven,
-        ),
+        EventFormat("audacity", ".txt", _read_audacity, _audacity_row, one_clip=True),
+        EventFormat("raven", ".selections.txt", _read_raven, _raven_row, _raven_header),
         EventFormat(
             "jsonl",
-            suffix=".jsonl",
-            one_clip=False,
-            read=lambda path, name: read_jsonl(path),
-            rows=lambda events, first, confidence: format_jsonl(events, confidence),
-            silent=format_silent_jsonl,
+            ".jsonl",
+            read=_read_jsonl,
+            row=_jsonl_row,
+            silent=lambda name: _json_line(name, None, None, None),
         ),
     )
 }
@@ -354,7 +435,7 @@ def _formats_that_begin(cells: list[str]) -> list[str]:
     """Return the formats that a file with this first line may have."""
     if cells[0].startswith("{"):
         return ["jsonl"]
-    if BEGIN_TIME in cells:
+    if RAVEN_TIME in cells:
         return ["raven"]
     if "filename" in cells:
         return ["dcase"]

@@ -33,6 +33,7 @@ COLUMNS = {
     "weak": ("filename", "event_labels"),
     "unlabelled": ("filename",),
 }
+RAVEN_TIME = "Begin Time (s)"  # a column that only selection tables of Raven have
 OPTIONAL = {"strong": ("confidence",), "weak": (), "unlabelled": ()}
 
 LATEST = 1e9  # seconds, some 30 years: no recording has later times
@@ -297,7 +298,7 @@ def _header(
 
 def _other_kind(cells: list[str], expected: tuple[str, ...]) -> str:
     """Return a hint if the first row is one of another kind of label table."""
-    if "Begin Time (s)" in cells:
+    if RAVEN_TIME in cells:
         return "; it looks like a Raven table, of which sedtool convert makes a DCASE table"
     for kind, columns in COLUMNS.items():
         fits = set(columns) <= set(cells) or "filename" not in cells

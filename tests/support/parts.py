@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sedtool.config import DecodingConfig
-from sedtool.labels import Event, format_events, format_weak
+from sedtool.labels import EVENT_FORMATS, Event, format_weak
 from sedtool.shards import WHOLE, PartRecord, Shard, manifest_digest, write_part
 from sedtool.store import (
     DTYPES,
@@ -81,8 +81,9 @@ def events_of(name: str) -> list[Event]:
 def fake_events(path: Path, shard: Shard = WHOLE, confidence: bool = False, **changes) -> Path:
     """Write the event list of NAMES as `infer` does, recording by recording."""
     share = [name for name in shard.select(sorted(NAMES)) if name not in FAILED]
-    text = format_events([], confidence)
-    text += "".join(format_events(events_of(name), confidence, header=False) for name in share)
+    form = EVENT_FORMATS["dcase"]
+    rows = (form.rows(events_of(name), confidence=confidence) for name in share)
+    text = form.header(confidence) + "".join(rows)
     return write_text_part(path, "events", text, shard, changes)
 
 
