@@ -29,7 +29,7 @@ from sedtool.scoring import Prediction, join_windows, score_clips, stored_clip
 from sedtool.training import TrainInputs, learner, load_inputs, train
 from sedtool.training.folder import RunWriter
 from sedtool.training.trainer import Trainer
-from sedtool.training.validation import _predict, _Window, validate
+from sedtool.training.validation import _predict, validate
 from support.training import PASSES as CONFIG
 from support.training import stop_after, whole_contents
 
@@ -294,12 +294,14 @@ def test_only_clips_with_strong_labels_count_in_event_f1(inputs, finished, tiny,
 
     def perfect(model, clips, config, device, pause):
         assert len(clips) == 8
-        for number, (name, target) in enumerate(zip(clips.names, clips.targets, strict=True)):
+        windows = []
+        for name, target in zip(clips.names, clips.targets, strict=True):
             frame = np.zeros((10, 2), np.float32)
             event = events[name]
             frame[round(event.onset * 10) : round(event.offset * 10)] = target
             log_y = np.log(np.where(target > 0, 0.99, 0.01)).astype(np.float32)
-            yield _Window(number, 0, Prediction(frame, log_y, np.log1p(-np.exp(log_y))))
+            windows.append([(0, Prediction(frame, log_y, np.log1p(-np.exp(log_y))))])
+        return windows
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sedtool.training.validation._predict", perfect)
@@ -324,13 +326,15 @@ def test_clips_with_strong_labels_do_not_count_in_clip_scores_beside_weak_ones(
 
     def right_where_weak(model, clips, config, device, pause):
         assert len(clips) == 8
-        for number, name in enumerate(clips.names):
+        windows = []
+        for name in clips.names:
             target = np.array([labels[name] == label for label in vocabulary.classes])
             if name not in weak_names:
                 target = ~target
             log_y = np.log(np.where(target, 0.99, 0.01)).astype(np.float32)
             frames = np.zeros((10, 2), np.float32)
-            yield _Window(number, 0, Prediction(frames, log_y, np.log1p(-np.exp(log_y))))
+            windows.append([(0, Prediction(frames, log_y, np.log1p(-np.exp(log_y))))])
+        return windows
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sedtool.training.validation._predict", right_where_weak)
@@ -371,20 +375,19 @@ def test_clips_longer_than_the_window_are_validated_as_they_are_inferred(
     model, device = load_model(tmp_path / "run" / "model.safetensors"), torch.device("cpu")
     assert model.window == 0.4
     _, validation, _ = load_inputs(inputs, CONFIG)
-    clips, windows = validation.clips, [[] for _ in validation.clips.names]
-    for window in _predict(model, clips, CONFIG, device, lambda: None):
-        windows[window.clip].append(window)
+    clips = validation.clips
+    windows = _predict(model, clips, CONFIG, device, lambda: None)
     stored = (stored_clip(clips.features, name) for name in clips.names)
     inferred = score_clips(model, stored, WindowConfig(model.window), device)
     for name, parts, expected in zip(clips.names, windows, inferred, strict=True):
-        starts, predictions = zip(*((p.start, p.prediction) for p in parts), strict=True)
+        starts, predictions = zip(*parts, strict=True)
         scores = join_windows(name, clips.features.duration(name), starts, predictions)
         assert len(scores.window) == len(expected.window) == 4
         assert scores.window_start.tolist() == expected.window_start.tolist()
         np.testing.assert_allclose(scores.frame, expected.frame, atol=1e-6)
         np.testing.assert_allclose(scores.clip, expected.clip, atol=1e-6)
     # The clip loss is that of the most probable window.
-    probability = np.array([np.max([np.exp(w.prediction.log_y) for w in p], 0) for p in windows])
+    probability = np.array([np.max([np.exp(p.log_y) for _, p in parts], 0) for parts in windows])
     cross_entropy = np.where(clips.targets > 0, probability, 1 - probability)
     scores = validate(model, validation, CONFIG, device, lambda: None)
     assert scores["loss"] == pytest.approx(-np.log(cross_entropy).mean(), abs=1e-5)

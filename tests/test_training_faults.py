@@ -318,7 +318,7 @@ def test_a_full_disk_leaves_the_state_that_was_there(inputs, finished, tmp_path)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sedtool.checkpoint.state.to_bytes", full)
+        patch.setattr("sedtool.checkpoint._to_bytes", full)
         with pytest.raises(OSError, match="No space"):
             train(run, inputs, longer, device="cpu", resume=True)
     assert contents(run)["state"] == before["state"]

@@ -7,11 +7,6 @@ with the same number of threads.
 
 from sedtool.config import TrainInputs
 from sedtool.training.inputs import load_inputs
-from sedtool.training.train import TrainResult, train
+from sedtool.training.trainer import TrainResult, train
 
-__all__ = [
-    "TrainInputs",
-    "TrainResult",
-    "load_inputs",
-    "train",
-]
+__all__ = ["TrainInputs", "TrainResult", "load_inputs", "train"]

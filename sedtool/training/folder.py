@@ -11,7 +11,7 @@ import logging
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,17 @@ import torch
 
 from sedtool import __version__
 from sedtool.atomic import claim, lock, remove_leftovers, resource_errors, write_text
-from sedtool.checkpoint import Model, digest, load_state, save_model, save_state
+from sedtool.checkpoint import Model, digest, load_state, save_model
 from sedtool.config import TrainConfig, TrainInputs
 from sedtool.datasets import TrainingClips, ValidationClips
-from sedtool.errors import ArtifactError, ConfigError, OutputExistsError, ResourceError
+from sedtool.errors import (
+    ArtifactError,
+    ConfigError,
+    DivergedError,
+    OutputExistsError,
+    ResourceError,
+    StoppedError,
+)
 from sedtool.labels import Vocabulary, format_events
 from sedtool.runs import RunFolder, read_json, settings_of_weights
 from sedtool.text import file_sha256
@@ -33,20 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class RunWriter(RunFolder):
-    """A run folder that a training run writes.
-
-    Parameters
-    ----------
-    path
-        The folder.
-    resume, overwrite
-        What may be done with a run that is there already: go on with it, or start anew over it.
-
-    Raises
-    ------
-    ConfigError
-        If both are asked for.
-    """
+    """A run folder that a training run writes; resuming and overwriting are as for `train`."""
 
     def __init__(self, path: Path, resume: bool = False, overwrite: bool = False) -> None:
         if resume and overwrite:
@@ -108,10 +102,9 @@ class RunWriter(RunFolder):
         earlier = [] if anew else _sessions(self.record)
         with resource_errors(self.path):
             if anew:
-                # The latest state goes last: until then the old run can be resumed.
-                for file in (self.record, self.history, *self.kept):
-                    file.unlink(missing_ok=True)
-                for file in (self.previous, self.last, *self.others, self.model):
+                # The old run can be resumed until its latest state goes, and its models after it.
+                passing = (self.record, self.history, *self.kept, self.previous)
+                for file in (*passing, self.last, *self.others, self.model):
                     file.unlink(missing_ok=True)
             elif self._resumed_from == self.previous:
                 self.previous.replace(self.last)  # so that the next save keeps what is whole
@@ -123,24 +116,15 @@ class RunWriter(RunFolder):
             self.epochs.mkdir(exist_ok=True)
         save_model(self.epoch(number), model)
 
-    def save_state(self, state: dict[str, Any]) -> None:
-        """Write last.pt; the one that was there becomes previous.pt."""
-        save_state(self.last, state, self.previous)
-
     def load_state(self) -> dict[str, Any] | None:
         """Return the latest state that is whole; None if none was saved.
 
-        Raises
-        ------
-        ArtifactError
-            If all that was saved is damaged.
+        Raises an ArtifactError if all that was saved is damaged.
         """
         problems: list[str] = []
         if self.previous.exists() and not self.last.exists():
             problems.append(f"{self.last} is missing")
-        for path in (self.last, self.previous):
-            if not path.exists():
-                continue
+        for path in filter(Path.exists, (self.last, self.previous)):
             try:
                 state = load_state(path)
             except ArtifactError as error:
@@ -154,8 +138,10 @@ class RunWriter(RunFolder):
             raise ArtifactError(f"{'; '.join(problems)}; --overwrite starts anew")
         return None
 
-    def abandon(self, status: str, error: BaseException) -> None:
+    def abandon(self, error: BaseException) -> None:
         """Close run.json after an error, if the disk still lets it."""
+        ends = {StoppedError: "stopped", DivergedError: "diverged"}
+        status = ends.get(type(error), "failed")
         try:
             self.close_record(status, error=str(error))
         except ResourceError as problem:
@@ -170,11 +156,10 @@ class RunWriter(RunFolder):
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Write a row an epoch; columns are those of the first row."""
-        lines = ["\t".join(rows[0])] if rows else []
+        lines: list[Iterable[str]] = [rows[0]]
         for row in rows:
-            cells = (f"{v:.6g}" if isinstance(v, float) else str(v) for v in row.values())
-            lines.append("\t".join(cells))
-        write_text(self.history, "".join(line + "\n" for line in lines))
+            lines.append([f"{v:.6g}" if isinstance(v, float) else str(v) for v in row.values()])
+        write_text(self.history, "".join("\t".join(line) + "\n" for line in lines))
 
 
 def new_record(inputs: TrainInputs, config: TrainConfig, device: str) -> dict[str, Any]:
@@ -223,17 +208,13 @@ def _now() -> str:
 
 def _git_revision() -> str | None:
     """Return the revision of the folder the command runs in: that of the user's experiment."""
+    git = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        return subprocess.check_output(
+            git, stderr=subprocess.DEVNULL, text=True, timeout=10
+        ).strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
 
 
 def run_identity(
@@ -256,14 +237,9 @@ def run_identity(
 
 
 def require_same_run(identity: str, saved: Any, where: str) -> None:
-    """Raise an ArtifactError that says what differs between a run and the saved one.
+    """Raise an ArtifactError that says what differs between a run and that of the state `where`.
 
-    Raises
-    ------
-    ArtifactError
-        If anything does; `where` names the state of the saved run.
-    ValueError, TypeError
-        If `saved` is no identity.
+    What `saved` there is no identity raises ValueError or TypeError.
     """
     mine, other = json.loads(identity), dict(json.loads(saved))
     different = [

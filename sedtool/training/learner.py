@@ -50,17 +50,11 @@ def frame_loss(logits: Tensor, mask: Tensor, target: Tensor) -> Tensor:
 
 
 def new_model(clips: TrainingClips, vocabulary: Vocabulary, config: TrainConfig) -> Model:
-    """Make a model with fresh weights and the statistics of the training clips.
-
-    Raises
-    ------
-    ConfigError
-        If the network is too large for a model file.
-    """
+    """Make a model with fresh weights and the statistics of the training clips."""
     features, names = clips.features, clips.names
     architecture, pooling = parse_architecture(config.arch), PoolingConfig.parse(config.pooling)
     network = (architecture, pooling, features.config.n_mels, len(vocabulary))
-    empty_detector(*network)  # refuses one that no model file can hold
+    empty_detector(*network)  # raises a ConfigError for one that no model file can hold
     with torch_draws(torch.device("cpu"), "initial weights", config.seed):
         detector = Detector(*network)
     mean, std = features.statistics(names)
@@ -107,26 +101,20 @@ class Learner:
         self.teacher: Teacher | None = None
         if config.method == "mean-teacher":
             self.teacher = Teacher(copy.deepcopy(self.detector), config.ema, config.ema_buffers)
-        self.optimizer = torch.optim.Adam(self._parameter_groups())
+        groups = [{"params": list(detector.crnn.parameters()), "lr": config.lr}]
+        if pooling := list(detector.pooling.parameters()):
+            groups.append({"params": pooling, "lr": config.pooling_lr or config.lr})
+        self.optimizer = torch.optim.Adam(groups)
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=0.5, patience=config.plateau_patience
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
 
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        pooling = list(self.detector.pooling.parameters())
-        groups: list[dict[str, Any]] = [
-            {"params": list(self.detector.crnn.parameters()), "lr": self.config.lr}
-        ]
-        if pooling:
-            groups.append({"params": pooling, "lr": self.config.pooling_lr or self.config.lr})
-        return groups
-
     @property
     def networks(self) -> dict[str, Detector]:
         """Return what is trained, by the name it has in a state."""
-        teacher = {"teacher": self.teacher.network} if self.teacher else {}
-        return {"student": self.detector, **teacher}
+        student = {"student": self.detector}
+        return student | {"teacher": self.teacher.network} if self.teacher else student
 
     @property
     def lr(self) -> float:
@@ -136,16 +124,9 @@ class Learner:
     def step(self, batch: Batch, number: int) -> dict[str, float]:
         """Take step `number` of the run, counted from 0, on a batch.
 
-        Returns
-        -------
-        dict
-            "train_loss", the sum, and the parts that the method has: "clip_loss", "frame_loss",
-            "frame_consistency" and "clip_consistency" before they are weighted by "consistency".
-
-        Raises
-        ------
-        FloatingPointError
-            If the loss or a gradient is not finite; the weights are then as before.
+        Returns "train_loss", the sum, and the parts that the method has: "clip_loss", "frame_loss",
+        "frame_consistency" and "clip_consistency" before they are weighted by "consistency". If the
+        loss or a gradient is not finite, the weights stay, and a FloatingPointError says so.
         """
         self.detector.train()
         batch = batch.to(self.device)
@@ -184,12 +165,11 @@ class Learner:
     def _supervised_losses(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of the labelled clips of a batch."""
         losses: dict[str, Tensor] = {}
-        labelled = [batch.weak, batch.strong] if self.config.strong_clip_loss else [batch.weak]
-        rows = [tuple(t[part] for t in (*output[2:], batch.targets)) for part in labelled]
-        rows = [row for row in rows if len(row[0])]
-        if rows:
-            log_y, log_not_y, targets = (torch.cat(parts) for parts in zip(*rows, strict=True))
-            losses["clip_loss"] = clip_loss(log_y, log_not_y, targets)
+        parts = [batch.weak, batch.strong] if self.config.strong_clip_loss else [batch.weak]
+        values = (output.log_y, output.log_not_y, batch.targets)
+        labelled = [torch.cat([value[part] for part in parts]) for value in values]
+        if len(labelled[0]):
+            losses["clip_loss"] = clip_loss(*labelled)
         if len(batch.frame_targets):
             losses["frame_loss"] = frame_loss(
                 output.logits[batch.strong], output.mask[batch.strong], batch.frame_targets
@@ -257,10 +237,8 @@ class Learner:
     def load(self, state: dict[str, Any]) -> None:
         """Take over a state.
 
-        Raises
-        ------
-        LookupError, RuntimeError, TypeError, ValueError
-            If it is that of another kind of network, or none.
+        That of another kind of network, or none, raises LookupError, RuntimeError, TypeError or
+        ValueError.
         """
         tensors = state["tensors"]
         for kind, network in self.networks.items():

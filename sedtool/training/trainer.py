@@ -1,4 +1,4 @@
-"""A run between its first step and its last: epochs, validation, what is saved and when."""
+"""`train`: files in, a run folder out; what an epoch does, and what is saved when."""
 
 import dataclasses
 import json
@@ -6,17 +6,20 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from sedtool.checkpoint import require_finite, save_model
-from sedtool.config import TrainConfig, TrainInputs
+from sedtool.checkpoint import require_finite, save_model, save_state
+from sedtool.config import DEVICE, TrainConfig, TrainInputs
 from sedtool.datasets import TrainingBatches
 from sedtool.errors import ArtifactError, DivergedError, StoppedError
-from sedtool.runs import settings_of_weights
-from sedtool.training.folder import RunWriter, require_same_run, run_identity
+from sedtool.machine import pick_device
+from sedtool.runs import RunSettings, settings_of_weights
+from sedtool.training.folder import RunWriter, new_record, require_same_run, run_identity
 from sedtool.training.inputs import load_inputs
 from sedtool.training.learner import Learner, new_model
 from sedtool.training.validation import validate
@@ -27,11 +30,93 @@ _LOUD = 0.9  # share of these values below its standard deviation
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended."""
+
+    model: Path
+    best_epoch: int
+    best_score: float
+    selected_by: str  # what score that is
+    epochs: int  # that were run
+    stopped_early: bool
+    seconds: float  # that this session took
+
+    def __str__(self) -> str:
+        """Return one line for a summary."""
+        early = ", stopped early" if self.stopped_early else ""
+        return (
+            f"{self.epochs} epochs{early}, in {self.seconds:.1f} s; best {self.selected_by} "
+            f"{self.best_score:.3f} in epoch {self.best_epoch} -> {self.model}"
+        )
+
+
+def train(
+    run: Path,
+    inputs: TrainInputs,
+    config: TrainConfig,
+    *,
+    device: str = DEVICE,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[int, int, str], None] | None = None,
+    stop: Callable[[], int] | None = None,
+) -> TrainResult:
+    """Train a model into the run folder `run`, by the method of the settings.
+
+    Parameters
+    ----------
+    resume, overwrite
+        What may be done with a run that is there already: go on with it, or start anew over it.
+    progress
+        Called after every step with the steps done, all steps, and where the run stands.
+    stop
+        Asked before every step and every batch of validation; an exit code other than 0 saves and
+        stops the run.
+
+    Raises
+    ------
+    DivergedError
+        If the loss, a gradient or a score is not finite; ``model.safetensors`` is the best model so
+        far, and the state that of the last good save.
+    StoppedError
+        If `stop` asked for it; the state is saved.
+    ArtifactError
+        If the run to resume was another one, or no whole state of it is left.
+    ResourceError
+        If another process trains into the same folder, or the disk is full; what was saved before
+        can be resumed.
+    """
+    started = time.monotonic()
+    chosen = pick_device(device)
+    folder = RunWriter(run, resume, overwrite)
+    report = progress or (lambda *_: None)
+    with folder.held():
+        trainer = Trainer(folder, inputs, config, chosen, stop or (lambda: 0))
+        resumed = resume and trainer.resume()
+        record = new_record(inputs, config, str(chosen))
+        if not trainer.finished():
+            trainer.pause()
+        folder.begin(record, anew=not resumed)
+        try:
+            RunSettings.of(inputs, config, device).write(folder.config)
+            if trainer.rows:
+                folder.write_metrics(trainer.rows)
+            while not trainer.finished():
+                trainer.train_epoch(report)
+                trainer.validate()
+        except BaseException as error:
+            folder.abandon(error)
+            raise
+        result = trainer.result(time.monotonic() - started)
+        folder.close_record("finished", **dataclasses.asdict(result) | {"model": result.model.name})
+    return result
+
+
 class Trainer:
     """The state of a run, and what an epoch does to it.
 
-    Nothing is written to the folder before the first step. `stop` is asked before each step and
-    each batch of validation: an exit code other than 0 saves and stops the run.
+    Nothing is written to the folder before the first step; `stop` is as for `train`.
     """
 
     def __init__(
@@ -91,10 +176,7 @@ class Trainer:
     # One epoch
 
     def train_epoch(self, progress: Callable[[int, int, str], None]) -> None:
-        """Run the remaining steps of the current epoch.
-
-        `progress` is told the steps done, all steps, and where the run stands in words.
-        """
+        """Run the remaining steps of the current epoch."""
         while self.step < (len(self.rows) + 1) * self.steps:
             self.pause()
             for name, loss in self.train_step().items():
@@ -114,10 +196,9 @@ class Trainer:
     def validate(self) -> None:
         """End the epoch: score the validation clips, keep the best model, save."""
         self._require_finite()
+        what = (self.model, self.validation, self.config, self.learner.device)
         try:
-            scores = validate(
-                self.model, self.validation, self.config, self.learner.device, self.pause
-            )
+            scores = validate(*what, self.pause)
         except FloatingPointError as error:
             raise self._diverged(str(error), self.step) from None
         row: dict[str, Any] = {
@@ -138,13 +219,7 @@ class Trainer:
         self.save()
 
     def pause(self) -> None:
-        """Save, or save and stop, if it is time to; called where no step is half done.
-
-        Raises
-        ------
-        StoppedError
-            If the run is to stop.
-        """
+        """Save, or save and raise a StoppedError, if it is time to; no step is half done then."""
         code = self.stop()
         is_due = time.monotonic() - self.saved_at > 60 * self.config.save_every
         if self.step > self.saved_step and (code or is_due):
@@ -152,11 +227,8 @@ class Trainer:
         if code and not self.step:
             raise StoppedError("stopped before the first step; run it again", code)
         if code:
-            raise StoppedError(
-                f"stopped in epoch {len(self.rows) + 1} after step {self.step}; "
-                f"--resume goes on from {self.folder.last}",
-                code,
-            )
+            where = f"in epoch {len(self.rows) + 1} after step {self.step}"
+            raise StoppedError(f"stopped {where}; --resume goes on from {self.folder.last}", code)
 
     # The run
 
@@ -174,6 +246,19 @@ class Trainer:
         """
         sign = -1 if self.config.select_by == "loss" else 1
         return max(self.rows, key=lambda row: (sign * self.score(row), -float(row["loss"])))
+
+    def result(self, seconds: float) -> TrainResult:
+        """Return how the run ended."""
+        best, n_epochs = self.best_row(), len(self.rows)
+        return TrainResult(
+            self.folder.model,
+            best["epoch"],
+            self.score(best),
+            self.config.select_by,
+            n_epochs,
+            n_epochs < self.config.epochs,
+            seconds,
+        )
 
     def score(self, row: dict[str, Any]) -> float:
         """Return the validation score of an epoch that models are selected by."""
@@ -215,9 +300,8 @@ class Trainer:
         return f"the clips of the batch: {', '.join(self.latest)}"
 
     def _diverged(self, what: str, step: int) -> DivergedError:
-        best = f"{self.folder.model} is the best model so far"
-        if not self.rows:
-            best = "no epoch was finished, so there is no model"
+        so_far = f"{self.folder.model} is the best model so far"
+        best = so_far if self.rows else "no epoch was finished, so there is no model"
         return DivergedError(
             f"training diverged in epoch {len(self.rows) + 1}, step {step}: {what}; "
             f"lower --lr, or look at the clips; {best}"
@@ -226,10 +310,7 @@ class Trainer:
     # What resuming needs
 
     def state(self) -> dict[str, Any]:
-        """Return what resuming needs.
-
-        Randomness is derived from seed and step, so none is in it.
-        """
+        """Return what resuming needs; draws depend on seed and step, so none are in it."""
         state = self.learner.state() | {
             "identity": self.identity,
             "step": self.step,
@@ -243,16 +324,13 @@ class Trainer:
     def save(self) -> None:
         """Write the state."""
         self._require_finite()
-        self.folder.save_state(self.state())
+        save_state(self.folder.last, self.state(), self.folder.previous)
         self.saved_step, self.saved_at = self.step, time.monotonic()
 
     def resume(self) -> bool:
         """Go on from the state in the folder; return whether there is one.
 
-        Raises
-        ------
-        ArtifactError
-            If it is that of another run, or damaged.
+        Raises an ArtifactError if it is that of another run, or damaged.
         """
         state = self.folder.load_state()
         if state is None:
@@ -263,15 +341,13 @@ class Trainer:
             raise ArtifactError(
                 f"{self.folder.last} cannot be resumed ({' '.join(str(error).split())[:200]})"
             ) from error
-        past = [n for n in self.config.keep_epochs if n <= len(self.rows)]
+        past = (n for n in self.config.keep_epochs if n <= len(self.rows))
         if lost := [n for n in past if not self.folder.epoch(n).exists()]:
             log.warning("epochs %s are over and cannot be kept", ", ".join(map(str, lost)))
         for path in self.files.values():
             if self.rows and not path.exists():
-                raise ArtifactError(
-                    f"{path} is missing, the best model of the run to resume; put it back, or "
-                    "--overwrite"
-                )
+                what = "the best model of the run to resume; put it back, or --overwrite"
+                raise ArtifactError(f"{path} is missing, {what}")
         return True
 
     def _take_over(self, state: dict[str, Any]) -> None:

@@ -4,8 +4,7 @@ Axis letters: B scoring windows in a batch, T frames, F mel bands, K classes.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,14 +21,8 @@ from sedtool.pooling import clip_loss
 from sedtool.scoring import Prediction, WindowGrid, cut_windows, join_windows, predict
 from sedtool.tuning import clip_f1
 
-
-@dataclass(frozen=True)
-class _Window:
-    """Part of a clip: all of it, unless the clip is longer than a scoring window."""
-
-    clip: int  # its number
-    start: int  # output frames
-    prediction: Prediction
+# Of each clip, the first output frame of each scoring window, and what the model says of it.
+Windows = list[list[tuple[int, Prediction]]]
 
 
 def validate(
@@ -41,28 +34,16 @@ def validate(
 ) -> dict[str, Any]:
     """Score the validation clips, in scoring windows as long as the model's.
 
-    `pause` is called before each batch, and may raise.
-
-    Returns
-    -------
-    dict
-        "loss" and "clip_f1" of the clips whose classes count, and, with strong labels, "event_f1".
-
-    Raises
-    ------
-    FloatingPointError
-        If scores are not finite; names the clips of that batch.
+    Returns "loss" and "clip_f1" of the clips whose classes count, and, with strong labels,
+    "event_f1". `pause` is called before each batch, and may raise. A FloatingPointError names the
+    clips of a batch whose scores are not finite.
     """
     model.detector.eval()
     clips = validation.clips
-    windows: list[list[_Window]] = [[] for _ in clips.names]
-    for window in _predict(model, clips, config, device, pause):
-        windows[window.clip].append(window)
+    windows = _predict(model, clips, config, device, pause)
     # The clip probability is the maximum over the windows, and so its logarithms.
-    log_y = np.stack([np.max([w.prediction.log_y for w in parts], axis=0) for parts in windows])
-    log_not_y = np.stack(
-        [np.min([w.prediction.log_not_y for w in parts], axis=0) for parts in windows]
-    )
+    log_y = np.stack([np.max([p.log_y for _, p in parts], axis=0) for parts in windows])
+    log_not_y = np.stack([np.min([p.log_not_y for _, p in parts], axis=0) for parts in windows])
     n = validation.n_labelled
     labelled = [torch.from_numpy(values[:n]) for values in (log_y, log_not_y, clips.targets)]
     scores = {
@@ -80,8 +61,9 @@ def _predict(
     config: TrainConfig,
     device: torch.device,
     pause: Callable[[], None],
-) -> Iterator[_Window]:
-    """Yield the scoring windows of all clips, in their order; neighbours share a batch."""
+) -> Windows:
+    """Score all clips, in their order; neighbouring windows share a batch."""
+    windows: Windows = [[] for _ in clips.names]
     grid = WindowGrid.of(model, WindowConfig(model.window))
     cut = (
         (number, start, features)
@@ -98,18 +80,17 @@ def _predict(
                 f"the validation scores are not finite, of these clips: {names}"
             ) from None
         for (number, start, _), prediction in zip(batch, predictions, strict=True):
-            yield _Window(number, start // grid.step, prediction)
+            windows[number].append((start // grid.step, prediction))
+    return windows
 
 
-def _event_f1(
-    model: Model, clips: Clips, windows: list[list[_Window]], reference: StrongLabels
-) -> float:
+def _event_f1(model: Model, clips: Clips, windows: Windows, reference: StrongLabels) -> float:
     """Return macro event F1 with the decoding settings of an untuned model."""
     with_events = set(reference.names)
     events = []
     for name, parts in zip(clips.names, windows, strict=True):
         if name in with_events:
-            starts, predictions = zip(*((p.start, p.prediction) for p in parts), strict=True)
+            starts, predictions = zip(*parts, strict=True)
             scores = join_windows(name, clips.features.duration(name), starts, predictions)
             events += decode_clip(scores, model.classes, model.frame_rate, model.decoding)
     scored = evaluate_events(reference, events, EvaluationConfig(), classes=model.classes)
