@@ -4,13 +4,52 @@ Axis letters: T frames, K classes, W scoring windows of a long clip.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sedtool.config import DecodingConfig
-from sedtool.labels import Event
+from sedtool.config import DecodingConfig, InferConfig
+from sedtool.errors import ConfigError
+from sedtool.labels import Event, Vocabulary, read_thresholds
 from sedtool.store import ClipScores
+
+
+def decoding_of(
+    classes: tuple[str, ...], fitted: DecodingConfig, config: InferConfig
+) -> DecodingConfig:
+    """Return the decoding settings of a model with what the config replaces."""
+    changes: dict[str, Any] = {"min_duration": config.min_duration, "merge_gap": config.merge_gap}
+    if config.threshold != "auto":
+        changes["thresholds"] = _thresholds(classes, fitted, config.threshold)
+    if config.clip_threshold == "off":
+        changes["gate"] = False
+    elif config.clip_threshold != "auto":
+        number = _number(config.clip_threshold, "clip-threshold")
+        changes["clip_thresholds"] = (number,) * len(classes)
+    if config.median != "auto":
+        seconds = 0.0 if config.median == "off" else _number(config.median, "median")
+        changes["windows"] = (seconds,) * len(classes)
+    return replace(fitted, **changes)
+
+
+def _thresholds(classes: tuple[str, ...], fitted: DecodingConfig, text: str) -> tuple[float, ...]:
+    """Return one threshold for every class, or those of a file with the model's for the others."""
+    path = Path(text)
+    if not path.is_file():
+        return (_number(text, "threshold"),) * len(classes)
+    given = read_thresholds(path)
+    Vocabulary(classes).require(given, path)
+    pairs = zip(classes, fitted.thresholds, strict=True)
+    return tuple(given.get(label, threshold) for label, threshold in pairs)
+
+
+def _number(text: str, option: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"--{option} {text!r} is not a number, nor what else it takes") from None
 
 
 def median_frames(seconds: float, frame_rate: float) -> int:
@@ -26,14 +65,8 @@ def median_filter(active: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
     The median of an odd number of decisions is their majority, so cumulative sums suffice; and a
     threshold commutes with a median, so this equals filtering the scores and then deciding. The
-    ends are mirrored, as ``scipy.ndimage.median_filter(mode="reflect")`` does.
-
-    Parameters
-    ----------
-    active
-        Decisions, bool (T, K).
-    sizes
-        Odd median filter lengths in frames, int (K,).
+    ends are mirrored, as ``scipy.ndimage.median_filter(mode="reflect")`` does. `active` are
+    decisions (T, K), `sizes` filter lengths in frames (K,).
     """
     filtered = active.copy()
     for size in np.unique(sizes[sizes > 1]):
@@ -59,24 +92,10 @@ class Spans(NamedTuple):
 def decode_clip(
     scores: ClipScores, classes: tuple[str, ...], frame_rate: float, config: DecodingConfig
 ) -> list[Event]:
-    """Turn the frame scores of one clip into events.
+    """Turn the frame scores of one clip, of which there are `frame_rate` a second, into events.
 
-    Parameters
-    ----------
-    scores
-        Of one clip.
-    classes
-        Class names, K.
-    frame_rate
-        Output frames a second.
-    config
-        One threshold and one median filter length for each class.
-
-    Returns
-    -------
-    list of Event
-        Sorted by onset; times in seconds, within the clip; the confidence is the mean frame
-        score of the event.
+    Events are sorted by onset, with times in seconds, within the clip; the confidence is the mean
+    frame score of the event.
     """
     spans = find_spans([scores], frame_rate, config)
     events = [

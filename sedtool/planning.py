@@ -8,8 +8,8 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,14 +24,14 @@ from sedtool.features import log_mel_blocks
 from sedtool.labels import printable
 from sedtool.machine import free_disk, peak_memory, pick_device
 from sedtool.store import DTYPES, unfinished
+from sedtool.text import clock, counted
 
 if TYPE_CHECKING:
     import torch
 
     from sedtool.checkpoint import Model
     from sedtool.inference import InferOutputs
-    from sedtool.inference.infer import InferTask
-    from sedtool.scoring import ClipFeatures
+    from sedtool.inference.infer import InferTask, UnscoredClips
     from sedtool.training import TrainInputs
     from sedtool.training.trainer import Trainer
 
@@ -71,15 +71,10 @@ def plan_extraction(
     features: FeatureConfig,
     config: ExtractConfig | None = None,
 ) -> Plan:
-    """Return what `extract` would take, given the same.
+    """Return what `extract` would take, given the same, and refuse what it would refuse.
 
     The time is that of the features of the first ten seconds of a file, times all audio that is
     left, over the workers there are cores for.
-
-    Raises
-    ------
-    ConfigError, OutputExistsError, NothingUsableError
-        As `extract` would.
     """
     config = config or ExtractConfig()
     task = prepare(inputs, output, features, config)
@@ -100,18 +95,17 @@ def plan_extraction(
     memory = peak_memory() + 2 * config.workers * min(IN_MEMORY, size)
     n_unstated = sum(not seconds for seconds in durations.values())
     unstated = f" and {n_unstated} that do not say" if n_unstated else ""
-    workers = "1 worker" if config.workers == 1 else f"{config.workers} workers"
-    done = [f"{n_done} are done by an interrupted run, which would go on"] if n_done else []
+    free, workers = free_disk(task.output.resolve()), counted(config.workers, "worker")
     lines = [
         f"{len(task.names)} files, {audio_seconds:.1f} s of audio{unstated}",
-        *_unusable(unreadable),
-        *done,
+        _unusable(unreadable),
+        f"{n_done} are done by an interrupted run, which would go on" if n_done else "",
         f"{n_frames} frames, {_megabytes(output_size)} in {task.output}; meanwhile "
-        f"{_megabytes(disk_needed)}, and {_megabytes(free_disk(task.output.resolve()))} are free",
+        f"{_megabytes(disk_needed)}, and {_megabytes(free)} are free",
         f"{_about(seconds)} with {workers}, {_megabytes(memory)} of memory",
     ]
     return Plan(
-        lines=lines,
+        lines=[line for line in lines if line],
         n_clips=len(task.names),
         n_done=n_done,
         unreadable=unreadable,
@@ -124,22 +118,26 @@ def plan_extraction(
 
 def _extraction_speed(task: ExtractTask, names: Sequence[str]) -> float:
     """Return the seconds of audio whose features a second gives; 0 if no file can be decoded."""
+    config = task.header.config
+
+    def try_features(name: str) -> float:
+        with task.open(name) as reader:
+            beginning = _beginning(reader, int(TRIAL_SECONDS * config.sample_rate))
+            for _ in log_mel_blocks(beginning, config, task.engine):
+                pass
+            return reader.duration
+
     for name in names:
-        try:
-            return max(_time_features(task, name) for _ in range(2))
-        except AudioError:
-            continue
+        with suppress(AudioError):
+            return _speed(try_features, name)
     return 0.0
 
 
-def _time_features(task: ExtractTask, name: str) -> float:
-    """Return the speed of the beginning of a file; the first time warms up."""
-    config, started = task.header.config, time.perf_counter()
-    with task.open(name) as reader:
-        beginning = _beginning(reader, int(TRIAL_SECONDS * config.sample_rate))
-        for _ in log_mel_blocks(beginning, config, task.engine):
-            pass
-        return reader.duration / (time.perf_counter() - started)
+def _speed(work: Callable[[str], float], name: str) -> float:
+    """Return the seconds of audio that work on a clip does in a second; the first time warms up."""
+    work(name)
+    started = time.perf_counter()
+    return work(name) / (time.perf_counter() - started)
 
 
 def plan_training(
@@ -151,15 +149,10 @@ def plan_training(
     resume: bool = False,
     overwrite: bool = False,
 ) -> Plan:
-    """Return what `train` would take, given the same.
+    """Return what `train` would take, given the same, and refuse what it would refuse.
 
     All inputs are read and checked, and a few steps are taken and timed, as the run would take
     them; early stopping is not foreseen.
-
-    Raises
-    ------
-    SedtoolError
-        As `train` would, before its first step or in the first few.
     """
     from sedtool.training.folder import RunWriter
     from sedtool.training.trainer import Trainer
@@ -175,17 +168,16 @@ def plan_training(
     seconds += max(config.epochs - epochs_done, 0) * _time_validation(trainer, chosen)
     n_parameters = sum(p.numel() for p in trainer.model.detector.parameters())
     disk_needed, memory = _run_size(trainer), peak_memory(chosen)
-    done = [f"{n_done} steps are done by the run that would be resumed"] if n_done else []
     lines = [
         f"{len(trainer.clips)} clips to train and {len(trainer.validation.clips)} to validate on, "
         f"{len(trainer.vocabulary)} classes, {n_parameters} parameters",
         f"{config.epochs} epochs of {trainer.steps} steps, {_about(seconds)} on {chosen}",
-        *done,
+        f"{n_done} steps are done by the run that would be resumed" if n_done else "",
         f"{_megabytes(disk_needed)} in {run}, and {_megabytes(free_disk(run))} are free; "
         f"{_megabytes(memory)} of memory",
     ]
     return Plan(
-        lines=lines,
+        lines=[line for line in lines if line],
         n_clips=len(trainer.clips),
         n_done=n_done,
         seconds=seconds,
@@ -241,15 +233,8 @@ def plan_inference(
     config: InferConfig,
     outputs: "InferOutputs",
 ) -> Plan:
-    """Check everything that `infer` would, look at all headers, and time one scoring window.
-
-    Raises
-    ------
-    SedtoolError
-        As `infer` would, before it computes anything.
-    """
-    from sedtool.inference.infer import prepare
-    from sedtool.inference.sources import UnscoredClips
+    """Check everything that `infer` would, look at all headers, and time one scoring window."""
+    from sedtool.inference.infer import UnscoredClips, prepare
 
     task = prepare(model_path, inputs, config, outputs)
     before = _look_at_outputs(task, outputs)
@@ -261,21 +246,20 @@ def plan_inference(
     audio_seconds = sum(durations.values())
     seconds, score_size = 0.0, 0
     if isinstance(source, UnscoredClips) and durations:
-        first = next(iter(durations))
-        speed = _scoring_speed(task.model, lambda: source.features(first), config)
+        speed = _scoring_speed(task.model, source, next(iter(durations)), config)
         seconds = audio_seconds / speed if speed else 0.0
         score_size = int(audio_seconds * header.frame_rate * len(header.classes) * SCORE_SIZE)
     memory = peak_memory(pick_device(config.device))
     lines = [
         f"{len(source.names)} clips, {audio_seconds:.0f} s of audio",
-        *_unusable(unreadable),
-        *([before] if before else []),
+        _unusable(unreadable),
+        before,
         f"{_megabytes(score_size)} of scores on the disk meanwhile",
         f"{_about(seconds)}, {_megabytes(memory)} of memory",
         f"outputs: {outputs}; nothing was written",
     ]
     return Plan(
-        lines=lines,
+        lines=[line for line in lines if line],
         n_clips=len(source.names),
         unreadable=unreadable,
         audio_seconds=audio_seconds,
@@ -299,25 +283,24 @@ def _look_at_outputs(task: "InferTask", outputs: "InferOutputs") -> str:
 
 
 def _scoring_speed(
-    model: "Model", clip: Callable[[], "ClipFeatures"], config: InferConfig
+    model: "Model", source: "UnscoredClips", name: str, config: InferConfig
 ) -> float:
     """Return the seconds of audio that a second scores, by a trial on about one scoring window."""
-    from sedtool.inference.infer import windows_of
-    from sedtool.scoring import ClipFeatures, score_clips
+    from sedtool.scoring import ClipFeatures, score_clips, windows_of
 
     windows = windows_of(model, config)
     wanted = int(windows.window * model.features.frame_rate)
-    speed = 0.0
-    for _ in range(2):  # the first time is a warm-up
-        started = time.perf_counter()
-        try:
-            frames = np.concatenate(list(_beginning(clip().blocks(), wanted)))[:wanted]
-        except AudioError:
-            return 0.0
+
+    def try_network(name: str) -> float:
+        beginning = _beginning(source.features(name).blocks(), wanted)
+        frames = np.concatenate(list(beginning))[:wanted]
         trial = ClipFeatures("", [frames].copy, lambda: 0.0)
         list(score_clips(model, [trial], windows, pick_device(config.device), config.amp))
-        speed = len(frames) / model.features.frame_rate / (time.perf_counter() - started)
-    return speed
+        return len(frames) / model.features.frame_rate
+
+    with suppress(AudioError):
+        return _speed(try_network, name)
+    return 0.0
 
 
 def _durations(
@@ -343,22 +326,20 @@ def _beginning(blocks: Iterable[Array], wanted: int) -> Iterator[Array]:
             return
 
 
-def _unusable(unreadable: Sequence[tuple[str, str]]) -> list[str]:
+def _unusable(unreadable: Sequence[tuple[str, str]]) -> str:
     """Return a line with the first clips that cannot be used and their errors, if there are any."""
     if not unreadable:
-        return []
+        return ""
     first = "; ".join(f"{name}: {error}" for name, error in unreadable[:NAMES_SHOWN])
     more = "; ..." if len(unreadable) > NAMES_SHOWN else ""
-    return [f"{len(unreadable)} of them cannot be used ({first}{more})"]
+    return f"{len(unreadable)} of them cannot be used ({first}{more})"
 
 
 def _about(seconds: float | None) -> str:
     """Return a time in words: seconds, from two minutes on also minutes and hours."""
     if seconds is None:
         return "about an unknown time"
-    return (
-        f"about {seconds:.0f} s" if seconds < 120 else f"about {timedelta(seconds=round(seconds))}"
-    )
+    return f"about {seconds:.0f} s" if seconds < 120 else f"about {clock(seconds)}"
 
 
 def _megabytes(size: int) -> str:

@@ -103,6 +103,12 @@ class WindowGrid:
         return cls(size, max(round(size * (1 - config.overlap) / step), 1) * step, step)
 
 
+def windows_of(model: Model, config: InferConfig) -> WindowConfig:
+    """Return how clips are cut for the network, in seconds."""
+    seconds = model.window if config.window is None else config.window
+    return WindowConfig(seconds, config.overlap, config.batch_size)
+
+
 def cut_windows(blocks: Iterable[np.ndarray], grid: WindowGrid) -> Iterator[tuple[int, np.ndarray]]:
     """Cut a stream of features into scoring windows, holding little more than one in memory.
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sedtool.audio import write_wav
 from sedtool.checkpoint import load_model, save_model
 from sedtool.config import DecodingConfig, InferConfig, WindowConfig
+from sedtool.decoding import decoding_of
 from sedtool.errors import (
     ArtifactError,
     ConfigError,
@@ -19,7 +20,6 @@ from sedtool.errors import (
     OutputExistsError,
 )
 from sedtool.inference import InferOutputs, infer
-from sedtool.inference.infer import decoding_of
 from sedtool.labels import read_events, read_weak
 from sedtool.machine import pick_device
 from sedtool.scoring import ClipFeatures, WindowGrid, cut_windows, score_clips
@@ -187,12 +187,12 @@ def test_settings_replace_those_of_the_model(model_path, tmp_path):
     model = load_model(model_path)
     (tmp_path / "t.tsv").write_text("event_label\tthreshold\ntone\t0.9\n")
     settings = InferConfig(str(tmp_path / "t.tsv"), "0.7", "0.5", 0.2, 0.1)
-    decoding = decoding_of(model, settings)
+    decoding = decoding_of(model.classes, model.decoding, settings)
     assert decoding.thresholds == (0.45, 0.9)
     assert decoding.clip_thresholds == (0.7, 0.7)
     assert decoding.windows == (0.5, 0.5)
     assert (decoding.min_duration, decoding.merge_gap, decoding.gate) == (0.2, 0.1, True)
-    off = decoding_of(model, InferConfig("0.5", "off", "off"))
+    off = decoding_of(model.classes, model.decoding, InferConfig("0.5", "off", "off"))
     assert (off.thresholds, off.gate, off.windows) == ((0.5, 0.5), False, (0.0, 0.0))
 
 
@@ -213,9 +213,10 @@ def test_wrong_settings_are_refused(model_path, tiny, settings, message):
 
 
 def test_thresholds_for_unknown_classes_are_refused(model_path, tmp_path):
+    model = load_model(model_path)
     (tmp_path / "t.tsv").write_text("zebra\t0.9\n")
     with pytest.raises(LabelError, match=r"t\.tsv:1: unknown label 'zebra'"):
-        decoding_of(load_model(model_path), InferConfig(str(tmp_path / "t.tsv")))
+        decoding_of(model.classes, model.decoding, InferConfig(str(tmp_path / "t.tsv")))
 
 
 def test_scores_of_another_model_are_refused(model_path, tiny, tmp_path):

@@ -1,4 +1,4 @@
-"""`infer`: files in, files out."""
+"""`infer`: audio, features.h5 or a scores.h5 in, files out."""
 
 import json
 import logging
@@ -8,19 +8,39 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sedtool.atomic import claim, write_failures
-from sedtool.audio import AudioInputs
+import numpy as np
+
+from sedtool.atomic import claim, refuse_input, write_failures
+from sedtool.audio import AudioInputs, AudioReader, find_audio, stamp, unnamed
+from sedtool.audio.find import is_pattern, match, suggestion
 from sedtool.checkpoint import Model, load_model
-from sedtool.config import DecodingConfig, InferConfig, WindowConfig
-from sedtool.decoding import decode_clip
-from sedtool.errors import ConfigError, InputsFailedError, NothingUsableError
-from sedtool.inference.outputs import Emit, InferOutputs, KeptScores, ResultWriter
-from sedtool.inference.sources import ClipSource, ScoredClips, UnscoredClips, open_source
-from sedtool.labels import Vocabulary, read_thresholds
+from sedtool.config import DecodingConfig, InferConfig
+from sedtool.datasets import FeatureSet
+from sedtool.decoding import decode_clip, decoding_of
+from sedtool.errors import ArtifactError, ConfigError, InputsFailedError, NothingUsableError
+from sedtool.features import log_mel_blocks
+from sedtool.inference.outputs import (
+    Emit,
+    InferOutputs,
+    KeptScores,
+    ResultWriter,
+    keep_scores,
+    open_results,
+)
+from sedtool.labels import printable
 from sedtool.machine import pick_device
-from sedtool.scoring import Failure, prefetch, score_clips
-from sedtool.shards import WHOLE, Shard
-from sedtool.store import ClipScores, ScoresHeader, clip_scores
+from sedtool.scoring import ClipFeatures, Failure, prefetch, score_clips, stored_clip, windows_of
+from sedtool.shards import WHOLE, Shard, manifest_digest
+from sedtool.store import (
+    ClipScores,
+    Scores,
+    ScoresHeader,
+    clip_scores,
+    file_format,
+    is_hdf5,
+    open_scores,
+    unfinished,
+)
 from sedtool.store.merge import check_siblings
 from sedtool.store.spool import job_of, resumes
 from sedtool.text import real_time
@@ -113,6 +133,168 @@ def infer(
     return result
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClipSource:
+    """Clips by name, and which part of which list they are."""
+
+    names: list[str]  # sorted
+    shard: Shard
+    manifest_sha256: str  # of the whole list of names
+    files: list[Path]  # that are read
+    digests: list[str]  # of these files, where they have them
+    claimed_duration: Callable[[str], float]  # seconds, as the header says; 0 if it does not
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredClips(ClipSource):
+    """Clips of a scores file, to be decoded anew."""
+
+    scores: Scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnscoredClips(ClipSource):
+    """Clips for the network."""
+
+    features: Callable[[str], ClipFeatures]
+    stamp: Callable[[str], tuple[int, int]]  # changes when the clip's file does
+
+
+def open_source(model: Model, inputs: AudioInputs, config: InferConfig) -> ClipSource:
+    """Return the clips that the inputs mean.
+
+    Files that are unfinished, damaged, or do not fit the model are an ArtifactError; inputs of
+    several kinds, and options without a meaning for theirs, a ConfigError.
+    """
+    artifacts = _artifacts(inputs)
+    if artifacts and artifacts[0].exists() and file_format(artifacts[0]) == "sedtool-scores":
+        return _scored_clips(model, artifacts, inputs, config)
+    for path in artifacts:
+        if not path.exists() and unfinished(path.resolve()) is None:  # else how far it is, below
+            raise ConfigError(f"{path} does not exist{suggestion(path)}")
+    if artifacts:
+        _refuse_given("features", inputs, "root")
+        _refuse_given("features", config, "allow_truncated")
+        return _features_source(model, artifacts, config)
+    _refuse_given("audio", config, "partial")
+    return _audio_source(model, inputs, config)
+
+
+def _artifacts(inputs: AudioInputs) -> list[Path]:
+    """Return the features or scores files among the inputs, which are all such or none."""
+    if inputs.is_stdin:
+        return []
+    paths = [path for given in inputs.paths for path in _matching(Path(given))]
+    artifacts = [path for path in paths if is_hdf5(path) or path.suffix.lower() == ".h5"]
+    if artifacts and (len(artifacts) < len(paths) or inputs.files_from):
+        raise ConfigError("inputs must be all audio, or all features files, or one scores file")
+    return artifacts
+
+
+def _matching(path: Path) -> list[Path]:
+    """Return what a quoted pattern such as ``parts/*.h5`` means; anything else means itself."""
+    if path.exists() or not is_pattern(str(path)) or path.suffix.lower() != ".h5":
+        return [path]
+    return sorted(set(match(str(path)))) or [path]
+
+
+def _refuse_given(what: str, options: Any, *names: str) -> None:
+    """Raise a ConfigError if an option is given that would be ignored for such inputs."""
+    default = type(options)()
+    for name in names:
+        if getattr(options, name) != getattr(default, name):
+            raise ConfigError(f"--{name.replace('_', '-')} has no meaning for {what}")
+
+
+def _scored_clips(
+    model: Model, paths: list[Path], inputs: AudioInputs, config: InferConfig
+) -> ScoredClips:
+    if len(paths) > 1:
+        raise ConfigError("give one scores file at a time")
+    scores = open_scores(paths[0])
+    if scores.model_sha256 == model.weights_sha256_of_format_2:
+        raise ArtifactError(
+            f"{paths[0]} was made before models of equal weights and different pooling were "
+            "told apart; score the clips again"
+        )
+    if scores.model_sha256 != model.weights_sha256:
+        raise ArtifactError(f"{paths[0]} was made by a model with other weights than the one given")
+    _refuse_given("scores", inputs, "root")
+    of_network = ("window", "overlap", "batch_size", "amp", "workers", "allow_truncated")
+    _refuse_given("scores", config, *of_network, "shard", "partial")
+    if config.device not in ("auto", "cpu"):
+        raise ConfigError("--device has no meaning for scores: no network is run")
+    return ScoredClips(
+        names=scores.names,
+        shard=scores.shard,
+        manifest_sha256=scores.manifest_sha256,
+        files=paths,
+        digests=[scores.sha256],
+        claimed_duration=dict(zip(scores.names, scores.duration.tolist(), strict=True)).__getitem__,
+        scores=scores,
+    )
+
+
+def _features_source(model: Model, paths: list[Path], config: InferConfig) -> UnscoredClips:
+    """Return the clips of features files; one file that is a part makes a part."""
+    features = FeatureSet(paths, partial=config.partial or len(paths) == 1)
+    features.require(model.features)
+    for file in features.files:
+        if file.failures:
+            _log.warning(
+                "%s: %d files that could not be used are missing", file.path, len(file.failures)
+            )
+    names = sorted(features.place)
+    shard, manifest = Shard.of(config.shard), manifest_digest(names)
+    if shard.is_whole and len(paths) == 1:
+        shard, manifest = features.files[0].shard, features.files[0].manifest_sha256
+    else:
+        names = shard.select(names)
+    return UnscoredClips(
+        names=names,
+        shard=shard,
+        manifest_sha256=manifest,
+        files=paths,
+        digests=[file.sha256 for file in features.files],
+        claimed_duration=features.duration,
+        features=lambda name: stored_clip(features, name),
+        stamp=lambda name: (0, 0),
+    )
+
+
+def _audio_source(model: Model, inputs: AudioInputs, config: InferConfig) -> UnscoredClips:
+    """Return audio files as clips: decoded, and turned into features, as they are read."""
+    shard, found, wanted = Shard.of(config.shard), find_audio(inputs), model.features
+
+    def reader_of(name: str) -> AudioReader:
+        rate, channel, allow_truncated = wanted.sample_rate, wanted.channel, config.allow_truncated
+        return AudioReader(found[name], rate, channel, name=name, allow_truncated=allow_truncated)
+
+    def claimed_duration(name: str) -> float:
+        with unnamed(found[name]), reader_of(name) as reader:
+            return reader.claimed_duration
+
+    def features(name: str) -> ClipFeatures:
+        reader = reader_of(name)
+
+        def blocks() -> Iterator[np.ndarray]:
+            with unnamed(found[name]), reader:
+                yield from log_mel_blocks(reader, wanted)
+
+        return ClipFeatures(printable(name), blocks, lambda: reader.duration)
+
+    return UnscoredClips(
+        names=shard.select(list(found)),
+        shard=shard,
+        manifest_sha256=manifest_digest(list(found)),
+        files=list(found.values()),
+        digests=[],
+        claimed_duration=claimed_duration,
+        features=features,
+        stamp=lambda name: stamp(found[name]),
+    )
+
+
 @dataclass(frozen=True)
 class InferTask:
     """What a run is of, once all that can be refused beforehand was."""
@@ -125,10 +307,7 @@ class InferTask:
     def resumes(self, outputs: InferOutputs) -> bool:
         """Return whether an interrupted run of this task stands beside the outputs.
 
-        Raises
-        ------
-        OutputExistsError
-            If one of another task does, and may not be thrown away.
+        One of another task that may not be thrown away is an OutputExistsError.
         """
         kept_at = outputs.spool
         return kept_at is not None and resumes(kept_at, self.job, outputs.overwrite)
@@ -143,14 +322,21 @@ def prepare(
     """Open the model, find the clips, and refuse what cannot end well; see `infer`."""
     inputs = inputs if isinstance(inputs, AudioInputs) else AudioInputs(tuple(inputs))
     model = load_model(model_path)
-    decoding = decoding_of(model, config)
+    decoding = decoding_of(model.classes, model.decoding, config)
     source = open_source(model, inputs, config)
-    outputs.refuse_inputs([model_path, Path(config.threshold), *source.files])
+    for output in outputs.files:
+        refuse_input(output, [model_path, Path(config.threshold), *source.files])
     if isinstance(source, ScoredClips):
-        settings, details = source.scores.settings, {}
+        settings, details = source.scores.settings, dict[str, Any]()
     else:
         _refuse_loose_part(source, config, outputs)
-        settings, details = _scoring_of(model, config), _details(config)
+        settings = _scoring_of(model, config)
+        # What moves scores a little, or decides which there are, and no scores file says.
+        details = {
+            "batch_size": config.batch_size,  # moves the last bit of a score
+            "device": str(pick_device(config.device)),
+            "allow_truncated": config.allow_truncated,
+        }
     header = ScoresHeader(
         model.classes,
         model.frame_rate,
@@ -169,7 +355,7 @@ def prepare(
         inputs=source.digests,
         **details,
     )
-    outputs.refuse(source.names, source.shard)
+    outputs.refuse(len(source.names), source.shard)
     return InferTask(model, source, header, job)
 
 
@@ -179,62 +365,6 @@ def _refuse_loose_part(source: ClipSource, config: InferConfig, outputs: InferOu
         raise ConfigError(f"shard {source.shard} is a part to be merged: give it a file, with -o")
     if config.shard == "auto" and outputs.spool is not None:
         check_siblings(outputs.spool, source.shard, source.manifest_sha256)
-
-
-def _details(config: InferConfig) -> dict[str, Any]:
-    """Return what moves scores a little, or decides which there are, and no scores file says."""
-    return {
-        "batch_size": config.batch_size,  # moves the last bit of a score
-        "device": str(pick_device(config.device)),
-        "allow_truncated": config.allow_truncated,
-    }
-
-
-def decoding_of(model: Model, config: InferConfig) -> DecodingConfig:
-    """Return the model's decoding settings with what the config replaces.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of range or a threshold file names unknown classes.
-    """
-    n, changes = len(model.classes), dict[str, Any]()
-    if config.threshold != "auto":
-        changes["thresholds"] = _thresholds(model, config.threshold)
-    if config.clip_threshold == "off":
-        changes["gate"] = False
-    elif config.clip_threshold != "auto":
-        changes["clip_thresholds"] = (_number(config.clip_threshold, "clip-threshold"),) * n
-    if config.median != "auto":
-        seconds = 0.0 if config.median == "off" else _number(config.median, "median")
-        changes["windows"] = (seconds,) * n
-    return replace(
-        model.decoding, min_duration=config.min_duration, merge_gap=config.merge_gap, **changes
-    )
-
-
-def _thresholds(model: Model, text: str) -> tuple[float, ...]:
-    """Return one threshold for every class, or those of a file with the model's for the others."""
-    path = Path(text)
-    if not path.is_file():
-        return (_number(text, "threshold"),) * len(model.classes)
-    given = read_thresholds(path)
-    Vocabulary(model.classes).require(given, path)
-    pairs = zip(model.classes, model.decoding.thresholds, strict=True)
-    return tuple(given.get(label, fitted) for label, fitted in pairs)
-
-
-def _number(text: str, option: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigError(f"--{option} {text!r} is not a number, nor what else it takes") from None
-
-
-def windows_of(model: Model, config: InferConfig) -> WindowConfig:
-    """Return how clips are cut for the network."""
-    seconds = model.window if config.window is None else config.window
-    return WindowConfig(seconds, config.overlap, config.batch_size)
 
 
 def _scoring_of(model: Model, config: InferConfig) -> str:
@@ -266,23 +396,37 @@ class _Inference:
 
     def run(self, emit: Emit | None) -> None:
         """Score and decode, keeping what is done until the outputs are complete."""
-        outputs, task = self.outputs, self.task
+        outputs, task, failures = self.outputs, self.task, self.result.failures
         if task.resumes(outputs):
             # What is there of an interrupted run's outputs is not in the way of its rerun.
             outputs = replace(outputs, overwrite=True)
-        with KeptScores(outputs.spool, task.job) as kept:
+        with keep_scores(outputs.spool, task.job) as kept:
             outputs.refuse_finished(task.source.names)
             with (
                 claim(*outputs.files, overwrite=outputs.overwrite),
-                ResultWriter(task.header, outputs, emit) as writer,
+                open_results(task.header, outputs, emit) as writer,
             ):
                 for scored in self._scored(kept):
                     self._take(scored, writer)
-                    if self.config.fail_fast and self.result.failures:
+                    if self.config.fail_fast and failures:
                         raise InputsFailedError(self.result.failure_summary())
-                self._end(writer)
-            self._report_failures()
+                failures.sort()  # a name that had to be escaped may have left its place
+                self._refuse_nothing()
+                writer.finish(failures)
+            self.result.failures_path = write_failures(outputs.failures_beside, failures)
+            if self.result.failures_path is None:
+                for name, _, error in failures:
+                    _log.warning("%s: %s", name, error)
             kept.remove()  # the last thing of all: until then a rerun completes what is missing
+
+    def _refuse_nothing(self) -> None:
+        """Raise an error if every clip failed; only a part to merge may be without any."""
+        failures = self.result.failures
+        if failures and not self.result.n_clips and self.task.source.shard.is_whole:
+            name, _, error = failures[0]
+            raise NothingUsableError(
+                f"none of {len(failures)} clips could be used; the first, {name}: {error}"
+            )
 
     def _scored(self, kept: KeptScores) -> Iterator[ClipScores | Failure]:
         """Yield the scores of all clips in order, those that are done from the disk."""
@@ -335,22 +479,3 @@ class _Inference:
             self.result.n_events += len(events)
         if self.progress:
             self.progress(self.result.n_done, len(self.task.source.names), scored.name)
-
-    def _end(self, writer: ResultWriter) -> None:
-        """Complete the outputs; of no clip there are none, but for a part to merge."""
-        failures = self.result.failures
-        failures.sort()  # a name that had to be escaped may have left its place
-        if failures and not self.result.n_clips and self.task.source.shard.is_whole:
-            name, _, error = failures[0]
-            raise NothingUsableError(
-                f"none of {len(failures)} clips could be used; the first, {name}: {error}"
-            )
-        writer.finish(failures)
-
-    def _report_failures(self) -> None:
-        """Write the failures beside an output; where there is none, say each."""
-        failures = self.result.failures
-        self.result.failures_path = write_failures(self.outputs.failures_beside, failures)
-        if self.result.failures_path is None:
-            for name, _, error in failures:
-                _log.warning("%s: %s", name, error)

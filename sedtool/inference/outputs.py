@@ -7,10 +7,10 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from sedtool.atomic import (
     appears_whole,
     open_atomic,
     refuse_existing,
-    refuse_input,
     resource_errors,
     write_text,
 )
@@ -26,6 +25,7 @@ from sedtool.config import EVENT_FORMAT, to_json
 from sedtool.decoding import clip_tags
 from sedtool.errors import ConfigError, LabelError, ResourceError
 from sedtool.labels import EVENT_FORMATS, Event, event_format, format_weak, printable
+from sedtool.labels.formats import EventFormat
 from sedtool.shards import PartRecord, Shard, remove_part_record, write_part
 from sedtool.store import ClipScores, ScoresHeader, ScoresWriter
 from sedtool.store.spool import Spool
@@ -69,8 +69,7 @@ class InferOutputs:
         """Return the output beside which unfinished work is kept; without a file, none is."""
         if self.folder is not None:
             return self.folder / ".events"
-        files = (path for path in self.files if appears_whole(path))
-        return next(files, None)
+        return next((path for path in self.files if appears_whole(path)), None)
 
     @property
     def failures_beside(self) -> Path | None:
@@ -79,40 +78,36 @@ class InferOutputs:
             return self.folder.resolve()  # "." has no name
         return self.spool
 
+    @property
+    def event_format(self) -> EventFormat:
+        """Return how an event list is written."""
+        return event_format(self.format)
+
     def file_of(self, name: str) -> Path:
         """Return the file that the folder of event lists has for a clip; see `name_problem`."""
         assert self.folder is not None
-        return self.folder / event_format(self.format).file_of(name)
+        return self.folder / self.event_format.file_of(name)
 
     def name_problem(self, name: str) -> str | None:
         """Return why the event list cannot hold a clip of this name; None if it can."""
-        form = event_format(self.format)
         try:
-            form.rows([Event(name, 0.0, 1.0, "any")], 1, False)
+            self.event_format.rows([Event(name, 0.0, 1.0, "any")], 1, False)
             if self.folder is not None:
-                form.file_of(name)
+                self.event_format.file_of(name)
         except LabelError as error:
             return str(error)
         return None
 
-    def refuse(self, names: Sequence[str], shard: Shard) -> None:
-        """Raise an error, before anything is computed, if an output does not fit.
-
-        Parameters
-        ----------
-        names
-            The clips.
-        shard
-            The part of all clips that they are.
-        """
+    def refuse(self, n_clips: int, shard: Shard) -> None:
+        """Raise an error, before anything is computed, if an output does not fit such clips."""
         self._refuse_clashes()
         for path in self.files:
             _refuse_unwritable(path)
         self._refuse_suffix()
-        if event_format(self.format).one_clip and self.folder is None and len(names) > 1:
+        if self.event_format.one_clip and self.folder is None and n_clips > 1:
             raise ConfigError(
                 f"a list in the format {self.format} holds one clip; for "
-                f"{len(names)}, -o must name a folder that exists"
+                f"{n_clips}, -o must name a folder that exists"
             )
         if not shard.is_whole and self.format != "dcase":
             raise ConfigError("parts are merged as --format dcase; sedtool convert does the rest")
@@ -151,12 +146,6 @@ class InferOutputs:
             if self.name_problem(name) is None:
                 refuse_existing(self.file_of(name), False)
 
-    def refuse_inputs(self, inputs: Iterable[Path]) -> None:
-        """Raise a ConfigError if an output is a file that is read."""
-        inputs = list(inputs)
-        for output in self.files:
-            refuse_input(output, inputs)
-
 
 def _refuse_unwritable(output: Path) -> None:
     """Raise a ResourceError if a file cannot be made where it shall be."""
@@ -167,55 +156,44 @@ def _refuse_unwritable(output: Path) -> None:
         raise ResourceError(f"cannot write {output}: permission denied")
 
 
-class ResultWriter:
-    """Takes clips in order and writes all that was asked for.
+@contextlib.contextmanager
+def open_results(
+    header: ScoresHeader, outputs: InferOutputs, emit: Emit | None
+) -> Iterator["ResultWriter"]:
+    """Take clips in order and write all that was asked for.
 
-    Files appear, whole, when the block ends without an error, after `finish`.
-
-    Parameters
-    ----------
-    header
-        What the results are of, as a scores file says it.
-    outputs
-        Where they go.
-    emit
-        Takes the event list, clip by clip, where no output is given for it.
+    Files appear, whole, when the block ends without an error, after `finish`. `header` says what
+    the results are of; `emit` takes the event list, clip by clip, where no output is given for it.
     """
+    with contextlib.ExitStack() as entered:
+        writer = ResultWriter(header, outputs, emit if outputs.events is None else None)
+        for kind, path in (("events", outputs.list_file), ("tags", outputs.weak)):
+            if path is not None:
+                is_part = not header.shard.is_whole and appears_whole(path)
+                record = writer.record(kind) if is_part else None
+                writer.texts[kind] = entered.enter_context(_open_text(path, record))
+        if "events" in writer.texts:
+            writer.emit = writer.texts["events"].write
+        if outputs.scores is not None:
+            writer.scores = entered.enter_context(ScoresWriter(outputs.scores, header))
+        yield writer
 
-    def __init__(self, header: ScoresHeader, outputs: InferOutputs, emit: Emit | None) -> None:
-        self.header, self.outputs, self.emit = header, outputs, emit
-        self.format = event_format(outputs.format)
-        self.n_clips = self.n_events = 0
-        self._tags: dict[str, tuple[str, ...]] = {}
-        self._leftovers: dict[Path, list[Path]] = {}  # temporary files, by folder
-        self._closing = contextlib.ExitStack()
-        self._events: _TextFile | None = None
-        self._weak: _TextFile | None = None
-        self._scores: ScoresWriter | None = None
 
-    def __enter__(self) -> Self:
-        outputs = self.outputs
-        with contextlib.ExitStack() as entering:
-            if outputs.list_file is not None:
-                self._events = entering.enter_context(self._text(outputs.list_file, "events"))
-                self.emit = self._events.write
-            elif outputs.folder is not None:
-                self.emit = None
-            if outputs.weak is not None:
-                self._weak = entering.enter_context(self._text(outputs.weak, "tags"))
-            if outputs.scores is not None:
-                self._scores = entering.enter_context(ScoresWriter(outputs.scores, self.header))
-            self._closing = entering.pop_all()
-        return self
+@dataclass
+class ResultWriter:
+    """The outputs of a run while they are written; see `open_results`."""
 
-    def __exit__(self, *raised: Any) -> None:
-        self._closing.__exit__(*raised)
+    header: ScoresHeader
+    outputs: InferOutputs
+    emit: Emit | None
+    scores: ScoresWriter | None = None
+    texts: dict[str, "_Text"] = field(default_factory=dict)  # "events" and "tags"
+    n_clips: int = 0
+    n_events: int = 0
+    _tags: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _leftovers: dict[Path, list[Path]] = field(default_factory=dict)  # of killed writers, by folder
 
-    def _text(self, path: Path, kind: str) -> "_TextFile":
-        is_part = not self.header.shard.is_whole and appears_whole(path)
-        return _TextFile(path, self._record(kind) if is_part else None)
-
-    def _record(self, kind: str) -> PartRecord:
+    def record(self, kind: str) -> PartRecord:
         """Return what the record of a part in text says, but for clips and digest."""
         settings = {
             "decoding": json.loads(to_json(self.header.decoding)),
@@ -233,18 +211,17 @@ class ResultWriter:
 
     def add(self, scores: ClipScores, events: list[Event]) -> None:
         """Take one clip, the next in order."""
-        confidence = self.outputs.confidence
+        form, confidence = self.outputs.event_format, self.outputs.confidence
         if self.outputs.folder is not None:
             path = self.outputs.file_of(scores.name)
             self._make_room(path)
-            rows = self.format.rows(events, 1, confidence)
-            write_text(path, self.format.header(confidence) + rows)
+            write_text(path, form.header(confidence) + form.rows(events, 1, confidence))
         elif self.emit is not None:
-            header = "" if self.n_clips else self.format.header(confidence)
-            self.emit(header + self.format.rows(events, 1 + self.n_events, confidence))
+            header = "" if self.n_clips else form.header(confidence)
+            self.emit(header + form.rows(events, 1 + self.n_events, confidence))
         self._tags[scores.name] = clip_tags(scores, self.header.classes, self.header.decoding)
-        if self._scores is not None:
-            self._scores.append(scores)
+        if self.scores is not None:
+            self.scores.append(scores)
         self.n_clips += 1
         self.n_events += len(events)
 
@@ -262,76 +239,59 @@ class ResultWriter:
     def finish(self, failures: list[tuple[str, str, str]]) -> None:
         """Complete the outputs; a list without any clip still gets its header."""
         if not self.n_clips and self.emit is not None:
-            self.emit(self.format.header(self.outputs.confidence))
-        if self._weak is not None:
-            self._weak.write(format_weak(self._tags))
-        for text in (self._events, self._weak):
-            if text is not None:
-                text.record(self.n_clips, tuple(failures))
+            self.emit(self.outputs.event_format.header(self.outputs.confidence))
+        if "tags" in self.texts:
+            self.texts["tags"].write(format_weak(self._tags))
+        for text in self.texts.values():
+            text.finish(self.n_clips, tuple(failures))
 
 
-class _TextFile:
-    """A text output that appears when it is closed, after its record if it is a part."""
+@contextlib.contextmanager
+def _open_text(path: Path, record: PartRecord | None) -> Iterator["_Text"]:
+    """Open a text output that appears when the block ends, after its record if it is a part."""
+    with open_atomic(path) as stream:
+        yield _Text(path, stream, record)
+    if record is None and appears_whole(path):
+        remove_part_record(path)  # of a part that this replaced
 
-    def __init__(self, path: Path, record: PartRecord | None) -> None:
-        self.path, self._record = path, record
+
+class _Text:
+    """A text output while it is written."""
+
+    def __init__(self, path: Path, stream: BinaryIO, record: PartRecord | None) -> None:
+        self._path, self._stream, self._record = path, stream, record
         self._digest = hashlib.sha256()
-        self._closing = contextlib.ExitStack()
-        self._stream: BinaryIO | None = None
-
-    def __enter__(self) -> Self:
-        self._stream = self._closing.enter_context(open_atomic(self.path))
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *raised: Any) -> None:
-        self._closing.__exit__(kind, *raised)
-        if kind is None and self._record is None and appears_whole(self.path):
-            remove_part_record(self.path)  # of a part that this replaced
 
     def write(self, text: str) -> None:
-        assert self._stream is not None
         content = text.encode("utf-8")
         self._digest.update(content)
         self._stream.write(content)
         self._stream.flush()  # a FIFO's reader need not wait
 
-    def record(self, n_clips: int, failures: tuple[tuple[str, str, str], ...]) -> None:
+    def finish(self, n_clips: int, failures: tuple[tuple[str, str, str], ...]) -> None:
         """Write the record; before the text itself, which would look whole without it."""
         if self._record is not None:
-            digest = self._digest.hexdigest()
-            write_part(
-                self.path,
-                replace(self._record, n_clips=n_clips, failures=failures, sha256=digest),
-            )
+            sha256 = self._digest.hexdigest()
+            record = replace(self._record, n_clips=n_clips, failures=failures, sha256=sha256)
+            write_part(self._path, record)
+
+
+@contextlib.contextmanager
+def keep_scores(path: Path | None, job: dict[str, Any]) -> Iterator["KeptScores"]:
+    """Keep the scores of finished clips beside an output, until it is complete: a rerun goes on.
+
+    Without an output (`path`) nothing is kept. `job` is all that the scores depend on, as `job_of`;
+    scores of another job are thrown away. Another process that makes the output is a ResourceError.
+    """
+    with contextlib.nullcontext() if path is None else Spool(path.resolve(), job) as spool:
+        yield KeptScores(spool)
 
 
 class KeptScores:
-    """The scores of finished clips beside an output, until it is complete: a rerun goes on there.
+    """The scores of finished clips on disk; see `keep_scores`."""
 
-    Parameters
-    ----------
-    path
-        The output; None keeps nothing.
-    job
-        All that the scores depend on, as `job_of`. Scores of another job are thrown away.
-
-    Raises
-    ------
-    ResourceError
-        On entering, if another process is making the same output.
-    """
-
-    def __init__(self, path: Path | None, job: dict[str, Any]) -> None:
-        self._spool = None if path is None else Spool(path.resolve(), job)
-        self._closing = contextlib.ExitStack()
-
-    def __enter__(self) -> Self:
-        if self._spool is not None:
-            self._closing.enter_context(self._spool)
-        return self
-
-    def __exit__(self, *raised: Any) -> None:
-        self._closing.__exit__(*raised)
+    def __init__(self, spool: Spool | None) -> None:
+        self._spool = spool
 
     def has(self, name: str, stamp: Stamp) -> bool:
         """Return whether the clip is done, and its file still the same."""
@@ -363,14 +323,9 @@ class KeptScores:
         info = self._spool.entries[name].info
         values = np.frombuffer(b"".join(self._spool.read(name)), "<f4")
         values = values.reshape(-1, info["n_classes"])
-        n_windows = len(info["window_start"])
+        start, frames = np.array(info["window_start"]), np.array(info["window_frames"])
         return ClipScores(
-            name,
-            info["duration"],
-            values[:-n_windows],
-            np.array(info["window_start"]),
-            np.array(info["window_frames"]),
-            values[-n_windows:],
+            name, info["duration"], values[: -len(start)], start, frames, values[-len(start) :]
         )
 
     def remove(self) -> None:
