@@ -5,6 +5,7 @@ Those that the machine is to blame for, 6 and 141, are in `test_exit_codes_machi
 
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from support.command_lines import (
     run,
     save_small_model,
 )
+
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM, signal.SIGINT)
 
 # What each command calls, and so what can go wrong at the wrong moment.
 CALLED = {
@@ -112,18 +115,23 @@ def test_a_bug_is_1_and_says_where_its_traceback_is(lines, command, tmp_path, mo
 
 @pytest.mark.parametrize(
     ("number", "exit_code"),
-    [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGALRM, 75), (signal.SIGINT, 130)],
+    [(s, 130 if s == signal.SIGINT else 75) for s in SIGNALS],
 )
 @pytest.mark.parametrize("command", [name for name in CALLED if name != "train"])
 def test_a_signal_ends_a_run(lines, command, number, exit_code, monkeypatch):
-    monkeypatch.setattr(CALLED[command], lambda *_, **__: signal.raise_signal(number))
+    def busy(*_, **__):
+        signal.raise_signal(number)
+        time.sleep(10)
+
+    monkeypatch.setattr(CALLED[command], busy)
+    monkeypatch.setattr("sedtool.signals._PATIENCE", 0.0)
     message = refused(*lines[command], exit_code=exit_code)
     assert ("run the same command again" in message) == (exit_code == 75)
 
 
 @pytest.mark.parametrize(
     ("number", "exit_code"),
-    [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGALRM, 75), (signal.SIGINT, 130)],
+    [(s, 130 if s == signal.SIGINT else 75) for s in SIGNALS],
 )
 def test_a_signal_ends_a_training_after_saving(lines, tmp_path, monkeypatch, number, exit_code):
     step = Trainer.train_step

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from sedtool.__main__ import main
 from sedtool.atomic import claim
 from sedtool.checkpoint import load_model
-from sedtool.cli import main
 from sedtool.doctor import Check
 from support.command_lines import is_one_line, quick_lines, refused, run
 

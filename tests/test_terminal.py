@@ -1,8 +1,6 @@
 """On a real terminal, and where there is none: bars, data, and signals that libraries swallow."""
 
-import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +11,6 @@ from click.testing import CliRunner
 
 from sedtool.checkpoint import save_model
 from sedtool.cli import cli
-from sedtool.cli.signals import Interrupted, raising_signals, stop_signals
 from sedtool.config import DecodingConfig
 from support.models import new_model
 from support.terminals import shown_on_a_terminal
@@ -105,66 +102,7 @@ def test_an_output_that_cannot_be_is_one_line(model, tiny, tmp_path, name):
     assert done.stderr.count("\nError: ") + done.stderr.startswith("Error: ") == 1
 
 
-# Signals
-
-
-def test_what_a_library_makes_of_a_signal_is_still_the_signal():
-    with pytest.raises(Interrupted, match="SIGTERM") as caught, raising_signals():
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(1)
-        except Interrupted:
-            raise AttributeError("'_SparseFile' object has no attribute 'flush'") from None
-    assert caught.value.exit_code == 75
-
-
-def test_a_signal_that_went_unheard_is_raised_again():
-    with pytest.raises(Interrupted, match="SIGTERM"), raising_signals():
-        with contextlib.suppress(Interrupted):
-            os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
-        pytest.fail("the signal was lost")
-
-
-def test_a_signal_waits_until_a_module_is_imported(tmp_path, monkeypatch):
-    (tmp_path / "slowly_imported.py").write_text(
-        "import os, signal, time\n"
-        "try:\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    time.sleep(0.3)\n"
-        "    done = True\n"
-        "except BaseException:\n"
-        "    done = False\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(Interrupted, match="SIGTERM"), raising_signals():
-        import slowly_imported
-
-        time.sleep(5)
-    assert slowly_imported.done
-
-
-def test_tidying_up_is_broken_off_by_a_second_signal_alone_and_not_at_once(monkeypatch):
-    monkeypatch.setattr("sedtool.cli.signals._TIDYING", 0.2)
-    tidied = []
-    with pytest.raises(Interrupted, match="Ctrl-C"), raising_signals():
-        try:
-            os.kill(os.getpid(), signal.SIGINT)
-        finally:
-            os.kill(os.getpid(), signal.SIGINT)  # too early
-            time.sleep(0.3)
-            tidied.append("half")
-            os.kill(os.getpid(), signal.SIGINT)
-            tidied.append("whole")
-    assert tidied == ["half"]
-
-
-def test_handlers_are_given_back():
-    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
-    with raising_signals(), stop_signals() as stop:
-        os.kill(os.getpid(), signal.SIGUSR1)
-        assert stop() == 75
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
+# Locks
 
 
 def test_looking_whether_a_file_is_locked_sends_no_run_away(tmp_path):

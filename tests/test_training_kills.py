@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from sedtool.__main__ import main
 from sedtool.checkpoint import load_state, save_state
-from sedtool.cli import main
 from sedtool.config import ARCHITECTURES
 from sedtool.errors import ArtifactError
 from sedtool.training import TrainInputs, train

@@ -24,8 +24,8 @@ from sedtool.cli.console import (
     setup_logging,
     silence_libraries,
 )
-from sedtool.cli.signals import INTERRUPTED, Interrupted, raising_signals
 from sedtool.errors import SedtoolError, as_resource_error
+from sedtool.signals import INTERRUPTED, Interrupted, listening
 from sedtool.text import nearest
 
 __all__ = ["cli", "explained", "main"]
@@ -64,7 +64,7 @@ class SedtoolGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            with _reported(ctx), raising_signals():
+            with _reported(ctx), listening():
                 return super().invoke(ctx)
         finally:
             close_log()
@@ -141,7 +141,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; what the `sedtool` script calls."""
+    """Run the command line."""
     silence_libraries()
     if sys.stderr is not None:
         faulthandler.enable(sys.stderr)  # a crash in a library is not to be silent

@@ -15,6 +15,7 @@ import click
 
 from sedtool.atomic import resource_errors
 from sedtool.errors import ResourceError
+from sedtool.signals import poll
 from sedtool.text import clock, is_writable, plain
 
 Report = Callable[[int, int, str], None]  # done, total, what
@@ -159,7 +160,7 @@ def hear_libraries() -> None:
 
 @contextlib.contextmanager
 def progress(title: str, quiet: bool, data_on_stdout: bool = False) -> Iterator[Report]:
-    """Yield a function (done, total, what) that shows how far a run is.
+    """Yield a function (done, total, what) that shows how far a run is, and obeys signals.
 
     A bar with the time left on a terminal, unless data goes there at the same time; elsewhere, and
     in the log file, a line every 30 seconds.
@@ -186,6 +187,7 @@ def _liner(title: str, quiet: bool) -> Report:
 
     def report(done: int, total: int, what: str) -> None:
         nonlocal last, first_done
+        poll()
         first_done = done - 1 if first_done is None else first_done
         now = time.monotonic()
         if now - last >= _LINE_EVERY:

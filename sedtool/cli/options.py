@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 import click
 
 from sedtool.cli.console import hear_libraries, open_log, setup_logging
-from sedtool.cli.signals import start_timer
 from sedtool.config import STDIN_NAME, InferConfig
 from sedtool.config.base import REQUIRED, Setting
 from sedtool.errors import ArtifactError
+from sedtool.signals import start_timer
 
 if TYPE_CHECKING:
     from sedtool.audio import AudioInputs

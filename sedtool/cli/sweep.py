@@ -9,11 +9,11 @@ import click
 from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say, write_stdout
 from sedtool.cli.settings import SedtoolCommand
-from sedtool.cli.signals import stop_signals
 from sedtool.cli.stages import Stages
 from sedtool.config import POOLING_NAMES, FailurePolicy, FilesConfig, InferConfig
 from sedtool.config.comparison import SweepConfig
 from sedtool.errors import ConfigError
+from sedtool.signals import stop_signals
 
 _IN_DATA = opt.OUTPUT_FOLDER  # a path below --data, so that it cannot be looked at yet
 

@@ -9,8 +9,8 @@ import click
 from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say
 from sedtool.cli.settings import SedtoolCommand, taken
-from sedtool.cli.signals import stop_signals
 from sedtool.config import MEAN_TEACHER, LookupConfig, TrainConfig, TrainInputs
+from sedtool.signals import stop_signals
 
 
 @click.command(cls=SedtoolCommand)
@@ -61,8 +61,8 @@ def train(
 ) -> None:
     """Train a network from weak, strong or mixed labels.
 
-    Ctrl-C, SIGTERM, SIGUSR1 and --max-time save the state and stop; --resume goes on from there,
-    bit for bit.
+    Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and --max-time save the state and stop; --resume goes on from
+    there, bit for bit.
 
     \b
     Example: sedtool train -o run --features features.h5 --weak train.tsv \\
