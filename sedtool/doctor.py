@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +35,11 @@ __all__ = ["Check", "examine"]
 
 OPTIONAL = {"plot": "only `sedtool plot` needs it", "torchaudio": "only --engine torchaudio does"}
 MODULES = {"pyyaml": "yaml", "setuptools": "pkg_resources"}  # where the names differ
+BRINGS = {  # the C library in a package
+    "h5py": ", HDF5 {.version.hdf5_version}",
+    "soundfile": ", libsndfile {.__libsndfile_version__}",
+    "torch": ", CUDA {.version.cuda}",
+}
 FORMATS = {  # as sedtool's users know them -> libsndfile's format and subtype
     **{name: (name, "PCM_16") for name in ("WAV", "FLAC", "AIFF", "W64", "RF64")},
     "OGG": ("OGG", "VORBIS"),
@@ -45,23 +50,14 @@ REQUIRED_FORMATS = ("WAV", "FLAC")
 LEAST_MEMORY = 2**30  # bytes that the stages are meant to need at most, networks aside
 LEAST_SPACE = 2**30  # bytes
 LEAST_FILES = 1_000  # inodes
-NETWORK = frozenset(
-    (
-        *("9p", "afs", "beegfs", "ceph", "cifs", "fhgfs", "fuse.glusterfs", "fuse.sshfs", "gpfs"),
-        *("glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "orangefs", "pvfs2", "smb3", "smbfs"),
-    )
+NETWORK = (
+    *("9p", "afs", "beegfs", "ceph", "cifs", "fhgfs", "fuse.glusterfs", "fuse.sshfs", "gpfs"),
+    *("glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "orangefs", "pvfs2", "smb3", "smbfs"),
 )
 IN_MEMORY = ("tmpfs", "ramfs")
+SLURM = ("JOB_ID", "ARRAY_TASK_ID", "JOB_PARTITION", "CPUS_PER_TASK", "MEM_PER_NODE", "NTASKS")
 _PIP = f"{sys.executable} -m pip install"
 _KILLED = "it kills Python with signal"
-_TRY_LOCK = (  # what another process makes of a lock that this one holds
-    "import fcntl, sys\n"
-    "with open(sys.argv[1], 'rb') as stream:\n"
-    "    try:\n"
-    "        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
-    "    except BlockingIOError:\n"
-    "        sys.exit(3)\n"
-)
 
 
 @dataclass(frozen=True)
@@ -83,56 +79,61 @@ class Check:
         return f"{line}\n{'':<31} -> {self.remedy}" if self.remedy else line
 
 
+def _warn_if(wrong: bool, name: str, found: str, remedy: str) -> Check:
+    return Check(name, "warning", found, remedy) if wrong else Check(name, "ok", found)
+
+
 def examine(folder: Path, environment: Mapping[str, str]) -> list[Check]:
     """Look at the installation, at this machine, and at a folder for outputs.
 
-    Parameters
-    ----------
-    folder
-        Where outputs are to be written. A file in it is made, renamed, locked and removed.
-    environment
-        The variables of the process, as `os.environ` has them.
+    A file in the folder is made, renamed, locked and removed; `environment` is `os.environ`.
     """
-    groups: list[tuple[str, Callable[[], list[Check]]]] = [
-        ("python", check_python),
-        ("packages", check_packages),
-        ("torchaudio", lambda: [check_torchaudio()]),
-        ("audio formats", lambda: [check_formats()]),
-        ("device", lambda: [check_device(environment)]),
-        ("threads", lambda: [check_threads(environment)]),
-        ("memory", lambda: [check_memory()]),
-        ("folder", lambda: check_folder(folder, environment)),
-        ("temporary files", lambda: [check_temporary()]),
-        ("encodings", lambda: [check_encodings()]),
-        ("job", lambda: [check_job(environment)]),
-    ]
+    probes: dict[str, tuple[Any, ...]] = {  # what returns a check or several, and of what
+        "python": (check_python,),
+        "packages": (check_packages,),
+        "torchaudio": (check_torchaudio,),
+        "audio formats": (check_formats,),
+        "device": (check_device, environment),
+        "threads": (check_threads, environment),
+        "memory": (check_memory,),
+        "folder": (check_folder, folder, environment),
+        "temporary files": (check_temporary,),
+        "encodings": (check_encodings,),
+        "job": (check_job, environment),
+    }
     checks: list[Check] = []
-    for name, group in groups:
+    for name, (probe, *arguments) in probes.items():
         try:
-            checks += group()
+            made = probe(*arguments)
         except Exception as error:  # one check that fails does not keep the others from being made
             found = f"could not be looked at ({error!r})"
-            checks.append(Check(name, "problem", found, "report this: it is a bug"))
+            made = Check(name, "problem", found, "report this: it is a bug")
+        checks += [made] if isinstance(made, Check) else made
     return checks
 
 
 # Packages
 
 
-@dataclass(frozen=True)
-class Requirement:
-    """A line of the package's own requirements."""
+def _requirements() -> list[tuple[str, str]]:
+    """Return what sedtool's own metadata requires, and for which extra, if not always.
 
-    name: str
-    bounds: tuple[tuple[str, str], ...]  # (">=", "2.10")
-    extra: str  # empty: always required
+    Extras for developers are left out.
+    """
+    found = []
+    for line in importlib.metadata.requires("sedtool") or []:
+        requirement, _, marker = line.partition(";")
+        extra = re.search(r"extra\s*==\s*['\"](\w+)['\"]", marker)
+        if extra is None or extra[1] in OPTIONAL:
+            found.append((requirement.strip(), extra[1] if extra else ""))
+    return found
 
-    def refuses(self, version: str) -> bool:
-        met, found = {">=": operator.ge, "<": operator.lt, "!=": operator.ne}, _numbers(version)
-        return not all(met[sign](found, _numbers(bound)) for sign, bound in self.bounds)
 
-    def __str__(self) -> str:
-        return ",".join(sign + bound for sign, bound in self.bounds)
+def _is_met(requirement: str, version: str) -> bool:
+    """Return whether a version is one of ``NAME>=2.10,<3``; its numbers are compared as such."""
+    compare = {">=": operator.ge, "<": operator.lt, "!=": operator.ne}
+    bounds = re.findall(r"(>=|<|!=)\s*([\w.]+)", requirement)
+    return all(compare[sign](_numbers(version), _numbers(bound)) for sign, bound in bounds)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -142,20 +143,6 @@ def _numbers(version: str) -> tuple[int, ...]:
     while numbers and not numbers[-1]:
         numbers.pop()
     return tuple(numbers)
-
-
-def _requirements() -> list[Requirement]:
-    """Return what sedtool's own metadata requires, extras for developers left out."""
-    found = []
-    for line in importlib.metadata.requires("sedtool") or []:
-        spec, _, marker = line.partition(";")
-        name = re.match(r"[\w.-]+", spec)
-        extra = re.search(r"extra\s*==\s*['\"](\w+)['\"]", marker)
-        if name is None or (extra and extra[1] not in OPTIONAL):
-            continue
-        bounds = tuple(re.findall(r"(>=|<|!=)\s*([\w.]+)", spec))
-        found.append(Requirement(name[0], bounds, extra[1] if extra else ""))
-    return found
 
 
 def check_python() -> list[Check]:
@@ -174,61 +161,46 @@ def check_packages() -> list[Check]:
     except importlib.metadata.PackageNotFoundError:
         found = "sedtool is not installed, so that its requirements are not known"
         return [Check("packages", "problem", found, f"{_PIP} . (in the folder of pyproject.toml)")]
-    return [_check_package(each) for each in requirements if each.name != "torchaudio"]
+    return [_check_package(*each) for each in requirements if each[1] != "torchaudio"]
 
 
-def _check_package(requirement: Requirement) -> Check:
-    name, extra = requirement.name, requirement.extra
+def _check_package(requirement: str, extra: str) -> Check:
+    (name,) = re.findall(r"^[\w.-]+", requirement)
     bad: Literal["warning", "problem"] = "warning" if extra else "problem"
-    upgrade = f"{_PIP} --upgrade '{name}{requirement}'"
+    upgrade = f"{_PIP} --upgrade '{requirement}'"
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         if extra:
             return Check(name, "ok", f"not installed; {OPTIONAL[extra]}", upgrade)
         return Check(name, "problem", "missing", upgrade)
-    if requirement.refuses(version):
-        return Check(name, bad, f"{version}, but sedtool needs {requirement}", upgrade)
+    if not _is_met(requirement, version):
+        needed = requirement.removeprefix(name)
+        return Check(name, bad, f"{version}, but sedtool needs {needed}", upgrade)
     try:
         module = import_quietly(MODULES.get(name, name))
     except Exception as error:
-        again = f"{_PIP} --force-reinstall '{name}{requirement}'"
+        again = f"{_PIP} --force-reinstall '{requirement}'"
         return Check(name, bad, f"{version}, which cannot be imported ({_line(error)})", again)
-    return Check(name, "ok", version + _with(name, module))
-
-
-def _with(name: str, module: ModuleType) -> str:
-    """Return the version of the C library that a package brings."""
-    inner: dict[str, Any] = {
-        "h5py": lambda: f", HDF5 {module.version.hdf5_version}",
-        "soundfile": lambda: f", libsndfile {module.__libsndfile_version__}",
-        "torch": lambda: f", CUDA {module.version.cuda}" if module.version.cuda else ", CPU only",
-    }
-    return str(inner[name]()) if name in inner else ""
+    brings = BRINGS.get(name, "").format(module).replace("CUDA None", "CPU only")
+    return Check(name, "ok", version + brings)
 
 
 def import_quietly(name: str) -> ModuleType:
-    """Import a module without its warnings.
+    """Import a module without its warnings; raise an ImportError if that would kill this process.
 
-    Raises
-    ------
-    ImportError
-        If importing it would kill this process: torch does on a processor it was not built for.
+    Importing torch does on a processor that it was not built for.
     """
-    if name == "torch" and name not in sys.modules and (crash := _crash(name)):
-        raise ImportError(crash)
+    if name == "torch" and name not in sys.modules:
+        reason = _failure_elsewhere("import torch")
+        if reason and reason.startswith(_KILLED):
+            raise ImportError(reason)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module(name)
 
 
 @functools.cache
-def _crash(name: str) -> str | None:
-    """Return which signal ends a process that imports a module, in words, or None."""
-    reason = _failure_elsewhere(f"import {name}")
-    return reason if reason and reason.startswith(_KILLED) else None
-
-
 def _failure_elsewhere(code: str) -> str | None:
     """Run code in another Python; return why it failed, or None."""
     try:
@@ -283,11 +255,10 @@ def check_formats() -> Check:
         found = f"libsndfile does not load ({_line(error)})"
         return Check("audio formats", "problem", found, f"{_PIP} --force-reinstall soundfile")
     found = ", ".join(f"{name} {'yes' if reads else 'no'}" for name, reads in read.items())
-    if all(read.values()):
-        return Check("audio formats", "ok", found)
     remedy = f"{_PIP} --upgrade soundfile: it brings libsndfile 1.2"
-    enough = all(read[name] for name in REQUIRED_FORMATS)
-    return Check("audio formats", "warning" if enough else "problem", found, remedy)
+    if not all(read[name] for name in REQUIRED_FORMATS):
+        return Check("audio formats", "problem", found, remedy)
+    return _warn_if(not all(read.values()), "audio formats", found, remedy)
 
 
 # The machine
@@ -298,8 +269,9 @@ def check_device(environment: Mapping[str, str]) -> Check:
     try:
         torch = import_quietly("torch")
         if torch.cuda.is_available():
-            return Check("device", "ok", f"auto takes cuda: {', '.join(_gpus(torch.cuda))}")
-        mps = bool(torch.backends.mps.is_available())
+            gpus = [_gpu(torch.cuda, index) for index in range(torch.cuda.device_count())]
+            return Check("device", "ok", f"auto takes cuda: {', '.join(gpus)}")
+        mps = torch.backends.mps.is_available()
     except Exception:
         return Check("device", "warning", "unknown, since torch does not load", "mend torch")
     if mps:
@@ -308,13 +280,10 @@ def check_device(environment: Mapping[str, str]) -> Check:
     return Check("device", "ok", "auto takes cpu: " + _why_no_gpu(torch.version.cuda, environment))
 
 
-def _gpus(cuda: Any) -> list[str]:
-    found = []
-    for index in range(cuda.device_count()):
-        name = cuda.get_device_properties(index).name
-        free, total = cuda.mem_get_info(index)
-        found.append(f"{name} ({_in_gib(total)}, {_in_gib(free)} free)")
-    return found
+def _gpu(cuda: Any, index: int) -> str:
+    free, total = cuda.mem_get_info(index)
+    name = cuda.get_device_properties(index).name
+    return f"{name} ({_in_gib(total)}, {_in_gib(free)} free)"
 
 
 def _why_no_gpu(cuda: str | None, environment: Mapping[str, str]) -> str:
@@ -339,10 +308,8 @@ def check_threads(environment: Mapping[str, str]) -> Check:
     with contextlib.suppress(Exception):
         threads = int(import_quietly("torch").get_num_threads())
         parts.append(f"torch uses {threads}")
-    if threads > max(limit or allowed, usable):
-        remedy = f"export OMP_NUM_THREADS={usable}: more threads only wait"
-        return Check("threads", "warning", ", ".join(parts), remedy)
-    return Check("threads", "ok", ", ".join(parts))
+    remedy = f"export OMP_NUM_THREADS={usable}: more threads only wait"
+    return _warn_if(threads > max(limit or allowed, usable), "threads", ", ".join(parts), remedy)
 
 
 def check_memory() -> Check:
@@ -355,10 +322,8 @@ def check_memory() -> Check:
     if limit is not None:
         found += f", a cgroup limit of {_in_gib(limit)}"
         available = min(available, limit)
-    if available < LEAST_MEMORY:
-        remedy = "ask for 1 GiB at least, or lower --workers, --batch-size"
-        return Check("memory", "warning", found, remedy)
-    return Check("memory", "ok", found)
+    remedy = "ask for 1 GiB at least, or lower --workers, --batch-size"
+    return _warn_if(available < LEAST_MEMORY, "memory", found, remedy)
 
 
 def check_encodings() -> Check:
@@ -370,19 +335,17 @@ def check_encodings() -> Check:
         "stderr": getattr(sys.stderr, "encoding", None) or "none",
     }
     found = ", ".join(f"{name} {encoding}" for name, encoding in encodings.items())
-    if all(e.lower().replace("-", "") in ("utf8", "none") for e in encodings.values()):
-        return Check("encodings", "ok", found)
-    return Check("encodings", "warning", found, "export LC_ALL=C.UTF-8, or PYTHONUTF8=1")
+    wrong = any(e.lower().replace("-", "") not in ("utf8", "none") for e in encodings.values())
+    return _warn_if(wrong, "encodings", found, "export LC_ALL=C.UTF-8, or PYTHONUTF8=1")
 
 
 def check_job(environment: Mapping[str, str]) -> Check:
     """Say what a batch system grants, if this runs inside one of its jobs."""
     if "SLURM_JOB_ID" not in environment:
         return Check("job", "ok", "not inside a Slurm job")
-    names = ("JOB_ID", "ARRAY_TASK_ID", "JOB_PARTITION", "CPUS_PER_TASK", "MEM_PER_NODE", "NTASKS")
-    values = [(name, environment.get(f"SLURM_{name}")) for name in names]
-    found = ", ".join(f"{name} {value}" for name, value in values if value is not None)
-    if "SLURM_ARRAY_TASK_ID" not in environment:
+    values = {name: environment.get(f"SLURM_{name}") for name in SLURM}
+    found = ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
+    if values["ARRAY_TASK_ID"] is None:
         return Check("job", "ok", found)
     try:
         return Check("job", "ok", f"{found}; --shard auto is {Shard.parse('auto', environment)}")
@@ -439,9 +402,8 @@ def _check_space(name: str, folder: Path) -> Check:
     if free < LEAST_SPACE:
         remedy = "an hour of audio takes 18 MB as features; make room"
         return Check(name, "warning", found, remedy)
-    if status.f_files and status.f_favail < LEAST_FILES:
-        return Check(name, "warning", found, "remove files: the disk holds no more of them")
-    return Check(name, "ok", found)
+    is_full = status.f_files > 0 and status.f_favail < LEAST_FILES
+    return _warn_if(is_full, name, found, "remove files: the disk holds no more of them")
 
 
 def check_temporary() -> Check:
@@ -485,5 +447,6 @@ def _check_locks(trial: Path) -> Check:
 
 
 def _is_refused_elsewhere(path: Path) -> bool:
-    command = [sys.executable, "-S", "-E", "-c", _TRY_LOCK, str(path)]
-    return subprocess.run(command, timeout=60, check=False).returncode == 3
+    """Return whether another process is refused the lock of a file."""
+    code = f"import fcntl; fcntl.flock(open({str(path)!r}), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    return "BlockingIOError" in (_failure_elsewhere(code) or "")

@@ -123,7 +123,7 @@ def test_versions_are_compared_as_numbers_with_what_the_package_requires(
     real = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda n: version if n == name else real(n))
     monkeypatch.setattr(doctor, "import_quietly", lambda name: SimpleNamespace())
-    monkeypatch.setattr(doctor, "_with", lambda name, module: "")
+    monkeypatch.setattr(doctor, "BRINGS", {})
     found = one(doctor.check_packages(), name)
     assert found.status == status
     assert version in found.found
@@ -148,12 +148,10 @@ def test_a_broken_torch_is_a_finding_and_the_rest_is_looked_at(monkeypatch, tmp_
 
 
 def test_a_torch_that_kills_python_is_found_in_another_process(monkeypatch):
-    doctor._crash.cache_clear()
     monkeypatch.delitem(sys.modules, "torch")
     monkeypatch.setattr(doctor, "_failure_elsewhere", lambda code: f"{doctor._KILLED} 4")
     with pytest.raises(ImportError, match="kills Python with signal 4"):
         doctor.import_quietly("torch")
-    doctor._crash.cache_clear()
 
 
 def test_without_the_metadata_of_an_installation_the_requirements_are_unknown(monkeypatch):
@@ -178,7 +176,9 @@ def test_a_torchaudio_that_does_not_load_is_a_warning_with_its_reason(
 ):
     (tmp_path / "torchaudio.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    doctor._failure_elsewhere.cache_clear()
     found = doctor.check_torchaudio()
+    doctor._failure_elsewhere.cache_clear()
     assert found.status == "warning"
     assert reason in found.found
     assert "matching versions" in found.remedy
