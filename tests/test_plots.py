@@ -20,16 +20,21 @@ from sedtool.errors import ArtifactError, ConfigError, LabelError, OutputExistsE
 from sedtool.plots import canvas, plot_curves, plot_durations, plot_frames, plot_gradients
 from sedtool.plots.canvas import NamedPoint, place_names, save, shown
 from sedtool.plots.curves import History, draw_curves, read_history
-from sedtool.plots.durations import ClassExponents, draw_durations, rank_correlation
-from sedtool.plots.frames import FrameCurve, frame_curve
 from sedtool.plots.gradients import (
     EXAMPLE,
+    FrameCurve,
     clip_gradient,
     draw_gradients,
     example_pooling,
+    frame_curve,
     sign_change,
 )
-from sedtool.plots.pooling import draw_pooling
+from sedtool.plots.learned import (
+    ClassExponents,
+    draw_durations,
+    draw_pooling,
+    rank_correlation,
+)
 from support.models import new_model
 
 STRONG = "filename\tonset\toffset\tevent_label\n"
@@ -310,8 +315,11 @@ def test_settings_of_the_interval_are_checked(wrong):
 def test_classes_are_parted_at_the_median_or_where_it_is_said():
     durations = np.array([1.0, 2.0, 4.0, 8.0])
     entry = ClassExponents("x", "n", tuple("abcd"), durations, np.ones((1, 4)), 3.0)
-    assert entry.short.tolist() == [True, True, False, False]
-    assert {k: v.sum() for k, v in entry.groups().items()} == {"shorter": 2, "longer": 2}
+    short, long = [True, True, False, False], [False, False, True, True]
+    assert {word: chosen.tolist() for word, chosen in entry.groups().items()} == {
+        "shorter": short,
+        "longer": long,
+    }
 
 
 def test_durations_are_drawn_of_models_runs_and_folders_of_runs(tmp_path):
@@ -541,7 +549,7 @@ def test_equal_figures_are_equal_files_and_styles_of_the_caller_do_not_matter(tm
     model = new_model()
     for suffix in ("svg", "pdf", "png"):
         first, second = tmp_path / f"1.{suffix}", tmp_path / f"2.{suffix}"
-        save(draw_pooling([("m", model)], None), first)
+        save(draw_pooling([("m", model)], {}), first)
         with matplotlib.rc_context({"font.family": "monospace", "svg.hashsalt": "other"}):
-            save(draw_pooling([("m", model)], None), second)
+            save(draw_pooling([("m", model)], {}), second)
         assert first.read_bytes() == second.read_bytes()

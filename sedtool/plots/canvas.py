@@ -4,14 +4,15 @@ Only this package imports matplotlib (the `plot` extra), and only when a figure 
 are Okabe and Ito's, which colour-blind readers can tell apart; lines and markers differ besides.
 """
 
+import contextlib
 import functools
 import importlib.util
 import io
 import math
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
@@ -48,27 +46,18 @@ def require_matplotlib() -> None:
         raise ConfigError("figures need matplotlib: pip install 'sedtool[plot]'")
 
 
-def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Let a function draw in sedtool's style, whatever style its caller has set."""
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """Draw in sedtool's style, whatever style the caller has set."""
+    require_matplotlib()
+    from matplotlib import rc_context
 
-    @functools.wraps(draw)
-    def in_style(*args: P.args, **kwargs: P.kwargs) -> R:
-        require_matplotlib()
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-
-        with rc_context(_STYLE):
-            drawn = draw(*args, **kwargs)
-            if isinstance(drawn, Figure):
-                fit_fonts(drawn)
-            return drawn
-
-    return in_style
+    with rc_context(_STYLE):
+        yield
 
 
 def new_figure(width: float, height: float) -> "Figure":
     """Return an empty figure (inches) that belongs to no window system."""
-    require_matplotlib()
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -163,21 +152,22 @@ def check_output(output: Path, overwrite: bool, *inputs: Path | None) -> None:
     refuse_input(output, filter(None, inputs))
 
 
-@styled
+@styled()
 def save(figure: "Figure", output: Path) -> None:
     """Write a figure as PNG, SVG or PDF, by the suffix."""
+    fit_fonts(figure)
     buffer, kind = io.BytesIO(), output.suffix[1:].lower()
     figure.savefig(buffer, format=kind, dpi=150, metadata=_DATES.get(kind, {}))
     write_bytes(output, buffer.getvalue())
 
+
+# Names of points
 
 _SIZE = 8.0  # points
 _HEIGHT = 1.35 * _SIZE
 _WIDTH = 0.62 * _SIZE  # of a character; most are narrower, and those of East Asia are square
 _DISTANCES = (9.0, 20.0, 32.0, 46.0, 62.0)  # from the point, points
 _ANGLES = (0, 180, 90, 270, 45, 135, 225, 315, 20, 160, 200, 340, 65, 115, 245, 295)
-
-Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 
 class NamedPoint(NamedTuple):
@@ -201,20 +191,16 @@ def place_names(figure: "Figure", axes: "Axes", points: Sequence[NamedPoint]) ->
     fit_fonts(figure)
     figure.draw_without_rendering()  # lays the figure out
     scale = 72.0 / figure.dpi  # pixels to points
-
-    def place(x: float, y: float) -> np.ndarray:
-        return scale * np.array(axes.transData.transform((x, y)))
-
-    edges = axes.get_window_extent()
-    frame = (edges.x0 * scale, edges.y0 * scale, edges.x1 * scale, edges.y1 * scale)
-    taken: list[Box] = []
+    frame = scale * np.array(axes.get_window_extent().extents)
+    taken = []  # boxes: left, bottom, right, top, in points
     for point in points:
-        (x, y), low, high = place(point.x, point.y), *(place(point.x, end) for end in point.bar)
-        taken += [(x - 5, y - 5, x + 5, y + 5), (x - 2, low[1], x + 2, high[1])]
+        ends = [(point.x, y) for y in (point.y, *point.bar)]
+        (x, y), (_, low), (_, high) = scale * axes.transData.transform(ends)
+        taken += [(x - 5, y - 5, x + 5, y + 5), (x - 2, low, x + 2, high)]
     for point in points:
-        x, y = place(point.x, point.y)
-        dx, dy, box = _best_place(x, y, _width(point.name), frame, taken)
-        taken.append(box)
+        x, y = scale * axes.transData.transform((point.x, point.y))
+        dx, dy, box = _best_place(x, y, point.name, frame, np.array(taken))
+        taken.append(tuple(box))
         is_far = math.hypot(dx, dy) > _DISTANCES[0] + 1
         axes.annotate(
             point.name,
@@ -231,33 +217,22 @@ def place_names(figure: "Figure", axes: "Axes", points: Sequence[NamedPoint]) ->
         ).set_in_layout(False)
 
 
-def _width(name: str) -> float:
-    """Return about how wide a name is, in points."""
-    return sum(_SIZE if unicodedata.east_asian_width(c) in "WF" else _WIDTH for c in name)
-
-
 def _best_place(
-    x: float, y: float, width: float, frame: Box, taken: Sequence[Box]
-) -> tuple[float, float, Box]:
-    """Return the offset of a name from its point, and the box it fills, all in points."""
+    x: float, y: float, name: str, frame: np.ndarray, taken: np.ndarray
+) -> tuple[float, float, np.ndarray]:
+    """Return the offset of a name from its point, and the box it fills, all in points.
+
+    Of all places, it is the one where the box covers least of the boxes `taken`, (N, 4), and
+    reaches least beyond the frame, (4,).
+    """
+    width = sum(_SIZE if unicodedata.east_asian_width(c) in "WF" else _WIDTH for c in name)
     distances, angles = np.meshgrid(_DISTANCES, np.radians(_ANGLES), indexing="ij")
     dx, dy = (distances * np.cos(angles)).ravel(), (distances * np.sin(angles)).ravel()
     left = x + dx - np.select([dx > 1, dx < -1], [0.0, width], width / 2)
     bottom = y + dy - _HEIGHT / 2
-    boxes = np.stack([left, bottom, left + width, bottom + _HEIGHT], axis=1)  # (P, 4)
-    best = np.argmin(_covered(boxes, np.array(taken)) + 10 * _outside(boxes, frame))
-    place = boxes[best].tolist()
-    return float(dx[best]), float(dy[best]), (place[0], place[1], place[2], place[3])
-
-
-def _covered(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return how much of the area of each box, (P, 4), others (N, 4) cover."""
-    a, b = boxes[:, None], others[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    return np.asarray(np.maximum(sides, 0).prod(axis=-1).sum(axis=-1))
-
-
-def _outside(boxes: np.ndarray, frame: Box) -> np.ndarray:
-    """Return how far each box, (P, 4), reaches beyond the frame."""
-    beyond = np.concatenate([frame[:2] - boxes[:, :2], boxes[:, 2:] - frame[2:]], axis=1)
-    return np.asarray(np.maximum(beyond, 0).sum(axis=1))
+    low, high = np.stack([left, bottom], 1), np.stack([left + width, bottom + _HEIGHT], 1)  # (P, 2)
+    sides = np.minimum(high[:, None], taken[:, 2:]) - np.maximum(low[:, None], taken[:, :2])
+    covered = np.maximum(sides, 0).prod(axis=-1).sum(axis=-1)  # (P, N, 2) -> (P,)
+    beyond = np.maximum(frame[:2] - low, 0) + np.maximum(high - frame[2:], 0)
+    best = np.argmin(covered + 10 * beyond.sum(axis=-1))
+    return float(dx[best]), float(dy[best]), np.concatenate([low[best], high[best]])

@@ -1,5 +1,6 @@
 """One clip: its features, frame probabilities, reference and detected events."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+Interval = tuple[float, float]  # onset and offset, seconds
+
+
 def plot_clip(
     features: Path,
     scores: Path,
@@ -30,45 +34,49 @@ def plot_clip(
 ) -> None:
     """Draw one clip: spectrogram, frame probabilities, reference and detected events.
 
-    Parameters
-    ----------
-    features, scores
-        Files that hold the clip.
-    name
-        Of the clip: its path, or its basename where that is unique.
-    output
-        PNG, SVG or PDF by its suffix.
-    reference
-        Strong labels.
-    overwrite
-        Replace an existing picture.
+    Raises
+    ------
+    LabelError
+        If a file does not have the clip.
     """
     canvas.check_output(output, overwrite, features, scores, reference)
-    stored = open_scores(scores)
-    clip = find_clip(NameIndex(stored.names), name, scores)
-    scored = next(c for c in clip_scores(stored) if c.name == clip)
+    stored, scored = read_scored(scores, name)
     feature_set = FeatureSet([features])
-    spectrogram = feature_set.clip(find_clip(NameIndex(feature_set.place), name, features))
+    spectrogram = feature_set.clip(find_clip(feature_set.place, name, features))
     events = reference_events(reference, name) if reference is not None else None
     canvas.save(draw_clip(spectrogram, feature_set.config, scored, stored, events), output)
 
 
-def find_clip(index: NameIndex, name: str, where: Path) -> str:
+def find_clip(names: Iterable[str], name: str, where: Path) -> str:
     """Return the name by which a file knows a clip, or raise a LabelError."""
+    index = NameIndex(names)
     found = index.find(name)
     if found is None:
         raise LabelError(f"{where} has no clip {name!r}{index.hint(name)}")
     return found
 
 
+def read_scored(path: Path, name: str) -> tuple[Scores, ClipScores]:
+    """Return a scores file, and the scores of one clip in it."""
+    scores = open_scores(path)
+    found = find_clip(scores.names, name, path)
+    return scores, next(clip for clip in clip_scores(scores) if clip.name == found)
+
+
 def reference_events(reference: Path, name: str) -> list[Event]:
     """Return the events of a clip from strong labels that name it."""
     labels = read_events(reference)
-    wanted = find_clip(NameIndex(labels.names), name, reference)
+    wanted = find_clip(labels.names, name, reference)
     return [event for event in labels.events if event.name == wanted]
 
 
-@canvas.styled
+def reference_intervals(reference: Path | None, name: str, label: str) -> list[Interval]:
+    """Return when a class is active in a clip; never without a reference."""
+    events = reference_events(reference, name) if reference is not None else []
+    return [(event.onset, event.offset) for event in events if event.label == label]
+
+
+@canvas.styled()
 def draw_clip(
     spectrogram: np.ndarray,
     features: FeatureConfig,

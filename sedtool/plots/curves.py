@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +14,23 @@ import numpy as np
 from sedtool.checkpoint import load_model
 from sedtool.errors import ArtifactError
 from sedtool.plots import canvas
-from sedtool.plots.pooling import SYMBOLS
+from sedtool.plots.learned import SYMBOLS
 from sedtool.runs import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 _LEARNED = re.compile(r"(n|theta|alpha)\[(.+)\]")
-_LOSSES = {"train_loss": "training", "loss": "validation"}
-_SCORES = {"clip_f1": "clip F1", "event_f1": "event F1"}
-_WEIGHT = {"consistency": "weight of consistency"}
-_APART = ("epoch", "step", "lr")
+_PANELS: dict[str, dict[str, str]] = {  # label of the axis -> column -> name
+    "loss (nats)": {"train_loss": "training", "loss": "validation"},
+    "F1 on validation clips": {"clip_f1": "clip F1", "event_f1": "event F1"},
+    "part of the training loss": {},  # all columns that stand nowhere else
+    "weight of consistency": {"consistency": "weight of consistency"},
+}
+_ELSEWHERE = {"epoch", "step", "lr", *(column for panel in _PANELS.values() for column in panel)}
+_OF_MODEL = ("loss", "clip_f1", "event_f1")  # columns in which the epoch of the model is marked
 _FEW = 40  # epochs of which each is marked
 
 
@@ -52,7 +58,7 @@ def read_history(run: Path, name: str) -> History:
         With file and line: there is no such file, no epoch in it, a cell too few or too many, one
         that is no number, or epochs out of order.
     """
-    path = RunFolder(run).history if run.is_dir() else run
+    path = _metrics_of(run)
     try:
         lines = path.read_bytes().decode().splitlines()
     except FileNotFoundError:
@@ -68,12 +74,18 @@ def read_history(run: Path, name: str) -> History:
     if not rows:
         raise ArtifactError(f"{path}: no epoch is finished yet")
     columns = dict(zip(header, np.array(rows).T, strict=True))
-    _check_epochs(columns["epoch"], path)
+    for i, (before, epoch) in enumerate(pairwise([0.0, *columns["epoch"]]), 2):
+        if not epoch > before:
+            raise ArtifactError(f"{path}:{i}: epoch {epoch:g} after epoch {before:g}")
     learned: dict[str, dict[str, np.ndarray]] = {}
     for column in header:
         if match := _LEARNED.fullmatch(column):
             learned.setdefault(match[1], {})[match[2]] = columns.pop(column)
     return History(name, columns, learned, _selected(path.parent))
+
+
+def _metrics_of(run: Path) -> Path:
+    return RunFolder(run).history if run.is_dir() else run
 
 
 def _numbers(line: str, n_columns: int, where: str) -> list[float]:
@@ -87,12 +99,6 @@ def _numbers(line: str, n_columns: int, where: str) -> list[float]:
         raise ArtifactError(f"{where}: {error}") from None
 
 
-def _check_epochs(epochs: np.ndarray, path: Path) -> None:
-    for i, (before, epoch) in enumerate(zip([0.0, *epochs[:-1]], epochs, strict=True), 2):
-        if not epoch > before:
-            raise ArtifactError(f"{path}:{i}: epoch {epoch:g} after epoch {before:g}")
-
-
 def _selected(folder: Path) -> int | None:
     """Return the epoch of the model of a run; None if there is none yet."""
     model = RunFolder(folder).model
@@ -101,24 +107,14 @@ def _selected(folder: Path) -> int | None:
 
 
 def plot_curves(runs: Sequence[Path], output: Path, *, overwrite: bool = False) -> None:
-    """Draw the learning curves of runs, finished or not.
-
-    Parameters
-    ----------
-    runs
-        Run folders, or their metrics.tsv.
-    output
-        PNG, SVG or PDF by its suffix.
-    overwrite
-        Replace an existing picture.
+    """Draw the learning curves of runs, finished or not: folders, or their metrics.tsv.
 
     Raises
     ------
     ArtifactError
         If metrics are missing, empty or damaged.
     """
-    inputs = [RunFolder(run).history if run.is_dir() else run for run in runs]
-    canvas.check_output(output, overwrite, *inputs)
+    canvas.check_output(output, overwrite, *map(_metrics_of, runs))
     canvas.save(draw_curves(list(map(read_history, runs, _short_names(runs)))), output)
 
 
@@ -131,7 +127,7 @@ def _short_names(runs: Sequence[Path]) -> list[str]:
     return [str(path.relative_to(common)) for path in paths]
 
 
-@canvas.styled
+@canvas.styled()
 def draw_curves(runs: Sequence[History]) -> "Figure":
     """Return the figure of `plot_curves`: all runs above, then a row a run that learned exponents.
 
@@ -158,16 +154,10 @@ def draw_curves(runs: Sequence[History]) -> "Figure":
 def _panels(runs: Sequence[History]) -> dict[str, dict[str, str]]:
     """Return the panels that have data: label of the axis -> column -> name."""
     present = dict.fromkeys(column for run in runs for column in run.columns)
-    known = {*_LOSSES, *_SCORES, *_WEIGHT, *_APART}
-    panels = {
-        "loss (nats)": _LOSSES,
-        "F1 on validation clips": _SCORES,
-        "part of the training loss": {c: c.replace("_", " ") for c in present if c not in known},
-        "weight of consistency": _WEIGHT,
-    }
+    parts = {c: c.replace("_", " ") for c in present if c not in _ELSEWHERE}
     found = {
         title: {column: name for column, name in columns.items() if column in present}
-        for title, columns in panels.items()
+        for title, columns in (_PANELS | {"part of the training loss": parts}).items()
     }
     return {title: columns for title, columns in found.items() if columns}
 
@@ -175,15 +165,13 @@ def _panels(runs: Sequence[History]) -> dict[str, dict[str, str]]:
 def _draw_columns(axes: "Axes", runs: Sequence[History], columns: Mapping[str, str]) -> None:
     """Draw columns of all runs: a colour a run, a line style a column."""
     for i, run in enumerate(runs):
-        dots = "." if len(run.epochs) <= _FEW else None
+        chosen = run.epochs == run.selected
         for j, column in enumerate(columns):
             if column not in run.columns:
                 continue
             values = run.columns[column]
-            style = {"color": canvas.colour(i), "linestyle": canvas.line(j), "marker": dots}
-            axes.plot(run.epochs, values, **style, linewidth=1.3)
-            chosen = run.epochs == run.selected
-            if column in ("loss", *_SCORES) and chosen.any():
+            _draw_line(axes, run, values, i, j)
+            if column in _OF_MODEL and chosen.any():
                 axes.plot(run.epochs[chosen], values[chosen], **_selected_style(i))
     if len(columns) > 1:
         handles = [
@@ -193,6 +181,12 @@ def _draw_columns(axes: "Axes", runs: Sequence[History], columns: Mapping[str, s
         place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2}
         canvas.legend(axes, handles, columns.values(), ncols=2, handlelength=3.0, **place)
     _set_epochs(axes, np.concatenate([run.epochs for run in runs]))
+
+
+def _draw_line(axes: "Axes", run: History, values: np.ndarray, colour: int, line: int) -> "Line2D":
+    """Draw a value of each epoch, with dots where there are few."""
+    style = {"color": canvas.colour(colour), "linestyle": canvas.line(line), "linewidth": 1.3}
+    return axes.plot(run.epochs, values, marker="." if len(values) <= _FEW else None, **style)[0]
 
 
 def _selected_style(i: int) -> dict[str, Any]:
@@ -224,8 +218,7 @@ def _explain_runs(part: Any, runs: Sequence[History]) -> None:
         handles.append(Line2D([], [], **(style | {"linestyle": "-"})))
         epoch = f" (marked: its model, epoch {run.selected})" if run.selected is not None else ""
         labels.append(f"{canvas.shown(run.name)}{epoch}")
-    columns = 1 + (len(runs) > 2)
-    canvas.legend(part, handles, labels, ncols=columns)
+    canvas.legend(part, handles, labels, ncols=1 + (len(runs) > 2))
 
 
 def _draw_learned(part: Any, run: History) -> None:
@@ -234,14 +227,7 @@ def _draw_learned(part: Any, run: History) -> None:
     panels = part.subplots(1, len(run.learned), squeeze=False)[0]
     for axes, (parameter, by_class) in zip(panels, run.learned.items(), strict=True):
         lines = {
-            label: axes.plot(
-                run.epochs,
-                values,
-                color=canvas.colour(i),
-                linestyle=canvas.line(i),
-                marker="." if len(run.epochs) <= _FEW else None,
-                linewidth=1.3,
-            )[0]
+            label: _draw_line(axes, run, values, i, i)
             for i, (label, values) in enumerate(by_class.items())
         }
         if run.selected is not None:

@@ -1,6 +1,6 @@
-"""How far each frame moves the clip probability, for every pooling.
+"""Which frames a pooling pushes up or down: in one clip for every pooling, and for trained models.
 
-Axis letters: T frames, K classes, H hidden size.
+The power-pooling paper's Fig. 2 is `plot_frames`. Axis letters: T frames, K classes, H hidden size.
 """
 
 import copy
@@ -13,18 +13,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sedtool.checkpoint import Model
-from sedtool.config import POOLING_NAMES, PoolingConfig
+from sedtool.checkpoint import Model, load_model
+from sedtool.config import POOLING_NAMES, FeatureConfig, PoolingConfig
 from sedtool.config.figures import GRADIENT_EXAMPLES
+from sedtool.datasets import FeatureSet
 from sedtool.draws import torch_draws
 from sedtool.errors import ConfigError
-from sedtool.labels import NameIndex, Vocabulary
+from sedtool.labels import Vocabulary
 from sedtool.plots import canvas
-from sedtool.plots.clip import find_clip, reference_events
+from sedtool.plots.clip import (
+    Interval,
+    draw_spectrogram,
+    find_clip,
+    read_scored,
+    reference_intervals,
+)
 from sedtool.pooling import AutoPooling, LinearPooling, Pooling, PowerPooling, make_pooling
-from sedtool.store import clip_scores, open_scores
+from sedtool.runs import find_model
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -36,6 +44,25 @@ _PUSHES: tuple[dict[str, Any], ...] = (  # how frames are drawn that are pushed 
 _NEAREST = 1e-7  # a score is stored as float32, in which 1 stands for all that is nearer
 
 
+def sign_change(pooling: Pooling, k: int, y_c: float) -> float | None:
+    """Return the frame probability d at which dy_c/dy_i changes its sign, for class k.
+
+    It is y_c / 2 for linear and n / (n + 1) y_c for power pooling (power-pooling paper, Eqs. 3 and
+    5), and y_c - 1/α for the auto poolings, whose gradient is w_i (1 + α (y_i - y_c)) / Σ w. It is
+    None if all frames get a gradient of one sign, or there is no rule.
+    """
+    if isinstance(pooling, LinearPooling):
+        return y_c / 2
+    if isinstance(pooling, PowerPooling):
+        return pooling.learned()["theta"][k] * y_c
+    if isinstance(pooling, AutoPooling) and (alpha := pooling.learned()["alpha"][k]) > 0:
+        return y_c - 1 / alpha if y_c > 1 / alpha else None
+    return None
+
+
+# Every pooling in one clip
+
+
 @dataclass(frozen=True)
 class ExampleClip:
     """Frame probabilities of one class in a clip."""
@@ -43,11 +70,10 @@ class ExampleClip:
     title: str
     probabilities: np.ndarray  # (T,)
     frame_rate: float  # frames a second
-    reference: tuple[tuple[float, float], ...] = ()  # when the class is active, seconds
+    reference: Sequence[Interval] = ()  # when the class is active
 
     @property
     def times(self) -> np.ndarray:
-        """Return the middle of each frame in seconds, (T,)."""
         return canvas.frame_times(len(self.probabilities), self.frame_rate)
 
 
@@ -79,17 +105,11 @@ def plot_gradients(
 
     Parameters
     ----------
-    output
-        PNG, SVG or PDF by its suffix.
     poolings
         ``NAME[:key=value,...]`` of each; every one there is, learned ones with example values,
         where none is given.
     scores, clip, label
         Where the frame probabilities are: file, clip and class. A made-up clip without.
-    reference
-        Strong labels that name the clip.
-    overwrite
-        Replace an existing picture.
 
     Raises
     ------
@@ -99,29 +119,22 @@ def plot_gradients(
         If a file does not have the clip or the class.
     """
     canvas.check_output(output, overwrite, scores, reference)
-    given = [value is not None for value in (scores, clip, label)]
-    if any(given) != all(given) or (reference is not None and scores is None):
-        raise ConfigError("--scores, --clip and --class belong together; --reference needs them")
     example = EXAMPLE
     if scores is not None and clip is not None and label is not None:
         example = _read_example(scores, clip, label, reference)
-    configs = [PoolingConfig.parse(text) for text in poolings or _every_pooling()]
+    elif any(value is not None for value in (scores, clip, label, reference)):
+        raise ConfigError("--scores, --clip and --class belong together; --reference needs them")
+    every = [text for name in POOLING_NAMES for text in GRADIENT_EXAMPLES.get(name, (name,))]
+    configs = [PoolingConfig.parse(text) for text in poolings or every]
     canvas.save(draw_gradients(example, configs), output)
 
 
-def _every_pooling() -> list[str]:
-    return [text for name in POOLING_NAMES for text in GRADIENT_EXAMPLES.get(name, (name,))]
-
-
 def _read_example(scores: Path, clip: str, label: str, reference: Path | None) -> ExampleClip:
-    stored = open_scores(scores)
-    name = find_clip(NameIndex(stored.names), clip, scores)
+    stored, found = read_scored(scores, clip)
     Vocabulary(stored.classes).require([label], scores)
-    found = next(c for c in clip_scores(stored) if c.name == name)
     frame = found.frame[:, stored.classes.index(label)].astype(float)
-    events = reference_events(reference, clip) if reference is not None else []
-    intervals = tuple((event.onset, event.offset) for event in events if event.label == label)
-    return ExampleClip(f"{label} in {name}", frame, stored.frame_rate, intervals)
+    intervals = reference_intervals(reference, clip, label)
+    return ExampleClip(f"{label} in {found.name}", frame, stored.frame_rate, intervals)
 
 
 def example_pooling(config: PoolingConfig) -> Pooling:
@@ -157,37 +170,35 @@ def clip_gradient(pooling: Pooling, probabilities: np.ndarray) -> tuple[float, n
     return y_c.item(), gradient.numpy()
 
 
-@canvas.styled
+@canvas.styled()
 def draw_gradients(example: ExampleClip, poolings: Sequence[PoolingConfig]) -> "Figure":
     """Return the figure of `plot_gradients`: a panel a pooling.
 
     All panels have one scale: the gradient times the number of frames, so that average pooling is 1
     everywhere; beyond 1 either way it is logarithmic.
     """
-    found = [(config, example_pooling(config)) for config in poolings]
-    values = [clip_gradient(pooling, example.probabilities) for _, pooling in found]
     n_frames = len(example.probabilities)
-    scaled = [n_frames * gradient for _, gradient in values]
-    n_rows = -(-(1 + len(found)) // _COLUMNS)
+    n_rows = -(-(1 + len(poolings)) // _COLUMNS)
     figure = canvas.new_figure(10.5, 1.2 + 2.0 * n_rows)
     grid = figure.subplots(n_rows, _COLUMNS, sharex=True, squeeze=False)
-    panels = [*grid.flat]
-    _draw_example(panels[0], example)
-    for axes, (config, pooling), (y_c, _), heights in zip(
-        panels[1:], found, values, scaled, strict=False
-    ):
-        _draw_panel(axes, example, heights)
+    clip, *panels = grid.flat
+    _draw_example(clip, example)
+    scaled = []
+    for axes, config in zip(panels, poolings, strict=False):
+        pooling = example_pooling(config)
+        y_c, gradient = clip_gradient(pooling, example.probabilities)
+        scaled.append(n_frames * gradient)
+        _draw_panel(axes, example, scaled[-1])
         d = sign_change(pooling, 0, y_c)
         changes = f", changes sign at y = {d:.3f}" if d is not None else ""
         axes.set_title(f"{config}\ny_c = {y_c:.3f}{changes}", fontsize="small", loc="left")
-    _share_scale(panels[1 : 1 + len(found)], scaled)
-    for i, axes in enumerate(panels):
-        if i > len(found):
-            axes.remove()
-        elif i + _COLUMNS > len(found):
-            axes.set_xlabel("time (s)")
-            axes.tick_params(labelbottom=True)
-    panels[0].set_xlim(0, n_frames / example.frame_rate)
+    _share_scale(panels[: len(poolings)], scaled)
+    for axes in panels[len(poolings) :]:
+        axes.remove()
+    for axes in [clip, *panels][: 1 + len(poolings)][-_COLUMNS:]:
+        axes.set_xlabel("time (s)")
+        axes.tick_params(labelbottom=True)
+    clip.set_xlim(0, n_frames / example.frame_rate)
     figure.suptitle(
         f"{canvas.shown(example.title)}\ngradient of the clip probability y_c for the probability "
         f"of each of T = {n_frames} frames; logarithmic beyond ±1",
@@ -219,8 +230,7 @@ def _share_scale(panels: Sequence["Axes"], scaled: Sequence[np.ndarray]) -> None
     """Give all panels one scale, linear from -1 to 1 and logarithmic beyond."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    low = min(min(float(heights.min()) for heights in scaled), 0.0)
-    high = max(max(float(heights.max()) for heights in scaled), 1.0)
+    low, high = min(0.0, *map(np.min, scaled)), max(1.0, *map(np.max, scaled))
     powers = [sign * 10.0**p for sign in (-1, 1) for p in range(4)]
     ticks = sorted([0.0, *(t for t in powers if 1.6 * low <= t <= 1.6 * high)])
     for axes in panels:
@@ -242,23 +252,127 @@ def _explain(figure: "Figure", has_reference: bool) -> None:
     canvas.legend(figure, handles, labels, ncols=3)
 
 
-def sign_change(pooling: Pooling, k: int, y_c: float) -> float | None:
-    """Return the frame probability d at which dy_c/dy_i changes its sign, for class k.
+# Models on one class in one clip
 
-    It is y_c / 2 for linear and n / (n + 1) y_c for power pooling (power-pooling paper, Eqs. 3 and
-    5), and y_c - 1/α for the auto poolings, whose gradient is w_i (1 + α (y_i - y_c)) / Σ w. It is
-    None if all frames get a gradient of one sign, or there is no rule.
+
+@dataclass(frozen=True)
+class FrameCurve:
+    """The output of a model for one class in one clip."""
+
+    name: str  # of the pooling
+    epoch: int | None  # of the model
+    n: float | None  # learned exponent of the class
+    frame: np.ndarray  # frame probabilities, (T,)
+    frame_rate: float  # frames a second
+    y_c: float  # clip probability
+    sign: np.ndarray  # of dy_c/dy_i: 1 where a positive clip raises a frame, 0 or -1, int (T,)
+    threshold: float | None  # where the sign changes; None if it does not
+
+    @property
+    def times(self) -> np.ndarray:
+        return canvas.frame_times(len(self.frame), self.frame_rate)
+
+    def within(self, reference: Sequence[Interval]) -> np.ndarray:
+        """Return whether the middle of each frame lies in an interval, bool (T,)."""
+        inside = np.zeros(len(self.frame), bool)
+        for onset, offset in reference:
+            inside |= (self.times >= onset) & (self.times < offset)
+        return inside
+
+    def right(self, reference: Sequence[Interval]) -> np.ndarray:
+        """Return the frames that a positive clip pushes the right way, bool (T,).
+
+        Up inside the reference intervals, down outside. A frame that is left alone is not pushed.
+        """
+        return np.asarray(self.sign == np.where(self.within(reference), 1, -1))
+
+    def describe(self, reference: Sequence[Interval]) -> str:
+        """Say in one line how the model pools the clip."""
+        epoch = f", epoch {self.epoch}" if self.epoch is not None else ""
+        parts = [f"y_c = {self.y_c:.3f}"]
+        if self.n is not None:
+            parts.append(f"n = {self.n:.3f}")
+        if self.threshold is None:
+            parts.append("no threshold")
+        else:
+            parts.append(f"d = {self.threshold:.3f} ({self.threshold / self.y_c:.3f} y_c)")
+        if reference:
+            share = float(self.right(reference).mean())
+            parts.append(f"{100 * share:.1f} % of gradients of the right sign")
+        return f"{self.name}{epoch}: {', '.join(parts)}"
+
+
+def plot_frames(
+    features: Path,
+    name: str,
+    label: str,
+    models: Sequence[Path],
+    output: Path,
+    *,
+    reference: Path | None = None,
+    overwrite: bool = False,
+) -> list[str]:
+    """Draw the frame probabilities of models for one class of one clip, with their thresholds.
+
+    Models are files, such as those that ``train --keep-epochs`` keeps, or run folders. Return a
+    line for each: its clip probability and thresholds, and, with a reference, the share of frames
+    that are pushed the right way.
+
+    Raises
+    ------
+    LabelError
+        If a file does not have the clip, or a model the class.
+    ArtifactError
+        If the features are not of a model's kind.
+    ConfigError
+        If the clip is longer than a model's scoring window, or a folder holds no model.
     """
-    if isinstance(pooling, LinearPooling):
-        return y_c / 2
-    if isinstance(pooling, PowerPooling):
-        return pooling.learned()["theta"][k] * y_c
-    if isinstance(pooling, AutoPooling) and (alpha := pooling.learned()["alpha"][k]) > 0:
-        return y_c - 1 / alpha if y_c > 1 / alpha else None
-    return None
+    models = [find_model(path) for path in models]
+    canvas.check_output(output, overwrite, features, *models, reference)
+    stored = FeatureSet([features])
+    clip = find_clip(stored.place, name, features)
+    intervals = reference_intervals(reference, name, label)
+    curves = []
+    for path in models:
+        model = load_model(path)
+        stored.require(model.features)
+        Vocabulary(model.classes).require([label], path)
+        if stored.duration(clip) > model.window + 1 / model.frame_rate:
+            raise ConfigError(
+                f"{clip} is {stored.duration(clip):g} s long, and {path} pools over windows of "
+                f"{model.window:g} s: such a clip has no threshold of its own; choose a shorter one"
+            )
+        curves.append(frame_curve(model, stored.clip(clip), label))
+    title = f"{label} in {clip}"
+    canvas.save(draw_frames(stored.clip(clip), stored.config, curves, title, intervals), output)
+    described = zip(models, curves, strict=True)
+    return [f"{path}: {curve.describe(intervals)}" for path, curve in described]
 
 
-def run_network(model: Model, features: np.ndarray) -> tuple[Tensor, Tensor]:
+def frame_curve(model: Model, features: np.ndarray, label: str) -> FrameCurve:
+    """Run a model over the features (T, F) of one clip.
+
+    The gradient is in float64, so that a frame that is sure of its class still has one.
+    """
+    k, pooling = model.classes.index(label), model.detector.pooling
+    logits, hidden = _run_network(model, features)
+    frames = logits.double().requires_grad_()
+    log_y, _ = copy.deepcopy(pooling).double()(frames, hidden.double())
+    (gradient,) = torch.autograd.grad(log_y[0, k], frames)
+    y_c = log_y[0, k].exp().item()
+    return FrameCurve(
+        model.pooling.name,
+        model.trained.get("epoch"),
+        pooling.learned()["n"][k] if isinstance(pooling, PowerPooling) else None,
+        logits[0, :, k].sigmoid().numpy(),
+        model.frame_rate,
+        y_c,
+        gradient[0, :, k].sign().int().numpy(),
+        sign_change(pooling, k, y_c),
+    )
+
+
+def _run_network(model: Model, features: np.ndarray) -> tuple[Tensor, Tensor]:
     """Run a model over one clip (T, F); return frame logits (1, T', K) and hidden states."""
     seen: list[tuple[Any, ...]] = []
     listening = model.detector.pooling.register_forward_pre_hook(lambda _, args: seen.append(args))
@@ -272,16 +386,68 @@ def run_network(model: Model, features: np.ndarray) -> tuple[Tensor, Tensor]:
     return logits, hidden
 
 
-def gradient_signs(
-    model: Model, logits: Tensor, hidden: Tensor, k: int
-) -> tuple[float, np.ndarray]:
-    """Return the probability y_c of class k, and the sign of dy_c/dy_i of each frame, int (T,).
+@canvas.styled()
+def draw_frames(
+    spectrogram: np.ndarray,
+    features: FeatureConfig,
+    curves: Sequence[FrameCurve],
+    title: str,
+    reference: Sequence[Interval],
+) -> "Figure":
+    """Return the figure of `plot_frames`, of log-mel features (T, F) and the models' curves."""
+    figure = canvas.new_figure(9.0, 2.9 + 2.5 * len(curves))
+    axes = figure.subplots(
+        1 + len(curves), 1, sharex=True, height_ratios=(2.2, *(2.5,) * len(curves))
+    )
+    draw_spectrogram(axes[0], spectrogram, features)
+    axes[0].set_title(canvas.shown(title))
+    handles: dict[str, Artist] = {}
+    for below, curve in zip(axes[1:], curves, strict=True):
+        _draw_curve(below, curve, reference, handles)
+        below.set_title(curve.describe(reference), fontsize="small", loc="left")
+    axes[-1].set_xlim(0, len(spectrogram) / features.frame_rate)
+    axes[-1].set_xlabel("time (s)")
+    canvas.legend(figure, handles.values(), handles, ncols=3, handlelength=3.0)
+    figure.align_ylabels()
+    return figure
 
-    1 is where a positive clip raises the frame, -1 where it lowers it. In float64, so that a frame
-    that is sure of its class still has a gradient.
-    """
-    pooling = copy.deepcopy(model.detector.pooling).double()
-    frames = logits.double().requires_grad_()
-    log_y, _ = pooling(frames, hidden.double())
-    (gradient,) = torch.autograd.grad(log_y[0, k], frames)
-    return log_y[0, k].exp().item(), gradient[0, :, k].sign().int().numpy()
+
+def _draw_curve(
+    axes: "Axes", curve: FrameCurve, reference: Sequence[Interval], handles: dict[str, "Artist"]
+) -> None:
+    """Draw one model; the first artist of each kind goes to `handles`, for the legend."""
+    for span in canvas.mark_intervals(axes, reference):
+        handles.setdefault("reference", span)
+    (line,) = axes.plot(curve.times, curve.frame, color="#000000", linewidth=1.4)
+    handles.setdefault("frame probability y", line)
+    level = axes.axhline(curve.y_c, color="#009E73", linewidth=1.2, linestyle=":")
+    handles.setdefault("clip probability y_c", level)
+    if curve.threshold is not None:
+        own = axes.axhline(curve.threshold, color=canvas.ORANGE, linewidth=1.6, linestyle="--")
+        handles.setdefault("own threshold d: above it y is pushed up", own)
+    if curve.n is not None:
+        linear = axes.axhline(curve.y_c / 2, color=canvas.BLUE, linewidth=1.4, linestyle="-.")
+        handles.setdefault("threshold of linear pooling, y_c / 2", linear)
+    if reference:
+        _draw_pushes(axes, curve, curve.right(reference), handles)
+    axes.set_ylim(-0.14 if reference else -0.02, 1.04)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    axes.set_ylabel("frame probability")
+
+
+def _draw_pushes(
+    axes: "Axes", curve: FrameCurve, right: np.ndarray, handles: dict[str, "Artist"]
+) -> None:
+    """Draw a strip below zero: which frames are pushed the right way, bool (T,), and which not."""
+    styles = (
+        (right, canvas.BLUE, None, "gradient of the right sign"),
+        (~right, "#E69F00", "////", "gradient of the wrong sign, or none"),
+    )
+    for frames, colour, hatch, label in styles:
+        changes = np.flatnonzero(np.diff(frames, prepend=False, append=False))
+        starts, stops = changes.reshape(-1, 2).T / curve.frame_rate
+        bars = list(zip(starts, stops - starts, strict=True))
+        drawn = axes.broken_barh(
+            bars, (-0.12, 0.08), facecolor=colour, hatch=hatch, edgecolor="white", lw=0
+        )
+        handles.setdefault(label, drawn)

@@ -1,10 +1,9 @@
-"""What poolings learned of each class against how long its events are.
+"""What poolings learned of each class: model beside model, and against how long its events are.
 
-The power-pooling paper's Fig. 3. Axis letters: S seeds, K classes.
+The latter is the power-pooling paper's Fig. 3. Axis letters: S seeds, K classes.
 """
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +12,91 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import rankdata
 
-from sedtool.checkpoint import load_model
+from sedtool.checkpoint import Model, load_model
 from sedtool.config.figures import CorrelationConfig
 from sedtool.draws import generator
 from sedtool.errors import ConfigError, LabelError
 from sedtool.labels import read_events
 from sedtool.plots import canvas
-from sedtool.plots.pooling import SYMBOLS, learned_by_class
-from sedtool.runs import find_models
+from sedtool.runs import find_model, find_models
 from sedtool.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+SYMBOLS = {"n": "exponent n", "alpha": "sharpness α", "theta": "θ = n / (n + 1)"}
+
+
+def learned_by_class(label: str, model: Model) -> tuple[str, dict[str, float]]:
+    """Return the name of what a model's pooling learns, and its value for each class."""
+    learned = model.detector.pooling.learned()
+    if not learned:
+        raise ConfigError(f"{label}: {model.pooling.name} pooling learns nothing of a class")
+    name, values = next(iter(learned.items()))
+    return name, dict(zip(model.classes, values, strict=True))
+
+
+# Model beside model
+
+
+def plot_pooling(
+    models: Sequence[Path],
+    output: Path,
+    *,
+    durations_from: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Draw what the pooling of each model, a file or that of a run folder, learned of each class.
+
+    With `durations_from`, strong labels, classes stand in the order of their mean event duration
+    (the order of Fig. 3 of the power-pooling paper).
+    """
+    models = [find_model(path) for path in models]
+    canvas.check_output(output, overwrite, *models, durations_from)
+    loaded = [(str(path), load_model(path)) for path in models]
+    durations = read_events(durations_from).mean_durations() if durations_from else {}
+    canvas.save(draw_pooling(loaded, durations), output)
+
+
+@canvas.styled()
+def draw_pooling(models: Sequence[tuple[str, Model]], durations: Mapping[str, float]) -> "Figure":
+    """Return the figure of `plot_pooling`, of labels and models with one class list.
+
+    `durations` are the mean event durations of classes, seconds.
+    """
+    classes = models[0][1].classes
+    order = sorted(classes, key=lambda c: durations.get(c, np.inf))
+    figure = canvas.new_figure(max(5.0, 1.5 + 0.75 * len(classes)), 4.5)
+    axes = figure.subplots()
+    names, handles = set(), []
+    for i, (label, model) in enumerate(models):
+        name, by_class = learned_by_class(label, model)
+        if model.classes != classes:
+            raise ConfigError(f"{label} has other classes than {models[0][0]}")
+        names.add(name)
+        heights, colour = [by_class[c] for c in order], canvas.colour(i)
+        handles += axes.plot(heights, canvas.marker(i), color=colour, markersize=8, alpha=0.85)
+    ticks = [canvas.shown(c) + (f"\n{durations[c]:.2g} s" if c in durations else "") for c in order]
+    axes.set_xticks(range(len(order)), ticks, rotation=45, ha="right")
+    axes.set_xlabel("class, by mean event duration" if durations else "class")
+    axes.set_ylabel(" / ".join(f"learned {SYMBOLS.get(n, n)}" for n in sorted(names)))
+    axes.grid(axis="y", alpha=0.3)
+    labels = [canvas.shown(label) for label, _ in models]
+    if "n" in names:
+        handles.append(_mark_linear(axes))
+        labels.append("linear pooling")
+    if len(handles) > 1:
+        canvas.legend(figure, handles, labels)
+    return figure
+
+
+def _mark_linear(axes: "Axes") -> Any:
+    """Draw the exponent with which power pooling is linear pooling."""
+    return axes.axhline(1.0, color=canvas.GREY, linestyle="--", linewidth=1)
+
+
+# Against the durations of events
 
 
 @dataclass(frozen=True)
@@ -48,20 +119,11 @@ class RankCorrelation:
 def rank_correlation(
     durations: np.ndarray, values: np.ndarray, config: CorrelationConfig
 ) -> RankCorrelation:
-    """Return the rank correlation of durations and the mean of values over seeds.
+    """Return the rank correlation of durations, (K,), and the mean of values, (S, K), over seeds.
 
     The interval is that of a percentile bootstrap, which draws classes and seeds anew, both with
     replacement: another choice of classes, and other trainings. All is NaN where durations or
     values are all equal; resamples where they are do not count.
-
-    Parameters
-    ----------
-    durations
-        One for each class, shape (K,).
-    values
-        Learned for each class by each training, shape (S, K).
-    config
-        Number of resamples, level and seed.
     """
     rho = float(_spearman(durations[None], values.mean(axis=0)[None])[0])
     if math.isnan(rho):
@@ -103,14 +165,11 @@ class ClassExponents:
     def mean(self) -> np.ndarray:
         return np.asarray(self.values.mean(axis=0))  # over trainings, (K,)
 
-    @property
-    def short(self) -> np.ndarray:
-        """Return which classes have short events, bool (K,)."""
-        return np.asarray(self.durations < self.boundary)
-
     def groups(self) -> dict[str, np.ndarray]:
-        """Return which classes are in the group of short and in that of long events."""
-        return {"shorter": self.short, "longer": ~self.short}
+        """Return which classes have short and which long events, bool (K,), if there are any."""
+        short = self.durations < self.boundary
+        groups = {"shorter": short, "longer": ~short}
+        return {word: chosen for word, chosen in groups.items() if chosen.any()}
 
 
 def plot_durations(
@@ -129,15 +188,11 @@ def plot_durations(
         ``NAME=MODELS:STRONG`` of each data set: MODELS is a model file, a run folder or a folder of
         runs; STRONG is the strong labels that tell durations. A name that is given again adds
         models.
-    output
-        PNG, SVG or PDF by its suffix.
     boundaries
         ``NAME=SECONDS``: where a data set's classes are parted into short and long; the median of
         its classes where it is not given.
     correlation
         How the interval of the rank correlation is found.
-    overwrite
-        Replace an existing picture.
 
     Returns
     -------
@@ -153,11 +208,10 @@ def plot_durations(
         If no event tells the duration of a class.
     """
     sources = _parse_data(data)
-    canvas.check_output(
-        output, overwrite, *(p for s in sources.values() for p in (*s.models, s.strong))
-    )
+    inputs = [path for models, strong in sources.values() for path in (*models, strong)]
+    canvas.check_output(output, overwrite, *inputs)
     limits = _parse_boundaries(boundaries, sources)
-    sets = [_read(name, source, limits.get(name)) for name, source in sources.items()]
+    sets = [_read(name, *source, limits.get(name)) for name, source in sources.items()]
     parameters = {entry.parameter for entry in sets}
     if len(parameters) > 1:
         raise ConfigError(
@@ -166,72 +220,61 @@ def plot_durations(
         )
     found = correlations(sets, correlation or CorrelationConfig())
     canvas.save(draw_durations(sets, found), output)
-    return _describe(sets, found)
+    lines = [_describe(entry, found[entry.name]) for entry in sets]
+    return lines + ([f"all classes: {found['all']}"] if "all" in found else [])
 
 
-@dataclass(frozen=True)
-class _Source:
-    """The files of a data set."""
-
-    models: tuple[Path, ...]
-    strong: Path
-
-
-def _parse_data(texts: Sequence[str]) -> dict[str, _Source]:
-    sources: dict[str, _Source] = {}
+def _parse_data(texts: Sequence[str]) -> dict[str, tuple[list[Path], Path]]:
+    """Return the models of each data set, and its strong labels."""
+    sources: dict[str, tuple[list[Path], Path]] = {}
     for text in texts:
         name, equals, rest = text.partition("=")
-        models, colon, strong = rest.rpartition(":")
-        if not (name and equals and models and colon and strong):
+        paths, colon, strong = rest.rpartition(":")
+        if not (name and equals and paths and colon and strong):
             raise ConfigError(f"--data {text}: expected NAME=MODELS:STRONG.tsv")
-        before = sources.get(name, _Source((), Path(strong)))
-        found = find_models(Path(models))
-        if before.strong != Path(strong):
-            raise ConfigError(f"--data {name} is given with both {before.strong} and {strong}")
-        sources[name] = _Source((*before.models, *found), before.strong)
+        models, before = sources.setdefault(name, ([], Path(strong)))
+        models += find_models(Path(paths))
+        if before != Path(strong):
+            raise ConfigError(f"--data {name} is given with both {before} and {strong}")
     return sources
 
 
-def _parse_boundaries(texts: Sequence[str], sources: Mapping[str, _Source]) -> dict[str, float]:
+def _parse_boundaries(texts: Sequence[str], names: Mapping[str, Any]) -> dict[str, float]:
     limits: dict[str, float] = {}
     for text in texts:
         name, _, number = text.rpartition("=")
         try:
-            seconds = float(number)
+            limits[name] = float(number)
         except ValueError:
-            seconds = math.nan
-        if not (name and 0 < seconds < math.inf):
+            limits[name] = math.nan
+        if not (name and 0 < limits[name] < math.inf):
             raise ConfigError(f"--boundary {text}: expected NAME=SECONDS")
-        if name not in sources:
+        if name not in names:
             raise ConfigError(
-                f"--boundary {text}: no data set {name!r}; one of: {', '.join(sources)}"
+                f"--boundary {text}: no data set {name!r}; one of: {', '.join(names)}"
             )
-        limits[name] = seconds
     return limits
 
 
-def _read(name: str, source: _Source, boundary: float | None) -> ClassExponents:
+def _read(name: str, models: list[Path], strong: Path, boundary: float | None) -> ClassExponents:
     """Read the models and the durations of one data set."""
-    durations = read_events(source.strong).mean_durations()
+    durations = read_events(strong).mean_durations()
     rows: list[dict[str, float]] = []
-    parameter, classes = "", tuple[str, ...]()
-    for path in source.models:
-        model = load_model(path)
-        parameter_here, learned = learned_by_class(str(path), model)
-        if rows and (parameter_here, model.classes) != (parameter, classes):
+    parameter = ""
+    for path in models:
+        before, (parameter, learned) = parameter, learned_by_class(str(path), load_model(path))
+        if rows and (before, [*rows[0]]) != (parameter, [*learned]):
             raise ConfigError(
-                f"{path} learned another quantity, or of other classes, than {source.models[0]}"
+                f"{path} learned another quantity, or of other classes, than {models[0]}"
             )
-        parameter, classes = parameter_here, model.classes
         rows.append(learned)
-    unknown = [label for label in classes if label not in durations]
-    if unknown:
-        raise LabelError(f"{source.strong}: no event tells how long {', '.join(unknown)} lasts")
-    order = sorted(classes, key=lambda label: (durations[label], label))
-    seconds = np.array([durations[label] for label in order])
-    limit = statistics.median(seconds.tolist()) if boundary is None else boundary
-    values = np.array([[row[label] for label in order] for row in rows])
-    return ClassExponents(name, parameter, tuple(order), seconds, values, limit)
+    if unknown := [label for label in rows[0] if label not in durations]:
+        raise LabelError(f"{strong}: no event tells how long {', '.join(unknown)} lasts")
+    classes = tuple(sorted(rows[0], key=lambda label: (durations[label], label)))
+    seconds = np.array([durations[label] for label in classes])
+    values = np.array([[row[label] for label in classes] for row in rows])
+    limit = float(np.median(seconds)) if boundary is None else boundary
+    return ClassExponents(name, parameter, classes, seconds, values, limit)
 
 
 def correlations(
@@ -250,22 +293,18 @@ def correlations(
     return found
 
 
-def _describe(sets: Sequence[ClassExponents], found: Mapping[str, RankCorrelation]) -> list[str]:
-    lines = []
-    for entry in sets:
-        means = [
-            f"{word} classes {entry.durations[chosen].min():.2g} to "
-            f"{entry.durations[chosen].max():.2g} s, mean {entry.parameter} "
-            f"{entry.mean[chosen].mean():.3f}"
-            for word, chosen in entry.groups().items()
-            if chosen.any()
-        ]
-        trainings = counted(len(entry.values), "training")
-        lines.append(f"{entry.name} ({trainings}): {found[entry.name]}; {'; '.join(means)}")
-    return lines + ([f"all classes: {found['all']}"] if "all" in found else [])
+def _describe(entry: ClassExponents, correlation: RankCorrelation) -> str:
+    """Say in one line what trainings on a data set learned."""
+    means = []
+    for word, chosen in entry.groups().items():
+        seconds, mean = entry.durations[chosen], entry.mean[chosen].mean()
+        span = f"{seconds.min():.2g} to {seconds.max():.2g} s"
+        means.append(f"{word} classes {span}, mean {entry.parameter} {mean:.3f}")
+    trainings = counted(len(entry.values), "training")
+    return f"{entry.name} ({trainings}): {correlation}; {'; '.join(means)}"
 
 
-@canvas.styled
+@canvas.styled()
 def draw_durations(
     sets: Sequence[ClassExponents], found: Mapping[str, RankCorrelation]
 ) -> "Figure":
@@ -276,19 +315,16 @@ def draw_durations(
     figure = canvas.new_figure(10.0, 5.5 + 0.12 * n_classes)
     axes = figure.subplots()
     axes.set_xscale("log")
-    handles: list[Any] = []
-    labels: list[str] = []
-    for i, entry in enumerate(sets):
-        handles.append(_draw_set(axes, entry, i))
-        labels.append(f"{canvas.shown(entry.name)}: {found[entry.name]}")
+    handles = [_draw_set(axes, entry, i) for i, entry in enumerate(sets)]
+    labels = [f"{canvas.shown(entry.name)}: {found[entry.name]}" for entry in sets]
     symbol = SYMBOLS.get(sets[0].parameter, sets[0].parameter)
     if sets[0].parameter == "n":
-        handles.append(axes.axhline(1.0, color=canvas.GREY, linestyle="--", linewidth=1))
+        handles.append(_mark_linear(axes))
         labels.append("linear pooling, n = 1")
-    handles.append(axes.plot([], [], "o", color="#000000", markerfacecolor="none")[0])
+    handles += axes.plot([], [], "o", color="#000000", markerfacecolor="none")
     labels.append("open: longer events of a data set; bars: mean of each group")
     if "all" in found:
-        handles.append(axes.plot([], [], " ")[0])
+        handles += axes.plot([], [], " ")
         labels.append(f"all data sets: {found['all']}")
     axes.set_xlabel("mean event duration of the class (s)")
     spread = ", mean and range over trainings" if any(len(s.values) > 1 for s in sets) else ""
@@ -316,14 +352,12 @@ def _points(entry: ClassExponents, i: int) -> list[canvas.NamedPoint]:
 
 
 def _draw_set(axes: "Axes", entry: ClassExponents, i: int) -> Any:
-    """Draw one data set: its classes, and a bar at the mean of each group."""
-    handle = None
+    """Draw one data set, its classes and a bar at the mean of each group; return its first part."""
+    drawn = []
     low, high = entry.values.min(axis=0), entry.values.max(axis=0)
     for word, chosen in entry.groups().items():
-        if not chosen.any():
-            continue
         x, y = entry.durations[chosen], entry.mean[chosen]
-        drawn = axes.errorbar(
+        bars = axes.errorbar(
             x,
             y,
             yerr=[y - low[chosen], high[chosen] - y] if len(entry.values) > 1 else None,
@@ -334,7 +368,7 @@ def _draw_set(axes: "Axes", entry: ClassExponents, i: int) -> Any:
             elinewidth=1,
             capsize=2,
         )
+        drawn.append(bars)
         ends = x.min() / 1.03, x.max() * 1.03
         axes.hlines(y.mean(), *ends, color=canvas.colour(i), alpha=0.3, linewidth=4, zorder=0)
-        handle = handle or drawn
-    return handle
+    return drawn[0]
