@@ -15,7 +15,6 @@ from sedtool.recipes.corpora import (
     Missing,
     find_label_file,
     format_classes,
-    format_missing_classes,
     format_summary,
     hold_out,
     seconds_of,
@@ -306,22 +305,16 @@ def test_a_folder_that_is_not_there_is_called_that(tmp_path):
         AudioFolder(tmp_path / "nope")
 
 
-def test_clips_of_a_class_are_counted():
-    table = format_classes(["Dog", "Car, old"], {"a": {"x": ["Dog"], "y": ["Dog"]}, "test": {}})
+def test_clips_of_a_class_are_counted_and_what_a_split_has_none_of_is_named():
+    splits = {"a": {"x": ["Dog", "Car, old"], "y": ["Dog"]}, "test": {"y": ["Dog"], "z": []}}
+    table = format_classes(["Dog", "Car, old"], splits)
     assert table.splitlines() == [
         "clips with  a  test",
-        "Dog         2     0",
-        "Car, old    0     0",
+        "Dog         2     1",
+        "Car, old    1     0",
+        "warning: test has no clip with Car, old",
     ]
-
-
-def test_classes_that_are_missing_in_a_split_are_named():
-    splits = {"train": {"x": ["Dog", "Car, old"]}, "test": {"y": ["Dog"], "z": []}}
-    assert (
-        format_missing_classes(["Dog", "Car, old"], splits)
-        == "warning: test has no clip with Car, old"
-    )
-    assert format_missing_classes(["Dog"], splits) == ""
+    assert "warning" not in format_classes(["Dog"], splits)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,6 @@ from sedtool.recipes.corpora import (
     AudioFolder,
     find_label_file,
     format_classes,
-    format_missing_classes,
     format_summary,
     hold_out,
     seconds_of,
@@ -98,7 +97,6 @@ def prepare(
         for split, it in ((split, names.items()) for split, names in found.items())
     }
     _say(format_classes(CLASSES, weak))
-    _say(format_missing_classes(CLASSES, weak))
 
     preparation.begin("labels", "lists")
     for split, labels in weak.items():

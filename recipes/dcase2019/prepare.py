@@ -42,7 +42,6 @@ from sedtool.recipes.corpora import (
     Found,
     find_label_file,
     format_classes,
-    format_missing_classes,
     format_summary,
     hold_out,
     write_missing,
@@ -175,7 +174,6 @@ def write_labels(folder: Path, labels: Labels, found: dict[str, Found]) -> None:
     write_names(folder / "unlabelled.tsv", found["unlabelled"].values())
     write_events(folder / "synthetic_strong.tsv", labels.synthetic)
     _say(format_classes(CLASSES, weak))
-    _say(format_missing_classes(CLASSES, weak))
 
 
 def _show_progress(done: int, total: int) -> None:

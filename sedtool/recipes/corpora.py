@@ -56,10 +56,7 @@ def _is_of_video(name: str) -> bool:
 def find_label_file(folder: Path, *names: str) -> Path:
     """Return the one file under `folder`, at any depth, that has one of these names.
 
-    Raises
-    ------
-    ConfigError
-        If there is none, or more than one.
+    None, or more than one, is a ConfigError.
     """
     found = sorted(path for name in names for path in folder.rglob(name))
     if len(found) != 1:
@@ -76,21 +73,7 @@ def hold_out(labels: Mapping[str, Collection[str]], share: float, seed: int) -> 
 
     The clips of one video stay together. A video counts for its rarest class, of which `share` is
     held out, and one video at least where there are two. Neither the order of the clips nor what
-    audio there is has a part in it.
-
-    Parameters
-    ----------
-    labels
-        The classes of each clip of the training set, by its name.
-    share
-        Of the videos, in (0, 1).
-    seed
-        Which videos.
-
-    Raises
-    ------
-    ConfigError
-        If the share or the seed is none.
+    audio there is has a part in it. A share outside (0, 1) or a negative seed is a ConfigError.
     """
     if not 0 < share < 1:
         raise ConfigError(f"the share to hold out must be in (0, 1), not {share:g}")
@@ -113,18 +96,7 @@ def hold_out(labels: Mapping[str, Collection[str]], share: float, seed: int) -> 
 
 
 class AudioFolder:
-    """The audio files under a folder, by the clips they are.
-
-    Parameters
-    ----------
-    folder
-        Searched at any depth; names of clips are relative to it.
-
-    Raises
-    ------
-    ConfigError, NothingUsableError
-        As `find_audio`.
-    """
+    """The audio files under a folder, at any depth, by the clips they are."""
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -157,11 +129,6 @@ class AudioFolder:
             scored. Of all others only headers are read.
         progress
             Called with the number of files read so far, and that of all.
-
-        Returns
-        -------
-        tuple of dict and list of Missing
-            For each split the clips with usable audio, in the order given; and all others.
         """
         missing: list[Missing] = []
         copies: dict[str, dict[str, list[str]]] = {}  # split -> name -> the best file first
@@ -171,7 +138,7 @@ class AudioFolder:
                 files = self._choose(name, folders.get(split, ""))
                 if not files:
                     missing.append(Missing(split, name, "no audio"))
-                elif len(files) > 1 and not _is_of_video(name):
+                elif len(files) > 1 and not _is_of_video(name):  # whose files would be copies
                     what = f"could be any of {first_five(files)}"
                     missing.append(Missing(split, name, what))
                 else:
@@ -206,11 +173,7 @@ class AudioFolder:
             )
 
     def _choose(self, name: str, folder: str) -> list[str]:
-        """Return the files that may be a clip, the likeliest first.
-
-        Two files of one part of one video are copies of a clip, but of a soundscape ``10.wav``
-        there may be one in every data set under the folder.
-        """
+        """Return the files that may be a clip, the likeliest first."""
         candidates = self._index.alike(name)
         if folder:
             here = [file for file in candidates if _parent(file).endswith(f"/{folder}")]
@@ -279,20 +242,12 @@ def format_summary(found: Mapping[str, Found], missing: Sequence[Missing]) -> st
 def format_classes(
     classes: Sequence[str], splits: Mapping[str, Mapping[str, Collection[str]]]
 ) -> str:
-    """Return how many clips of each split have each class, as a table."""
+    """Return a table of how many clips of each split have each class, and which splits lack one."""
     counts = {split: Counter(chain.from_iterable(weak.values())) for split, weak in splits.items()}
     rows = [[label, *(str(counts[split][label]) for split in splits)] for label in classes]
-    return "\n".join(aligned([["clips with", *splits], *rows], 1))
-
-
-def format_missing_classes(
-    classes: Sequence[str], splits: Mapping[str, Mapping[str, Collection[str]]]
-) -> str:
-    """Return which splits have no clip of which classes, a line each; nothing where all have."""
-    lines = []
-    for split, weak in splits.items():
-        labels = set(chain.from_iterable(weak.values()))
-        if missing := [label for label in classes if label not in labels]:
+    lines = aligned([["clips with", *splits], *rows], 1)
+    for split, count in counts.items():
+        if missing := [label for label in classes if label not in count]:
             lines.append(f"warning: {split} has no clip with {'; '.join(missing)}")
     return "\n".join(lines)
 

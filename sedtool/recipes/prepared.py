@@ -27,28 +27,17 @@ def describe_files(paths: Iterable[Path]) -> dict[str, str]:
 def describe_names(names: Iterable[str]) -> str:
     """Return how many names there are, and what tells them from others."""
     ordered = sorted(names)
-    return (
-        f"{len(ordered)} files, sha256:{hashlib.sha256(chr(0).join(ordered).encode()).hexdigest()}"
-    )
+    digest = hashlib.sha256("\0".join(ordered).encode()).hexdigest()
+    return f"{len(ordered)} files, sha256:{digest}"
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """A folder of label files, and what they are made of.
+    """A folder of label files, and what they are made of."""
 
-    Parameters
-    ----------
-    out
-        The folder; label files are in ``labels`` there.
-    fixed
-        What must not change while the folder is in use: digests of label files, options.
-    audio
-        What audio there is, if it may come and go: the clips stay those of the first call.
-    """
-
-    out: Path
-    fixed: Mapping[str, str | int | float]
-    audio: str = ""
+    out: Path  # label files are in ``labels`` there
+    fixed: Mapping[str, str | int | float]  # digests and options that must not change meanwhile
+    audio: str = ""  # what there is, if it may come and go: the clips stay those of the first call
 
     @property
     def _record(self) -> Path:
@@ -57,16 +46,13 @@ class Preparation:
     def is_done(self, overwrite: bool) -> bool:
         """Return whether the folder is prepared already, by a call like this one.
 
-        Raises
-        ------
-        OutputExistsError
-            If it is made of something else, or not by a recipe, and `overwrite` is false.
-        ArtifactError
-            If its record cannot be read.
+        One that was made of something else, or by no recipe, is an OutputExistsError.
         """
-        record = None if overwrite else self._read()
+        if overwrite:
+            return False
+        record = self._read()
         if record is None:
-            if not overwrite and any((self.out / "labels").glob("*")):
+            if any((self.out / "labels").glob("*")):
                 raise OutputExistsError(
                     f"{self.out / 'labels'} has files that no recipe recorded; take another folder,"
                     " or replace them with --overwrite"
@@ -112,9 +98,8 @@ class Preparation:
             fields = json.loads(self._record.read_bytes())
             if {key: fields[key] for key in _FORMAT} != _FORMAT:
                 raise ValueError("it is of another version")
-            return {"finished": fields["finished"], "fixed": dict(fields["fixed"])} | {
-                "audio": str(fields["audio"])
-            }
+            finished, audio = fields["finished"], str(fields["audio"])
+            return {"finished": finished, "fixed": dict(fields["fixed"]), "audio": audio}
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:

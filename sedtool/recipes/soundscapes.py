@@ -76,25 +76,11 @@ def active_spans(
     join: float = 0.0,
     window: float = ENVELOPE_WINDOW,
 ) -> list[tuple[int, int]]:
-    """Find where the energy of a wave is.
+    """Find where the energy of a wave is: (start, stop) in samples; none in digital silence.
 
-    Parameters
-    ----------
-    wave
-        shape=(N,)
-    sample_rate
-        In Hertz.
-    floor
-        In dB: what is weaker than this below the loudest moment is silence.
-    join
-        In seconds: spans closer than this are one.
-    window
-        In seconds: how long a moment is. A long one makes a texture of short sounds one span.
-
-    Returns
-    -------
-    list of (start, stop)
-        In samples, in order; empty for digital silence.
+    What is weaker than `floor` (dB) below the loudest moment is silence. Spans closer than `join`
+    (seconds) are one. A moment lasts `window` (seconds): a long one makes a texture of short
+    sounds one span.
     """
     active = _active(wave, sample_rate, floor, window)
     edges = np.flatnonzero(np.diff(active, prepend=False, append=False))
@@ -116,10 +102,7 @@ def trim(
 
 
 def rms(wave: Wave, sample_rate: int) -> float:
-    """Return the root mean square of the active samples of a wave.
-
-    Pauses inside a sound do not count, so that a train of short ticks is as loud as its ticks.
-    """
+    """Return the root mean square of a wave without its pauses: ticks in a train are as loud."""
     active = wave[_active(wave, sample_rate, ACTIVE_FLOOR, ENVELOPE_WINDOW)]
     return float(np.sqrt(np.mean(active**2))) if len(active) else 0.0
 
@@ -133,16 +116,7 @@ def _active(wave: Wave, sample_rate: int, floor: float, window: float) -> npt.ND
 def loop(wave: Wave, n_samples: int, sample_rate: int, fade: float = 0.25) -> Wave:
     """Repeat a wave until it is `n_samples` long, with cross-fades of equal power at the joints.
 
-    Parameters
-    ----------
-    wave
-        shape=(N,), not empty
-    n_samples
-        Length of the result.
-    sample_rate
-        In Hertz.
-    fade
-        In seconds; at most half the wave.
+    These last `fade` seconds, and at most half the wave, which is not empty.
     """
     overlap = min(round(fade * sample_rate), len(wave) // 2)
     angle = (np.arange(overlap) + 0.5) * np.pi / 2 / max(overlap, 1)
@@ -182,21 +156,8 @@ def compose(
 ) -> Soundscape:
     """Place sources in a background, each at a random time, wholly inside the clip.
 
-    Sources of one label keep `gap` apart; those of different labels may overlap. The longest are
-    placed first, and one that finds no room is left out of the mix and of the labels.
-
-    Parameters
-    ----------
-    rng
-        Draws the onsets.
-    background
-        shape=(N,)
-    sources
-        What to place.
-    sample_rate
-        Of all waves, in Hertz.
-    gap
-        In seconds.
+    Sources of one label keep `gap` seconds apart; those of different labels may overlap. The
+    longest are placed first, and one that finds no room is left out of the mix and of the labels.
     """
     mix = background.copy()
     spans: list[tuple[str, int, int]] = []
@@ -245,36 +206,11 @@ def write_dataset(
         folder/labels/classes.txt
 
     Labels are written after all audio, the class list last, so that a folder with a class list is
-    whole. Clips of an earlier, larger data set stay where they are, without labels.
+    whole; a whole one is replaced only with `overwrite`. Clips of an earlier, larger data set stay
+    where they are, without labels.
 
-    Parameters
-    ----------
-    folder
-        Made if need be.
-    classes
-        In the order a model shall have.
-    sizes
-        Clips of each split.
-    make_clip
-        Returns clip `index` (from 1) of `split`; it must depend on nothing else.
-    prefix
-        Of the file names.
-    overwrite
-        Whether a finished data set may be replaced.
-    progress
-        Called with the number of clips done, that of all, and the name of the latest.
-
-    Returns
-    -------
-    dict
-        The strong labels of each split.
-
-    Raises
-    ------
-    OutputExistsError
-        If the folder holds a finished data set and `overwrite` is false.
-    ResourceError
-        If the folder cannot be written.
+    `sizes` has the clips of each split, of which ``make_clip(split, index)`` returns one, from 1
+    on; it must depend on nothing else. Returned are the strong labels of each split.
     """
     class_list = folder / "labels" / "classes.txt"
     refuse_existing(class_list, overwrite)
@@ -297,15 +233,11 @@ def write_dataset(
         split: StrongLabels(events[split], tuple(name for s, _, name in clips if s == split))
         for split in sizes
     }
-    _write_labels(class_list.parent, labels)
-    write_text(class_list, "".join(f"{label}\n" for label in classes))
-    return labels
-
-
-def _write_labels(folder: Path, labels: Mapping[str, StrongLabels]) -> None:
     for split, strong in labels.items():
         if split == "train":
-            write_weak(folder / "train_weak.tsv", strong.weak())
-            write_events(folder / "check" / "train_strong.tsv", strong)
+            write_weak(class_list.parent / "train_weak.tsv", strong.weak())
+            write_events(class_list.parent / "check" / "train_strong.tsv", strong)
         else:
-            write_events(folder / f"{split}_strong.tsv", strong)
+            write_events(class_list.parent / f"{split}_strong.tsv", strong)
+    write_text(class_list, "".join(f"{label}\n" for label in classes))
+    return labels
