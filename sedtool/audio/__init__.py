@@ -1,4 +1,4 @@
-"""Audio files in: find, decode, check, mix down, resample. Only this package knows soundfile, soxr.
+"""Audio files: find, decode, check, mix down, resample. Only this package knows soundfile and soxr.
 
 A file is used whole or not at all, unless truncated audio is asked for. `sedtool.audio.reader`
 lists what is checked, in its order; each failure is an AudioError of one line.
@@ -22,8 +22,8 @@ from sedtool.audio.reader import (
     read_header,
     stamp,
     unnamed,
+    write_wav,
 )
-from sedtool.audio.wav import write_wav
 
 __all__ = [
     "AUDIO_SUFFIXES",

@@ -57,14 +57,9 @@ _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def find_damage(stream: BinaryIO, size: int) -> Damage | None:
-    """Return what is missing or damaged in a file, or None; moves the stream.
+    """Return what is missing or damaged in an audio file of `size` bytes, or None.
 
-    Parameters
-    ----------
-    stream
-        An audio file of any format.
-    size
-        Its bytes.
+    Any format is taken. This moves the stream, and so does `read_mpeg_layout`.
     """
     magic = _read(stream, 0, 4)
     if magic == b"OggS":
@@ -152,7 +147,7 @@ class MpegLayout:
 
 
 def read_mpeg_layout(stream: BinaryIO, size: int) -> MpegLayout:
-    """Return the layout of an MP3 of `size` bytes; moves the stream."""
+    """Return the layout of an MP3 of `size` bytes."""
     start, end = _end_of_id3(stream), _start_of_end_tags(stream, size)
     # Sync and header of the first frame, its side information, then the tag.
     match = re.search(

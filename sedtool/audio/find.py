@@ -29,13 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AudioInputs:
-    """Which audio is meant, as a command line says it.
-
-    Raises
-    ------
-    ConfigError
-        If the fields do not go together.
-    """
+    """Which audio is meant, as a command line says it; a ConfigError if that is a contradiction."""
 
     paths: tuple[str | Path, ...] = ()  # files, folders, patterns, manifests; "-": audio on stdin
     files_from: str | None = None  # a list of files and folders; "-": on stdin
@@ -102,8 +96,6 @@ def find_audio(
         If a manifest has a row that cannot be read, or that could mean several files.
     NothingUsableError
         If no audio file is found, a pattern matches nothing or a list is empty.
-    ResourceError
-        If there is no room for audio that comes from standard input.
     """
     if not isinstance(inputs, AudioInputs):
         inputs = AudioInputs(tuple(inputs))
@@ -252,13 +244,7 @@ def _exists(path: str) -> bool:
 
 
 def walk(folder: Path, above: Above = frozenset()) -> Iterator[Path]:
-    """Yield the audio files under a folder, at any depth.
-
-    Raises
-    ------
-    ConfigError
-        If a folder cannot be listed.
-    """
+    """Yield the audio files under a folder, at any depth."""
     entries, above = _list(folder, "*", above)
     for entry in entries:
         path = Path(entry.path)
@@ -282,11 +268,6 @@ def match(pattern: str) -> Iterator[Path]:
     """Yield the files and folders that a pattern matches, some perhaps twice.
 
     ``*``, ``?`` and ``[…]`` match within one name, ``**`` any number of folders, none included.
-
-    Raises
-    ------
-    ConfigError
-        If a folder cannot be listed.
     """
     matches = _match(fixed_folder(pattern), _split(pattern)[1], frozenset())
     return filter(Path.is_dir, matches) if pattern.endswith("/") else matches

@@ -29,24 +29,21 @@ CHUNK_SIZE = 2**20  # bytes copied at once
 
 
 def read_list(path: str, null: bool = False) -> list[str]:
-    """Read a list of paths, one a line; empty ones are skipped.
+    """Read a list of paths, one a line, or if `null` with NUL bytes, as ``find -print0`` writes it.
 
-    Parameters
-    ----------
-    path
-        The list; ``"-"`` is standard input.
-    null
-        Whether paths end with a NUL byte, as ``find -print0`` writes them.
-
-    Raises
-    ------
-    ConfigError
-        If the list cannot be read, or what ends its paths is not what `null` says.
-    NothingUsableError
-        If it is empty.
+    ``"-"`` is standard input. Empty lines are skipped; a list of nothing else is a
+    NothingUsableError, and one that cannot be read, or ends its paths otherwise, a ConfigError.
     """
     name = "standard input" if path == "-" else path
-    data = _read_stdin() if path == "-" else _read_file(path)
+    if path == "-":
+        stream = open_stdin("find audio/ -name '*.wav' | sedtool ... --files-from -")
+        data = read_some(stream, MAX_LIST + 1, name)
+    else:
+        try:
+            with open(path, "rb") as stream:  # noqa: PTH123  # "" is not "."
+                data = read_some(stream, MAX_LIST + 1, name)
+        except OSError as error:
+            raise ConfigError(f"the list {path} cannot be opened ({error.strerror})") from error
     if len(data) > MAX_LIST:
         raise ConfigError(f"{name} has more than {MAX_LIST // 2**20} MiB: too long for a list")
     if null and b"\0" not in data and b"\n" in data:
@@ -64,19 +61,6 @@ def read_list(path: str, null: bool = False) -> list[str]:
     return paths
 
 
-def _read_stdin() -> bytes:
-    stream = open_stdin("find audio/ -name '*.wav' | sedtool ... --files-from -")
-    return read_some(stream, MAX_LIST + 1, "standard input")
-
-
-def _read_file(path: str) -> bytes:
-    try:
-        with open(path, "rb") as stream:  # noqa: PTH123  # "" is not "."
-            return read_some(stream, MAX_LIST + 1, path)
-    except OSError as error:
-        raise ConfigError(f"the list {path} cannot be opened ({error.strerror})") from error
-
-
 def is_manifest(path: Path) -> bool:
     """Return whether a path is that of a manifest, by its suffix in any case."""
     return path.suffix.lower() in _READERS and path.is_file()
@@ -92,12 +76,7 @@ def read_manifest(path: Path) -> list[str]:
             and its ``duration`` is not looked at: files are read to their end
     ======  ===================================================================================
 
-    Raises
-    ------
-    LabelError
-        With file and line, if a row cannot be read as it stands.
-    NothingUsableError
-        If there is no row.
+    A row that cannot be read as it stands is a LabelError with file and line.
     """
     found = list(dict.fromkeys(_READERS[path.suffix.lower()](path)))
     if not found:
@@ -108,8 +87,6 @@ def read_manifest(path: Path) -> list[str]:
 def _read_csv(path: Path) -> Iterator[str]:
     header: list[str] | None = None
     for where, line in numbered_lines(path):
-        if not line.strip():
-            continue
         try:
             # Line by line: a quote that is never closed must not swallow the rows after it.
             [cells] = csv.reader([line], strict=True)
@@ -131,8 +108,6 @@ def _read_csv(path: Path) -> Iterator[str]:
 def _read_jsonl(path: Path) -> Iterator[str]:
     has_durations = False
     for where, line in numbered_lines(path):
-        if not line.strip():
-            continue
         if len(line) > MAX_LINE:
             raise LabelError(f"{where}: the line has more than {MAX_LINE} characters")
         row = parse_json(line, where)
@@ -164,10 +139,7 @@ _READERS: dict[str, Callable[[Path], Iterator[str] | list[str]]] = {
 def open_stdin(example: str) -> BinaryIO:
     """Return standard input; `example` is a command that uses it as it is meant.
 
-    Raises
-    ------
-    ConfigError
-        If it is closed, or a terminal, which would be waited for without end.
+    If it is closed, or a terminal, which would be waited for without end, that is a ConfigError.
     """
     if sys.stdin is None:
         raise ConfigError("standard input is closed")
@@ -187,16 +159,8 @@ def read_some(stream: BinaryIO, size: int, name: str) -> bytes:
 def spool_stdin() -> Path:
     """Copy standard input to an unnamed temporary file and return a path that opens the copy.
 
-    The path is good until the process ends, and only in this process.
-
-    Raises
-    ------
-    ConfigError
-        If standard input cannot be read, or is a terminal.
-    NothingUsableError
-        If nothing comes in, or more than 4 GiB.
-    ResourceError
-        If the disk is full.
+    The path is good until the process ends, and only in this process. Nothing, or more than 4 GiB,
+    is a NothingUsableError.
     """
     stream = open_stdin("ffmpeg -i film.mkv -f wav - | sedtool ...")
     try:

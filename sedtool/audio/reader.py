@@ -1,4 +1,4 @@
-"""An audio file -> blocks of mono float32 at one sample rate, or an AudioError.
+"""An audio file -> blocks of mono float32 at one sample rate, or an AudioError; samples -> a WAV.
 
 What is checked, in this order; each failure is an AudioError of one line:
 
@@ -22,6 +22,7 @@ Not noticed, since nothing tells: a shorter MP3 of constant bit rate that states
 
 import contextlib
 import hashlib
+import io
 import logging
 import math
 import stat
@@ -37,6 +38,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from sedtool.atomic import write_bytes
 from sedtool.audio.containers import Damage, find_damage, read_mpeg_layout
 from sedtool.config import FeatureConfig
 from sedtool.errors import AudioError
@@ -80,6 +82,7 @@ class _ForwardOnly(soundfile.SoundFile):  # type: ignore[misc]  # soundfile may 
         return False
 
 
+@dataclass(eq=False)
 class AudioReader:
     """One audio file, decoded block by block.
 
@@ -90,22 +93,6 @@ class AudioReader:
                 ...
             info = reader.info()
 
-    Parameters
-    ----------
-    path
-        The file; its format is found from its content.
-    sample_rate
-        Hz; what is decoded is resampled to it by soxr at its "HQ" quality. None: as it is.
-    channel
-        ``"mean"`` of all channels, or the number of one, from 0.
-    block_seconds
-        Most audio to decode at once, counted over all channels, so that memory is bounded.
-    name
-        The clip's name, if it must pass through a TSV file; see `sedtool.labels.check_name`.
-    allow_truncated
-        Whether a file that ends too early, or whose end is damaged, is used as far as it can be
-        decoded; `truncated` then says so once the iteration has ended.
-
     Raises
     ------
     AudioError
@@ -113,27 +100,17 @@ class AudioReader:
         before are then to be thrown away.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        sample_rate: int | None,
-        channel: str = FeatureConfig.channel,
-        block_seconds: float = 2.0,
-        name: str | None = None,
-        allow_truncated: bool = False,
-    ) -> None:
-        self.path = Path(path)
-        self.sample_rate = sample_rate
-        self.channel = channel
-        self.block_seconds = block_seconds
-        self.name = name
-        self.allow_truncated = allow_truncated
-        self.n_decoded = 0  # samples a channel so far, at the file's own rate
-        self.truncated = False
-        self._warnings: list[str] = []
-        self._closing = ExitStack()
+    path: Path  # its format is found from its content
+    sample_rate: int | None  # Hz, to resample to by soxr at its "HQ" quality; None: as it is
+    channel: str = FeatureConfig.channel  # "mean" of all channels, or the number of one, from 0
+    block_seconds: float = 2.0  # of all channels, to decode at once, so that memory is bounded
+    name: str | None = None  # of the clip, if it must pass through a TSV file; see `check_name`
+    allow_truncated: bool = False  # use a file whose end is missing or damaged as far as it goes
 
     def __enter__(self) -> Self:
+        self.n_decoded = 0  # samples a channel so far, at the file's own rate
+        self.truncated = False  # known once the iteration has ended
+        self._warnings: list[str] = []
         with ExitStack() as closing:  # of whatever is open when a check fails
             try:
                 self._size = self._check_file()
@@ -399,13 +376,7 @@ class AudioHeader:
 
 
 def read_header(path: Path) -> AudioHeader:
-    """Open an audio file, and check its container, as `AudioReader` does; decode nothing.
-
-    Raises
-    ------
-    AudioError
-        If the file cannot be used.
-    """
+    """Open an audio file, and check its container, as `AudioReader` does; decode nothing."""
     with AudioReader(path, None) as reader:
         sound = reader._sound
         return AudioHeader(
@@ -416,6 +387,17 @@ def read_header(path: Path) -> AudioHeader:
             reader.claimed_duration or None,
             path.stat().st_size,
         )
+
+
+def write_wav(path: Path, wave: npt.NDArray[np.floating], sample_rate: int) -> None:
+    """Write samples within [-1, 1], shape (N,) or (N, channels), as a WAV file of 16 bits."""
+    peak = np.abs(wave).max(initial=0.0)
+    if not peak <= 1.0:
+        raise AudioError(f"{path}: a sample of {peak:g} does not fit 16 bits; scale to within 1")
+    pcm = np.minimum(np.rint(np.asarray(wave, np.float64) * 2**15), 2**15 - 1).astype(np.int16)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, pcm, sample_rate, format="WAV", subtype="PCM_16")
+    write_bytes(path, buffer.getvalue())
 
 
 def stamp(path: Path) -> tuple[int, int]:
