@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ from sedtool.errors import ArtifactError, ConfigError, LabelError
 from sedtool.labels import Vocabulary
 from sedtool.runs import RunFolder
 from sedtool.store import is_hdf5
-from sedtool.text import is_writable
+from sedtool.text import brief, is_writable, strict_json
 
 __all__ = [
     "Model",
@@ -246,7 +246,7 @@ def load_model(path: Path) -> Model:
         with safe_open(path, framework="pt") as file:
             return _read_model(path, header, file)
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path} is no model file ({_brief(error)})") from error
+        raise ArtifactError(f"{path} is no model file ({brief(error)})") from error
 
 
 def _read_model(path: Path, header: dict[str, Any], file: Any) -> Model:
@@ -262,7 +262,7 @@ def _read_model(path: Path, header: dict[str, Any], file: Any) -> Model:
         model = _rebuild(path, header, file)
         weights, whole = header["weights_sha256"], header["sha256"]
     except _UNUSABLE as error:
-        what = f"{path}: the model's header cannot be used ({_brief(error)})"
+        what = f"{path}: the model's header cannot be used ({brief(error)})"
         raise ArtifactError(what) from error
     mine = model.weights_sha256_of_format_2 if version == 2 else model.weights_sha256
     if mine != weights:
@@ -384,7 +384,7 @@ def load_state(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = {**header["state"], "tensors": tensors}
         intact = digest(state) == header["sha256"]
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        what = f"{path} cannot be read as a training state ({_brief(error)})"
+        what = f"{path} cannot be read as a training state ({brief(error)})"
         raise ArtifactError(what) from error
     if not intact:
         raise ArtifactError(f"{path} is damaged: it is not what was saved")
@@ -407,40 +407,20 @@ def _to_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes
 def read_header(path: Path) -> dict[str, Any]:
     """Return the table of a model or state, of which nothing else is read.
 
-    Raises
-    ------
-    ValueError, RecursionError
-        If the file has none, or one that readers could understand in different ways.
+    Raises a ValueError if there is none, or one that readers could understand in different ways.
     """
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > min(os.fstat(stream.fileno()).st_size, MOST_HEADER):
             raise ValueError(f"a header of {length} bytes")
-        header = _strict_json(stream.read(length))
+        header = strict_json(stream.read(length))
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     if not isinstance(metadata, dict):
         raise ValueError("a header without metadata")
-    table = _strict_json(metadata.get("sedtool", ""))
+    table = strict_json(metadata.get("sedtool", ""))
     if not isinstance(table, dict):
         raise ValueError("metadata that is no table")
     return table
-
-
-def _strict_json(text: str | bytes) -> Any:
-    """Read JSON without what readers disagree on: NaN, infinities and repeated keys."""
-
-    def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        table: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in table:
-                raise ValueError(f"{key[:80]!a} stands twice in a table")
-            table[key] = value
-        return table
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is not a number in JSON")
-
-    return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
 
 
 def _require_regular(path: Path, most: int) -> None:
@@ -453,10 +433,6 @@ def _require_regular(path: Path, most: int) -> None:
         raise ArtifactError(f"{path} is not a regular file")
     if status.st_size > most:
         raise ArtifactError(f"{path} is larger than {most // 2**20} MiB, the most that is read")
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def digest(value: Any) -> str:

@@ -19,6 +19,7 @@ from sedtool.datasets import TrainingBatches
 from sedtool.errors import ArtifactError, DivergedError, StoppedError
 from sedtool.machine import pick_device
 from sedtool.runs import RunSettings, settings_of_weights
+from sedtool.text import brief
 from sedtool.training.folder import RunWriter, new_record, require_same_run, run_identity
 from sedtool.training.inputs import load_inputs
 from sedtool.training.learner import Learner, new_model
@@ -338,9 +339,7 @@ class Trainer:
         try:
             self._take_over(state)
         except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            raise ArtifactError(
-                f"{self.folder.last} cannot be resumed ({' '.join(str(error).split())[:200]})"
-            ) from error
+            raise ArtifactError(f"{self.folder.last} cannot be resumed ({brief(error)})") from error
         past = (n for n in self.config.keep_epochs if n <= len(self.rows))
         if lost := [n for n in past if not self.folder.epoch(n).exists()]:
             log.warning("epochs %s are over and cannot be kept", ", ".join(map(str, lost)))
