@@ -66,19 +66,11 @@ def shift_events(
 
 
 def add_mel_noise(features: Tensor, std: float, config: FeatureConfig) -> Tensor:
-    """Add |N(0, std²)| to the linear mel values behind log-mel features (B, T, F).
+    """Add |N(0, std²)| to the linear mel values behind log-mel features (B, T, F), as stored.
 
     Noise only adds energy then, as a second sound would: a quiet bin changes much and a loud one
-    hardly. Drawn from torch's global generator.
-
-    Parameters
-    ----------
-    features
-        As stored: ln of the mel values, or 20 log10 of them.
-    std
-        In units of the linear mel values: amplitude or power, as the features were made.
-    config
-        How they were made.
+    hardly. Drawn from torch's global generator. The units of `std` are those of the linear values:
+    amplitude or power, as the features were made.
 
     References
     ----------

@@ -45,15 +45,11 @@ def frame_mask(lengths: Tensor, n_frames: int) -> Tensor:
 class ConvBlock(nn.Module):
     """Convolution, batch norm, ReLU, max pooling.
 
-    Pooling before ReLU is the same function with identical gradients, and does less work.
-
-    Parameters
-    ----------
-    config
-        Kernels, pools, batch norms, dropout and initial weights.
-    index
-        Which block of the network this is, from 0.
+    Pooling before ReLU is the same function with identical gradients, and does less work. `index`
+    says which block of the network this is, from 0.
     """
+
+    pool_type: type[nn.MaxPool2d | nn.AvgPool2d] = nn.MaxPool2d
 
     def __init__(self, config: ArchitectureConfig, index: int) -> None:
         super().__init__()
@@ -63,18 +59,14 @@ class ConvBlock(nn.Module):
         self.norm = nn.BatchNorm2d(n_out, config.norm_eps, config.norm_momentum)
         self.dropout = nn.Dropout(config.dropout if config.dropout_at == "blocks" else 0.0)
         self.time = config.pools[index][0]
-        self.pool = self.make_pool(config.pools[index])
+        # The last frames of a clip count even where they do not fill a window.
+        self.pool = self.pool_type(config.pools[index], ceil_mode=True)
         if config.init == "xavier":
             nn.init.xavier_uniform_(self.conv.weight)
         else:
             nn.init.xavier_uniform_(self.conv.weight, gain=2**0.5)
             draw_normal(self.norm.weight, 1.0, 0.02)
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
-
-    def make_pool(self, pool: tuple[int, int]) -> nn.Module:
-        """Return the pooling layer."""
-        # ceil_mode: the last frames of a clip count even where they do not fill a window.
-        return nn.MaxPool2d(pool, ceil_mode=True)
 
     def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
         """Map (B, C, T, F) to (B, C', T', F'); `padding` (B, 1, T, 1) is True beyond the clips."""
@@ -92,15 +84,14 @@ class GatedBlock(ConvBlock):
     has the mean of the frames that are in the clip.
     """
 
+    pool_type = nn.AvgPool2d
+
     def __init__(self, config: ArchitectureConfig, index: int) -> None:
         super().__init__(config, index)
         self.linear = nn.Linear(config.channels[index], config.channels[index])
         # The baseline draws these, too, from N(0, 0.01), which leaves the GRU signals of 0.01 and
         # no batch norm to raise them: training starts more slowly.
         _init_linear(self.linear, "xavier")
-
-    def make_pool(self, pool: tuple[int, int]) -> nn.Module:
-        return nn.AvgPool2d(pool, ceil_mode=True)
 
     def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
         x = self.norm(self.conv(x))
@@ -130,15 +121,6 @@ def _init_linear(layer: nn.Linear, init: str) -> None:
 
 class CRNN(nn.Module):
     """Features (B, T, F) -> frame logits (B, T', K) and the hidden states (B, T', H) behind them.
-
-    Parameters
-    ----------
-    config
-        Channels, kernels, pools and GRU sizes.
-    n_mels
-        Mel bands, F.
-    n_classes
-        Event classes, K.
 
     References
     ----------
@@ -203,15 +185,7 @@ def _padding(lengths: Tensor, x: Tensor) -> Tensor:
 
 
 class Detector(nn.Module):
-    """Normalisation, network and pooling: everything with weights, trained and saved as one.
-
-    Parameters
-    ----------
-    config, n_mels, n_classes
-        As for `CRNN`.
-    pooling
-        Name and options of the pooling.
-    """
+    """Normalisation, network and pooling: everything with weights, trained and saved as one."""
 
     mean: Tensor
     std: Tensor
@@ -231,14 +205,9 @@ class Detector(nn.Module):
         self.crnn.to(memory_format=torch.channels_last)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Output:
-        """Detect events in a padded batch.
+        """Detect events in a padded batch of log-mel features (B, T, F), of any float type.
 
-        Parameters
-        ----------
-        features
-            Log-mel features, shape (B, T, F), any float type.
-        lengths
-            Valid frames of each clip, shape (B,), each at least 1.
+        `lengths` (B,) counts the valid frames of each clip, which has one at least.
         """
         x = (features.to(self.mean.dtype) - self.mean) / self.std
         logits, hidden = self.crnn(x, lengths)

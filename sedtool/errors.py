@@ -1,20 +1,5 @@
 """Every error that sedtool raises on purpose, and the exit code each one ends a command with.
 
-::
-
-    SedtoolError
-    ├── ConfigError            2   an option, a recipe key or a preset is wrong
-    ├── LabelError             2   a label file cannot be read as it stands, or names unknown clips
-    ├── OutputExistsError      2   a complete output is there already and --overwrite was not given
-    ├── AudioError             3   one audio file cannot be used (the run goes on without it)
-    ├── InputsFailedError      3   the run finished, but some inputs failed
-    ├── NothingUsableError     4   no input matched, or every input failed
-    ├── ArtifactError          5   a file sedtool wrote is damaged, foreign, or does not fit another
-    ├── ResourceError          6   the disk is full, a device is missing
-    ├── ScoreError             7   a score is lower than it was asked to be
-    ├── DivergedError          8   the training loss is not finite
-    └── StoppedError     75 or 130  a signal stopped the run; what resumes it is written
-
 Each message says what is wrong, where, and what to do about it, in one line. The library raises;
 only `sedtool.cli` prints and exits. What other code raises where the machine is at fault, not the
 program, `as_resource_error` knows. Anything else that escapes is a bug, and ends with exit code 1.
@@ -39,19 +24,19 @@ class ConfigError(SedtoolError):
 
 
 class LabelError(SedtoolError):
-    """A label file cannot be read as it stands, or its names and labels match nothing."""
+    """A label file cannot be read as it stands, or names unknown clips or classes."""
 
     exit_code = 2
 
 
 class OutputExistsError(SedtoolError):
-    """A complete output exists and overwriting was not asked for."""
+    """A complete output is there already and overwriting was not asked for."""
 
     exit_code = 2
 
 
 class AudioError(SedtoolError):
-    """One audio file cannot be used."""
+    """One audio file cannot be used; the run goes on without it."""
 
     exit_code = 3
 

@@ -57,17 +57,11 @@ def consistency_losses(student: Output, teacher: Output) -> tuple[Tensor, Tensor
 
 
 class Teacher:
-    """The average of a network under training.
+    """The average of a network under training, which starts as a copy of the student.
 
-    Parameters
-    ----------
-    network
-        A copy of the student before its first step; it becomes the teacher.
-    ema
-        Largest share of the teacher in each new average.
-    average_buffers
-        Whether the running statistics of batch norm are averaged like weights. Without, they are
-        those of what the teacher itself is given, noise included, as in the DCASE 2019 baseline.
+    `ema` is the largest share of the teacher in each new average. With `average_buffers`, the
+    running statistics of batch norm are averaged like weights. Without, they are those of what the
+    teacher itself is given, noise included, as in the DCASE 2019 baseline.
     """
 
     def __init__(self, network: Detector, ema: float, average_buffers: bool) -> None:

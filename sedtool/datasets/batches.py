@@ -180,17 +180,7 @@ class Sampler:
     With ``balance="classes"`` there is one queue a class, each shuffled anew whenever it has been
     gone through, and draws go round the queues: every class is equally often the reason a clip is
     drawn. Clips without any label form one more queue. With ``"none"`` there is a single queue.
-
-    Parameters
-    ----------
-    targets
-        Weak labels, shape (clips, K).
-    balance
-        "classes" or "none".
-    seed
-        Of the shuffling.
-    purpose
-        Tells the draws of several samplers of one seed apart.
+    `targets` are weak labels (clips, K); `purpose` tells several samplers of one seed apart.
 
     References
     ----------

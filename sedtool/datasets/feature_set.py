@@ -22,36 +22,30 @@ log = logging.getLogger(__name__)
 class FeatureSet:
     """The clips of one or more feature files, by name.
 
-    Parameters
-    ----------
-    paths
-        Feature files made with the same settings; together they may not name a clip twice.
-    partial
-        Whether some parts of features that were made in parts do, in place of all.
-
     Raises
     ------
     ArtifactError
-        If a file is damaged, the settings differ, a clip is in two files, or parts are missing.
+        If a file is damaged, the settings differ, a clip is in two files, or, unless some do as
+        well (`partial`), not all parts of features that were made in parts are given.
     """
 
     def __init__(self, paths: Sequence[Path], partial: bool = False) -> None:
         self.files: list[Features] = [open_features(path) for path in paths]
         if not partial:
             _require_all_parts(self.files)
-        self.place: dict[str, tuple[int, int]] = {}  # name -> (file, clip in it)
+        self.place: dict[str, tuple[Features, int]] = {}  # the file, and which clip of it
         first = self.files[0]
-        for number, file in enumerate(self.files):
+        for file in self.files:
             if file.config != first.config:
                 raise ArtifactError(
                     f"{file.path} and {first.path} were made with different settings: "
                     f"{_difference(file.config, first.config)}"
                 )
-            for clip, name in enumerate(file.names):
+            for number, name in enumerate(file.names):
                 if name in self.place:
-                    other = self.files[self.place[name][0]].path
+                    other = self.place[name][0].path
                     raise ArtifactError(f"clip {name!r} is in both {other} and {file.path}")
-                self.place[name] = (number, clip)
+                self.place[name] = (file, number)
 
     @property
     def config(self) -> FeatureConfig:
@@ -95,18 +89,18 @@ class FeatureSet:
 
     def clip(self, name: str) -> np.ndarray:
         """Return the features (T, F) of a clip, a view of its file."""
-        file, clip = self.place[name]
-        return self.files[file].clip(clip)
+        file, number = self.place[name]
+        return file.clip(number)
 
     def duration(self, name: str) -> float:
         """Return the seconds of a clip."""
-        file, clip = self.place[name]
-        return float(self.files[file].duration[clip])
+        file, number = self.place[name]
+        return float(file.duration[number])
 
     def source(self, name: str) -> str:
         """Return the sha256 of the audio file a clip was made from."""
-        file, clip = self.place[name]
-        return self.files[file].source_sha256[clip]
+        file, number = self.place[name]
+        return file.source_sha256[number]
 
     def statistics(self, names: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of each mel band over clips, float32 (F,)."""

@@ -19,12 +19,7 @@ Options = Mapping[str, float | str]
 class Pooling(nn.Module):
     """Weighted mean of the frame probabilities of each clip, computed in the log domain.
 
-    Parameters
-    ----------
-    n_classes
-        Number of event classes, K.
-    hidden_size
-        Size H of the hidden states; only poolings that look at them use it.
+    Only poolings that look at the hidden states use their size, H.
     """
 
     def __init__(self, n_classes: int, hidden_size: int = 0) -> None:
@@ -152,12 +147,8 @@ class Pooling(nn.Module):
 def clip_loss(log_y: Tensor, log_not_y: Tensor, target: Tensor) -> Tensor:
     """Return the mean binary cross-entropy of clip predictions, from their log-probabilities.
 
-    Parameters
-    ----------
-    log_y, log_not_y
-        log y and log(1 - y), shape (B, K), as a pooling returns them.
-    target
-        Weak labels in [0, 1], shape (B, K).
+    They are log y and log(1 - y), as a pooling returns them, and the target has weak labels in
+    [0, 1], all of shape (B, K).
     """
     # Selecting the term, not multiplying by 0, keeps 0 * -inf out of the value and the gradient.
     positive = torch.where(target > 0, target * log_y, 0.0)
