@@ -146,3 +146,5 @@ def test_clips_that_are_misnamed_are_not_to_be_skipped():
         features.match(["a.wav", "c.wav"], Path("weak.tsv"), "error")
     with pytest.raises(LabelError, match=r"1 of 2 .*\(b\.WAV \(there is b\.wav\)\)$"):
         features.match(["a.wav", "b.WAV"], Path("weak.tsv"), "error")
+    with pytest.raises(LabelError, match=r"2 of 3 .*there is b.*, c\.wav\); --missing skip leaves"):
+        features.match(["a.wav", "b.WAV", "c.wav"], Path("weak.tsv"), "error")

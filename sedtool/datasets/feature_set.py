@@ -80,7 +80,7 @@ class FeatureSet:
         files = ", ".join(str(file.path) for file in self.files)
         problem = f"{len(absent)} of {len(wanted)} clips have no features in {files}"
         if absent and (missing == "error" or not matched):
-            are_misnamed = any(index.nearest(name) is not None for name in absent)
+            are_misnamed = all(index.nearest(name) is not None for name in absent)
             remedy = "; --missing skip leaves them out" * bool(matched and not are_misnamed)
             raise LabelError(f"{where}: {problem} ({index.listed(absent)}){remedy}")
         if absent:
