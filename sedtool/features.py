@@ -36,24 +36,10 @@ Engine = Callable[[Array], Array]  # samples of consecutive frames (n,) -> their
 
 
 def log_mel(wave: Array, config: FeatureConfig) -> Array:
-    """Return the log-mel features of a clip.
+    """Return the log-mel features (T, F) of a clip (N,), with T = ceil(N / hop_length).
 
-    Parameters
-    ----------
-    wave
-        Samples at `config.sample_rate`, shape (N,).
-    config
-        What the features are.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (T, F) with T = ceil(N / hop_length).
-
-    Raises
-    ------
-    AudioError
-        If the clip is shorter than an analysis window, or too short to reflect half an n_fft of it.
+    A clip that is shorter than an analysis window, or too short to reflect half an n_fft of it, is
+    an AudioError.
     """
     return np.concatenate(list(log_mel_blocks([wave], config)))
 
@@ -63,30 +49,14 @@ def log_mel_blocks(
 ) -> Iterator[Array]:
     """Yield the log-mel features of a clip that comes in blocks, in bounded memory.
 
-    Parameters
-    ----------
-    blocks
-        Samples at `config.sample_rate`, each float32 (n,), of any lengths.
-    config
-        What the features are.
-    engine
-        What computes them; default `native_engine`.
-
-    Yields
-    ------
-    numpy.ndarray
-        float32 (t, F); joined, they equal `log_mel` of the joined blocks bit for bit.
-
-    Raises
-    ------
-    AudioError
-        As for `log_mel`, before anything was yielded.
+    The blocks are samples (n,) at `config.sample_rate`, of any lengths. The features (t, F), when
+    joined, equal `log_mel` of the joined blocks bit for bit. Errors come before all features.
     """
     engine = engine or native_engine(config)
     frames = max(min(FRAMES_AT_ONCE, MOST_SAMPLES // config.n_fft), 1)
     length = (frames - 1) * config.hop_length + config.n_fft
     step = frames * config.hop_length
-    for samples in _overlapping(_reflected(blocks, config), length, step):
+    for samples in overlapping(_reflected(blocks, config), length, step):
         if len(samples) >= config.n_fft:
             yield engine(samples)
 
@@ -125,10 +95,10 @@ def _reflected(blocks: Iterable[Array], config: FeatureConfig) -> Iterator[Array
         yield tail[-2 : -2 - missing : -1]
 
 
-def _overlapping(blocks: Iterable[Array], length: int, step: int) -> Iterator[Array]:
-    """Cut a signal that comes in blocks into pieces of `length` samples, one every `step`.
+def overlapping(blocks: Iterable[Array], length: int, step: int) -> Iterator[Array]:
+    """Cut what comes in blocks (n, ...) into pieces of `length`, one every `step`.
 
-    The last piece is what remains; `step` is at most `length`.
+    The last piece is what remains, less than `length`; `step` is at most `length`.
     """
     held: list[Array] = []
     n_held = 0
@@ -185,15 +155,7 @@ class _Scratch(threading.local):
 
 
 def torchaudio_engine(config: FeatureConfig, device: str = ExtractConfig.device) -> Engine:
-    """Return the engine that is torchaudio's, on a torch device.
-
-    Raises
-    ------
-    ConfigError
-        If torchaudio is not installed, or there is no such kind of device.
-    ResourceError
-        If this machine, or this build of torch, does not have the device.
-    """
+    """Return the engine that is torchaudio's, on a torch device; an error says what is missing."""
     if device.partition(":")[0] not in ("cpu", "cuda", "mps"):
         raise ConfigError(f"unknown device {device!r}; use cpu, cuda, cuda:1 or mps")
     try:

@@ -25,6 +25,7 @@ from sedtool.config import InferConfig, WindowConfig
 from sedtool.crnn import Detector
 from sedtool.datasets import FeatureSet
 from sedtool.errors import ArtifactError, AudioError
+from sedtool.features import overlapping
 from sedtool.machine import autocast
 from sedtool.store import ClipScores
 
@@ -110,38 +111,23 @@ def windows_of(model: Model, config: InferConfig) -> WindowConfig:
 
 
 def cut_windows(blocks: Iterable[np.ndarray], grid: WindowGrid) -> Iterator[tuple[int, np.ndarray]]:
-    """Cut a stream of features into scoring windows, holding little more than one in memory.
+    """Cut a stream of features (t, F) into scoring windows, and say at which frame each begins.
 
-    Parameters
-    ----------
-    blocks
-        Arrays (t, F), in order.
-    grid
-        The last window is as long as the others and ends where the clip does, give or take a
-        step.
-
-    Yields
-    ------
-    tuple of int and numpy.ndarray
-        First frame of the window, and its features (t, F).
+    Little more than one window is held in memory. The last is as long as the others and ends where
+    the clip does, give or take a step.
     """
     size, hop = grid.size, grid.hop
-    held: list[np.ndarray] = []
-    first, length, start = 0, 0, 0  # first frame held, frames held, start of the next window
-    emitted = 0  # end of the last window
-    for block in blocks:
-        held.append(block)
-        length += len(block)
-        while first + length >= start + size:
-            held = [np.concatenate(held)] if len(held) > 1 else held
-            yield start, held[0][start - first : start - first + size]
-            emitted, start = start + size, start + hop
-            drop = start - hop - first  # the last window may reach back to where this one began
-            held, first, length = [held[0][drop:]], first + drop, length - drop
-    end = first + length
-    if end > emitted:
-        tail = max(-(-(end - size) // grid.step) * grid.step, 0) if emitted else 0
-        yield tail, np.concatenate(held)[tail - first :]
+    before: np.ndarray | None = None  # the last whole window
+    for number, window in enumerate(overlapping(blocks, size, hop)):
+        start = number * hop
+        if len(window) == size:
+            yield start, window
+            before = window
+        elif before is None:
+            yield start, window
+        elif len(window) > size - hop:  # it has frames that are in no window
+            tail = math.ceil((start + len(window) - size) / grid.step) * grid.step
+            yield tail, np.concatenate([before[:hop], window])[tail - start + hop :]
 
 
 def score_clips(
@@ -242,14 +228,9 @@ class _Ahead:
 
 
 def prefetch(clips: Iterable[ClipFeatures], workers: int) -> Iterator[ClipFeatures]:
-    """Yield the same clips in the same order, their features computed ahead.
+    """Yield the same clips in the same order, their features computed ahead by threads.
 
-    Parameters
-    ----------
-    clips
-        Each is read once, in the order they are yielded.
-    workers
-        Threads; 1 computes features when they are asked for, without a thread.
+    One worker computes features when they are asked for, without a thread.
     """
     if workers == 1:
         yield from clips

@@ -114,21 +114,9 @@ class FeaturesWriter:
             writer.add(clip, chunks)
             writer.finish(failures)
 
-    Parameters
-    ----------
-    path
-        The output.
-    header
-        What the output is to say of itself.
-    names
-        The clips of its shard, those that will fail included, in order.
-    overwrite
-        Whether a complete output may be replaced, and an unfinished one of another job dropped.
-
-    Raises
-    ------
-    ConfigError, OutputExistsError, ResourceError
-        On entering: if the output is no regular file, is there already, or is being made.
+    `names` are the clips of its shard in order, those that will fail included. With `overwrite`, a
+    complete output is replaced, and an unfinished one of another job dropped; else, or if the
+    output is no regular file or is being made, an error is raised on entering.
     """
 
     def __init__(
@@ -180,15 +168,10 @@ class FeaturesWriter:
 
 
 def refuse_finished(path: Path, header: FeaturesHeader, n_clips: int, overwrite: bool) -> bool:
-    """Refuse an output that is complete, or that a run of another job has begun.
+    """Refuse an output that is complete, or begun by another job, unless it may be overwritten.
 
     What is complete but for its journal was made by this very job before a kill, and goes on.
     Returns whether an unfinished run of the job is there.
-
-    Raises
-    ------
-    OutputExistsError
-        If `overwrite` is false.
     """
     goes_on = resumes(path, _job(header, n_clips), overwrite)
     refuse_existing(path, goes_on or overwrite)
@@ -208,10 +191,7 @@ def write_features(
 ) -> None:
     """Write a features file at once; `chunks` gives the frames of all clips each time it is called.
 
-    Raises
-    ------
-    ResourceError
-        If the disk is full; what stood at `path` is untouched.
+    What stood at `path` is untouched if the disk is full.
     """
     n_frames = [c.n_frames for c in clips]
     tables = clip_tables([c.name for c in clips], n_frames, [c.duration for c in clips]) | {
@@ -279,13 +259,8 @@ class Features(FeaturesHeader, ClipTable):
 def open_features(path: Path, verify: bool = True) -> Features:
     """Open a features file.
 
-    Parameters
-    ----------
-    path
-        The file.
-    verify
-        Whether to check the digests of all frames, which reads the whole file; tables and
-        attributes are always checked.
+    Tables and attributes are always checked. To `verify` the digests of all frames reads the whole
+    file.
 
     Raises
     ------

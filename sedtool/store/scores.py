@@ -171,13 +171,7 @@ class ScoresWriter:
                 self._finish()
 
     def append(self, clip: ClipScores) -> None:
-        """Add a clip.
-
-        Raises
-        ------
-        ArtifactError
-            If a score is no number from 0 to 1: the model that gave it is of no use.
-        """
+        """Add a clip; a model that gives scores outside [0, 1] is of no use, an ArtifactError."""
         frame = clip.frame
         if not (_are_probabilities(frame) and _are_probabilities(clip.window)):
             raise ArtifactError(f"{clip.name}: the model gave scores that are not in [0, 1]")
@@ -218,13 +212,7 @@ class ScoresWriter:
 
 
 def open_scores(path: Path, verify: bool = True) -> Scores:
-    """Open a scores file; see `open_features` for `verify`.
-
-    Raises
-    ------
-    ArtifactError
-        If the file is missing, damaged, or not a scores file.
-    """
+    """Open a scores file; see `open_features` for `verify` and the errors."""
     path = Path(path)
     flat = open_flat(path, _LAYOUT, verify)
     tables, attributes = flat.tables, flat.attributes

@@ -50,18 +50,8 @@ class Spool:
             b"".join(spool.read("a.wav"))
             spool.remove()  # when the output is complete; else they stay for the next run
 
-    Parameters
-    ----------
-    output
-        The file that is being made.
-    job
-        What makes the output what it is, as `job_of`. Clips of another job are thrown away: ask
-        `resumes` before.
-
-    Raises
-    ------
-    ResourceError
-        On entering, if another process is making the same output.
+    `job` is what makes the output what it is, as `job_of`. Clips of another job are thrown away:
+    ask `resumes` before. Another process that makes the same output is a ResourceError on entering.
     """
 
     def __init__(self, output: Path, job: dict[str, Any]) -> None:
@@ -198,14 +188,8 @@ def unfinished(output: Path) -> Unfinished | None:
 def job_of(n_clips: int, shard: Shard, manifest_sha256: str, **details: Any) -> dict[str, Any]:
     """Return what a run must have in common with an interrupted one to take up its clips.
 
-    Parameters
-    ----------
-    n_clips
-        Clips of the shard.
-    shard, manifest_sha256
-        Which part of which list of names.
-    details
-        All else that decides the bytes of a clip, as JSON.
+    It has `n_clips`, those of a shard of a list of names; `details` are all else that decides the
+    bytes of a clip, as JSON.
     """
     return {
         "sedtool_version": __version__,
@@ -219,19 +203,8 @@ def job_of(n_clips: int, shard: Shard, manifest_sha256: str, **details: Any) -> 
 def resumes(output: Path, job: dict[str, Any], overwrite: bool) -> bool:
     """Return whether an unfinished run beside `output` is of this very job, and can go on.
 
-    Parameters
-    ----------
-    output
-        The file that is to be made.
-    job
-        As for `Spool`.
-    overwrite
-        Whether the clips of another job may be thrown away.
-
-    Raises
-    ------
-    OutputExistsError
-        If the unfinished run is of another job and `overwrite` is false.
+    One of another job is an OutputExistsError, unless `overwrite` says that its clips may be thrown
+    away.
     """
     wanted = _job_line(job)
     try:
