@@ -96,10 +96,7 @@ def refuse_input(output: Path | None, inputs: Iterable[Path]) -> None:
 def open_atomic(path: Path) -> Iterator[BinaryIO]:
     """Open a binary stream that becomes `path` when the block ends without an error.
 
-    Raises
-    ------
-    ResourceError
-        If the folder cannot be written or the disk is full; whatever stood at `path` is untouched.
+    If the folder cannot be written or the disk is full, what stood at `path` is untouched.
     """
     path = Path(path)
     with resource_errors(path):
@@ -199,14 +196,8 @@ def claim(*outputs: Path | None, overwrite: bool = False) -> Iterator[None]:
     """Keep other runs off outputs while the block lasts.
 
     Each is locked by a file ``.NAME.lock`` beside it; a lock ends with its process. Outputs that
-    are None, or no regular files, are left alone.
-
-    Raises
-    ------
-    OutputExistsError
-        If one is finished already and `overwrite` is false.
-    ResourceError
-        If another process is making one, or a folder cannot be written.
+    are None, or no regular files, are left alone. One that is finished already is refused unless
+    `overwrite` is given, one that another process is making always.
     """
     with contextlib.ExitStack() as held:
         for output in outputs:
@@ -223,13 +214,7 @@ def claim(*outputs: Path | None, overwrite: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def claim_folder(folder: Path) -> Iterator[None]:
-    """Make a folder, and keep other runs off it while the block lasts.
-
-    Raises
-    ------
-    ResourceError
-        If another process writes into it, or it cannot be made.
-    """
+    """Make a folder, and keep other runs off it while the block lasts."""
     with resource_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with _holding(folder / ".convert.lock", folder):
@@ -250,10 +235,7 @@ def _holding(path: Path, output: Path) -> Iterator[None]:
 def lock(path: Path, output: Path) -> BinaryIO:
     """Open and lock the file `path`, which stands for `output`; closing it unlocks.
 
-    Raises
-    ------
-    ResourceError
-        If another process holds it, or it cannot be made.
+    A lock that another process holds is a ResourceError.
     """
     until = time.monotonic() + _LOCK_PATIENCE
     while True:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -67,14 +68,13 @@ class ExtractTask:
 
     def open(self, name: str) -> AudioReader:
         """Return a reader of a clip."""
-        config, allow_truncated = self.header.config, self.header.allow_truncated
-        return AudioReader(
-            self.files[name],
+        path, config = self.files[name], self.header.config
+        rate, channel, allow_truncated = (
             config.sample_rate,
             config.channel,
-            name=name,
-            allow_truncated=allow_truncated,
+            self.header.allow_truncated,
         )
+        return AudioReader(path, rate, channel, name=name, allow_truncated=allow_truncated)
 
     def claimed_duration(self, name: str) -> float:
         """Return the seconds that the header of a file states; 0 if it does not."""
@@ -165,10 +165,8 @@ def extract(
         the shard.
     output
         The features file.
-    features
-        What the features are.
-    config
-        How the run works.
+    features, config
+        What the features are, and how the run works.
     progress
         Called in this thread after each clip.
 
@@ -180,15 +178,15 @@ def extract(
         At the first file that cannot be used, if `config.fail_fast`; a rerun goes on.
     NothingUsableError
         If there is no audio file, or none can be used.
-    ResourceError
-        If the disk is full or another process is making the same output; a rerun goes on.
     """
     started = time.monotonic()
     config = config or ExtractConfig()
     task = prepare(inputs, output, features, config, root)
     result = ExtractionResult(len(task.names), task.header.shard)
     with FeaturesWriter(task.output, task.header, task.names, config.overwrite) as writer:
-        _forget_changed(task.files, writer)
+        for name, clip in list(writer.done.items()):
+            if stamp(task.files[name]) != (clip.size, clip.modified):
+                del writer.done[name]  # its file has changed since the run was interrupted
         result.n_resumed = len(writer.done)
         if result.n_resumed:
             _log.info("%s: %d of %d clips are done", output, result.n_resumed, result.n_files)
@@ -199,26 +197,15 @@ def extract(
             writer.finish([(name, error) for name, _, error in result.failures])
         result.failures_path = write_failures(task.output, result.failures)  # after it
         if is_empty:
-            raise NothingUsableError(_none_usable(result))
+            name, _, error = result.failures[0]
+            raise NothingUsableError(
+                f"none of {result.n_files} files can be used (the first, {name}: {error}); "
+                f"see {result.failures_path}"
+            )
         result.n_clips = len(writer.done)
         result.n_truncated = sum(clip.truncated for clip in writer.done.values())
     result.seconds = time.monotonic() - started
     return result
-
-
-def _forget_changed(files: dict[str, Path], writer: FeaturesWriter) -> None:
-    """Take out of what an interrupted run did the files that have changed since."""
-    for name, clip in list(writer.done.items()):
-        if stamp(files[name]) != (clip.size, clip.modified):
-            del writer.done[name]
-
-
-def _none_usable(result: ExtractionResult) -> str:
-    name, _, error = result.failures[0]
-    return (
-        f"none of {result.n_files} files can be used (the first, {name}: {error}); "
-        f"see {result.failures_path}"
-    )
 
 
 @dataclass(frozen=True)
@@ -240,10 +227,8 @@ class _Extraction:
         executor = ThreadPoolExecutor(workers)
         try:
             while True:
-                for name in waiting:
+                for name in islice(waiting, 2 * workers - len(pending)):
                     pending[executor.submit(extract_clip, name, self.task, stop)] = name
-                    if len(pending) >= 2 * workers:
-                        break
                 if not pending:
                     break
                 done = wait(pending, return_when=FIRST_COMPLETED).done
@@ -281,20 +266,13 @@ def extract_clip(
 ) -> tuple[SourceClip, BinaryIO]:
     """Return a clip, and its features in a temporary file.
 
-    Raises
-    ------
-    AudioError
-        If it cannot be used. The message does not say where the file lay: the name says which it
-        was, and an artifact need not tell more.
+    What an AudioError says does not tell where the file lay: the name says which it was, and an
+    artifact need not tell more.
     """
-    header, n_frames = task.header, 0
+    header, n_frames, folder = task.header, 0, str(task.output.resolve().parent)
     with ExitStack() as closing:
-        frames = cast(
-            "BinaryIO",
-            closing.enter_context(
-                tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(task.output.resolve().parent))
-            ),
-        )
+        spooled = closing.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY, dir=folder))
+        frames = cast("BinaryIO", spooled)
         with unnamed(task.files[name]):
             _, modified = stamp(task.files[name])
             with task.open(name) as reader:

@@ -22,12 +22,7 @@ _UNLIMITED = 2**60  # bytes; version 1 of cgroups writes a number near 2**63
 def pick_device(name: str) -> "torch.device":
     """Return the device of a name: auto, cpu, cuda, cuda:1, mps.
 
-    Raises
-    ------
-    ConfigError
-        If there is no such kind of device.
-    ResourceError
-        If this machine, or this build of torch, does not have it.
+    One that this machine, or this build of torch, does not have is a ResourceError.
     """
     import torch
 

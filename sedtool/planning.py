@@ -47,7 +47,7 @@ NAMES_SHOWN = 5
 Array = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Plan:
     """What a command would take. Sizes are bytes, times seconds."""
 
@@ -98,22 +98,14 @@ def plan_extraction(
     free, workers = free_disk(task.output.resolve()), counted(config.workers, "worker")
     lines = [
         f"{len(task.names)} files, {audio_seconds:.1f} s of audio{unstated}",
-        _unusable(unreadable),
-        f"{n_done} are done by an interrupted run, which would go on" if n_done else "",
+        *_unusable(unreadable),
+        *([f"{n_done} are done by an interrupted run, which would go on"] if n_done else []),
         f"{n_frames} frames, {_megabytes(output_size)} in {task.output}; meanwhile "
         f"{_megabytes(disk_needed)}, and {_megabytes(free)} are free",
         f"{_about(seconds)} with {workers}, {_megabytes(memory)} of memory",
     ]
-    return Plan(
-        lines=[line for line in lines if line],
-        n_clips=len(task.names),
-        n_done=n_done,
-        unreadable=unreadable,
-        audio_seconds=audio_seconds,
-        seconds=seconds,
-        disk_needed=disk_needed,
-        memory=memory,
-    )
+    n_clips = len(task.names)
+    return Plan(lines, n_clips, seconds, disk_needed, memory, n_done, audio_seconds, unreadable)
 
 
 def _extraction_speed(task: ExtractTask, names: Sequence[str]) -> float:
@@ -172,18 +164,11 @@ def plan_training(
         f"{len(trainer.clips)} clips to train and {len(trainer.validation.clips)} to validate on, "
         f"{len(trainer.vocabulary)} classes, {n_parameters} parameters",
         f"{config.epochs} epochs of {trainer.steps} steps, {_about(seconds)} on {chosen}",
-        f"{n_done} steps are done by the run that would be resumed" if n_done else "",
+        *([f"{n_done} steps are done by the run that would be resumed"] if n_done else []),
         f"{_megabytes(disk_needed)} in {run}, and {_megabytes(free_disk(run))} are free; "
         f"{_megabytes(memory)} of memory",
     ]
-    return Plan(
-        lines=[line for line in lines if line],
-        n_clips=len(trainer.clips),
-        n_done=n_done,
-        seconds=seconds,
-        disk_needed=disk_needed,
-        memory=memory,
-    )
+    return Plan(lines, len(trainer.clips), seconds, disk_needed, memory, n_done)
 
 
 def _time_steps(trainer: "Trainer", device: "torch.device") -> float:
@@ -252,34 +237,27 @@ def plan_inference(
     memory = peak_memory(pick_device(config.device))
     lines = [
         f"{len(source.names)} clips, {audio_seconds:.0f} s of audio",
-        _unusable(unreadable),
-        before,
+        *_unusable(unreadable),
+        *before,
         f"{_megabytes(score_size)} of scores on the disk meanwhile",
         f"{_about(seconds)}, {_megabytes(memory)} of memory",
         f"outputs: {outputs}; nothing was written",
     ]
-    return Plan(
-        lines=[line for line in lines if line],
-        n_clips=len(source.names),
-        unreadable=unreadable,
-        audio_seconds=audio_seconds,
-        seconds=seconds,
-        disk_needed=score_size,
-        memory=memory,
-    )
+    n_clips = len(source.names)
+    return Plan(lines, n_clips, seconds, score_size, memory, 0, audio_seconds, unreadable)
 
 
-def _look_at_outputs(task: "InferTask", outputs: "InferOutputs") -> str:
-    """Refuse finished outputs; return what would become of an unfinished run, in words."""
+def _look_at_outputs(task: "InferTask", outputs: "InferOutputs") -> list[str]:
+    """Refuse finished outputs; return a line on what would become of an unfinished run, if any."""
     kept_at = outputs.spool
     goes_on = task.resumes(outputs)
     overwrite = outputs.overwrite or goes_on
     replace(outputs, overwrite=overwrite).refuse_finished(task.source.names)
     begun = unfinished(kept_at.resolve()) if kept_at is not None else None
     if begun is None:
-        return ""
+        return []
     verb = "goes on with" if goes_on else "--overwrite drops"
-    return f"{verb} an unfinished run ({begun} are done)"
+    return [f"{verb} an unfinished run ({begun} are done)"]
 
 
 def _scoring_speed(
@@ -326,13 +304,13 @@ def _beginning(blocks: Iterable[Array], wanted: int) -> Iterator[Array]:
             return
 
 
-def _unusable(unreadable: Sequence[tuple[str, str]]) -> str:
+def _unusable(unreadable: Sequence[tuple[str, str]]) -> list[str]:
     """Return a line with the first clips that cannot be used and their errors, if there are any."""
     if not unreadable:
-        return ""
+        return []
     first = "; ".join(f"{name}: {error}" for name, error in unreadable[:NAMES_SHOWN])
     more = "; ..." if len(unreadable) > NAMES_SHOWN else ""
-    return f"{len(unreadable)} of them cannot be used ({first}{more})"
+    return [f"{len(unreadable)} of them cannot be used ({first}{more})"]
 
 
 def _about(seconds: float | None) -> str:

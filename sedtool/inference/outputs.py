@@ -200,14 +200,8 @@ class ResultWriter:
             "scoring": json.loads(self.header.settings),
             "confidence": self.outputs.confidence,
         }
-        return PartRecord(
-            kind=kind,
-            shard=self.header.shard,
-            manifest_sha256=self.header.manifest_sha256,
-            model_sha256=self.header.model_sha256,
-            settings=json.dumps(settings, sort_keys=True),
-            n_clips=0,
-        )
+        header, text = self.header, json.dumps(settings, sort_keys=True)
+        return PartRecord(kind, header.shard, header.manifest_sha256, header.model_sha256, text, 0)
 
     def add(self, scores: ClipScores, events: list[Event]) -> None:
         """Take one clip, the next in order."""
