@@ -26,8 +26,6 @@ from sedtool.labels import (
 from sedtool.shards import has_part_record, read_part_record
 from sedtool.store import is_hdf5, unfinished
 
-__all__ = ["ConvertResult", "ConvertSettings", "convert", "format_labels", "read_labels"]
-
 log = logging.getLogger(__name__)
 
 WEAK = "weak"  # a target, but no event list
@@ -82,15 +80,6 @@ def convert(
         ``.selections.txt``; without an output it is dcase.
     emit
         Takes the text if there is no output.
-
-    Raises
-    ------
-    ConfigError
-        If the target cannot be told, or does not fit the output.
-    LabelError
-        If a label file cannot be read as it stands, or the target cannot hold what it says.
-    ArtifactError
-        If a label file is one part of several, or a folder was not completed.
     """
     for path in inputs:
         if is_hdf5(path):
@@ -136,20 +125,12 @@ def read_labels(
 
     A file that does not name its clip is named after it: by its path relative to the folder
     that was given, or that the inputs have in common, without the suffix of the format.
-
-    Raises
-    ------
-    LabelError
-        If a file cannot be read as it stands, or a clip stands in two.
-    ArtifactError
-        If a file is one part of several, or a folder was not completed.
-    NothingUsableError
-        If there is no file.
     """
     events: list[Event] = []
     owner: dict[str, Path] = {}
     for name, path in _label_files(inputs, source):
-        _refuse_part(path)
+        if has_part_record(path) and not (shard := read_part_record(path).shard).is_whole:
+            raise ArtifactError(f"{path} is shard {shard}; join all with sedtool merge first")
         form = event_format(source) if source else detect_format(path)
         named_after = form.clip_of(name)
         if not named_after.lower().endswith(AUDIO_SUFFIXES):
@@ -163,12 +144,6 @@ def read_labels(
         owner.update(dict.fromkeys(labels.names, path))
         events += labels.events
     return StrongLabels(events, tuple(owner))
-
-
-def _refuse_part(path: Path) -> None:
-    """Raise an ArtifactError for one shard of several: the clips of the others are missing."""
-    if has_part_record(path) and not (shard := read_part_record(path).shard).is_whole:
-        raise ArtifactError(f"{path} is shard {shard}; join all with sedtool merge first")
 
 
 def _label_files(inputs: Sequence[Path], source: str | None) -> list[tuple[str, Path]]:
@@ -202,13 +177,7 @@ def _walk(folder: Path, suffixes: set[str]) -> Iterator[Path]:
 
 
 def format_labels(labels: StrongLabels, target: str) -> str:
-    """Return labels as the text of one file: an event list, or weak labels.
-
-    Raises
-    ------
-    ConfigError
-        If files of this format hold one clip, and these are more or none.
-    """
+    """Return labels as the text of one file: an event list, or weak labels."""
     if target == WEAK:
         return format_weak(dict(sorted(labels.weak().items())))
     form = EVENT_FORMATS[target]
@@ -218,7 +187,7 @@ def format_labels(labels: StrongLabels, target: str) -> str:
             f"{target} is one clip a file and here are {len(clips)}: "
             "give a folder as the output, ending with /"
         )
-    confidence = _has_confidence(labels)
+    confidence = labels.columns.confidence is not None
     texts, number = [form.header(confidence)], 1
     for name, events in clips.items():
         texts.append(form.rows(events, number, confidence) if events else form.silent(name))
@@ -235,7 +204,7 @@ def format_labels(labels: StrongLabels, target: str) -> str:
 
 def _write_folder(folder: Path, labels: StrongLabels, form: EventFormat, overwrite: bool) -> None:
     """Write a file for each clip; none if one is refused."""
-    confidence = _has_confidence(labels)
+    confidence = labels.columns.confidence is not None
     texts = {}
     for name, events in _by_clip(labels).items():
         rows = form.rows(events, 1, confidence) if events else form.silent(name)
@@ -257,7 +226,3 @@ def _by_clip(labels: StrongLabels) -> dict[str, list[Event]]:
     for event in labels.events:
         clips[event.name].append(event)
     return clips
-
-
-def _has_confidence(labels: StrongLabels) -> bool:
-    return any(event.confidence is not None for event in labels.events)

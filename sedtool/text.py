@@ -9,22 +9,6 @@ from pathlib import Path
 from typing import Any
 from unicodedata import category
 
-__all__ = [
-    "aligned",
-    "brief",
-    "clock",
-    "counted",
-    "file_sha256",
-    "first_five",
-    "is_writable",
-    "latex",
-    "nearest",
-    "plain",
-    "real_time",
-    "strict_json",
-    "suggestion",
-]
-
 # Control characters, line and paragraph separators, and surrogates, which UTF-8 does not have.
 _UNWRITABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
 _LATEX = {

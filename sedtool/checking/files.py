@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -118,15 +118,7 @@ class LabelFile:
 
 
 def listed_clips(features: Iterable[Path]) -> dict[str, Clip]:
-    """Return the clips of features files, those that extraction failed on included.
-
-    Raises
-    ------
-    ConfigError
-        If two files hold a clip of one name.
-    ArtifactError
-        If one cannot be read.
-    """
+    """Return the clips of features files, those that extraction failed on included."""
     clips: dict[str, Clip] = {}
     for path in features:
         file = open_features(path, verify=False)
@@ -147,7 +139,10 @@ def inspect(
         name, path = item
         try:
             check_name(name)
-            return _decoded(name, path) if decode else _header(name, path)
+            if decode:
+                return _decoded(name, path)
+            about = read_header(path)
+            return Clip(name, path, about.duration, about.sample_rate, about.channels, about.size)
         except AudioError as error:
             return Clip(name, path, error=str(error).removeprefix(f"{path}: "))
 
@@ -159,11 +154,6 @@ def inspect(
     return clips
 
 
-def _header(name: str, path: Path) -> Clip:
-    header = read_header(path)
-    return Clip(name, path, header.duration, header.sample_rate, header.channels, header.size)
-
-
 def _decoded(name: str, path: Path) -> Clip:
     lows, highs = [], []
     with AudioReader(path, None) as reader:
@@ -172,8 +162,7 @@ def _decoded(name: str, path: Path) -> Clip:
             highs.append(float(block.max()))
         info = reader.info()
     constant = lows[0] if min(lows) == max(highs) else None
-    rate, channels, size, digest = info.sample_rate, info.channels, info.size, info.sha256
-    return Clip(name, path, info.duration, rate, channels, size, digest, constant)
+    return Clip(name, path, constant=constant, **asdict(info))
 
 
 def copies(clips: Iterable[Clip], workers: int) -> list[list[str]]:

@@ -22,7 +22,7 @@ from sedtool.checking.rules import (
     in_spelling,
 )
 from sedtool.errors import ConfigError
-from sedtool.labels import NameIndex, Vocabulary, read_vocabulary
+from sedtool.labels import NameIndex, read_vocabulary
 from sedtool.store import is_hdf5
 from sedtool.text import aligned, counted
 
@@ -223,28 +223,16 @@ def check(
 ) -> Report:
     """Check audio and label files by themselves and against each other.
 
-    Parameters
-    ----------
-    inputs
-        The files.
-    decode
-        Whether to decode all audio; otherwise headers are read, and Ogg pages, and what files of
-        equal size need to be told apart.
-    workers
-        Audio files at a time.
-    progress
-        Called in this thread after each audio file.
-
-    Raises
-    ------
-    ConfigError, ArtifactError, NothingUsableError
-        If the audio cannot be listed, or there is none.
-    LabelError
-        If the class list cannot be read. Faults of label files are findings.
+    Without `decode` of audio only headers are read, and Ogg pages, and what files of equal size
+    need to be told apart, `workers` files at a time. `progress` is called in this thread after each
+    file. A class list that cannot be read is a LabelError; faults of label files are findings.
     """
     vocabulary = read_vocabulary(inputs.classes) if inputs.classes else None
     clips = _clips(inputs.audio, decode, workers, progress)
-    files = _label_files(inputs, vocabulary, NameIndex(clips))
+    index = NameIndex(clips)
+    kinds = {"strong": inputs.strong, "weak": inputs.weak, "unlabelled": inputs.unlabelled}
+    given = [(path, kind) for kind, paths in kinds.items() for path in paths]
+    files = [LabelFile(path, kind, vocabulary, index) for path, kind in given]
     labels = {label for file in files for row in file.rows for label in row.labels}
     classes = vocabulary.classes if vocabulary else tuple(sorted(labels))
     data = Data(clips, files, classes, vocabulary, copies(clips.values(), workers))
@@ -265,14 +253,6 @@ def _findings(data: Data) -> Iterator[Finding]:
         yield from findings_of(file.path, in_labels(file, data))
     for one, other in combinations(data.files, 2):
         yield from findings_of(f"{one.path}, {other.path}", between(one, other))
-
-
-def _label_files(
-    inputs: CheckInputs, vocabulary: Vocabulary | None, index: NameIndex
-) -> list[LabelFile]:
-    kinds = {"strong": inputs.strong, "weak": inputs.weak, "unlabelled": inputs.unlabelled}
-    given = [(path, kind) for kind, paths in kinds.items() for path in paths]
-    return [LabelFile(path, kind, vocabulary, index) for path, kind in given]
 
 
 def _is_features(path: str | Path) -> bool:

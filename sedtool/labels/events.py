@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -119,12 +120,7 @@ class StrongLabels:
         columns = self.columns
         keep = [name in names for name in columns.name]
         if not all(keep):
-            columns = _compressed(columns, keep)
+            rows = (column and list(compress(column, keep)) for column in columns)
+            columns = EventColumns(*rows)  # type: ignore[arg-type]
         renamed = columns._replace(name=[names[name] for name in columns.name])
         return StrongLabels.from_columns(renamed, kept)
-
-
-def _compressed(columns: EventColumns, keep: list[bool]) -> EventColumns:
-    """Return the rows to keep."""
-    kept = [column and [v for v, k in zip(column, keep, strict=True) if k] for column in columns]
-    return EventColumns(*kept)  # type: ignore[arg-type]

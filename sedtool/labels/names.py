@@ -88,19 +88,9 @@ class NameIndex:
         return self._groups[key].get(value, [])
 
     def find(self, name: str, any_suffix: bool = False) -> str | None:
-        """Return the clip that `name` means, or None.
+        """Return the clip that `name` means, or None; if it may mean several, raise a LabelError.
 
-        Parameters
-        ----------
-        name
-            As another file has it.
-        any_suffix
-            Whether a name without a suffix means the one clip that has it with a suffix.
-
-        Raises
-        ------
-        LabelError
-            If it stands for several clips.
+        With `any_suffix` a name without a suffix means the one clip that has it with a suffix.
         """
         if name in self._names:
             return name
@@ -161,10 +151,7 @@ class NameIndex:
     ) -> tuple[dict[str, str], list[str]]:
         """Map `names` of the file `where` to clips; also return the names that mean none.
 
-        Raises
-        ------
-        LabelError
-            If a name is ambiguous, or two names mean the same clip.
+        A name that is ambiguous, or the second one of the same clip, is a LabelError.
         """
         found: dict[str, str] = {}
         missing: list[str] = []

@@ -73,12 +73,8 @@ def split_labels(text: str, vocabulary: Vocabulary | None = None) -> tuple[str, 
     """Return the labels that are joined by commas in `text`, each once, in order.
 
     With a vocabulary the longest class is taken, and what is no class is kept as it stands.
-    Without one, a comma that a space follows is refused: it may be in the name of a class.
-
-    Raises
-    ------
-    LabelError
-        If a comma is ambiguous, or a label is missing beside one.
+    Without one, a comma that a space follows is a LabelError: ``Air horn, truck horn`` may be one
+    label or two. So is one beside which a label is missing.
     """
     if vocabulary is None and ", " in text:
         raise LabelError(f"{text!r} may be one label or several; give the class list (--classes)")
