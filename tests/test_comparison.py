@@ -13,7 +13,7 @@ import yaml
 from sedtool.comparison import TSV_COLUMNS, compare_runs
 from sedtool.comparison.runs import read_paper
 from sedtool.config import DecodingConfig
-from sedtool.config.comparison import CompareConfig
+from sedtool.config.evaluation import CompareConfig
 from sedtool.errors import ArtifactError, LabelError
 from sedtool.evaluation.resampling import clip_weights, difference
 from sedtool.labels import Event, StrongLabels, write_events

@@ -62,8 +62,8 @@ def test_features_are_made_of_the_audio_that_is_named(data, stages):
     (data / "features.h5").unlink()
     sweep(data, "--audio", "audio/train", "--audio", "audio/val", "--root", ".", pooling="max")
     first = stages.lines[0]
-    assert first[:5] == ["extract", "audio/train", "audio/val", "-o", "features.h5"]
-    assert first[first.index("--root") + 1] == "."
+    assert first[:3] == ["extract", "audio/train", "audio/val"]
+    assert first[3:7] == ["--root", ".", "-o", "features.h5"]
 
 
 @tries("sweep", "--test-weak-reference")
@@ -91,7 +91,7 @@ def test_an_overwriting_dry_run_says_what_would_be_overwritten(data, stages):
     other = ("--set", "train.lr=0.5", "--overwrite", "--dry-run")
     said = sweep(data, *other, pooling="max").stdout
     (train,) = (line for line in said.splitlines() if line.startswith("sedtool train"))
-    assert "--set train.lr=0.5" in train and train.endswith("--overwrite")
+    assert "--set train.lr=0.5" in train and "--overwrite" in train.split()
 
 
 @tries("sweep", "--shard", "--tolerate", "--fail-fast", "--max-time")

@@ -15,7 +15,8 @@ from matplotlib.font_manager import fontManager
 
 from sedtool.checkpoint import save_model
 from sedtool.config import POOLING_NAMES, PoolingConfig
-from sedtool.config.figures import GRADIENT_EXAMPLES, CorrelationConfig
+from sedtool.config.evaluation import CorrelationConfig
+from sedtool.config.network import GRADIENT_EXAMPLES
 from sedtool.errors import ArtifactError, ConfigError, LabelError, OutputExistsError
 from sedtool.plots import canvas, plot_curves, plot_durations, plot_frames, plot_gradients
 from sedtool.plots.canvas import NamedPoint, place_names, save, shown

@@ -9,7 +9,7 @@ import click
 from sedtool.cli import options as opt
 from sedtool.cli.console import harmless, progress, say, write_stdout
 from sedtool.cli.settings import SedtoolCommand, taken
-from sedtool.config.comparison import CompareConfig
+from sedtool.config.evaluation import CompareConfig
 
 _FORMATS = ("text", "md", "tsv", "latex")
 

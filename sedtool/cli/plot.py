@@ -9,7 +9,7 @@ from sedtool.cli import options as opt
 from sedtool.cli.console import say
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import POOLING_NAMES
-from sedtool.config.figures import CorrelationConfig
+from sedtool.config.evaluation import CorrelationConfig
 from sedtool.text import counted
 
 _output_options = opt.group(

@@ -56,6 +56,21 @@ class Options(dict[str, Any]):
     def by_key(self) -> dict[str, Any]:
         return {self._keys[name]: value for name, value in self.items()}
 
+    def words(self, values: Mapping[str, Any]) -> list[str]:
+        """Return the words of a command line that say these values, by parameter."""
+        operands: list[str] = []
+        options: list[str] = []
+        for parameter in self._ctx.command.params:
+            value, name = values.get(str(parameter.name)), parameter.opts[0]
+            texts = [str(each) for each in (value if isinstance(value, list) else [value])]
+            if isinstance(parameter, click.Argument) and value is not None:
+                operands += [f"./{text}" if text.startswith("-") else text for text in texts]
+            elif value is True:
+                options.append(name)
+            elif value is not None:
+                options += [word for text in texts for word in (name, text)]
+        return operands + options
+
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
         """Let a ConfigError that begins with the name of a setting say where that stands."""

@@ -1,21 +1,46 @@
 """`sedtool sweep`: recipe + poolings + seeds -> a folder of trained, tuned and scored runs."""
 
+import contextlib
+import logging
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from shlex import join, quote
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sedtool.cli import options as opt
-from sedtool.cli.console import progress, say, write_stdout
-from sedtool.cli.settings import SedtoolCommand
-from sedtool.cli.stages import Stages
-from sedtool.config import POOLING_NAMES, FailurePolicy, FilesConfig, InferConfig
-from sedtool.config.comparison import SweepConfig
+from sedtool.cli.console import logging_to, progress, say, write_stdout
+from sedtool.cli.evaluate import report_settings
+from sedtool.cli.extract import feature_settings
+from sedtool.cli.settings import Options, SedtoolCommand, resolve, taken
+from sedtool.config import (
+    POOLING_NAMES,
+    EvaluateInputs,
+    EvaluationConfig,
+    ExtractConfig,
+    FailurePolicy,
+    FilesConfig,
+    InferConfig,
+    TrainConfig,
+    TrainInputs,
+    TuneInputs,
+)
+from sedtool.config.evaluation import CompareConfig
+from sedtool.config.training import SweepConfig
 from sedtool.errors import ConfigError
 from sedtool.signals import stop_signals
 
-_IN_DATA = opt.OUTPUT_FOLDER  # a path below --data, so that it cannot be looked at yet
+if TYPE_CHECKING:
+    from sedtool.sweep import Step, SweepSettings
+
+_SCORING = ("tune", "infer", "evaluate")
+_STAGES = ("extract", "train", *_SCORING, "compare")
+_LABELS = {"reference", "weak-reference"}  # of the test, options of evaluate
+_VARIED = ("train.pooling", "train.seed")  # by the sweep itself
+
+_log = logging.getLogger(__name__)
 
 
 class _SweepCommand(SedtoolCommand):
@@ -43,28 +68,11 @@ class _SweepCommand(SedtoolCommand):
         default=".",
         help="The folder that the paths in RECIPE and in the options below are relative to.",
     ),
-    *opt.settings(SweepConfig, "features", type=_IN_DATA),
-    click.option(
-        "--audio",
-        type=_IN_DATA,
-        multiple=True,
-        help="Audio to train and validate on, as INPUT of extract. May be given several times.",
+    *opt.settings(
+        SweepConfig,
+        *("features", "audio", "root", "test", "test_reference", "test_weak_reference"),
+        type=opt.OUTPUT_FOLDER,  # below --data, so that it cannot be looked at yet
     ),
-    click.option("--root", type=_IN_DATA, help="The folder that clip names are relative to."),
-    click.option(
-        "--test",
-        type=_IN_DATA,
-        multiple=True,
-        required=True,
-        help="The test clips: audio, or a features file. May be given several times.",
-    ),
-    click.option(
-        "--test-reference",
-        type=_IN_DATA,
-        required=True,
-        help="Strong labels of the test clips.",
-    ),
-    click.option("--test-weak-reference", type=_IN_DATA, help="Weak labels of the test clips."),
 )
 @opt.group(
     "Output",
@@ -111,7 +119,9 @@ def sweep(
     ctx: click.Context,
     /,
     recipe: Path | None,
+    data: Path,
     output: Path,
+    device: str | None,
     pooling: tuple[str, ...],
     seeds: tuple[str, ...],
     overwrite: bool,
@@ -140,9 +150,12 @@ def sweep(
     everything = grid(parse_poolings(pooling), parse_seeds(seeds))
     runs = part_of(everything, shard, os.environ)
     policy = FailurePolicy(tolerate)
-    if options["device"] == "":
+    if device == "":
         raise ConfigError("device is empty; auto, cpu, cuda, cuda:1 or mps")
-    stages = Stages(ctx, _recipe(ctx, recipe), options)
+    recipe = recipe or ctx.meta["sedtool.config"]
+    if not recipe:
+        raise click.UsageError("Missing argument 'RECIPE'.")
+    stages = Stages(ctx, Path(recipe), data, device, options)
     settings = stages.settings()
     if dry_run:
         n_left, steps = plan_sweep(output, settings, runs, overwrite)
@@ -166,9 +179,164 @@ def sweep(
     result.require_success(policy)
 
 
-def _recipe(ctx: click.Context, recipe: Path | None) -> Path:
-    """Return the recipe: RECIPE, else what --config names."""
-    given = recipe or ctx.meta["sedtool.config"]
-    if not given:
-        raise click.UsageError("Missing argument 'RECIPE'.")
-    return Path(given)
+class Stages:
+    """The stages of a sweep: what they take, and the command lines they stand for.
+
+    A stage takes what it would with the recipe and --set, and what the sweep adds to it.
+    """
+
+    def __init__(
+        self,
+        ctx: click.Context,
+        recipe: Path,
+        data: Path,
+        device: str | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        self._recipe, self._data = recipe, data
+        self._sets: tuple[str, ...] = ctx.meta["sedtool.sets"]
+        for key in (text.partition("=")[0].strip() for text in self._sets):
+            if key in _VARIED:
+                raise ConfigError(f"--set {key}: a sweep varies it; give --pooling and --seeds")
+        self._own = {name: resolve(ctx, name, recipe, self._sets, data) for name in _STAGES}
+        given = taken(SweepConfig, {name: _below(data, value) for name, value in options.items()})
+        self._audio = {given.features: given.audio}
+        scored = given.test[0]
+        if len(given.test) > 1 or scored.suffix != ".h5":
+            scored = data / SweepConfig.test_features
+            self._audio[scored] = given.test
+        added = {name: self._additions(name, given, device) for name in _STAGES}
+        added["infer"]["inputs"] = (scored,)
+        self._added = {
+            stage: {name: value for name, value in values.items() if value is not None}
+            for stage, values in added.items()
+        }
+
+    def _additions(self, stage: str, given: SweepConfig, device: str | None) -> dict[str, Any]:
+        """Return what the sweep adds to the options of a stage, by parameter."""
+        own, train = self._own[stage], self._own["train"]
+        added: dict[str, Any] = {}
+        if stage == "extract":
+            added["root"] = given.root
+        if stage in ("train", "tune") and not own["features"]:
+            added["features"] = (given.features,)
+        if stage == "tune" and not (own["reference"] or own["weak"]):
+            added["reference"], added["weak"] = train["val_strong"], train["val_weak"]
+        if stage in ("evaluate", "compare"):
+            added["reference"] = given.test_reference
+            added["weak_reference"] = given.test_weak_reference
+        if stage == "evaluate" and own["classes"] is None:
+            added["classes"] = train["classes"]  # so that no average depends on the test's classes
+        if stage in ("train", "tune", "infer"):
+            added["device"] = device
+        return added
+
+    def _of(self, stage: str, **more: Any) -> Options:
+        """Return the options of a stage, with what is added to them, and `more`."""
+        return self._own[stage].with_(**self._added[stage], **more)
+
+    def settings(self) -> "SweepSettings":
+        """Return what the stages take."""
+        from sedtool.inference import InferOutputs
+        from sedtool.sweep import SweepSettings
+
+        train, tune, infer, compare = map(self._of, ("train", "tune", "infer", "compare"))
+        evaluate = self._of("evaluate", estimated=Path())
+        fitted_to = ("reference", "weak", "durations_from", "window")
+        is_fitted = any(tune[name] is not None for name in fitted_to)
+        with train.named(), tune.named(), evaluate.named(), compare.named():
+            return SweepSettings(
+                recipe=self._recipe,
+                data=self._data,
+                features=feature_settings(self._own["extract"]),
+                extract=taken(ExtractConfig, self._own["extract"]),
+                audio={
+                    output: opt.audio_inputs(self._of("extract", inputs=tuple(map(str, paths))))
+                    for output, paths in self._audio.items()
+                    if paths
+                },
+                train=taken(TrainInputs, train),
+                training=taken(TrainConfig, train),
+                tune=taken(TuneInputs, tune) if is_fitted else None,
+                devices={"train": train["device"], "tune": tune["device"]},
+                test=opt.audio_inputs(infer),
+                infer=taken(InferConfig, infer),
+                outputs=taken(InferOutputs, infer),
+                teacher=infer["teacher"],
+                evaluate=taken(EvaluateInputs, evaluate),
+                scoring=taken(EvaluationConfig, evaluate),
+                report=report_settings(evaluate),
+                compare=taken(CompareConfig, compare),
+                paper=compare["paper"],
+                options={stage: self._recorded(stage) for stage in _SCORING},
+                given={stage: self._own[stage].given | _LABELS for stage in _SCORING},
+            )
+
+    def _recorded(self, stage: str) -> dict[str, Any]:
+        """Return the options of a stage as a run's record has them, paths as in the recipe."""
+        options = self._own[stage]
+        if stage == "evaluate":  # the labels of the test are the sweep's, whatever the recipe says
+            labels = ("reference", "weak_reference")
+            options = options.with_(**{name: self._added[stage].get(name) for name in labels})
+        values = options.by_key().items()
+        return {key: self._plain(value) for key, value in values if value not in (None, ())}
+
+    def _plain(self, value: Any) -> Any:
+        """Return a value with paths as text, as they stand in the recipe: relative to its data."""
+        if isinstance(value, tuple):
+            return [str(self._plain(item)) for item in value]
+        if not isinstance(value, Path):
+            return value
+        return str(value.relative_to(self._data) if value.is_relative_to(self._data) else value)
+
+    # The command lines
+
+    @contextlib.contextmanager
+    def logged(self, step: "Step", path: Path) -> Iterator[None]:
+        """Send what a step says to a file, below the command line that it stands for."""
+        with logging_to(path):
+            _log.info("$ %s  # in %s", self.line(step), quote(str(self._data.resolve())))
+            yield
+
+    def script(self, steps: "Sequence[Step]") -> list[str]:
+        """Return the command lines of steps as a shell takes them."""
+        lines = [f"cd {quote(str(self._data.resolve()))}"]
+        for step in steps:
+            if step.stage == "train":
+                lines.append(f"mkdir -p {quote(str(step.folder.test))}")
+            lines.append(self.line(step))
+        return lines
+
+    def line(self, step: "Step") -> str:
+        """Return the command line that a step stands for, to be run in the data folder."""
+        values = {**self._added[step.stage], **self._files(step)}
+        words = self._own[step.stage].words({k: self._plain(v) for k, v in values.items()})
+        sets = [word for text in self._sets for word in ("--set", text)]
+        return join(["sedtool", step.stage, *words, "-c", str(self._recipe.resolve()), *sets])
+
+    def _files(self, step: "Step") -> dict[str, Any]:
+        """Return what is a step's own of its options, by parameter: inputs and outputs."""
+        from sedtool.runs import SweepFolder
+
+        files = step.folder
+        if step.stage == "extract":
+            return {"inputs": self._audio[step.output], "output": step.output}
+        if step.run is None:
+            tables = SweepFolder(step.output).tables
+            return {"runs": (step.output,), "output": tables, "overwrite": True}
+        train = {"pooling": step.run.pooling, "seed": step.run.seed, "output": files.path}
+        outputs = {"output": files.events, "scores": files.scores, "weak": files.tags}
+        own: dict[str, dict[str, Any]] = {
+            "train": {**train, "overwrite" if step.overwrite else "resume": True},
+            "tune": {"model": files.model},
+            "infer": {"model": files.model, **outputs, "overwrite": True},
+            "evaluate": {"estimated": files.scores, "output": files.metrics, "overwrite": True},
+        }
+        return own[step.stage]
+
+
+def _below(folder: Path, value: Any) -> Any:
+    """Return paths below a folder, and anything else as it is."""
+    if isinstance(value, tuple):
+        return tuple(_below(folder, item) for item in value)
+    return folder / value if isinstance(value, Path) else value

@@ -21,7 +21,7 @@ from sedtool.comparison.runs import (
     read_paper,
 )
 from sedtool.config import EvaluationConfig, PoolingConfig
-from sedtool.config.comparison import CompareConfig
+from sedtool.config.evaluation import CompareConfig
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation import Evaluation, evaluate
 from sedtool.evaluation.counts import MacroRule, macro_rates

@@ -179,6 +179,43 @@ class ResamplingConfig:
 
 
 @dataclass(frozen=True)
+class CompareConfig(ResamplingConfig):
+    """How poolings are compared, and how far the comparison can be trusted."""
+
+    against: str | None = setting(
+        None,
+        "The pooling that others are compared with; by default, linear if it is there, else the "
+        "first.",
+        metavar="POOLING",
+    )
+    resamples: int = setting(
+        RESAMPLES,
+        "How often clips and seeds are resampled for intervals and p-values.",
+        within="[1, 1e6]",
+    )
+
+    def __post_init__(self) -> None:
+        require_valid(self)
+        require(self.against != "", "against is empty; name a pooling")
+
+
+@dataclass(frozen=True)
+class CorrelationConfig:
+    """How the interval of a rank correlation is found."""
+
+    resamples: int = setting(
+        2000,
+        "How often classes are resampled for the interval of the correlation.",
+        within="[100, 1e6]",
+    )
+    level: float = setting(0.95, "The confidence of the interval, 0 to 1.", within="(0, 1)")
+    seed: int = setting(0, "The seed of the resamples.", within=SEEDS)
+
+    def __post_init__(self) -> None:
+        require_valid(self)
+
+
+@dataclass(frozen=True)
 class ReportConfig(ResamplingConfig):
     """Which metrics are computed, and what is asked of them."""
 

@@ -167,6 +167,17 @@ POOLING_NAMES = (
     *("auto", "cap", "rap", "power", "hierarchical"),
 )
 
+# Poolings that learn start as others do (auto as average, power as linear), so that untrained ones
+# would show nothing of their own. n = 0.337 is what the power-pooling paper found for vacuum
+# cleaners (its Fig. 2); n = 3 and α = 4 are examples of short events.
+GRADIENT_EXAMPLES: dict[str, tuple[str, ...]] = {
+    "auto": ("auto:init=4",),
+    "cap": ("cap:init=4",),
+    "rap": ("rap:init=4",),
+    "power": ("power:init=0.337", "power:init=3"),
+    "hierarchical": ("hierarchical:base=linear,levels=5x4",),
+}
+
 _WORDS = ("base", "levels")  # options of poolings that are no numbers
 _MOST = 1e6  # of an option that is one
 

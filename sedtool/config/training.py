@@ -58,6 +58,31 @@ class TrainInputs(LookupConfig):
         return {name: files for name, files in values.items() if isinstance(files[0], Path)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """The clips that the runs of a sweep share, and the seeds; paths are below the data folder."""
+
+    features: Path = setting(  # of training and validation clips
+        Path("features.h5"), "The features file, which is made of --audio if it is missing."
+    )
+    audio: tuple[Path, ...] = setting(
+        (), "Audio to train and validate on, as INPUT of extract. May be given several times."
+    )
+    root: Path | None = setting(None, "The folder that clip names are relative to.")
+    test: tuple[Path, ...] = setting(
+        REQUIRED, "The test clips: audio, or a features file. May be given several times."
+    )
+    test_features: Path = Path("test.h5")  # of the test clips, if they are given as audio
+    test_reference: Path = setting(REQUIRED, "Strong labels of the test clips.")
+    test_weak_reference: Path | None = setting(None, "Weak labels of the test clips.")
+    seeds: tuple[str, ...] = setting(
+        ("0",),
+        "Seeds and ranges of seeds with commas between them, as in 0-4 or 0,2,5-7. May be given "
+        "several times.",
+        metavar="LIST",
+    )
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """How a network is trained: from weak labels, from strong ones, or as a mean teacher."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sedtool.checkpoint import Model, load_model
 from sedtool.config import POOLING_NAMES, FeatureConfig, PoolingConfig
-from sedtool.config.figures import GRADIENT_EXAMPLES
+from sedtool.config.network import GRADIENT_EXAMPLES
 from sedtool.datasets import FeatureSet
 from sedtool.draws import torch_draws
 from sedtool.errors import ConfigError

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from sedtool.checkpoint import Model, load_model
-from sedtool.config.figures import CorrelationConfig
+from sedtool.config.evaluation import CorrelationConfig
 from sedtool.draws import generator
 from sedtool.errors import ConfigError, LabelError
 from sedtool.labels import read_events

@@ -24,8 +24,7 @@ from sedtool.config import (
     TuneConfig,
     TuneInputs,
 )
-from sedtool.config.comparison import CompareConfig
-from sedtool.config.evaluation import ReportConfig
+from sedtool.config.evaluation import CompareConfig, ReportConfig
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation.from_files import evaluate_files
 from sedtool.evaluation.report import check_limits

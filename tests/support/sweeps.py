@@ -6,7 +6,8 @@ import shlex
 
 from click.testing import CliRunner
 
-from sedtool.cli import cli, stages
+from sedtool.cli import cli
+from sedtool.cli.sweep import Stages
 from sedtool.errors import DivergedError
 
 RECIPE = """\
@@ -35,7 +36,7 @@ def watched_stages(monkeypatch):
     """Return the command lines of the stages that a sweep runs; `fail` breaks some."""
     calls = Calls()
     making = importlib.import_module("sedtool.sweep.sweep")
-    log, call = stages.Stages.logged, making.call
+    log, call = Stages.logged, making.call
 
     def noted(self, step, path):
         calls.lines.append(shlex.split(self.line(step))[1:])
@@ -45,7 +46,7 @@ def watched_stages(monkeypatch):
         calls.meanwhile(calls.lines[-1])
         return call(*arguments)
 
-    monkeypatch.setattr(stages.Stages, "logged", noted)
+    monkeypatch.setattr(Stages, "logged", noted)
     monkeypatch.setattr(making, "call", called)
     return calls
 
