@@ -54,25 +54,6 @@ from sedtool.config.recipe import read_recipe
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.text import file_sha256
 
-__all__ = [
-    "NamedFile",
-    "RunFolder",
-    "RunSettings",
-    "SweepFolder",
-    "SweepRecord",
-    "differences",
-    "file_digest",
-    "find_model",
-    "find_models",
-    "is_run_folder",
-    "read_json",
-    "run_name",
-    "same_pooling",
-    "settings_of_systems",
-    "settings_of_weights",
-    "split_name",
-]
-
 _MOST_BYTES = 2**26  # of a JSON file
 _SWEEP_FORMAT = {"format": "sedtool-sweep", "format_version": 1}
 
@@ -220,13 +201,7 @@ class RunSettings:
 
     @classmethod
     def read(cls, path: Path) -> "RunSettings":
-        """Read a config.yaml; settings that it has not are at their defaults.
-
-        Raises
-        ------
-        ArtifactError
-            If it is not what `train` writes.
-        """
+        """Read a config.yaml; settings that it has not are at their defaults."""
         try:
             train = read_recipe(path)["train"].values
             values = {key: value for key, (value, _) in train.items() if value is not None}
@@ -271,8 +246,9 @@ def _listed(value: Any) -> Sequence[Any]:
 
 
 def _text(value: Any) -> str:
-    """Return a setting as the command line takes it."""
-    return ",".join(map(str, _listed(value))) or "not given"
+    """Return a setting as the command line takes it, or in a word or two."""
+    text = "" if value is None else ",".join(map(str, _listed(value)))
+    return f"a file ({text[7:15]}…)" if text.startswith("sha256:") else text or "not given"
 
 
 def settings_of_weights(config: TrainConfig) -> dict[str, Any]:
@@ -295,26 +271,35 @@ def settings_of_systems(runs: Sequence[RunSettings]) -> tuple[str, ...]:
 def differences(
     there: RunSettings, here: RunSettings, digests: Mapping[Path, str]
 ) -> tuple[str, ...]:
-    """Say in which settings two trainings differ, one of which is there already.
+    """Say in which settings a training that was run differs from one that is to be run.
 
-    Parameters
-    ----------
-    there, here
-        The training that was run, and the one that is to be run.
-    digests
-        Of files that the former read; others are compared by path.
+    Files that the former read are compared by their `digests`; others by path.
     """
-    before, after = _comparable(there), _comparable(here)
-    found = []
-    for key in sorted(before):
-        if before[key] != after[key]:
-            found.append((key, _text(before[key]), _text(after[key])))
-    for key in sorted({*there.files, *here.files}):
+
+    def is_same(before: Path, now: Path) -> bool:
+        if before in digests and now.is_file():
+            return digests[before] == file_digest(now)
+        return before == now
+
+    found = unlike(_comparable(there), _comparable(here))
+    for key in there.files.keys() | here.files.keys():
         old, new = there.files.get(key, ()), here.files.get(key, ())
-        pairs = zip(old, new, strict=False)
-        if len(old) != len(new) or not all(_same_file(*pair, digests) for pair in pairs):
-            found.append((key, _text(old), _text(new)))
-    return tuple(f"{key} is {old} there and {new} here" for key, old, new in sorted(found))
+        if len(old) != len(new) or not all(map(is_same, old, new)):
+            found.append(_difference(key, old, new))
+    return tuple(sorted(found))
+
+
+def unlike(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Say which settings have another value there than here, of those that are named here."""
+    return [
+        _difference(key, there.get(key), value)
+        for key, value in here.items()
+        if there.get(key) != value
+    ]
+
+
+def _difference(key: str, there: Any, here: Any) -> str:
+    return f"{key} is {_text(there)} there and {_text(here)} here"
 
 
 def _comparable(run: RunSettings) -> dict[str, Any]:
@@ -322,12 +307,6 @@ def _comparable(run: RunSettings) -> dict[str, Any]:
     values = {_option(k): v for k, v in vars(run.config).items() if k not in _WORKING}
     pooling = same_pooling(run.config.pooling)
     return values | {"pooling": pooling, "missing": run.missing, "partial": run.partial}
-
-
-def _same_file(before: Path, now: Path, digests: Mapping[Path, str]) -> bool:
-    if before in digests and now.is_file():
-        return digests[before] == file_digest(now)
-    return before == now
 
 
 # The folder of a sweep
@@ -371,10 +350,7 @@ def run_name(pooling: str, seed: int) -> str:
 def split_name(name: str) -> tuple[str, int]:
     """Return the pooling's folder and the seed of a run's name.
 
-    Raises
-    ------
-    ConfigError
-        If no run is named like that, so that no name leads out of the folder of a sweep.
+    Any other name is refused, so that none leads out of the folder of a sweep.
     """
     match = re.fullmatch(r"([A-Za-z0-9=._+-]+)/seed-([0-9]{1,18})", name)
     if match is None or match[1] in (".", ".."):
@@ -397,9 +373,6 @@ class NamedFile:
     def from_json(cls, fields: Mapping[str, Any]) -> "NamedFile":
         return cls(Path(fields["path"]), str(fields["sha256"]))
 
-    def as_json(self) -> dict[str, str]:
-        return {"path": str(self.path), "sha256": self.sha256}
-
     def require(self) -> Path:
         """Return the path, or raise an ArtifactError if the file is not what it was."""
         if not self.path.is_file():
@@ -421,27 +394,13 @@ class SweepRecord:
     runs: tuple[str, ...]  # names of all runs that were ever asked for
 
     def write(self, path: Path) -> None:
-        fields = {
-            **_SWEEP_FORMAT,
-            "sedtool_version": __version__,
-            "recipe": self.recipe,
-            "data": self.data,
-            "reference": self.reference.as_json(),
-            "weak_reference": self.weak_reference and self.weak_reference.as_json(),
-            "paper": self.paper and str(self.paper),
-            "runs": list(self.runs),
-        }
-        write_text(path, json.dumps(fields, indent=2, ensure_ascii=False) + "\n")
+        fields = {**_SWEEP_FORMAT, "sedtool_version": __version__, **dataclasses.asdict(self)}
+        text = json.dumps(fields, indent=2, ensure_ascii=False, default=str)
+        write_text(path, text + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "SweepRecord":
-        """Read sweep.json.
-
-        Raises
-        ------
-        ArtifactError
-            If it is damaged, or of another version.
-        """
+        """Read sweep.json; an ArtifactError says if it is damaged, or of another version."""
         try:
             fields = read_json(path)
             found = {key: fields[key] for key in _SWEEP_FORMAT}
@@ -464,13 +423,7 @@ class SweepRecord:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; NaN and infinity become None.
-
-    Raises
-    ------
-    ArtifactError
-        If it is none, or too large.
-    """
+    """Read a JSON object, or raise an ArtifactError; NaN and infinity become None."""
     if path.stat().st_size > _MOST_BYTES:
         raise ArtifactError(f"{path} is too large to be one of ours")
     try:

@@ -26,6 +26,15 @@ class LookupConfig:
         False, "Accept features that `sedtool merge --partial` joined without some shards."
     )
 
+    @property
+    def files(self) -> dict[str, tuple[Path, ...]]:
+        """Return the files that are given, by option."""
+        values = {
+            name.replace("_", "-"): value if isinstance(value, tuple) else (value,)
+            for name, value in vars(self).items()
+        }
+        return {name: files for name, files in values.items() if isinstance(files[0], Path)}
+
 
 @dataclass(frozen=True)
 class TrainInputs(LookupConfig):
@@ -47,15 +56,6 @@ class TrainInputs(LookupConfig):
     def __post_init__(self) -> None:
         require_valid(self)
         require(bool(self.features), "no features file is given (--features)")
-
-    @property
-    def files(self) -> dict[str, tuple[Path, ...]]:
-        """Return the files that are given, by option."""
-        values = {
-            name.replace("_", "-"): value if isinstance(value, tuple) else (value,)
-            for name, value in vars(self).items()
-        }
-        return {name: files for name, files in values.items() if isinstance(files[0], Path)}
 
 
 @dataclass(frozen=True, kw_only=True)

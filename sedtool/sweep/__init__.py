@@ -4,8 +4,16 @@
 called, `sweep` makes those that are not made. What the folders hold is said in `sedtool.runs`.
 """
 
-from sedtool.sweep.grid import Run, grid, parse_poolings, parse_seeds, part_of
-from sedtool.sweep.stages import Hooks, Step, SweepSettings
+from sedtool.sweep.stages import (
+    Hooks,
+    Run,
+    Step,
+    SweepSettings,
+    grid,
+    parse_poolings,
+    parse_seeds,
+    part_of,
+)
 from sedtool.sweep.sweep import StageError, SweepResult, plan_sweep, sweep
 
 __all__ = [

@@ -1,8 +1,9 @@
-"""What the stages of a sweep take, what is looked at before the first, and how a run is made."""
+"""Which runs a sweep makes, what their stages take, and what is looked at before the first."""
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,15 +15,18 @@ from sedtool.checkpoint import teacher_of
 from sedtool.comparison import compare_runs, write_tables
 from sedtool.comparison.runs import METRICS
 from sedtool.config import (
+    POOLING_NAMES,
     EvaluateInputs,
     EvaluationConfig,
     ExtractConfig,
     FeatureConfig,
     InferConfig,
+    PoolingConfig,
     TrainConfig,
     TrainInputs,
     TuneConfig,
     TuneInputs,
+    lookup,
 )
 from sedtool.config.evaluation import CompareConfig, ReportConfig
 from sedtool.errors import ArtifactError, ConfigError
@@ -38,14 +42,19 @@ from sedtool.runs import (
     SweepRecord,
     file_digest,
     read_json,
+    run_name,
+    same_pooling,
+    unlike,
 )
+from sedtool.shards import Shard
 from sedtool.store import open_features
-from sedtool.sweep.grid import Run
 from sedtool.training import train
 from sedtool.tuning import tune
 
 Stop = Callable[[], int]  # 0, or the exit code of the signal that came in
 Report = Callable[[int, int, str], None]  # done, total, what
+
+_MOST_RUNS = 100_000
 
 # Options of tuning and scoring that change no result, or that the sweep itself gives.
 _FREE = {
@@ -55,6 +64,124 @@ _FREE = {
 }
 
 _log = logging.getLogger(__name__)
+
+# Which runs there are
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a pooling, as it was written, and a seed."""
+
+    pooling: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Return the folder of the run, below that of the sweep."""
+        return run_name(self.pooling, self.seed)
+
+    def folder(self, output: Path) -> RunFolder:
+        return SweepFolder(output).run(self.name)
+
+
+def parse_poolings(texts: Iterable[str]) -> tuple[str, ...]:
+    """Read lists of poolings: ``power,rap:lambda=1e-2,init=0,max`` are three.
+
+    Commas separate poolings and the options of one pooling alike. An item with ``=`` and without
+    ``:`` is one more option of the pooling before it, for no pooling begins like that. A pooling
+    that is given twice, also in other words, is refused.
+    """
+    found: list[str] = []
+    for text in texts:
+        for place, item in enumerate(part.strip() for part in text.split(",")):
+            if not item:
+                raise ConfigError(f"pooling {text!r} has an empty item")
+            if place and "=" in item and ":" not in item:
+                if ":" not in found[-1]:
+                    raise ConfigError(
+                        f"pooling {text!r}: {item!r} belongs to no pooling; NAME:key=value,..."
+                    )
+                found[-1] += f",{item}"
+            else:
+                found.append(item)
+    if not found:
+        raise ConfigError("no pooling is given; power,linear are two")
+    _refuse_doubles(found)
+    return tuple(found)
+
+
+def _refuse_doubles(texts: Sequence[str]) -> None:
+    """Raise a ConfigError if two texts are one pooling, or one is none."""
+    seen: dict[str, str] = {}
+    for text in texts:
+        lookup(dict.fromkeys(POOLING_NAMES, True), PoolingConfig.parse(text).name, "pooling")
+        first = seen.setdefault(same_pooling(text), text)
+        if first != text or texts.count(text) > 1:
+            what = f": {first!r} is the same pooling" if first != text else ""
+            raise ConfigError(f"pooling {text!r} is given twice{what}")
+
+
+def parse_seeds(texts: Iterable[str]) -> tuple[int, ...]:
+    """Read lists of numbers and ranges: ``0-4`` or ``0,2,5-7``, each end included."""
+    text = ",".join(texts)
+    seeds: list[int] = []
+    for item in text.split(","):
+        match = re.fullmatch(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", item.strip())
+        if match is None:
+            raise ConfigError(
+                f"seeds must be numbers and ranges such as 0-4 or 0,2,5-7, not {text!r}"
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not 0 <= last - first < _MOST_RUNS:
+            raise ConfigError(
+                f"seeds {item.strip()!r}: the range must go up, by {_MOST_RUNS} at most"
+            )
+        seeds += range(first, last + 1)
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds {text!r} name a seed twice")
+    return tuple(seeds)
+
+
+def grid(poolings: Sequence[str], seeds: Sequence[int]) -> list[Run]:
+    """Return the runs: every pooling with the first seed, then with the next, and so on.
+
+    A sweep that is stopped early has then as many seeds of one pooling as of another.
+    """
+    if len(poolings) * len(seeds) > _MOST_RUNS:
+        raise ConfigError(f"{len(poolings)} poolings with {len(seeds)} seeds are too many runs")
+    return [Run(pooling, seed) for seed in seeds for pooling in poolings]
+
+
+def under_known_names(runs: Sequence[Run], folder: SweepFolder) -> list[Run]:
+    """Return runs with the poolings as they are written in the folder of a sweep, if they are.
+
+    So `cap` and `cap:max=4.6`, which are the same pooling, are one run there.
+    """
+    known: dict[tuple[str, int], str] = {}
+    for name in SweepRecord.read(folder.record).runs if folder.record.exists() else ():
+        files = folder.run(name)
+        if files.config.exists():
+            config = files.read_settings().config
+            known.setdefault((same_pooling(config.pooling), config.seed), config.pooling)
+    names = {run_name(pooling, seed) for (_, seed), pooling in known.items()}
+
+    def written(run: Run) -> str:
+        if run.name in names:
+            return run.pooling
+        return known.get((same_pooling(run.pooling), run.seed), run.pooling)
+
+    return [replace(run, pooling=written(run)) for run in runs]
+
+
+def part_of(runs: Sequence[Run], shard: str | None, environment: Mapping[str, str]) -> list[Run]:
+    """Return the runs of a part: I/N, or what a job array says with auto; all for None."""
+    if shard is None:
+        return list(runs)
+    chosen = set(Shard.parse(shard, environment).select([run.name for run in runs]))
+    return [run for run in runs if run.name in chosen]
+
+
+# What their stages take
 
 
 @dataclass(frozen=True)
@@ -96,6 +223,11 @@ class SweepSettings:
     def training_of(self, run: Run) -> TrainConfig:
         return replace(self.training, pooling=run.pooling, seed=run.seed)
 
+    def steps(self, run: Run, output: Path, anew: bool, is_trained: bool) -> list["Step"]:
+        """Return what is left to do of a run."""
+        names = ["train", *(["tune"] if self.tune else []), "infer", "evaluate"]
+        return [Step(name, output, run, anew) for name in names[is_trained:]]
+
 
 class Step(NamedTuple):
     """One stage, as it is called for a run, or for the whole sweep."""
@@ -118,14 +250,6 @@ class Hooks(NamedTuple):
     logged: Callable[[Step, Path], AbstractContextManager[None]]  # sends what a step says to a file
     explain: Callable[[Exception], tuple[str, int]]  # says in a line what failed; exit code
     stop: Stop
-
-
-def steps(
-    settings: SweepSettings, run: Run, output: Path, anew: bool, is_trained: bool
-) -> list[Step]:
-    """Return what is left to do of a run."""
-    names = ["train", *(["tune"] if settings.tune else []), "infer", "evaluate"]
-    return [Step(name, output, run, anew) for name in names[is_trained:]]
 
 
 def call(step: Step, settings: SweepSettings, progress: Report, stop: Stop) -> Any:
@@ -161,8 +285,8 @@ def _tune(step: Step, settings: SweepSettings, progress: Report, stop: Stop) -> 
 def _infer(step: Step, settings: SweepSettings, progress: Report, stop: Stop) -> Any:
     files = step.folder
     model = teacher_of(files.model) if settings.teacher else files.model
-    outputs = replace(settings.outputs, events=files.events, scores=files.scores)
-    outputs = replace(outputs, weak=files.tags, overwrite=True)
+    written: dict[str, Any] = {"events": files.events, "scores": files.scores, "weak": files.tags}
+    outputs = replace(settings.outputs, **written, overwrite=True)
     result = infer(model, settings.test, settings.infer, outputs, progress=progress)
     text = json.dumps(scoring_record(settings), indent=2, ensure_ascii=False)
     write_text(files.scoring, text + "\n")
@@ -217,27 +341,19 @@ def _fingerprint(value: Any, data: Path) -> Any:
     return value
 
 
-def scoring_differences(settings: SweepSettings, files: RunFolder) -> tuple[str, ...]:
+def scoring_differences(settings: SweepSettings, files: RunFolder) -> list[str]:
     """Say which options of tuning and scoring differ from those of a run's record."""
     try:
         recorded = read_json(files.scoring)
     except FileNotFoundError:
-        return ()
-    found = []
+        return []
+    there: dict[str, Any] = {}
+    here: dict[str, Any] = {}
     for stage, mine in scoring_record(settings).items():
         old = dict(recorded.get(stage) or {})
         for key in sorted(old.keys() | (mine.keys() & settings.given[stage])):
-            if old.get(key) != mine.get(key):
-                there, here = _brief(old.get(key)), _brief(mine.get(key))
-                found.append(f"{stage} {key} is {there} there and {here} here")
-    return tuple(found)
-
-
-def _brief(value: Any) -> str:
-    if value in (None, "", []):
-        return "not given"
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return f"a file ({text[7:15]}…)" if text.startswith("sha256:") else text
+            there[f"{stage} {key}"], here[f"{stage} {key}"] = old.get(key), mine.get(key)
+    return unlike(there, here)
 
 
 # What is looked at before hours are spent
@@ -246,16 +362,8 @@ def _brief(value: Any) -> str:
 def check_inputs(settings: SweepSettings) -> None:
     """Refuse what every run would stumble over.
 
-    Raises
-    ------
-    ConfigError
-        If a file is not there, clips to validate or tune on are trained on, or runs would not be
-        scored by what the table of the sweep shows.
-    LabelError
-        With file and line: if labels cannot be read, or are of no class.
-    ArtifactError
-        If features are there that `extract` would make otherwise now; those without audio to make
-        them of are taken as they are.
+    Features without audio to make them of are taken as they are, others only if `extract` would
+    make the same now.
     """
     if missing := [name for name in METRICS if name not in settings.report.chosen(True)]:
         raise ConfigError(
@@ -298,44 +406,44 @@ def _refuse_clips_of_both(settings: SweepSettings) -> None:
 
     Where a share of the training clips is held out, which they are is for `train` to say.
     """
-    train = settings.train
+    train, lists = settings.train, _learned_from(settings)
     if not (train.val_weak or train.val_strong):
         return
     trained = {name for path in (train.weak, train.strong) if path for name in read_names(path)}
-    for name, path in _learned_from(settings).items():
-        if name in ("train.weak", "train.strong", "train.unlabelled"):
-            continue
-        if both := sorted(trained.intersection(read_names(path))):
-            raise ConfigError(
-                f"{len(both)} clips of {path} ({name}) are trained on, e.g. {both[0]!r}; "
-                f"{name.partition('.')[0]} needs others there"
-            )
+    for name in ("train.weak", "train.strong", "train.unlabelled"):
+        lists.pop(name, None)
+    for name, path, both in _shared(trained, lists):
+        raise ConfigError(
+            f"{len(both)} clips of {path} ({name}) are trained on, e.g. {both[0]!r}; "
+            f"{name.partition('.')[0]} needs others there"
+        )
 
 
 def _learned_from(settings: SweepSettings) -> dict[str, Path]:
     """Return the label files that are learned from or tuned on, by option."""
-    train, tune = settings.train, settings.tune
-    files = {
-        "train.weak": train.weak,
-        "train.strong": train.strong,
-        "train.unlabelled": train.unlabelled,
-        "train.val-weak": train.val_weak,
-        "train.val-strong": train.val_strong,
-        "tune.reference": tune.reference if tune else None,
-        "tune.weak": tune.weak if tune else None,
+    stages = {"train": settings.train.files, "tune": settings.tune.files if settings.tune else {}}
+    return {
+        f"{stage}.{name}": paths[0]
+        for stage, files in stages.items()
+        for name, paths in files.items()
+        if name not in ("features", "classes", "durations-from")
     }
-    return {name: path for name, path in files.items() if path is not None}
+
+
+def _shared(names: set[str], lists: Mapping[str, Path]) -> Iterator[tuple[str, Path, list[str]]]:
+    """Yield the lists that have some of these clips, by option, and which clips they are."""
+    for option, path in lists.items():
+        if both := sorted(names.intersection(read_names(path))):
+            yield option, path, both
 
 
 def _refuse_other_features(path: Path, wanted: FeatureConfig) -> None:
     """Raise an ArtifactError if features have other settings than those that would be made."""
-    there = vars(open_features(path, verify=False).config)
-    different = [
-        f"{name.replace('_', '-')} is {there[name]} there and {value} here"
-        for name, value in vars(wanted).items()
-        if there[name] != value
-    ]
-    if different:
+    there, here = (
+        {name.replace("_", "-"): value for name, value in vars(config).items()}
+        for config in (open_features(path, verify=False).config, wanted)
+    )
+    if different := unlike(there, here):
         raise ArtifactError(
             f"{path} has features of other settings: {'; '.join(different)}; move it away, or "
             "name another with --features and --test-features"
@@ -345,14 +453,13 @@ def _refuse_other_features(path: Path, wanted: FeatureConfig) -> None:
 def warn_of_leaks(settings: SweepSettings) -> None:
     """Say so where clips of the test are in a list that is learned from or tuned on."""
     reference = settings.evaluate.reference
-    test = set(read_names(reference))
-    seen: set[Path] = set()
+    lists: dict[str, Path] = {}
     for name, path in _learned_from(settings).items():
-        both = sorted(test.intersection(read_names(path))) if path not in seen else []
-        seen.add(path)
-        if both:
-            _log.warning(
-                "%d clips of %s are in %s (%s), too, e.g. %r: scores of what was learned from or "
-                "tuned on say nothing about other clips",
-                *(len(both), reference, path, name, both[0]),
-            )
+        if path not in lists.values():  # each list is named once
+            lists[name] = path
+    for name, path, both in _shared(set(read_names(reference)), lists):
+        _log.warning(
+            "%d clips of %s are in %s (%s), too, e.g. %r: scores of what was learned from or "
+            "tuned on say nothing about other clips",
+            *(len(both), reference, path, name, both[0]),
+        )

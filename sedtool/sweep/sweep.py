@@ -23,16 +23,16 @@ from sedtool.errors import (
 )
 from sedtool.runs import RunFolder, RunSettings, SweepFolder, differences, read_json
 from sedtool.store import open_scores
-from sedtool.sweep.grid import Run, under_known_names
 from sedtool.sweep.stages import (
     Hooks,
     Report,
+    Run,
     Step,
     SweepSettings,
     call,
     check_inputs,
     scoring_differences,
-    steps,
+    under_known_names,
     warn_of_leaks,
 )
 from sedtool.text import clock, counted, first_five
@@ -109,10 +109,8 @@ def sweep(
     ----------
     output
         The folder that takes a folder for each run.
-    settings
-        What the runs have in common.
-    runs
-        The runs, in the order in which to make them.
+    settings, runs
+        What the runs have in common; the runs, in the order in which to make them.
     hooks
         What is told how it goes. When `stop` is not 0, the stage that runs saves and stops.
     everything
@@ -126,8 +124,6 @@ def sweep(
     ------
     ArtifactError
         If a run of other settings stands in the folder.
-    ConfigError
-        If the settings are none to run with.
     StageError
         If features cannot be made.
     StoppedError
@@ -158,13 +154,7 @@ def sweep(
 def plan_sweep(
     output: Path, settings: SweepSettings, runs: Sequence[Run], overwrite: bool = False
 ) -> tuple[int, list[Step]]:
-    """Return how many runs are to be made, and the steps that are left; nothing is written.
-
-    Raises
-    ------
-    SedtoolError
-        As `sweep` would, before it begins.
-    """
+    """Return how many runs are to be made, and the steps that are left; nothing is written."""
     output = output.resolve()
     runs = under_known_names(runs, SweepFolder(output))
     check_inputs(settings)
@@ -173,7 +163,7 @@ def plan_sweep(
     for run in undone:
         files = run.folder(output)
         anew = bool(_examine(run, files, settings).training)
-        planned += steps(settings, run, files.path, anew, is_trained=False)
+        planned += settings.steps(run, files.path, anew, is_trained=False)
     return len(undone), [*planned, Step("compare", output)]
 
 
@@ -201,7 +191,7 @@ def _examine(run: Run, files: RunFolder, settings: SweepSettings) -> _State:
     here = RunSettings.of(settings.train, settings.training_of(run), settings.devices["train"])
     training = differences(there, here, files.input_digests(there))
     scoring = scoring_differences(settings, files)
-    return _State(not training and not scoring and _is_done(files), training, scoring)
+    return _State(not training and not scoring and _is_done(files), training, tuple(scoring))
 
 
 def _is_done(files: RunFolder) -> bool:
@@ -212,10 +202,8 @@ def _is_done(files: RunFolder) -> bool:
         read_json(files.metrics)
         header = read_header(files.model)
         scores = open_scores(files.scores, verify=False)
-        decoding = json.loads(to_json(scores.decoding))
-        return bool(
-            scores.model_sha256 == header["weights_sha256"] and decoding == header["decoding"]
-        )
+        is_of_model: bool = scores.model_sha256 == header["weights_sha256"]
+        return is_of_model and json.loads(to_json(scores.decoding)) == header["decoding"]
     except (OSError, SedtoolError, ValueError, RecursionError, LookupError):
         return False
 
@@ -223,13 +211,7 @@ def _is_done(files: RunFolder) -> bool:
 def _left(
     output: Path, settings: SweepSettings, runs: Sequence[Run], overwrite: bool = True
 ) -> list[Run]:
-    """Return the runs that are not done.
-
-    Raises
-    ------
-    ArtifactError
-        If runs of other settings are there, and may not be replaced.
-    """
+    """Return the runs that are not done; those of other settings are refused, or made anew."""
     states = {run: _examine(run, run.folder(output), settings) for run in runs}
     others = [run for run, state in states.items() if state.differences]
     if others and not overwrite:
@@ -285,15 +267,7 @@ class _Sweep:
             raise StoppedError(_STOPPED, code)
 
     def _do(self, step: Step, log_file: Path, what: str, done: int, total: int) -> Any:
-        """Run a stage; its warnings go to a log.
-
-        Raises
-        ------
-        StageError
-            If it fails.
-        StoppedError
-            If it was stopped.
-        """
+        """Run a stage, or raise a StageError; its warnings go to a log."""
         self._require_going()
         self._hooks.report(done, total, what)
         with self._hooks.logged(step, log_file):
@@ -381,7 +355,7 @@ class _Sweep:
             files.test.mkdir(parents=True, exist_ok=True)
             files.metrics.unlink(missing_ok=True)
             files.scoring.unlink(missing_ok=True)
-        for step in steps(self._settings, run, files.path, anew, is_trained):
+        for step in self._settings.steps(run, files.path, anew, is_trained):
             what = f"{run.name} {step.stage}"
             self._do(step, files.log, what, result.n_settled, result.n_runs)
 
