@@ -11,7 +11,9 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,13 +73,8 @@ class Options(dict[str, Any]):
                 options += [word for text in texts for word in (name, text)]
         return operands + options
 
-    @contextlib.contextmanager
-    def named(self) -> Iterator[None]:
-        """Let a ConfigError that begins with the name of a setting say where that stands."""
-        try:
-            yield
-        except ConfigError as error:
-            raise ConfigError(_in_terms_of_options(str(error), self._ctx)) from error
+    def named(self) -> AbstractContextManager[None]:
+        return _named(self._ctx)
 
 
 class SedtoolCommand(click.Command):
@@ -107,13 +104,19 @@ class SedtoolCommand(click.Command):
         """Return value and source, by option key, of what other options imply, such as presets."""
         return {}
 
+    def recipe(self, raw: Mapping[str, Any]) -> str | None:
+        """Return the recipe that a command line names."""
+        return raw.get("config")
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if ctx.resilient_parsing:
             return super().parse_args(ctx, args)  # for completion, while a line is being typed
         # Parsed twice: the recipe has to be known before its values can be defaults.
         raw, _, _ = self.make_parser(ctx).parse_args(list(args))
         base = ctx.obj if isinstance(ctx.obj, Path) else None  # set by `resolve`
-        settings = _collect(ctx, raw.get("config"), raw.get("sets") or (), set(raw), base)
+        recipe, sets = self.recipe(raw), tuple(raw.get("sets") or ())
+        ctx.meta.update({"sedtool.recipe": recipe, "sedtool.sets": sets})
+        settings = _collect(ctx, recipe, sets, set(raw), base)
         ctx.default_map = {name: setting.value for name, setting in settings.items()}
         _sources(ctx).update({name: setting.source for name, setting in settings.items()})
         if base is None and not raw.get("print_config"):
@@ -131,27 +134,16 @@ class SedtoolCommand(click.Command):
         if ctx.meta.get("sedtool.print_config"):
             write_stdout(_resolved(self, ctx))
             return None
-        try:
+        with _named(ctx):
             return super().invoke(ctx)
-        except ConfigError as error:
-            raise ConfigError(_in_terms_of_options(str(error), ctx)) from error
 
 
 def resolve(
     ctx: click.Context, name: str, recipe: Path | None, sets: Sequence[str], base: Path
 ) -> Options:
-    """Return what a command would run with, given a recipe, --set and the environment alone.
+    """Return what `sedtool NAME` would run with, given a recipe, --set and the environment alone.
 
-    Parameters
-    ----------
-    ctx
-        The context of the command that asks.
-    name
-        The command that is asked for, a word below `sedtool`.
-    recipe, sets
-        What --config and --set would say.
-    base
-        The folder that relative paths are relative to.
+    Relative paths are relative to `base`; `ctx` is the context of the command that asks.
     """
     root = ctx.find_root()
     command = root.command.get_command(root, name)  # type: ignore[attr-defined]  # it is a group
@@ -173,15 +165,19 @@ def _sources(ctx: click.Context) -> dict[str, str]:
     return sources
 
 
-def _in_terms_of_options(message: str, ctx: click.Context) -> str:
-    """Return a message that begins with a setting's name with that of its option, and where."""
-    name, _, rest = message.partition(" ")
-    options = {p.name: option_key(p) for p in ctx.command.params if isinstance(p, click.Option)}
-    if name not in options:
-        return message
-    is_ours = ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP
-    where = f"{_sources(ctx).get(name)}: " if is_ours else ""
-    return f"{where}--{options[name]} {rest}"
+@contextlib.contextmanager
+def _named(ctx: click.Context) -> Iterator[None]:
+    """Let a ConfigError that begins with the name of a setting say its option, and where it is."""
+    try:
+        yield
+    except ConfigError as error:
+        name, _, rest = str(error).partition(" ")
+        options = {p.name: option_key(p) for p in ctx.command.params if isinstance(p, click.Option)}
+        if name not in options:
+            raise
+        is_ours = ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP
+        where = f"{_sources(ctx).get(name)}: " if is_ours else ""
+        raise ConfigError(f"{where}--{options[name]} {rest}") from error
 
 
 def section_name(ctx: click.Context) -> str:
@@ -214,15 +210,12 @@ def _collect(
     section, known = section_name(ctx), _sections(ctx)
     given: dict[str, Given] = {}
     environment = _from_environment(known, section, is_asked=base is not None)
-    for source in (_from_recipe(recipe), environment, _from_sets(sets)):
-        for setting in source:
-            parameter = _find(known, setting)
-            if parameter is None:
-                continue
-            name = str(parameter.name)
-            if setting.section == section and name not in typed:  # of others, inputs come later
-                placed = replace(setting, value=_placed(parameter, setting, base))
-                given[name] = replace(placed, value=_checked(parameter, placed, ctx))
+    for setting in chain(_from_recipe(recipe), environment, _from_sets(sets)):
+        parameter = _find(known, setting)
+        if parameter is None or setting.section != section or parameter.name in typed:
+            continue  # the inputs of other commands may come later
+        placed = replace(setting, value=_placed(parameter, setting, base))
+        given[str(parameter.name)] = replace(placed, value=_checked(parameter, placed, ctx))
     return {name: setting for name, setting in given.items() if setting.value is not None}
 
 
@@ -281,21 +274,14 @@ def _value(text: str, where: str) -> Any:
 
 def _sections(ctx: click.Context) -> dict[str, dict[str, click.Parameter]]:
     """Return the parameters of every command by section and key."""
-    group = ctx.find_root().command
     found: dict[str, dict[str, click.Parameter]] = {}
-
-    def add(command: click.Command, words: tuple[str, ...]) -> None:
+    waiting: list[tuple[str, click.Command | None]] = [("", ctx.find_root().command)]
+    for section, command in waiting:
         if isinstance(command, click.Group):
-            for name in command.list_commands(ctx):
-                member = command.get_command(ctx, name)
-                if member is not None:
-                    add(member, (*words, name))
-        elif words:
-            found["-".join(words)] = {
-                option_key(p): p for p in command.params if p.name and p.expose_value
-            }
-
-    add(group, ())
+            names = command.list_commands(ctx)
+            waiting += [(f"{section}-{n}".strip("-"), command.get_command(ctx, n)) for n in names]
+        elif command is not None:
+            found[section] = {option_key(p): p for p in command.params if p.expose_value}
     return found
 
 
@@ -323,14 +309,9 @@ def _placed(parameter: click.Parameter, setting: Given, base: Path | None) -> An
     if base is None or value is None or not isinstance(kind, click.Path | opt.WordOrFile):
         return value
     if isinstance(value, list):
-        return [_below(base, text) for text in value]
-    if isinstance(kind, opt.WordOrFile) and not (base / value).is_file():
-        return value
-    return _below(base, value)
-
-
-def _below(base: Path, text: str) -> str:
-    return text if text == "-" else str(base / text)
+        return [text if text == "-" else str(base / text) for text in value]
+    is_word = isinstance(kind, opt.WordOrFile) and not (base / value).is_file()
+    return value if is_word or value == "-" else str(base / value)
 
 
 def _checked(parameter: click.Parameter, setting: Given, ctx: click.Context) -> Any:
@@ -360,18 +341,14 @@ def _resolved(command: SedtoolCommand, ctx: click.Context) -> str:
         if not parameter.expose_value or name not in ctx.params:
             continue
         key, value = option_key(parameter), ctx.params[name]
-        source = _source(ctx.get_parameter_source(name), sources.get(name, ""))
+        source = sources.get(name, "default")
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            source = "command line"
         if value in (None, ()) and key in derived:
             value, source = derived[key]
         text = "" if value in (None, ()) else _as_yaml(value)
         lines.append(f"{f'  {key}: {text}'.rstrip():<40}  # {source}")
     return "".join(line + "\n" for line in lines)
-
-
-def _source(kind: ParameterSource | None, ours: str) -> str:
-    if kind is ParameterSource.DEFAULT_MAP:
-        return ours
-    return "command line" if kind is ParameterSource.COMMANDLINE else "default"
 
 
 def _as_yaml(value: Any) -> str:

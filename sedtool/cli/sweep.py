@@ -46,16 +46,9 @@ _log = logging.getLogger(__name__)
 class _SweepCommand(SedtoolCommand):
     """RECIPE is also what --config names, unless another file is."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if ctx.resilient_parsing:
-            return super().parse_args(ctx, args)
-        raw, _, _ = self.make_parser(ctx).parse_args(list(args))
-        recipe, config = raw.get("recipe"), raw.get("config")
-        ctx.meta["sedtool.config"] = config
-        ctx.meta["sedtool.sets"] = tuple(raw.get("sets") or ())
-        return super().parse_args(
-            ctx, ["-c", recipe, *args] if isinstance(recipe, str) and not config else args
-        )
+    def recipe(self, raw: Mapping[str, Any]) -> str | None:
+        recipe = raw.get("config") or raw.get("recipe")
+        return recipe if isinstance(recipe, str) else None  # Click has a word for none
 
 
 @click.command(cls=_SweepCommand)
@@ -152,7 +145,7 @@ def sweep(
     policy = FailurePolicy(tolerate)
     if device == "":
         raise ConfigError("device is empty; auto, cpu, cuda, cuda:1 or mps")
-    recipe = recipe or ctx.meta["sedtool.config"]
+    recipe = recipe or ctx.meta["sedtool.recipe"]
     if not recipe:
         raise click.UsageError("Missing argument 'RECIPE'.")
     stages = Stages(ctx, Path(recipe), data, device, options)
