@@ -16,14 +16,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
 from sedtool import __version__
-from sedtool.cli.console import (
-    close_log,
-    say,
-    setup_logging,
-    silence_libraries,
-)
+from sedtool.cli.console import close_log, say, setup_logging, silence_libraries, write_stdout
 from sedtool.errors import SedtoolError, as_resource_error
 from sedtool.signals import INTERRUPTED, Interrupted, listening
 from sedtool.text import nearest
@@ -35,6 +31,11 @@ COMMANDS = (  # in pipeline order, then what helps beside it
     *("sweep", "compare"),
     *("merge", "check", "convert", "info", "doctor", "completion"),
 )
+_SHELLS: dict[str, type[ShellComplete]] = {
+    "bash": BashComplete,
+    "zsh": ZshComplete,
+    "fish": FishComplete,
+}
 
 
 class SedtoolGroup(click.Group):
@@ -44,10 +45,9 @@ class SedtoolGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"sedtool.cli.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
+        command = super().get_command(ctx, cmd_name)
+        if command is None and cmd_name in COMMANDS:
+            command = getattr(importlib.import_module(f"sedtool.cli.{cmd_name}"), cmd_name)
         return command
 
     def resolve_command(
@@ -138,6 +138,26 @@ def cli() -> None:
     them.
     """
     setup_logging()
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(tuple(_SHELLS)))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print a script that lets a shell complete by TAB.
+
+    It completes commands, options, and names such as those of poolings and presets.
+
+    \b
+    bash: sedtool completion bash > ~/.local/share/bash-completion/completions/sedtool
+    zsh:  sedtool completion zsh > "${fpath[1]}/_sedtool"; in ~/.zshrc: compinit
+    fish: sedtool completion fish > ~/.config/fish/completions/sedtool.fish
+
+    \b
+    Example: sedtool completion bash > ~/.local/share/bash-completion/completions/sedtool
+    """
+    maker = _SHELLS[shell](ctx.find_root().command, {}, "sedtool", "_SEDTOOL_COMPLETE")
+    write_stdout(maker.source())
 
 
 def main() -> None:

@@ -36,14 +36,9 @@ def harmless(text: str, is_json: bool = False) -> str:
 
 
 def write_stdout(text: str) -> None:
-    """Write data to stdout, at once.
+    """Write data to stdout, at once, or raise a ResourceError.
 
-    Raises
-    ------
-    ResourceError
-        If what stdout leads to is full, or closed.
-    BrokenPipeError
-        If its reader has gone; the group ends quietly then.
+    If its reader has gone, that is a BrokenPipeError, with which the group ends quietly.
     """
     with resource_errors(Path("stdout")):
         try:
@@ -69,36 +64,21 @@ def say(text: str, quiet: bool = False) -> None:
 
 
 class _Lines(logging.Handler):
-    """Each log record becomes one plain line; those below the level go to the log file alone."""
+    """Each log record becomes one line, which a function takes with its level."""
+
+    def __init__(self, write: Callable[[str, int], None]) -> None:
+        super().__init__()
+        self._write = write
 
     def emit(self, record: logging.LogRecord) -> None:
-        quiet = record.levelno < self.level_on_stderr
-        say(f"{record.levelname.lower()}: {record.getMessage()}", quiet)
-
-    level_on_stderr = logging.WARNING
+        self._write(f"{record.levelname.lower()}: {record.getMessage()}", record.levelno)
 
 
 def setup_logging(level: int = logging.WARNING) -> None:
-    """Send the library's log to stderr from `level` on."""
+    """Send the library's log to stderr from `level` on; what is below it, to the log file alone."""
     logger = logging.getLogger("sedtool")
-    handler = _Lines()
-    handler.level_on_stderr = level
-    logger.handlers = [handler]
+    logger.handlers = [_Lines(lambda line, of_line: say(line, quiet=of_line < level))]
     logger.setLevel(min(level, logging.INFO) if _log_file else level)
-
-
-class _FileLines(logging.Handler):
-    """Each log record becomes one plain line of a file."""
-
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__()
-        self._stream = stream
-
-    def emit(self, record: logging.LogRecord) -> None:
-        level = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
-        with contextlib.suppress(OSError):  # as elsewhere, nothing fails for what is only said
-            self._stream.write(plain(f"{level}{record.getMessage()}") + "\n")
-            self._stream.flush()
 
 
 @contextlib.contextmanager
@@ -106,10 +86,15 @@ def logging_to(path: Path) -> Iterator[None]:
     """Send what the library logs to the end of a file, not to stderr, while the block lasts."""
     logger = logging.getLogger("sedtool")
     before, level = logger.handlers, logger.level
-    with resource_errors(path):
-        stream = path.open("a", encoding="utf-8", errors="backslashreplace")
-    with stream:
-        logger.handlers = [_FileLines(stream)]
+
+    def write(line: str, of_line: int) -> None:
+        text = line if of_line > logging.INFO else line.removeprefix("info: ")
+        with contextlib.suppress(OSError):  # as elsewhere, nothing fails for what is only said
+            stream.write(plain(text) + "\n")
+            stream.flush()
+
+    with _appended(path) as stream:
+        logger.handlers = [_Lines(write)]
         logger.setLevel(logging.INFO)
         try:
             yield
@@ -118,11 +103,15 @@ def logging_to(path: Path) -> Iterator[None]:
             logger.setLevel(level)
 
 
+def _appended(path: Path) -> TextIO:
+    with resource_errors(path):
+        return path.open("a", encoding="utf-8", errors="backslashreplace")
+
+
 def open_log(path: Path) -> None:
     """Append to a file everything that is logged, including what stderr does not show."""
     global _log_file  # one process, one log
-    with resource_errors(path):
-        _log_file = path.open("a", encoding="utf-8", errors="backslashreplace")
+    _log_file = _appended(path)
     logging.getLogger("sedtool").setLevel(logging.INFO)
     say(f"{sys.argv}", quiet=True)
 
@@ -172,12 +161,7 @@ def progress(title: str, quiet: bool, data_on_stdout: bool = False) -> Iterator[
     if quiet or not on_terminal:
         yield line
         return
-    with _bar(title) as bar:
-
-        def report(done: int, total: int, what: str) -> None:
-            bar(done, total, what)
-            line(done, total, what)
-
+    with _bar(title, line) as report:
         yield report
 
 
@@ -199,30 +183,24 @@ def _liner(title: str, quiet: bool) -> Report:
 
 
 @contextlib.contextmanager
-def _bar(title: str) -> Iterator[Report]:
+def _bar(title: str, line: Report) -> Iterator[Report]:
+    """Yield a function that moves a bar, and calls `line` besides."""
+    import rich.progress as parts
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
 
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[what]}", markup=False),  # names may hold [brackets]
+        parts.TextColumn("{task.description}", markup=False),
+        *(parts.BarColumn(), parts.MofNCompleteColumn(), parts.TimeRemainingColumn()),
+        parts.TextColumn("{task.fields[what]}", markup=False),  # names may hold [brackets]
     )
     # rich knows NO_COLOR, and prints what is logged meanwhile above the bar. It is kept off stdout,
     # which it would else send to the terminal wherever it was meant to go.
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+    with parts.Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(title, total=None, what="")
 
         def report(done: int, total: int, what: str) -> None:
             bar.update(task, completed=done, total=total, what=plain(what)[:60])
+            line(done, total, what)
 
         yield report

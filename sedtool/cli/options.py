@@ -29,17 +29,15 @@ class _ExistingFile(click.Path):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
-            self._refuse_unfinished(Path(value))
-            raise
+            path = Path(value)
+            if path.exists() or not path.with_name(path.name + ".journal").exists():
+                raise
+        from sedtool.store.spool import unfinished
 
-    def _refuse_unfinished(self, path: Path) -> None:
-        if not path.exists() and path.with_name(path.name + ".journal").exists():
-            from sedtool.store.spool import unfinished
-
-            progress = unfinished(path.resolve()) or "interrupted at once"
-            raise ArtifactError(
-                f"{path}: not complete ({progress}); run the command that makes it again"
-            )
+        progress = unfinished(path.resolve()) or "interrupted at once"
+        raise ArtifactError(
+            f"{path}: not complete ({progress}); run the command that makes it again"
+        )
 
 
 class _Model(_ExistingFile):
@@ -201,10 +199,6 @@ def flag(*names: str, help: str, **attributes: Any) -> Callable[[Any], Any]:
 # Callbacks of options
 
 
-def _print_config(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
-    ctx.meta["sedtool.print_config"] = value
-
-
 def _log_file(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
     if value is not None and not ctx.resilient_parsing:
         open_log(value)
@@ -271,7 +265,6 @@ common = (  # of every command, whose function receives `quiet` alone
         "--print-config",
         help="Print the value of every option and where it comes from, and do nothing else.",
         expose_value=False,
-        callback=_print_config,
     ),
     click.option(
         "--log-file",

@@ -115,11 +115,13 @@ class SedtoolCommand(click.Command):
         raw, _, _ = self.make_parser(ctx).parse_args(list(args))
         base = ctx.obj if isinstance(ctx.obj, Path) else None  # set by `resolve`
         recipe, sets = self.recipe(raw), tuple(raw.get("sets") or ())
-        ctx.meta.update({"sedtool.recipe": recipe, "sedtool.sets": sets})
+        shown = bool(raw.get("print_config"))
+        ctx.meta["sedtool.recipe"], ctx.meta["sedtool.sets"] = recipe, sets
+        ctx.meta["sedtool.print_config"] = shown
         settings = _collect(ctx, recipe, sets, set(raw), base)
         ctx.default_map = {name: setting.value for name, setting in settings.items()}
         _sources(ctx).update({name: setting.source for name, setting in settings.items()})
-        if base is None and not raw.get("print_config"):
+        if base is None and not shown:
             return super().parse_args(ctx, args)
         required = [parameter for parameter in self.params if parameter.required]
         try:
@@ -131,7 +133,7 @@ class SedtoolCommand(click.Command):
                 parameter.required = True
 
     def invoke(self, ctx: click.Context) -> Any:
-        if ctx.meta.get("sedtool.print_config"):
+        if ctx.meta["sedtool.print_config"]:
             write_stdout(_resolved(self, ctx))
             return None
         with _named(ctx):
