@@ -24,24 +24,10 @@ from sedtool.audio import AUDIO_SUFFIXES
 from sedtool.decoding import median_frames
 from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
 from sedtool.labels.tables import check_cell, numbered_lines, parse_number, parse_seconds
-from sedtool.store import ClipScores, Scores, clip_scores, is_hdf5, open_scores
-
-__all__ = [
-    "SUFFIX",
-    "FrameScores",
-    "FrameSource",
-    "convert_scores",
-    "filter_scores",
-    "frame_scores",
-    "open_frame_scores",
-    "read_score_table",
-    "read_score_tables",
-    "score_files",
-    "write_score_tables",
-]
+from sedtool.store import Scores, clip_scores, is_hdf5, open_scores
 
 SUFFIX = ".tsv"
-TIMES = ("onset", "offset")
+TIMES = ("onset", "offset")  # the first columns
 
 FloatArray = NDArray[np.float64]
 
@@ -81,7 +67,7 @@ def read_score_tables(folder: Path) -> Iterator[FrameScores]:
 
 
 def read_score_table(path: Path) -> tuple[tuple[str, ...], FrameScores]:
-    """Read one score file; the clip is named as the file, without its suffix.
+    """Return the classes of a score file, and its clip, which is named as the file.
 
     Raises
     ------
@@ -92,15 +78,8 @@ def read_score_table(path: Path) -> tuple[tuple[str, ...], FrameScores]:
     lines = [(where, line) for where, line in numbered_lines(path) if line.strip()]
     if not lines:
         raise LabelError(f"{path}: an empty file; a score file begins with its header")
-    classes = _classes(*lines[0])
-    table = _numbers(lines[1:], len(classes) + 2)
-    _check_times(table, [where for where, _ in lines[1:]])
-    times = np.append(table[:, 0], table[-1:, 1]) if len(table) else np.zeros(1)
-    return classes, FrameScores(path.name.removesuffix(SUFFIX), times, table[:, 2:])
-
-
-def _classes(where: str, line: str) -> tuple[str, ...]:
-    cells = [cell.strip(" ") for cell in line.split("\t")]
+    (where, header), *rows = lines
+    cells = [cell.strip(" ") for cell in header.split("\t")]
     classes = tuple(cells[2:])
     if tuple(cells[:2]) != TIMES or not classes:
         raise LabelError(
@@ -109,7 +88,10 @@ def _classes(where: str, line: str) -> tuple[str, ...]:
         )
     if not all(classes) or len(set(classes)) < len(classes):
         raise LabelError(f"{where}: a class has no name, or stands twice")
-    return classes
+    table = _numbers(rows, len(cells))
+    _check_times(table, [where for where, _ in rows])
+    times = np.append(table[:, 0], table[-1:, 1]) if rows else np.zeros(1)
+    return classes, FrameScores(path.name.removesuffix(SUFFIX), times, table[:, 2:])
 
 
 def _numbers(lines: Sequence[tuple[str, str]], width: int) -> FloatArray:
@@ -123,18 +105,14 @@ def _numbers(lines: Sequence[tuple[str, str]], width: int) -> FloatArray:
         if table.shape == (len(lines), width) and np.isfinite(table).all():
             return table
     # What is not quite right is read again, slowly, to say which line it is.
-    rows = []
-    for where, line in lines:
+    table = np.zeros((len(lines), width))
+    for row, (where, line) in zip(table, lines, strict=True):
         cells = [cell.strip(" ") for cell in line.split("\t")]
         if len(cells) != width:
             raise LabelError(f"{where}: {len(cells)} columns where {width} are expected")
-        times = [parse_seconds(cell, where) for cell in cells[:2]]
-        rows.append([*times, *(_score(cell, where) for cell in cells[2:])])
-    return np.array(rows, float).reshape(-1, width)
-
-
-def _score(cell: str, where: str) -> float:
-    return -np.inf if cell == "-inf" else parse_number(cell, where)
+        row[:2] = [parse_seconds(cell, where) for cell in cells[:2]]
+        row[2:] = [-np.inf if cell == "-inf" else parse_number(cell, where) for cell in cells[2:]]
+    return table
 
 
 def _check_times(table: FloatArray, places: Sequence[str]) -> None:
@@ -210,15 +188,10 @@ def frame_scores(scores: Scores) -> Iterator[FrameScores]:
     rate = scores.frame_rate
     sizes = np.array([median_frames(seconds, rate) for seconds in scores.decoding.windows])
     for clip in clip_scores(scores):
-        times, n_frames = _borders(clip, rate)
-        yield FrameScores(clip.name, times, filter_scores(clip.frame, sizes)[:n_frames])
-
-
-def _borders(clip: ClipScores, rate: float) -> tuple[np.ndarray, int]:
-    """Return the borders of the frames that begin within the clip, and how many they are."""
-    times = np.minimum(np.arange(len(clip.frame) + 1) / rate, clip.duration)
-    n_frames = int(np.count_nonzero(np.diff(times) > 0))
-    return times[: n_frames + 1], n_frames
+        times = np.minimum(np.arange(len(clip.frame) + 1) / rate, clip.duration)
+        n_frames = int(np.count_nonzero(np.diff(times) > 0))  # those that begin within the clip
+        filtered = filter_scores(clip.frame, sizes)[:n_frames]
+        yield FrameScores(clip.name, times[: n_frames + 1], filtered)
 
 
 def filter_scores(frame: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -250,10 +223,8 @@ def convert_scores(inputs: Sequence[Path], output: str | None, overwrite: bool =
     ConfigError
         If there is no folder to write to, or one with other tables in it, or the inputs are not one
         scores file.
-    ArtifactError
-        If the file is one shard of several.
-    LabelError
-        If two clips would be one file, or a name or class cannot stand in a table.
+    ArtifactError, LabelError
+        If the file is one shard of several, or two clips would be one table.
     """
     if len(inputs) != 1 or not is_hdf5(inputs[0]):
         raise ConfigError("score files are made of one scores.h5; give nothing beside it")
