@@ -1,6 +1,7 @@
 """`sedtool demo`: a small artificial data set, and every stage on it."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,9 +13,7 @@ from sedtool.config import DEMO_WORKERS, TrainConfig
 
 @click.command(cls=SedtoolCommand)
 @opt.group(
-    "Output",
-    opt.output("The folder to write.", opt.OUTPUT_FOLDER, required=True),
-    opt.overwrite,
+    "Output", opt.output("The folder to write.", opt.OUTPUT_FOLDER, required=True), opt.overwrite
 )
 @opt.group(
     "Execution",
@@ -32,7 +31,7 @@ from sedtool.config import DEMO_WORKERS, TrainConfig
     ),
     opt.device,
 )
-def demo(output: Path, seed: int, workers: int, device: str, overwrite: bool, quiet: bool) -> None:
+def demo(output: Path, quiet: bool, **options: Any) -> None:
     """Make a small data set and run every stage on it.
 
     The stages are extract, train, tune, infer and evaluate; they take about ten minutes.
@@ -43,14 +42,7 @@ def demo(output: Path, seed: int, workers: int, device: str, overwrite: bool, qu
     from sedtool.demo import DemoFiles, run_demo
     from sedtool.evaluation.formats import format_evaluation
 
-    evaluation = run_demo(
-        output,
-        lambda title: progress(title, quiet),
-        seed=seed,
-        workers=workers,
-        device=device,
-        overwrite=overwrite,
-    )
+    evaluation = run_demo(output, lambda title: progress(title, quiet), **options)
     write_stdout(format_evaluation(evaluation, "table"))
     files = DemoFiles(output)
     say(f"pictures: {files.clip_picture} and {files.pooling_picture}", quiet)

@@ -17,16 +17,13 @@ from sedtool.cli.settings import SedtoolCommand
 @opt.group(
     "Output",
     opt.flag(
-        "--json",
-        "as_json",
-        help="Write one JSON object, or a list of them for several PATHs.",
+        "--json", "as_json", help="Write one JSON object, or a list of them for several PATHs."
     ),
 )
 @opt.group(
     "Execution",
     opt.flag(
-        "--verify",
-        help="Read the files to their ends: check every digest, and decode audio.",
+        "--verify", help="Read the files to their ends: check every digest, and decode audio."
     ),
 )
 def info(paths: tuple[Path, ...], as_json: bool, verify: bool, quiet: bool) -> None:

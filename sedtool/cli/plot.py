@@ -7,15 +7,13 @@ import click
 
 from sedtool.cli import options as opt
 from sedtool.cli.console import say
-from sedtool.cli.settings import SedtoolCommand, taken
+from sedtool.cli.settings import SedtoolCommand
 from sedtool.config import POOLING_NAMES
 from sedtool.config.evaluation import CorrelationConfig
 from sedtool.text import counted
 
 _output_options = opt.group(
-    "Output",
-    opt.output("The picture to write.", required=True),
-    opt.overwrite,
+    "Output", opt.output("The picture to write.", required=True), opt.overwrite
 )
 _reference_option = opt.file("--reference", help="Strong labels, whose events are drawn, too.")
 
@@ -143,14 +141,7 @@ def pooling(models: tuple[Path, ...], output: Path, quiet: bool, **options: Any)
 )
 @_output_options
 @opt.group("Statistics", *opt.settings(CorrelationConfig, "resamples", "level", "seed"))
-def durations(
-    data: tuple[str, ...],
-    output: Path,
-    boundaries: tuple[str, ...],
-    overwrite: bool,
-    quiet: bool,
-    **options: Any,
-) -> None:
+def durations(quiet: bool, resamples: int, level: float, seed: int, **options: Any) -> None:
     """Draw what poolings learned against event durations.
 
     \b
@@ -159,11 +150,8 @@ def durations(
     """
     from sedtool.plots import plot_durations
 
-    correlation = taken(CorrelationConfig, options)
-    lines = plot_durations(
-        data, output, boundaries=boundaries, correlation=correlation, overwrite=overwrite
-    )
-    for line in lines:
+    correlation = CorrelationConfig(resamples, level, seed)
+    for line in plot_durations(**options, correlation=correlation):
         say(line, quiet)
 
 

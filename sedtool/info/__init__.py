@@ -40,14 +40,8 @@ _STORED = {"sedtool-features": describe_features, "sedtool-scores": describe_sco
 def describe(path: Path, verify: bool = False, progress: Progress | None = None) -> Description:
     """Return what the file or folder at `path` is.
 
-    Parameters
-    ----------
-    path
-        Any artifact. An output that is not there yet, but was begun, is described too.
-    verify
-        Whether to check every digest it carries, and to decode audio, which reads all of it.
-    progress
-        Called after each file of a folder of audio, and each run of a sweep.
+    An output that is not there yet, but was begun, is described too. `progress` is called after
+    each file of a folder of audio, and each run of a sweep.
 
     Raises
     ------

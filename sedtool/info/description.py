@@ -23,12 +23,7 @@ FIRST = 5  # examples of a long list
 
 @dataclass(frozen=True)
 class Description:
-    """What an artifact is.
-
-    ::
-
-        print(describe(Path("features.h5"), verify=True).text())
-    """
+    """What an artifact is."""
 
     path: Path
     kind: str  # "features", "model", "strong labels", …
@@ -48,13 +43,17 @@ class Description:
         values = {_in_words(key): value for key, value in list(self.values.items())[:MOST_KEYS]}
         values |= {"verified": verified[self.verified]}
         width = max(len(key) for key in values) + 2
+        indent = " " * width
+        wrapper = textwrap.TextWrapper(
+            WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
         lines = [plain(f"{self.path}: {self.kind}")]
         for key, value in values.items():
             label = f"{key}:".ljust(width)
             if value and isinstance(value, list) and all(isinstance(r, Mapping) for r in value):
                 lines += [label + str(len(value)), *_table(value)]
             else:
-                lines += _folded(label, _in_words(_finite(value)))
+                lines += wrapper.wrap(label + _in_words(_finite(value)))
         return "".join(line + "\n" for line in lines)
 
 
@@ -88,17 +87,6 @@ def _table(rows: list[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _folded(label: str, text: str) -> list[str]:
-    """Return a label and its text, folded to the width of a screen."""
-    return textwrap.wrap(
-        label + text,
-        WIDTH,
-        subsequent_indent=" " * len(label),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
 def _in_words(value: Any) -> str:
     """Return a value on one line."""
     if isinstance(value, Mapping):
@@ -116,9 +104,8 @@ def _in_words(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".") if 1e-3 <= abs(value) < 1e15 else f"{value:g}"
-    if isinstance(value, str):
-        return _cut(plain(value), MOST_TEXT)
-    return _cut(plain(json.dumps(value, default=str)), MOST_TEXT)
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return _cut(plain(text), MOST_TEXT)
 
 
 def _nested(value: Any) -> str:

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from sedtool.cli import cli
 from sedtool.config import DecodingConfig
 from sedtool.store import ScoresHeader, ScoresWriter
+from support.score_files import scored_whole
 
 
 def run(*arguments):
@@ -34,20 +35,14 @@ def flip(path, offset):
     return path
 
 
-class Recording:
-    name, duration = "a.wav", 1.0
-    frame = np.full((10, 2), 0.25, np.float32)
-    window_start, window_frames = np.array([0]), np.array([10])
-    window = np.full((1, 2), 0.5, np.float32)
-
-
 def write_small_scores(path):
     """Write the scores of one clip of a second and two classes."""
     header = ScoresHeader(
         ("Dog", "Cat"), 10.0, DecodingConfig((0.3, 0.6), (0.2, 0.4), (0.3, 1.5)), "ab" * 32
     )
+    frame, clip = np.full((10, 2), 0.25, np.float32), np.full(2, 0.5, np.float32)
     with ScoresWriter(path, header) as writer:
-        writer.append(Recording())
+        writer.append(scored_whole("a.wav", 1.0, frame, clip))
     return path
 
 
