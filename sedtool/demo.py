@@ -38,8 +38,8 @@ from sedtool.config import (
     TuneInputs,
 )
 from sedtool.errors import OutputExistsError
+from sedtool.evaluation import Evaluation
 from sedtool.evaluation.from_files import evaluate_files
-from sedtool.evaluation.report import Evaluation
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, infer
 from sedtool.labels import read_events

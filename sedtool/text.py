@@ -63,6 +63,27 @@ def aligned(rows: Sequence[Sequence[str]], n_left: int) -> list[str]:
     return lines
 
 
+def markdown_table(rows: Sequence[Sequence[str]], n_left: int) -> list[str]:
+    """Return the lines of a table whose first row is its header; cells are as they are shown."""
+    header, *others = rows
+    rule = ["---" if place < n_left else "---:" for place in range(len(header))]
+    return [f"| {' | '.join(row)} |" for row in (header, rule, *others)]
+
+
+def booktabs(columns: str, *blocks: Sequence[str]) -> list[str]:
+    """Return the lines of a LaTeX table of blocks of rows, the first of which is the header."""
+    first, *others = (block for block in blocks if block)
+    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *first]
+    for block in others:
+        lines += [r"\midrule", *block]
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def latex_row(cells: Iterable[str]) -> str:
+    """Return a row of a LaTeX table."""
+    return " & ".join(cells) + r" \\"
+
+
 def latex(text: str) -> str:
     """Return a text that LaTeX shows as it is."""
     return "".join(_LATEX.get(character, character) for character in text)

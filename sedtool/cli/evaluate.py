@@ -103,8 +103,7 @@ def evaluate(
     And: sedtool evaluate reference.tsv new.tsv --against old.tsv --fail-under event_f1=0.30
     """
     from sedtool.evaluation.formats import format_evaluation
-    from sedtool.evaluation.from_files import evaluate_files
-    from sedtool.evaluation.report import check_limits
+    from sedtool.evaluation.from_files import check_limits, evaluate_files
 
     started = time.monotonic()
     inputs = taken(EvaluateInputs, options, reference=reference, estimated=estimated)

@@ -24,10 +24,9 @@ from sedtool.config import EvaluationConfig, PoolingConfig
 from sedtool.config.evaluation import CompareConfig
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation import Evaluation, evaluate
-from sedtool.evaluation.counts import MacroRule, macro_rates
+from sedtool.evaluation.counts import RATES, MacroRule, macro_rates
 from sedtool.evaluation.from_files import read_estimated
 from sedtool.evaluation.resampling import (
-    RATES,
     Difference,
     Progress,
     difference,

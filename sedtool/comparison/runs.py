@@ -14,7 +14,7 @@ from typing import Any
 
 from sedtool.config import EvaluationConfig, PoolingConfig
 from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
-from sedtool.evaluation.resampling import RATES
+from sedtool.evaluation.counts import RATES
 from sedtool.runs import (
     RunFolder,
     RunSettings,

@@ -89,6 +89,7 @@ from sedtool.evaluation.analysis import ErrorAnalysis, ErrorCounts
 from sedtool.evaluation.counts import ClassScores, MetricScores, Rates
 from sedtool.evaluation.error_rates import ErrorRate, ErrorRates
 from sedtool.evaluation.evaluate import (
+    Evaluation,
     analyse_errors,
     evaluate,
     evaluate_clips,
@@ -101,7 +102,6 @@ from sedtool.evaluation.evaluate import (
 )
 from sedtool.evaluation.events import event_counts
 from sedtool.evaluation.pair import EventArrays
-from sedtool.evaluation.report import Evaluation
 from sedtool.labels import EventColumns
 
 __all__ = [

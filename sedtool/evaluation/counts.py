@@ -27,6 +27,7 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
+RATES = ("f1", "precision", "recall")
 _SMALLEST = float(np.spacing(1.0))  # what sed_eval adds to every denominator
 
 
@@ -198,18 +199,10 @@ class ClassScores(Rates):
     """The rates of one class, or of all classes pooled (micro), with the counts behind them."""
 
     tp: int
+    fp: int  # estimates that match nothing
+    fn: int  # references that nothing matches
     n_reference: int
     n_estimated: int
-
-    @property
-    def fp(self) -> int:
-        """Return how many estimates match nothing."""
-        return self.n_estimated - self.tp
-
-    @property
-    def fn(self) -> int:
-        """Return how many references nothing matches."""
-        return self.n_reference - self.tp
 
 
 @dataclass(frozen=True)
@@ -235,5 +228,7 @@ def score(counts: Counts) -> MetricScores:
 
 
 def _class_scores(counts: IntArray, rule: MacroRule) -> list[ClassScores]:
-    columns = (*class_rates(counts, rule), *counts.T)
+    tp, reference, estimated = counts.T
+    counted = tp, estimated - tp, reference - tp, reference, estimated
+    columns = (*class_rates(counts, rule), *counted)
     return [ClassScores(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]

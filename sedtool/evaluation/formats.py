@@ -1,18 +1,19 @@
 """An evaluation as text: a table, TSV with every number, JSON, Markdown, LaTeX."""
 
-import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import NamedTuple
 
-from sedtool.evaluation.analysis import ErrorAnalysis, ErrorCounts
-from sedtool.evaluation.counts import Rates
+from sedtool.evaluation.counts import RATES
+from sedtool.evaluation.evaluate import Evaluation
 from sedtool.evaluation.psds import Psds
-from sedtool.evaluation.report import Evaluation
-from sedtool.evaluation.resampling import RATES, Statistics
-from sedtool.text import aligned, latex
+from sedtool.evaluation.resampling import Statistics
+from sedtool.text import aligned, booktabs, latex, latex_row, markdown_table
 
 Row = tuple[str, ...]
-Table = list[list[Row]]  # blocks of rows, the first of which is the header
+Table = list[list[Row]]  # blocks of rows, the first of which begins with the header
+Numbers = Mapping[str, float]  # by name
 
 TSV_COLUMNS = (
     *("metric", "average", "class", "score", "value"),
@@ -27,6 +28,21 @@ _OF_REFERENCES = (
 _OF_ESTIMATES = (
     *("estimated", "correct", "displaced", "fragments", "merged", "mislabelled", "spurious"),
 )
+_HEADS = {
+    "f1": "F1",
+    "n_reference": "reference",
+    "n_estimated": "estimated",
+    "rate": "ER",
+    "psds": "PSDS",
+}
+
+
+class Scored(NamedTuple):
+    """What there is of one metric."""
+
+    metric: str
+    averages: Mapping[str, Numbers]  # of all classes together, by name
+    classes: Mapping[str, Numbers]  # of each
 
 
 def format_evaluation(evaluation: Evaluation, name: str) -> str:
@@ -42,9 +58,9 @@ def format_evaluation(evaluation: Evaluation, name: str) -> str:
 
 
 def _as_table(evaluation: Evaluation) -> str:
-    """Return aligned plain text: macro and micro rows, then a row a class.
+    """Return aligned plain text: averages, then a row a class; ``-`` is an undefined rate.
 
-    Rates are fractions; ``-`` is an undefined one. The last lines say how it was measured.
+    The last lines say how it was measured.
     """
     lines: list[str] = []
     for blocks in _tables(evaluation):
@@ -57,14 +73,12 @@ def _as_table(evaluation: Evaluation) -> str:
 
 def _as_markdown(evaluation: Evaluation) -> str:
     """Return the tables in Markdown, and how they were made."""
-    tables = []
+    lines: list[str] = []
     for blocks in _tables(evaluation):
-        header, *rows = (row for block in blocks for row in block)
-        rule = ["---" if i < 2 else "---:" for i in range(len(header))]
-        lines = [header, rule, *rows]
-        tables.append("".join(f"| {' | '.join(map(_markdown, line))} |\n" for line in lines))
-    notes = "".join(f"- {_markdown(line)}\n" for line in _notes(evaluation))
-    return "\n".join([*tables, notes])
+        rows = [[_markdown(cell) for cell in row] for block in blocks for row in block]
+        lines += [*markdown_table(rows, n_left=2), ""]
+    lines += [f"- {_markdown(line)}" for line in _notes(evaluation)]
+    return "\n".join(lines) + "\n"
 
 
 def _markdown(text: str) -> str:
@@ -75,67 +89,51 @@ def _as_latex(evaluation: Evaluation) -> str:
     """Return the tables in LaTeX with booktabs, and how they were made as comments."""
     lines = [f"% {line}" for line in (*_notes(evaluation), "needs booktabs")]
     for blocks in _tables(evaluation):
-        lines += [*_latex_table(blocks), ""]
+        (header, *first), *others = (
+            [latex_row(map(latex, row)) for row in block] for block in blocks
+        )
+        columns = "ll" + "r" * (len(blocks[0][0]) - 2)
+        lines += [*booktabs(columns, [header], first, *others), ""]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _latex_table(blocks: Table) -> Iterator[str]:
-    (header, *first), *others = blocks
-    yield rf"\begin{{tabular}}{{ll{'r' * (len(header) - 2)}}}"
-    yield r"\toprule"
-    yield _latex_row(header)
-    for block in (first, *others):
-        if block:
-            yield r"\midrule"
-            yield from map(_latex_row, block)
-    yield r"\bottomrule"
-    yield r"\end{tabular}"
-
-
-def _latex_row(cells: Iterable[str]) -> str:
-    return " & ".join(map(latex, cells)) + r" \\"
 
 
 def _as_tsv(evaluation: Evaluation) -> str:
     """Return a row a number; what is undefined, or was not asked for, is empty."""
-    rows = [list(TSV_COLUMNS), *_macro_rows(evaluation)]
-    rows += [[*where, _exact(value)] for *where, value in _numbers(evaluation)]
+    rows = [list(TSV_COLUMNS)]
+    for metric, rate, values in _macro_numbers(evaluation):
+        rows.append([metric, "macro", "", rate or "psds", *map(_exact, values)])
+    rows += [[*where, _exact(value)] for *where, value in _other_numbers(evaluation)]
     lines = ("\t".join([*row, *[""] * (len(TSV_COLUMNS) - len(row))]) for row in rows)
     return "".join(line + "\n" for line in lines)
 
 
-def _macro_rows(evaluation: Evaluation) -> Iterator[list[str]]:
+def _macro_numbers(evaluation: Evaluation) -> Iterator[tuple[str, str, list[float]]]:
+    """Yield metric, rate and, as far as there are any, the values of the last eight TSV columns."""
     drawn = evaluation.statistics
     for name, value in evaluation.macro_scores.items():
-        metric, _, score = name.partition("_")
+        metric, _, rate = name.partition("_")
         values = [value]
         if drawn:
             values += drawn.intervals.get(name, (math.nan, math.nan))
         if drawn and drawn.against is not None:
             d = drawn.differences[name]
             values += [drawn.other[name], d.observed, d.low, d.high, d.p]
-        yield [metric, "macro", "", score or "psds", *map(_exact, values)]
+        yield metric, rate, values
 
 
-def _numbers(evaluation: Evaluation) -> Iterator[tuple[str, str, str, str, float]]:
+def _other_numbers(evaluation: Evaluation) -> Iterator[tuple[str, str, str, str, float]]:
     """Yield metric, average, class, score and value of each number but the macro rates."""
-    tables: list[tuple[str, object, Mapping[str, object], Mapping[str, str]]] = []
-    same = dict(zip((*RATES, *_COUNTS), (*RATES, *_COUNTS), strict=True))
-    tables += [(name, each.micro, each.classes, same) for name, each in evaluation.scores.items()]
-    rates = {"error_rate": "rate"} | {name: name for name in _ERRORS}
-    tables += [
-        (name, each.overall, each.classes, rates) for name, each in evaluation.error_rates.items()
-    ]
-    if evaluation.errors:
-        kinds = {field.name: field.name for field in dataclasses.fields(ErrorCounts)}
-        tables.append(("errors", evaluation.errors.total, evaluation.errors.classes, kinds))
-    for metric, total, classes, fields in tables:
+    kinds = _kinds(evaluation, "errors")
+    for metric, averages, classes in (*_scores(evaluation), *_error_rates(evaluation), *kinds):
+        *_, total = averages.values()
+        names = ("rate", *_ERRORS) if "rate" in total else tuple(total)
         for average, label, row in (
             ("micro", "", total),
             *(("class", label, row) for label, row in classes.items()),
         ):
-            for score, field in fields.items():
-                yield metric, average, label, score, getattr(row, field)
+            for name in names:
+                score = "error_rate" if name == "rate" else name
+                yield metric, average, label, score, row[name]
     for name, psds in evaluation.psds.items():
         for label, value in psds.classes.items():
             yield name, "class", label, "psds", value
@@ -147,93 +145,91 @@ def _exact(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6g}"
 
 
+def _scores(evaluation: Evaluation) -> list[Scored]:
+    rows = {name: asdict(scores) for name, scores in evaluation.scores.items()}
+    return [
+        Scored(name, {"macro": row["macro"], "micro": row["micro"]}, row["classes"])
+        for name, row in rows.items()
+    ]
+
+
+def _error_rates(evaluation: Evaluation) -> list[Scored]:
+    rows = {name: asdict(rates) for name, rates in evaluation.error_rates.items()}
+    return [
+        Scored(name, {"macro": {"rate": row["macro"]}, "all": row["overall"]}, row["classes"])
+        for name, row in rows.items()
+    ]
+
+
+def _kinds(evaluation: Evaluation, metric: str) -> list[Scored]:
+    errors = evaluation.errors
+    if not errors:
+        return []
+    return [Scored(metric, {"all": asdict(errors.total)}, asdict(errors)["classes"])]
+
+
+def _psds(evaluation: Evaluation) -> list[Scored]:
+    return [
+        Scored(
+            name,
+            {"all": {"psds": psds.value}},
+            {label: {"psds": value} for label, value in psds.classes.items()},
+        )
+        for name, psds in evaluation.psds.items()
+    ]
+
+
 def _tables(evaluation: Evaluation) -> list[Table]:
     """Return what there is to show."""
-    tables = [_score_table(evaluation), _error_rate_table(evaluation)]
-    if evaluation.errors:
-        tables.append(_kind_table(evaluation.errors, "references", _OF_REFERENCES))
-        tables.append(_kind_table(evaluation.errors, "estimates", _OF_ESTIMATES))
-    tables.append(_psds_table(evaluation))
+    tables = [
+        _table("metric", (*RATES, *_COUNTS), _scores(evaluation)),
+        _table("metric", ("rate", *_ERRORS, "n_reference"), _error_rates(evaluation)),
+        _table("errors", _OF_REFERENCES, _kinds(evaluation, "references")),
+        _table("errors", _OF_ESTIMATES, _kinds(evaluation, "estimates")),
+        _table("metric", ("psds",), _psds(evaluation)),
+    ]
     if evaluation.statistics:
-        tables.append([_statistics_rows(evaluation.statistics, evaluation.macro_scores)])
+        tables.append([_statistics_rows(evaluation, evaluation.statistics)])
     return [table for table in tables if table]
 
 
-def _score_table(evaluation: Evaluation) -> Table:
-    if not evaluation.scores:
-        return []
-    counts = ("tp", "fp", "fn", "reference", "estimated")
-    table: Table = [[("metric", "class", "F1", "precision", "recall", *counts)]]
-    for name, scores in evaluation.scores.items():
-        table[0].append((name, "macro", *_rates(scores.macro), *[""] * len(counts)))
-        table[0].append((name, "micro", *_rates(scores.micro), *_counts(scores.micro, _COUNTS)))
-        rows = scores.classes.items()
-        table.append([(name, k, *_rates(row), *_counts(row, _COUNTS)) for k, row in rows])
-    return table
+def _table(head: str, names: Sequence[str], scored: Sequence[Scored]) -> Table:
+    """Return some numbers of some metrics, averages first; nothing if there are none."""
+
+    def rows(metric: str, part: Mapping[str, Numbers]) -> list[Row]:
+        return [
+            (metric, label, *(_cell(row.get(name)) for name in names))
+            for label, row in part.items()
+        ]
+
+    header = (head, "class", *(_HEADS.get(name, name.replace("_", " ")) for name in names))
+    averages = [row for metric, part, _ in scored for row in rows(metric, part)]
+    classes = [rows(metric, part) for metric, _, part in scored]
+    return [[header, *averages], *classes] if averages else []
 
 
-def _error_rate_table(evaluation: Evaluation) -> Table:
-    """Return the error rates of events and segments: macro, all classes together, each class."""
-    if not evaluation.error_rates:
-        return []
-    counts = (*_ERRORS, "n_reference")
-    table: Table = [[("metric", "class", "ER", *_ERRORS, "reference")]]
-    for name, rates in evaluation.error_rates.items():
-        table[0].append((name, "macro", _rate(rates.macro), *[""] * len(counts)))
-        overall = rates.overall
-        table[0].append((name, "all", _rate(overall.rate), *_counts(overall, counts)))
-        rows = rates.classes.items()
-        table.append([(name, k, _rate(row.rate), *_counts(row, counts)) for k, row in rows])
-    return table
-
-
-def _kind_table(errors: ErrorAnalysis, side: str, kinds: tuple[str, ...]) -> Table:
-    """Return how many events of one side are of each kind."""
-    header = ("errors", "class", *(kind.replace("_", " ") for kind in kinds))
-    rows = [(side, label, *_counts(row, kinds)) for label, row in errors.classes.items()]
-    return [[header, (side, "all", *_counts(errors.total, kinds))], rows]
-
-
-def _psds_table(evaluation: Evaluation) -> Table:
-    if not evaluation.psds:
-        return []
-    table: Table = [[("metric", "class", "PSDS")]]
-    for name, psds in evaluation.psds.items():
-        table[0].append((name, "all", _rate(psds.value)))
-        table.append([(name, label, _rate(value)) for label, value in psds.classes.items()])
-    return table
-
-
-def _statistics_rows(drawn: Statistics, scores: Mapping[str, float]) -> list[Row]:
+def _statistics_rows(evaluation: Evaluation, drawn: Statistics) -> list[Row]:
     tail = 50 * (1 - drawn.confidence)
     ends = (f"{tail:.3g} %", f"{100 - tail:.3g} %")
     more = () if drawn.against is None else ("other", "difference", *ends, "p")
     rows: list[Row] = [("metric", "score", "value", *ends, *more)]
-    for name, value in scores.items():
-        metric, _, rate = name.partition("_")
-        interval = drawn.intervals.get(name, (math.nan, math.nan))
-        cells = [metric, rate.replace("_", " "), *map(_rate, (value, *interval))]
-        if more:
-            d = drawn.differences[name]
-            signed = (_rate(each, "+") for each in (d.observed, d.low, d.high))
-            cells += [_rate(drawn.other[name]), *signed, _rate(d.p)]
-        rows.append(tuple(cells))
+    for metric, rate, values in _macro_numbers(evaluation):
+        signs = ["+" if 4 <= place <= 6 else "" for place in range(len(values))]  # of differences
+        rows.append((metric, rate.replace("_", " "), *map(_rate, values, signs)))
     return rows
 
 
-def _rates(rates: Rates) -> tuple[str, ...]:
-    return tuple(_rate(getattr(rates, name)) for name in RATES)
+def _cell(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else _rate(value)
 
 
 def _rate(value: float, sign: str = "") -> str:
     """Return a rate as tables have it; an undefined one is a dash."""
-    return (
-        "-" if math.isnan(value) else f"{value:{sign}.4g}" if value > 1e6 else f"{value:{sign}.4f}"
-    )
-
-
-def _counts(row: object, names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(str(getattr(row, name)) for name in names)
+    if math.isnan(value):
+        return "-"
+    return f"{value:{sign}.4g}" if value > 1e6 else f"{value:{sign}.4f}"
 
 
 def _notes(evaluation: Evaluation) -> list[str]:

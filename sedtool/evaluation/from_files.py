@@ -1,6 +1,7 @@
 """`evaluate_files`: label files, score files and audio in, an evaluation out."""
 
 import logging
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,13 +9,18 @@ from pathlib import Path
 from sedtool.atomic import claim, refuse_input, write_text
 from sedtool.audio import find_audio, read_duration
 from sedtool.config import EvaluationConfig
-from sedtool.config.evaluation import PSDS_SCENARIOS, EvaluateInputs, PsdsConfig, ReportConfig
+from sedtool.config.evaluation import (
+    PSDS_SCENARIOS,
+    EvaluateInputs,
+    Limit,
+    PsdsConfig,
+    ReportConfig,
+)
 from sedtool.decoding import clip_tags, decode_clip
-from sedtool.errors import ArtifactError, ConfigError
-from sedtool.evaluation import evaluate
+from sedtool.errors import ArtifactError, ConfigError, ScoreError
+from sedtool.evaluation.evaluate import Evaluation, evaluate
 from sedtool.evaluation.pair import match_names, suggested, warn_of_labels, warn_of_names
 from sedtool.evaluation.psds import Psds, psds_from_lists, psds_from_scores
-from sedtool.evaluation.report import Evaluation
 from sedtool.evaluation.resampling import Progress, Resampled, statistics
 from sedtool.labels import (
     Event,
@@ -368,3 +374,16 @@ def _read_durations(path: Path) -> dict[str, float]:
         features = open_features(path)
         return dict(zip(features.names, features.duration.tolist(), strict=True))
     return read_durations(path)
+
+
+def check_limits(limits: Iterable[Limit], scores: Mapping[str, float]) -> None:
+    """Raise a ScoreError that names every score below its limit; an undefined one is below any."""
+    low = []
+    for name, least in limits:
+        value = scores[name]
+        if math.isnan(value):
+            low.append(f"{name} is undefined, not {least:g} or more")
+        elif value < least:
+            low.append(f"{name} is {value:.12g}, less than {least:.12g}")
+    if low:
+        raise ScoreError(f"{'; '.join(low)} (--fail-under)")

@@ -43,13 +43,12 @@ from numpy.typing import ArrayLike
 
 from sedtool.config.evaluation import ReportConfig
 from sedtool.errors import LabelError
-from sedtool.evaluation.counts import Counts, FloatArray, macro_error_rates, macro_rates
+from sedtool.evaluation.counts import RATES, Counts, FloatArray, macro_error_rates, macro_rates
 from sedtool.evaluation.pair import match_names
 from sedtool.evaluation.psds import PsdsCounts
 
 Progress = Callable[[int, int, str], None]
 
-RATES = ("f1", "precision", "recall")
 _BLOCK = 2**24  # bytes of weights made at a time
 _AT_A_TIME = 100  # resamples between two reports of progress
 _ROUNDING = 1e-12  # sums in another order differ by less, and are equal

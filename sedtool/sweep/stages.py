@@ -30,8 +30,7 @@ from sedtool.config import (
 )
 from sedtool.config.evaluation import CompareConfig, ReportConfig
 from sedtool.errors import ArtifactError, ConfigError
-from sedtool.evaluation.from_files import evaluate_files
-from sedtool.evaluation.report import check_limits
+from sedtool.evaluation.from_files import check_limits, evaluate_files
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, infer
 from sedtool.labels import read_events, read_names, read_vocabulary, read_weak
