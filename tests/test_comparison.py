@@ -139,7 +139,8 @@ def test_gains_intervals_and_p_values_are_those_of_the_bootstrap(runs, reference
     comparison = compare_runs([runs], config, reference=reference[0])
     assert [system.label for system in comparison.systems] == ["max", "linear", "power"]
     order = np.argsort(comparison.systems[0].evaluations[0].clips)
-    (weights,) = clip_weights(len(CLIPS), 300, np.random.default_rng((4, 0)))
+    blocks = clip_weights(len(CLIPS), 300, np.random.default_rng((4, 0)))
+    weights = np.concatenate(list(blocks))
     rates = []
     for i, system in enumerate(comparison.systems):
         drawn = np.random.default_rng((4, 1, i)).integers(2, size=(2, 300))

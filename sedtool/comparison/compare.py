@@ -168,12 +168,8 @@ def compare_runs(
     ----------
     folders
         Run folders, and folders of them, such as that of a sweep.
-    config
-        The reference pooling, and how often to resample.
-    reference, weak_reference
-        Labels of the test clips; by default those of the sweep that made the runs.
-    paper
-        Published numbers; by default those of the sweep.
+    reference, weak_reference, paper
+        Labels of the test clips, and published numbers; by default those of the sweep.
     progress
         Called with runs scored, runs in all, and the folder of the next.
 
@@ -193,10 +189,8 @@ def compare_runs(
         raise ConfigError(
             "the runs are of no sweep: name the labels they were scored on, --reference"
         )
-    weak = weak_reference
-    if weak is None and reference is None:
-        named = [r.weak_reference for r in records if r.weak_reference is not None]
-        weak = _recorded(named, "weak reference")
+    named = [r.weak_reference for r in records if r.weak_reference is not None]
+    weak = weak_reference or (None if reference else _recorded(named, "weak reference"))
     table = paper or next((r.paper for r in records if r.paper is not None), None)
     published = read_paper(table) if table is not None else {}
     systems = sorted(_score_runs(run_set, strong, weak, progress), key=_place)
@@ -251,13 +245,7 @@ def _score_runs(
 def _evaluate(
     run: TrainedRun, strong: StrongLabels, weak: Mapping[str, Sequence[str]] | None, reference: Path
 ) -> Evaluation:
-    """Evaluate a run by the conventions of sedtool.
-
-    Raises
-    ------
-    ArtifactError
-        If its metrics.json does not follow from its scores and the reference.
-    """
+    """Evaluate a run by the conventions of sedtool; refuse one whose metrics.json differs."""
     if not run.scores.is_file():
         raise ArtifactError(f"{run.scores} is not there; `sedtool infer --scores` writes it")
     estimated = read_estimated(run.scores, partial=False)

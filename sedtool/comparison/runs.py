@@ -5,7 +5,6 @@ the test clips. What it is, is read from its settings; the names of folders do n
 the runs stand the numbers that a paper reports for its poolings, paper.tsv.
 """
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from typing import Any
 from sedtool.config import EvaluationConfig, PoolingConfig
 from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
 from sedtool.evaluation.counts import RATES
+from sedtool.labels.tables import table_rows
 from sedtool.runs import (
     RunFolder,
     RunSettings,
@@ -29,7 +29,6 @@ METRICS = ("event", "segment", "clip")
 Column = tuple[str, str]  # metric and rate
 COLUMNS: tuple[Column, ...] = tuple((metric, rate) for metric in METRICS for rate in RATES)
 PAPER_COLUMNS = {"_".join(column): column for column in COLUMNS[:-2]}  # of clips, F1 alone
-_MOST_BYTES = 1_000_000
 _DEPTH = 3  # folders below one that is given in which runs are looked for
 
 
@@ -81,15 +80,7 @@ class RunSet:
 
 
 def find_runs(paths: Sequence[Path]) -> RunSet:
-    """Read the runs that are, or are in, the given folders.
-
-    Raises
-    ------
-    NothingUsableError
-        If none of them is scored.
-    ArtifactError
-        If runs do not fit each other, or what they say of themselves cannot be read.
-    """
+    """Read the runs that are, or are in, the given folders; refuse those that do not fit."""
     runs: dict[Path, TrainedRun] = {}
     records: dict[Path, SweepRecord] = {}
     missing: dict[str, str] = {}
@@ -174,76 +165,58 @@ def _refuse_doubles(run_set: RunSet) -> None:
 
 def _require_equal_scoring(runs: Sequence[TrainedRun]) -> None:
     """Raise an ArtifactError if runs were scored in different ways, or on different labels."""
-    first = runs[0]
     for run in runs:
         if run.classes != tuple(run.metrics["clip"]["classes"]):
             raise ArtifactError(
                 f"{run.folder}: its events and its clips were scored with different class lists; "
                 "evaluate it with --classes"
             )
-    for run in runs[1:]:
-        different = [
-            what
-            for what, mine, other in (
-                ("class lists", run.classes, first.classes),
-                ("tolerances and conventions", run.config, first.config),
-                ("reference labels", _references(run), _references(first)),
-            )
-            if mine != other
-        ]
-        if different:
+    first, *others = runs
+    for run in others:
+        expected = _scoring(first)
+        if different := [what for what, mine in _scoring(run).items() if mine != expected[what]]:
             raise ArtifactError(
                 f"{run.folder} and {first.folder} were scored with different "
                 f"{' and '.join(different)}; score them alike"
             )
 
 
-def _references(run: TrainedRun) -> list[list[Any]]:
-    """Return how much the reference has of each class: equal labels are counted equally."""
-    return [
+def _scoring(run: TrainedRun) -> dict[str, Any]:
+    """Return what must be the same in all runs."""
+    n_references = [  # equal labels are counted equally
         [row.get("n_reference") for row in run.metrics[name]["classes"].values()]
         for name in ("event", "clip")
     ]
+    return {
+        "class lists": run.classes,
+        "tolerances and conventions": run.config,
+        "reference labels": n_references,
+    }
 
 
 def read_paper(path: Path) -> dict[str, Mapping[Column, float]]:
     """Read published numbers: a column ``pooling`` and some of `PAPER_COLUMNS`, as fractions.
 
-    Returns
-    -------
-    dict
-        Numbers by column of each pooling, which is written as `str(PoolingConfig)` does; those
-        that are not stated are left out.
-
-    Raises
-    ------
-    LabelError
-        With file and line.
+    Poolings are written as `str(PoolingConfig)` does; numbers that are not stated are left out. A
+    LabelError has file and line.
     """
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise LabelError(f"{path} is too large for a table of a paper")
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabelError(f"{path} cannot be read ({error})") from None
-    rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    columns = list(rows.fieldnames or [])
-    unknown = [name for name in columns if name not in ("pooling", *PAPER_COLUMNS)]
+    rows = table_rows(path)
+    _, columns = next(rows, ("", []))
+    unknown = set(columns) - {"pooling", *PAPER_COLUMNS}
     if "pooling" not in columns or unknown or len(set(columns)) < len(columns):
         raise LabelError(f"{path}: its columns must be pooling, {', '.join(PAPER_COLUMNS)}")
     published: dict[str, Mapping[Column, float]] = {}
-    for row in rows:
-        where = f"{path}:{rows.line_num}"
-        if None in row or None in row.values():
+    for where, cells in rows:
+        if len(cells) != len(columns):
             raise LabelError(f"{where}: {len(columns)} columns are needed")
+        row = dict(zip(columns, cells, strict=True))
         try:
-            pooling = str(PoolingConfig.parse(row["pooling"].strip()))
+            pooling = str(PoolingConfig.parse(row.pop("pooling")))
         except ConfigError as error:
             raise LabelError(f"{where}: {error}") from None
         if pooling in published:
             raise LabelError(f"{where}: {pooling} is given twice")
-        texts = {PAPER_COLUMNS[k]: v.strip() for k, v in row.items() if k != "pooling"}
-        published[pooling] = {k: _fraction(v, where) for k, v in texts.items() if v}
+        published[pooling] = {PAPER_COLUMNS[k]: _fraction(v, where) for k, v in row.items() if v}
     return published
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from sedtool.atomic import claim, refuse_input, write_text
-from sedtool.comparison.compare import RULES, Comparison, Gain, System, is_power
+from sedtool.comparison.compare import RULES, Comparison, System, is_power
 from sedtool.comparison.runs import COLUMNS, METRICS, PAPER_COLUMNS, Column
 from sedtool.config import lookup
 from sedtool.errors import ConfigError
-from sedtool.text import aligned, latex
+from sedtool.evaluation.formats import exact
+from sedtool.text import aligned, booktabs, latex, latex_row, markdown_table
 
 TSV_COLUMNS = (
     *("pooling", "metric", "rate", "rule", "n_seeds", "seeds", "values", "mean", "deviation"),
@@ -110,9 +111,9 @@ def _as_markdown(comparison: Comparison) -> str:
 
     blocks = []
     for table in _tables(comparison, mark):
-        rule = ["---", *["---:"] * (len(table.header) - 1)]
-        rows = [[_LONG_HEADS.get(h, h) for h in table.header], rule, *table.rows]
-        lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in r)} |" for r in rows]
+        rows = [[_LONG_HEADS.get(head, head) for head in table.header], *table.rows]
+        escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+        lines = markdown_table(escaped, n_left=1)
         blocks.append("\n".join([f"**{table.title}**", "", *lines]))
     lines = ["**Bold**: best; underlined: best apart from power pooling.", *_claims(comparison)]
     blocks.append("\n".join(f"- {line}" for line in [*lines, *_notes(comparison)]))
@@ -137,9 +138,8 @@ def _score_table(comparison: Comparison, metric: str, mark: Mark) -> _Table:
     for system in comparison.systems:
         row = [comparison.title(system), str(len(system.seeds))]
         for rate in rates:
-            row.append(
-                mark(_score(system, (metric, rate)), *_marks(comparison, system, (metric, rate)))
-            )
+            marks = _marks(comparison, system, (metric, rate))
+            row.append(mark(_score(system, (metric, rate)), *marks))
         row.append(_number(system.mean((metric, "f1"), "dcase")))
         paper = comparison.published(system)
         row += [_number(paper.get((metric, rate), math.nan)) for rate in published]
@@ -155,30 +155,26 @@ def _is_published(comparison: Comparison, column: Column) -> bool:
 
 def _test_table(comparison: Comparison, metric: str) -> _Table:
     """Return how much the F1 of each system differs from that of the reference."""
-    interval = f"{100 * comparison.config.confidence:g} % interval"
-    rows = []
     base = comparison.reference.mean((metric, "f1"))
+    rows = []
     for label, test in comparison.tests[(metric, "f1")].items():
-        name = comparison.title(comparison.system(label))
-        rows.append((name, *_test_cells(comparison, test, base)))
-    against = comparison.title(comparison.reference)
-    title = f"{_NAMES[metric]}: F1 against {against} ({_number(base)})"
-    return _Table(title, ("pooling", "gain", "relative", interval, "p", "p Holm"), tuple(rows))
-
-
-def _test_cells(comparison: Comparison, test: Gain, base: float) -> tuple[str, ...]:
-    gain, resamples = test.difference, comparison.config.resamples
-    return (
-        _signed(gain.observed),
-        _percent(test.relative(base)),
-        f"{_signed(gain.low)} to {_signed(gain.high)}",
-        _chance(gain.p, resamples),
-        _number(test.p_holm),
+        gain, low, high = (
+            _number(value, "+.3f")
+            for value in (test.difference.observed, test.difference.low, test.difference.high)
+        )
+        rows.append(
+            (
+                comparison.title(comparison.system(label)),
+                *(gain, _percent(test.relative(base)), f"{low} to {high}"),
+                _chance(test.difference.p, comparison.config.resamples),
+                _number(test.p_holm),
+            )
+        )
+    title = (
+        f"{_NAMES[metric]}: F1 against {comparison.title(comparison.reference)} ({_number(base)})"
     )
-
-
-def _signed(value: float) -> str:
-    return _UNDEFINED if math.isnan(value) else f"{value:+.3f}"
+    interval = f"{100 * comparison.config.confidence:g} % interval"
+    return _Table(title, ("pooling", "gain", "relative", interval, "p", "p Holm"), tuple(rows))
 
 
 def _claims(comparison: Comparison) -> list[str]:
@@ -194,7 +190,7 @@ def _claims(comparison: Comparison) -> list[str]:
         gain, base = power.mean(column) - other.mean(column), other.mean(column)
         relative = _percent(gain / base if base > 0 else math.nan)
         lines.append(
-            f"{metric} F1: {comparison.title(power)} {_signed(gain)} ({relative}) over "
+            f"{metric} F1: {comparison.title(power)} {_number(gain, '+.3f')} ({relative}) over "
             f"{comparison.title(other)}, the best of the others"
         )
     return lines
@@ -249,35 +245,28 @@ def _test_notes(comparison: Comparison) -> list[str]:
 
 def _as_tsv(comparison: Comparison) -> str:
     """Return a row for each pooling, metric, rate and rule; what is not defined is empty."""
-    rows: list[tuple[str, ...]] = [TSV_COLUMNS]
-    for system in comparison.systems:
-        for column in COLUMNS:
-            for rule in RULES:
-                rows.append(_row(comparison, system, column, rule))
+    rows: list[Sequence[str]] = [TSV_COLUMNS]
+    rows += [
+        _row(comparison, system, column, rule)
+        for system in comparison.systems
+        for column in COLUMNS
+        for rule in RULES
+    ]
     return "".join("\t".join(row) + "\n" for row in rows)
 
 
-def _row(comparison: Comparison, system: System, column: Column, rule: str) -> tuple[str, ...]:
-    is_default = rule == "default"
-    best, apart = _marks(comparison, system, column) if is_default else (False, False)
-    test = comparison.tests[column].get(system.label) if is_default else None
-    gain = None if test is None else test.difference
-    paper = comparison.published(system).get(column, math.nan)
-    base = comparison.reference.mean(column)
-    return (
-        *(system.label, *column, rule, str(len(system.seeds)), ",".join(map(str, system.seeds))),
-        ",".join(_exact(value) or "-" for value in system.values[rule][column]),
-        *(_exact(system.mean(column, rule)), _exact(system.deviation(column, rule))),
-        *(str(int(best)) if is_default else "", str(int(apart)) if is_default else ""),
-        *(_exact(paper) if is_default else "", comparison.against if gain else ""),
-        *((_exact(gain.observed), _exact(test.relative(base))) if gain and test else ("", "")),
-        *((_exact(gain.low), _exact(gain.high), _exact(gain.p)) if gain else ("", "", "")),
-        _exact(test.p_holm) if test else "",
-    )
-
-
-def _exact(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6g}"
+def _row(comparison: Comparison, system: System, column: Column, rule: str) -> list[str]:
+    row = [system.label, *column, rule, str(len(system.seeds)), ",".join(map(str, system.seeds))]
+    row.append(",".join(exact(value) or "-" for value in system.values[rule][column]))
+    row += [exact(system.mean(column, rule)), exact(system.deviation(column, rule))]
+    if rule == "default":
+        row += [str(int(mark)) for mark in _marks(comparison, system, column)]
+        row.append(exact(comparison.published(system).get(column, math.nan)))
+    if rule == "default" and (test := comparison.tests[column].get(system.label)):
+        gain, base = test.difference, comparison.reference.mean(column)
+        row += [comparison.against, exact(gain.observed), exact(test.relative(base))]
+        row += [exact(gain.low), exact(gain.high), exact(gain.p), exact(test.p_holm)]
+    return row + [""] * (len(TSV_COLUMNS) - len(row))
 
 
 def _as_latex(comparison: Comparison) -> str:
@@ -292,28 +281,28 @@ def _as_latex(comparison: Comparison) -> str:
 
 def _score_lines(comparison: Comparison) -> list[str]:
     columns = list(PAPER_COLUMNS.values())
-    lines = [
-        r"\begin{tabular}{l" + "c" * len(columns) + "}",
-        r"\toprule",
+    heads = [
         r" & \multicolumn{3}{c}{Event-level} & \multicolumn{3}{c}{Segment-level} & Clip-level \\",
         r"\cmidrule(lr){2-4} \cmidrule(lr){5-7} \cmidrule(lr){8-8}",
         r"Pooling & F1 & Precision & Recall & F1 & Precision & Recall & F1 \\",
-        r"\midrule",
     ]
+    lines = []
     for system in comparison.systems:
         cells = [_score_cell(comparison, system, column) for column in columns]
-        lines.append(" & ".join([latex(comparison.title(system)), *cells]) + r" \\")
+        lines.append(latex_row([latex(comparison.title(system)), *cells]))
         if paper := comparison.published(system):
-            cells = [
-                _number(paper.get(column, math.nan)).replace(_UNDEFINED, "--") for column in columns
-            ]
-            lines.append(" & ".join([r"\quad (paper)", *cells]) + r" \\")
-    return [*lines, r"\bottomrule", r"\end{tabular}"]
+            cells = [_latex_number(paper.get(column, math.nan)) for column in columns]
+            lines.append(latex_row([r"\quad (paper)", *cells]))
+    return booktabs("l" + "c" * len(columns), heads, lines)
+
+
+def _latex_number(value: float) -> str:
+    return _number(value).replace(_UNDEFINED, "--")
 
 
 def _score_cell(comparison: Comparison, system: System, column: Column) -> str:
     best, apart = _marks(comparison, system, column)
-    text = _number(system.mean(column)).replace(_UNDEFINED, "--")
+    text = _latex_number(system.mean(column))
     text = rf"\textbf{{{text}}}" if best else text
     text = rf"\underline{{{text}}}" if apart else text
     deviation = system.deviation(column)
@@ -321,39 +310,34 @@ def _score_cell(comparison: Comparison, system: System, column: Column) -> str:
 
 
 def _test_lines(comparison: Comparison) -> list[str]:
-    heads = "".join(rf" & \multicolumn{{3}}{{c}}{{{name.title()}-level F1}}" for name in METRICS)
-    lines = [
-        r"\begin{tabular}{l" + "c" * 9 + "}",
-        r"\toprule",
-        heads.removeprefix(" ") + r" \\",
+    names = [rf"\multicolumn{{3}}{{c}}{{{name.title()}-level F1}}" for name in METRICS]
+    against = f"Against {latex(comparison.title(comparison.reference))}"
+    heads = [
+        latex_row(["", *names]).lstrip(),
         r"\cmidrule(lr){2-4} \cmidrule(lr){5-7} \cmidrule(lr){8-10}",
-        rf"Against {latex(comparison.title(comparison.reference))}"
-        + r" & Gain & Relative & $p$" * 3
-        + r" \\",
-        r"\midrule",
+        latex_row([against, *["Gain", "Relative", "$p$"] * len(METRICS)]),
     ]
-    for system in comparison.systems:
-        if system.label == comparison.against:
-            continue
-        cells = [latex(comparison.title(system))]
+    lines = []
+    for label in comparison.tests["event", "f1"]:
+        cells = [latex(comparison.title(comparison.system(label)))]
         for metric in METRICS:
-            test = comparison.tests[(metric, "f1")][system.label]
+            test = comparison.tests[(metric, "f1")][label]
             relative = test.relative(comparison.reference.mean((metric, "f1")))
             share = _percent(relative).replace(" %", r"\,\%")
             cells += [f"${test.difference.observed:+.3f}$", f"${share}$"]
             cells.append(f"${_chance(test.p_holm, comparison.config.resamples)}$")
-        lines.append(" & ".join(cells).replace(_UNDEFINED, "--") + r" \\")
-    return [*lines, r"\bottomrule", r"\end{tabular}"]
+        lines.append(latex_row(cells).replace(_UNDEFINED, "--"))
+    return booktabs("l" + "c" * 9, heads, lines)
 
 
-def _number(value: float, digits: int = 3) -> str:
+def _number(value: float, form: str = ".3f") -> str:
     """Return a number; a dash for what is not defined."""
-    return _UNDEFINED if math.isnan(value) else f"{value:.{digits}f}"
+    return _UNDEFINED if math.isnan(value) else format(value, form)
 
 
 def _percent(value: float) -> str:
     """Return a share as a signed percentage."""
-    return _UNDEFINED if math.isnan(value) else f"{value:+.1%}".replace("%", " %")
+    return _number(value, "+.1%").replace("%", " %")
 
 
 def _chance(p: float, resamples: int) -> str:

@@ -101,8 +101,8 @@ def _as_tsv(evaluation: Evaluation) -> str:
     """Return a row a number; what is undefined, or was not asked for, is empty."""
     rows = [list(TSV_COLUMNS)]
     for metric, rate, values in _macro_numbers(evaluation):
-        rows.append([metric, "macro", "", rate or "psds", *map(_exact, values)])
-    rows += [[*where, _exact(value)] for *where, value in _other_numbers(evaluation)]
+        rows.append([metric, "macro", "", rate or "psds", *map(exact, values)])
+    rows += [[*where, exact(value)] for *where, value in _other_numbers(evaluation)]
     lines = ("\t".join([*row, *[""] * (len(TSV_COLUMNS) - len(row))]) for row in rows)
     return "".join(line + "\n" for line in lines)
 
@@ -139,7 +139,8 @@ def _other_numbers(evaluation: Evaluation) -> Iterator[tuple[str, str, str, str,
             yield name, "class", label, "psds", value
 
 
-def _exact(value: float) -> str:
+def exact(value: float) -> str:
+    """Return a number with the digits of a TSV; nothing for an undefined one."""
     if isinstance(value, int):
         return str(value)
     return "" if math.isnan(value) else f"{value:.6g}"
