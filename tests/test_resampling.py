@@ -16,7 +16,6 @@ from sedtool.evaluation.resampling import (
     Resampled,
     clip_weights,
     difference,
-    error_measure,
     holm,
     measure,
     rescore,
@@ -228,7 +227,7 @@ def test_a_resample_averages_over_the_classes_that_it_has_references_of(rule):
     assert set(np.round(f1, 9)) == {1, round((1 + 2 / 3) / 2, 9)}
     assert set(precision) == {1, 0.75}
     assert set(recall) == {1}
-    errors = error_measure("event", ("0", "1"), counts_of(table, rule))
+    errors = measure("event", ("0", "1"), counts_of(table, rule), of_errors=True)
     (found,) = rescore([[errors]], {"0": 0, "1": 1}, 400, 0)
     assert set(np.round(found["event_error_rate"], 9)) == {0, 0.5}
 

@@ -117,16 +117,8 @@ def substitutions(
 ) -> int:
     """Count missed references that can be paired, one to one, with spurious estimates.
 
-    Each in its turn takes the first estimate that is left, as sed_eval does.
-
-    Parameters
-    ----------
-    reference, estimated
-        Events of all classes, N and M rows in the order of the lists.
-    missed, spurious
-        Which take part, bool (N,) and (M,).
-    config, onset_only
-        What may match is told in `sedtool.evaluation.event_counts`.
+    Events of all classes stand in the order of the lists. Each reference in its turn takes the
+    first estimate that is left, as sed_eval does.
     """
     sides = reference.take(missed), estimated.take(spurious)
     taken = np.zeros(len(sides[1].clip), bool)

@@ -31,13 +31,7 @@ from sedtool.evaluation.events import count_events, count_onsets
 from sedtool.evaluation.intersection import count_intersection
 from sedtool.evaluation.pair import LabelInput, Tags, match_sides, pair_up, warnings_of
 from sedtool.evaluation.psds import Psds
-from sedtool.evaluation.resampling import (
-    Measure,
-    Statistics,
-    error_measure,
-    measure,
-    psds_measure,
-)
+from sedtool.evaluation.resampling import Measure, Statistics, measure, psds_measure
 from sedtool.evaluation.segments import count_segments
 
 _DEFAULT = EvaluationConfig()
@@ -131,7 +125,7 @@ class Evaluation:
         return [
             *(measure(name, self.clips, c) for name, c in self.counts.items()),
             *(
-                error_measure(name, self.clips, each)
+                measure(name, self.clips, each, of_errors=True)
                 for name, (each, _) in self.error_counts.items()
             ),
             *(psds_measure(name, each.counts) for name, each in self.psds.items()),

@@ -147,12 +147,7 @@ def ticks(seconds: FloatArray) -> IntArray:
 def merge(class_in_clip: IntArray, onset: FloatArray, offset: FloatArray) -> MergedEvents:
     """Sort events, drop those without length, join those of a class that overlap in their clip.
 
-    Events that only touch stay apart.
-
-    Raises
-    ------
-    LabelError
-        If a time is beyond 1 000 000 s, which is no recording.
+    Events that only touch stay apart. A time that no recording has is a LabelError.
     """
     if offset.size and offset.max() > _LONGEST:
         raise LabelError(f"an event ends at {offset.max():g} s; are its times in seconds?")

@@ -64,7 +64,8 @@ class _Windows:
             yield i[hit], j[hit]
             begin = stop
 
-    def _hits(self, i: IntArray, j: IntArray) -> NDArray[np.bool_]:
+    def _hits(self, i: IntArray | int, j: IntArray | slice) -> NDArray[np.bool_]:
+        """Return whether references and sorted estimates may match, pair by pair."""
         reference, estimated = self.reference, self.estimated
         hit: NDArray[np.bool_] = reference.clip[i] == estimated.clip[j]
         hit &= np.abs(reference.onset[i] - estimated.onset[j]) <= self.collar
@@ -74,11 +75,7 @@ class _Windows:
     def partners(self, i: int, unseen: NDArray[np.bool_]) -> IntArray:
         """Return the sorted estimates that reference i may match, of the unseen ones, bool (M,)."""
         window = slice(self.first[i], self.last[i])
-        hit = unseen[window] & (self.estimated.clip[window] == self.reference.clip[i])
-        hit &= np.abs(self.reference.onset[i] - self.estimated.onset[window]) <= self.collar
-        offset = self.estimated.offset[window]
-        hit &= np.abs(self.reference.offset[i] - offset) <= self.tolerance[i]
-        rows: IntArray = np.flatnonzero(hit) + self.first[i]
+        rows: IntArray = np.flatnonzero(unseen[window] & self._hits(i, window)) + self.first[i]
         return rows
 
 
@@ -138,7 +135,7 @@ def _windows(
     tolerance = np.maximum(collar, config.offset_ratio * length)
     return _Windows(
         reference,
-        EventArrays(estimated.clip[order], estimated.onset[order], estimated.offset[order]),
+        estimated.take(order),
         order,
         np.searchsorted(estimated_time, reference_time - reach, side="left"),
         np.searchsorted(estimated_time, reference_time + reach, side="right"),
@@ -213,14 +210,10 @@ def _search(
 def layered_matching(references: Sequence[int], estimates: Sequence[int]) -> dict[int, int]:
     """Return the largest matching that sed_eval finds, estimates by reference.
 
-    The size of a largest matching is one number, the pairs in it are not. sed_eval takes over the
-    search of mir_eval, and with it what is left over; this one visits pairs in the same order, with
-    a list of its own in place of recursion.
-
-    Parameters
-    ----------
-    references, estimates
-        The pairs that may match, sorted by reference, then estimate.
+    The pairs that may match are sorted by reference, then estimate. The size of a largest matching
+    is one number, the pairs in it are not. sed_eval takes over the search of mir_eval, and with it
+    what is left over; this one visits pairs in the same order, with a list of its own in place of
+    recursion.
     """
     options: dict[int, list[int]] = {}  # references by estimate, in the order of the pairs
     for reference, estimate in zip(references, estimates, strict=True):
@@ -243,14 +236,8 @@ def _layers(
 ) -> tuple[dict[int, list[int]], dict[int, int], list[int]]:
     """Walk from the free estimates, layer by layer, until a layer has free references.
 
-    Returns
-    -------
-    dict
-        Estimates that each reference was reached from.
-    dict
-        The reference that each estimate was reached from, or `_FREE`.
-    list
-        The free references of the last layer.
+    Returns the estimates that each reference was reached from, the reference that each estimate was
+    reached from, or `_FREE`, and the free references of the last layer.
     """
     taken = set(owner.values())
     reached = {estimate: _FREE for estimate in options if estimate not in taken}

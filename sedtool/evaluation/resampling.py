@@ -34,7 +34,7 @@ Cambridge 1997, section 4.2, for the one that is added.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -50,7 +50,7 @@ from sedtool.evaluation.psds import PsdsCounts
 Progress = Callable[[int, int, str], None]
 
 _BLOCK = 2**24  # bytes of weights made at a time
-_AT_A_TIME = 100  # resamples between two reports of progress
+_AT_A_TIME = 100  # resamples at most, between two reports of progress
 _ROUNDING = 1e-12  # sums in another order differ by less, and are equal
 
 
@@ -61,24 +61,16 @@ class Measure(NamedTuple):
     scores: Callable[[FloatArray], Mapping[str, FloatArray]]  # (B, C) -> (B,) each, by name
 
 
-def measure(name: str, clips: Sequence[str], counts: Counts) -> Measure:
-    """Return the macro F1, precision and recall of a metric; without any class there are none."""
-    return _measure([f"{name}_{rate}" for rate in RATES], clips, counts, macro_rates)
+def measure(metric: str, clips: Sequence[str], counts: Counts, of_errors: bool = False) -> Measure:
+    """Return macro F1, precision and recall, or the macro error rate; none without any class."""
+    names = ("error_rate",) if of_errors else RATES
+    macro = macro_error_rates if of_errors else macro_rates
 
-
-def error_measure(name: str, clips: Sequence[str], counts: Counts) -> Measure:
-    """Return the macro error rate of a metric; without any class there is none."""
-    return _measure([f"{name}_error_rate"], clips, counts, macro_error_rates)
-
-
-def _measure(
-    names: Sequence[str], clips: Sequence[str], counts: Counts, macro: Callable[..., FloatArray]
-) -> Measure:
     def scores(weights: FloatArray) -> dict[str, FloatArray]:
         if not counts.classes:
             return {}
         rates = macro(counts.weighted(weights), counts.rule, counts.expected)
-        return {name: rates[:, i] for i, name in enumerate(names)}
+        return {f"{metric}_{name}": rates[:, i] for i, name in enumerate(names)}
 
     return Measure(clips, scores)
 
@@ -139,8 +131,6 @@ def statistics(
     ----------
     system, other
         The system, and one to compare it with.
-    report
-        `resamples`, `seed` and `confidence` are used.
     groups
         The group of each clip, by clip name; by default each clip is drawn by itself.
     progress
@@ -202,24 +192,13 @@ def rescore(
 ) -> list[dict[str, FloatArray]]:
     """Return the scores of each system in the same resamples, (B,) each, by name.
 
-    Parameters
-    ----------
-    systems
-        The measures of each.
-    units
-        The number of what each clip is drawn with, from 0, by clip name.
-    resamples
-        How many, B.
-    seed
-        Of the draws; equal seeds give equal results.
-    progress
-        Called with (resamples done, resamples, what) now and then.
+    `units` has the number of what each clip is drawn with, from 0, by clip name.
     """
     n_units = len(set(units.values()))
     of_clips = [[np.array([units[c] for c in m.clips]) for m in measures] for measures in systems]
     blocks: list[list[dict[str, FloatArray]]] = [[] for _ in systems]
     done = 0
-    for weights in _few(clip_weights(n_units, resamples, np.random.default_rng((seed, 0)))):
+    for weights in clip_weights(n_units, resamples, np.random.default_rng((seed, 0))):
         for measures, numbers, scores in zip(systems, of_clips, blocks, strict=True):
             pairs = zip(measures, numbers, strict=True)
             scores.append({k: v for m, n in pairs for k, v in m.scores(weights[:, n]).items()})
@@ -237,7 +216,7 @@ def clip_weights(n_units: int, resamples: int, rng: np.random.Generator) -> Iter
 
     The draws do not depend on the size of the blocks.
     """
-    size = max(1, _BLOCK // (8 * max(n_units, 1)))
+    size = min(_AT_A_TIME, max(1, _BLOCK // (8 * n_units)))
     for first in range(0, resamples, size):
         rows = min(size, resamples - first)
         drawn = rng.integers(n_units, size=(rows, n_units))
@@ -246,24 +225,11 @@ def clip_weights(n_units: int, resamples: int, rng: np.random.Generator) -> Iter
         yield counted.reshape(rows, n_units).astype(float)
 
 
-def _few(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
-    """Yield the rows of blocks, `_AT_A_TIME` or fewer at a time."""
-    for block in blocks:
-        for first in range(0, len(block), _AT_A_TIME):
-            yield block[first : first + _AT_A_TIME]
-
-
 def seed_means(scores: Sequence[FloatArray], seed: int, system: int) -> FloatArray:
     """Return the mean over as many trainings as there are, drawn anew in each resample, (B,).
 
-    Parameters
-    ----------
-    scores
-        A score of each training in the same B resamples of clips, S arrays (B,).
-    seed
-        Of the draws.
-    system
-        A number; systems with different numbers have draws of their own.
+    `scores` are those of each training in the same resamples of clips, S arrays (B,). Systems with
+    different numbers have draws of their own.
     """
     by_seed = np.stack(scores)  # (S, B)
     rng = np.random.default_rng((seed, 1, system))
@@ -287,16 +253,10 @@ def difference(
     other: ArrayLike,
     confidence: float = ReportConfig.confidence,
 ) -> Difference:
-    """Return a difference with its interval and p-value.
+    """Return a difference, as it was observed, with its interval and p-value.
 
-    Parameters
-    ----------
-    observed
-        The difference of the systems on the clips and seeds as they are.
-    resampled, other
-        A score of each system in the same B resamples, (B,); those where one is NaN say nothing.
-    confidence
-        Of the interval, in (0, 1).
+    `resampled` and `other` are a score of each system in the same resamples, (B,); those where one
+    is NaN say nothing.
     """
     differences = np.asarray(resampled, float) - np.asarray(other, float)
     differences = differences[~np.isnan(differences)]

@@ -22,13 +22,7 @@ Rows = list[dict[str, Any]]  # the events, or the tags, of one clip as sed_eval 
 
 
 def count_events(pair: Pair, config: EvaluationConfig, onset_only: bool = False) -> Counts:
-    """Count events with sed_eval's EventBasedMetrics, optimal matching.
-
-    Raises
-    ------
-    ConfigError
-        If the collar is 0 or the offset ratio above 1: sed_eval refuses them.
-    """
+    """Count events with sed_eval's EventBasedMetrics, optimal matching."""
     if config.collar == 0 or config.offset_ratio > 1:
         raise ConfigError(
             f"sed_eval needs a collar above 0 and an offset_ratio up to 1, not {config.collar:g} "
