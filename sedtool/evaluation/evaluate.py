@@ -18,7 +18,6 @@ from typing import Any, Literal
 from sedtool.config import EvaluationConfig, lookup
 from sedtool.config.evaluation import METRICS, PSDS_SCENARIOS, USUAL, IntersectionConfig
 from sedtool.evaluation.analysis import ErrorAnalysis, count_kinds
-from sedtool.evaluation.clips import count_clips
 from sedtool.evaluation.counts import RATES, Counts, MetricScores, score
 from sedtool.evaluation.error_rates import (
     ErrorRates,
@@ -32,7 +31,7 @@ from sedtool.evaluation.intersection import count_intersection
 from sedtool.evaluation.pair import LabelInput, Tags, match_sides, pair_up, warnings_of
 from sedtool.evaluation.psds import Psds
 from sedtool.evaluation.resampling import Measure, Statistics, measure, psds_measure
-from sedtool.evaluation.segments import count_segments
+from sedtool.evaluation.segments import count_clips, count_segments
 
 _DEFAULT = EvaluationConfig()
 _SHARES = IntersectionConfig()

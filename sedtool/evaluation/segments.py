@@ -1,4 +1,4 @@
-"""Segment-based scores: both sides are laid on a grid of segments and compared one by one."""
+"""Which classes are active where: in each segment of a grid, or anywhere in a clip."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from sedtool.config import EvaluationConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation import sed_eval_engine
 from sedtool.evaluation.counts import Counts, Entries, FloatArray, IntArray, MacroRule
-from sedtool.evaluation.pair import EventArrays, Pair
+from sedtool.evaluation.pair import EventArrays, Pair, TagPair, distinct
 
 _HALF = 2**32
 _MOST_SEGMENTS = 2**53  # doubles count no further
@@ -106,3 +106,26 @@ def _sorted(
     place = rows >> 2
     cell = place // n_edges
     return cell, (place - cell * n_edges).astype(float), rows & 3
+
+
+def count_clips(pair: Pair, config: EvaluationConfig) -> Counts:
+    """Count clips by class; without labels of their own, clips have those of their events.
+
+    Zero-length events give none, but with compat ``"dcase"``.
+    """
+    tags = pair.tags or _tags_of_events(pair, config)
+    if config.engine == "sed_eval":
+        return sed_eval_engine.count_clips(pair, tags)
+    reference, estimated, classes = tags
+    where = np.minimum(np.searchsorted(reference, estimated), max(reference.size - 1, 0))
+    both = estimated[reference[where] == estimated] if reference.size else reference
+    kinds = Entries(both), Entries(reference), Entries(estimated)
+    return Counts(len(pair.clips), pair.labels, classes, kinds)
+
+
+def _tags_of_events(pair: Pair, config: EvaluationConfig) -> TagPair:
+    zero_length = config.compat == "dcase"
+    reference, estimated = (
+        distinct(side.clip[(side.offset > side.onset) | zero_length]) for side in pair.by_class
+    )
+    return TagPair(reference, estimated, pair.classes)
