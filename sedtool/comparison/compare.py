@@ -24,7 +24,7 @@ from sedtool.config import EvaluationConfig, PoolingConfig
 from sedtool.config.evaluation import CompareConfig
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation import Evaluation, evaluate
-from sedtool.evaluation.counts import RATES, MacroRule, macro_rates
+from sedtool.evaluation.counts import DCASE_RULES, RATES, MacroRule, macro_rates
 from sedtool.evaluation.from_files import read_estimated
 from sedtool.evaluation.resampling import (
     Difference,
@@ -37,9 +37,8 @@ from sedtool.evaluation.resampling import (
 from sedtool.labels import StrongLabels, Vocabulary, read_events, read_weak
 from sedtool.runs import NamedFile
 
-# What an undefined rate does to a macro average.
-_DCASE = {"event": MacroRule.DCASE_EVENTS, "segment": MacroRule.DCASE}
-RULES: dict[str, Mapping[str, MacroRule]] = {"default": {}, "dcase": _DCASE}
+# What an undefined rate does to a macro average, by metric.
+RULES: dict[str, Mapping[str, MacroRule]] = {"default": {}, "dcase": DCASE_RULES}
 _USUAL = "linear"  # what power pooling is a generalisation of
 # The order of the rows in the tables of the power-pooling paper.
 _ORDER = (

@@ -39,11 +39,22 @@ class MacroRule(Enum):
     DCASE_EVENTS = "zero_score"  # the same, but precision without estimates is 0
 
 
+DCASE_RULES = {"event": MacroRule.DCASE_EVENTS, "segment": MacroRule.DCASE}
+
+
+def macro_rule(metric: str, compat: str) -> MacroRule:
+    """Return the rule of a metric; compat is as in `EvaluationConfig`."""
+    return DCASE_RULES[metric] if compat == "dcase" else MacroRule.ZERO
+
+
 class Entries(NamedTuple):
     """What one kind of count consists of, M entries; those of one class and clip add up."""
 
     class_in_clip: IntArray  # ``clip * L + label``
     amount: FloatArray | None = None  # None: each is 1
+
+
+Kinds = tuple[Entries, Entries, Entries]  # true positives, references, estimates
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +64,7 @@ class Counts:
     n_clips: int
     labels: Sequence[str]  # by number
     classes: Sequence[str]  # the class list
-    kinds: tuple[Entries, Entries, Entries]  # true positives, references, estimates
+    kinds: Kinds
     rule: MacroRule = MacroRule.ZERO
 
     @cached_property
@@ -120,35 +131,14 @@ def class_rates(
 def macro_rates(
     counts: NDArray[np.number], rule: MacroRule, expected: BoolArray | None = None
 ) -> FloatArray:
-    """Return macro F1, precision and recall.
+    """Return macro F1, precision and recall, (..., 3), of counts (..., K, 3).
 
-    Parameters
-    ----------
-    counts
-        Shape (..., K, 3).
-    rule
-        For classes without references, without estimates, or without both.
-    expected
-        The classes that have references in the data, (K,): without any in `counts` such a class is
-        left out. None: `counts` is all of the data.
-
-    Returns
-    -------
-    array
-        Shape (..., 3). NaN where every class is left out.
+    A class that is `expected` to have references, (K,), and has none in `counts` is left out; None:
+    `counts` is all of the data. NaN where every class is left out.
     """
     absent = _absent(counts, expected)
     rates = class_rates(counts, rule)
     return np.stack([_mean(each, absent, rule is MacroRule.ZERO) for each in rates], axis=-1)
-
-
-def class_error_rates(
-    counts: NDArray[np.number], rule: MacroRule
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return error, deletion and insertion rates, each (..., K), of counts (..., K, 3)."""
-    tp, reference, estimated = np.moveaxis(counts, -1, 0)
-    deletion, insertion = (error_ratio(n - tp, reference, rule) for n in (reference, estimated))
-    return deletion + insertion, deletion, insertion
 
 
 def error_ratio(errors: ArrayLike, n_reference: ArrayLike, rule: MacroRule) -> FloatArray:
@@ -162,7 +152,9 @@ def macro_error_rates(
 ) -> FloatArray:
     """Return macro error, deletion and insertion rates, (..., 3); see `macro_rates`."""
     absent = _absent(counts, expected)
-    rates = class_error_rates(counts, rule)
+    tp, reference, estimated = np.moveaxis(counts, -1, 0)
+    deletion, insertion = (error_ratio(n - tp, reference, rule) for n in (reference, estimated))
+    rates = deletion + insertion, deletion, insertion
     return np.stack([_mean(each, absent, count_undefined=False) for each in rates], axis=-1)
 
 

@@ -33,7 +33,6 @@ A. Mesaros, T. Heittola, T. Virtanen, "Metrics for polyphonic sound event detect
 Sciences 6(6), 2016, section 4.
 """
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,7 +43,7 @@ from sedtool.config import EvaluationConfig
 from sedtool.evaluation.counts import (
     Counts,
     IntArray,
-    class_error_rates,
+    MacroRule,
     error_ratio,
     macro_error_rates,
 )
@@ -176,26 +175,17 @@ def _in_order(
 
 def rate_errors(counts: Counts, errors: Errors) -> ErrorRates:
     """Turn counts, and the errors of all classes together, into rates."""
-    rates = class_error_rates(counts.table, counts.rule)
-    tp, reference, estimated = counts.table.T
-    columns = (*rates, reference - tp, estimated - tp, reference)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
     classes = {
-        label: ErrorRate(rate, _none(rate), deletion, insertion, 0, deleted, inserted, n)
-        for label, (rate, deletion, insertion, deleted, inserted, n) in zip(
-            counts.classes, rows, strict=True
+        label: _rated(Errors(0, reference - tp, estimated - tp), reference, counts.rule)
+        for label, (tp, reference, estimated) in zip(
+            counts.classes, counts.table.tolist(), strict=True
         )
     }
+    overall = _rated(errors, int(counts.by_label[:, 1].sum()), counts.rule)
     macro, deletion, insertion = macro_error_rates(counts.table, counts.rule).tolist()
-    return ErrorRates(_overall(counts, errors), macro, deletion, insertion, classes)
+    return ErrorRates(overall, macro, deletion, insertion, classes)
 
 
-def _none(rate: float) -> float:
-    """Return the rate of what there are none of: undefined where others are."""
-    return math.nan if math.isnan(rate) else 0.0
-
-
-def _overall(counts: Counts, errors: Errors) -> ErrorRate:
-    n_reference = int(counts.by_label[:, 1].sum())
-    s, d, i = (float(error_ratio(n, n_reference, counts.rule)) for n in errors)
+def _rated(errors: Errors, n_reference: int, rule: MacroRule) -> ErrorRate:
+    s, d, i = (float(error_ratio(n, n_reference, rule)) for n in errors)
     return ErrorRate(s + d + i, s, d, i, *errors, n_reference)

@@ -2,7 +2,7 @@
 
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation import sed_eval_engine
-from sedtool.evaluation.counts import Counts, Entries, IntArray, MacroRule
+from sedtool.evaluation.counts import Counts, Entries, IntArray, Kinds, macro_rule
 from sedtool.evaluation.matching import largest_matching
 from sedtool.evaluation.pair import EventArrays, Pair
 
@@ -16,15 +16,19 @@ def count_events(pair: Pair, config: EvaluationConfig, onset_only: bool = False)
     """Count events, and those that match; see `event_counts`."""
     pair = pair.counted(config.compat)
     if config.engine == "sed_eval":
-        return sed_eval_engine.count_events(pair, config, onset_only)
+        return _counts(pair, sed_eval_engine.event_kinds(pair, config, onset_only), config)
     return count_matched(pair, largest_matching(*pair.by_class, config, onset_only)[0], config)
 
 
 def count_matched(pair: Pair, matched: IntArray, config: EvaluationConfig) -> Counts:
     """Return the counts of events of which those rows of the reference are matched."""
     reference, estimated = (side.clip for side in pair.by_class)
-    rule = MacroRule.DCASE_EVENTS if config.compat == "dcase" else MacroRule.ZERO
     kinds = Entries(reference[matched]), Entries(reference), Entries(estimated)
+    return _counts(pair, kinds, config)
+
+
+def _counts(pair: Pair, kinds: Kinds, config: EvaluationConfig) -> Counts:
+    rule = macro_rule("event", config.compat)
     return Counts(len(pair.clips), pair.labels, pair.classes, kinds, rule)
 
 

@@ -6,8 +6,7 @@ take the label ``none`` for a missing one and change file names.
 
 import importlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -15,13 +14,13 @@ import numpy as np
 
 from sedtool.config import EvaluationConfig
 from sedtool.errors import ConfigError
-from sedtool.evaluation.counts import Counts, Entries, IntArray, MacroRule
+from sedtool.evaluation.counts import Entries, IntArray, Kinds
 from sedtool.evaluation.pair import Pair, TagPair
 
 Rows = list[dict[str, Any]]  # the events, or the tags, of one clip as sed_eval takes them
 
 
-def count_events(pair: Pair, config: EvaluationConfig, onset_only: bool = False) -> Counts:
+def event_kinds(pair: Pair, config: EvaluationConfig, onset_only: bool) -> Kinds:
     """Count events with sed_eval's EventBasedMetrics, optimal matching."""
     if config.collar == 0 or config.offset_ratio > 1:
         raise ConfigError(
@@ -35,36 +34,50 @@ def count_events(pair: Pair, config: EvaluationConfig, onset_only: bool = False)
         percentage_of_length=float(config.offset_ratio),
         event_matching_type="optimal",
     )
-    tally = _Tally(metric, lambda: metric.class_wise)
-    for reference, estimated in _events_of_clips(pair):
-        tally.add(reference, estimated)
-    rule = MacroRule.DCASE_EVENTS if config.compat == "dcase" else MacroRule.ZERO
-    return tally.counts(pair, pair.classes, rule)
+    return _counted(
+        metric, lambda: metric.class_wise, ((*sides, {}) for sides in _events_of_clips(pair))
+    )
 
 
-def count_segments(pair: Pair, config: EvaluationConfig) -> Counts:
+def segment_kinds(pair: Pair, config: EvaluationConfig) -> Kinds:
     """Count segments with sed_eval's SegmentBasedMetrics."""
     metric = _import("sed_eval.sound_event").SegmentBasedMetrics(
         event_label_list=_names(pair.n_labels), time_resolution=float(config.segment)
     )
-    tally = _Tally(metric, lambda: metric.class_wise)
-    events, seconds = _events_of_clips(pair), pair.seconds.tolist()
-    for (reference, estimated), duration in zip(events, seconds, strict=True):
-        length = None if duration == np.inf else duration
-        tally.add(reference, estimated, evaluated_length_seconds=length)
-    rule = MacroRule.DCASE if config.compat == "dcase" else MacroRule.ZERO
-    return tally.counts(pair, pair.classes, rule)
+    lengths = [None if seconds == np.inf else seconds for seconds in pair.seconds.tolist()]
+    clips = (
+        (*sides, {"evaluated_length_seconds": length})
+        for sides, length in zip(_events_of_clips(pair), lengths, strict=True)
+    )
+    return _counted(metric, lambda: metric.class_wise, clips)
 
 
-def count_clips(pair: Pair, tags: TagPair) -> Counts:
+def clip_kinds(pair: Pair, tags: TagPair) -> Kinds:
     """Count labels of clips with sed_eval's AudioTaggingMetrics."""
     metric = _import("sed_eval.audio_tag").AudioTaggingMetrics(tags=_names(pair.n_labels))
-    tally = _Tally(metric, lambda: metric.tag_wise)
     sides = [_tags_of_clips(pair, side) for side in (tags.reference, tags.estimated)]
     # One clip at a time: given them all at once, it takes time quadratic in their number.
-    for reference, estimated in zip(*sides, strict=True):
-        tally.add(reference, estimated)
-    return tally.counts(pair, tags.classes, MacroRule.ZERO)
+    clips = ((*both, {}) for both in zip(*sides, strict=True))
+    return _counted(metric, lambda: metric.tag_wise, clips)
+
+
+def _counted(
+    metric: Any,
+    rows_of_clip: Callable[[], Mapping[str, Mapping[str, float]]],  # of all labels
+    clips: Iterable[tuple[Rows, Rows, dict[str, Any]]],  # reference, estimated, options
+) -> Kinds:
+    """Return what a metric of sed_eval counts, clip by clip."""
+    tables: list[list[list[float]]] = []  # of each clip, (L, 3)
+    for reference, estimated, options in clips:
+        metric.evaluate(reference, estimated, **options)
+        rows = rows_of_clip()
+        tables.append(
+            [[rows[k][kind] for kind in ("Ntp", "Nref", "Nsys")] for k in _names(len(rows))]
+        )
+        metric.reset()
+    columns = np.array(tables, float).reshape(-1, 3).T  # (3, C L)
+    tp, n_reference, n_estimated = (Entries(np.flatnonzero(n), n[n != 0]) for n in columns)
+    return tp, n_reference, n_estimated
 
 
 def _import(name: str) -> ModuleType:
@@ -100,30 +113,3 @@ def _tags_of_clips(pair: Pair, class_in_clip: IntArray) -> list[Rows]:
         clip, label = divmod(cell, pair.n_labels)
         clips[clip][0]["tags"].append(f"class {label}")
     return clips
-
-
-@dataclass
-class _Tally:
-    """What a metric of sed_eval counts, clip by clip."""
-
-    metric: Any
-    rows: Callable[[], Mapping[str, Mapping[str, float]]]  # of all labels, of the last clip
-    tables: list[list[list[float]]] = field(default_factory=list)  # of each clip, (L, 3)
-
-    def add(self, reference: Rows, estimated: Rows, **options: Any) -> None:
-        """Count one more clip."""
-        self.metric.evaluate(reference, estimated, **options)
-        rows = self.rows()
-        names = _names(len(rows))
-        self.tables.append([[rows[k][kind] for kind in ("Ntp", "Nref", "Nsys")] for k in names])
-        self.metric.reset()
-
-    def counts(self, pair: Pair, classes: Sequence[str], rule: MacroRule) -> Counts:
-        """Return all that was counted."""
-        table = np.array(self.tables, float).reshape(-1, 3)  # (C L, 3)
-        cells = [np.flatnonzero(column) for column in table.T]
-        tp, reference, estimated = (
-            Entries(cell, column[cell]) for cell, column in zip(cells, table.T, strict=True)
-        )
-        kinds = tp, reference, estimated
-        return Counts(len(pair.clips), pair.labels, classes, kinds, rule)

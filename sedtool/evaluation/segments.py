@@ -7,7 +7,7 @@ import numpy as np
 from sedtool.config import EvaluationConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation import sed_eval_engine
-from sedtool.evaluation.counts import Counts, Entries, FloatArray, IntArray, MacroRule
+from sedtool.evaluation.counts import Counts, Entries, FloatArray, IntArray, Kinds, macro_rule
 from sedtool.evaluation.pair import EventArrays, Pair, TagPair, distinct
 
 _HALF = 2**32
@@ -23,7 +23,7 @@ def count_segments(pair: Pair, config: EvaluationConfig) -> Counts:
     """
     pair = pair.counted(config.compat)
     if config.engine == "sed_eval":
-        return sed_eval_engine.count_segments(pair, config)
+        return _counts(pair, sed_eval_engine.segment_kinds(pair, config), config)
     return count_runs(pair, segment_runs(pair, config), config)
 
 
@@ -33,8 +33,12 @@ def count_runs(pair: Pair, runs: "SegmentRuns", config: EvaluationConfig) -> Cou
         Entries(runs.class_in_clip[rows], runs.width[rows])
         for rows in runs.active & (runs.width > 0)
     )
-    rule = MacroRule.DCASE if config.compat == "dcase" else MacroRule.ZERO
-    return Counts(len(pair.clips), pair.labels, pair.classes, (both, reference, estimated), rule)
+    return _counts(pair, (both, reference, estimated), config)
+
+
+def _counts(pair: Pair, kinds: Kinds, config: EvaluationConfig) -> Counts:
+    rule = macro_rule("segment", config.compat)
+    return Counts(len(pair.clips), pair.labels, pair.classes, kinds, rule)
 
 
 class SegmentRuns(NamedTuple):
@@ -113,13 +117,13 @@ def count_clips(pair: Pair, config: EvaluationConfig) -> Counts:
 
     Zero-length events give none, but with compat ``"dcase"``.
     """
-    tags = pair.tags or _tags_of_events(pair, config)
+    reference, estimated, classes = tags = pair.tags or _tags_of_events(pair, config)
     if config.engine == "sed_eval":
-        return sed_eval_engine.count_clips(pair, tags)
-    reference, estimated, classes = tags
-    where = np.minimum(np.searchsorted(reference, estimated), max(reference.size - 1, 0))
-    both = estimated[reference[where] == estimated] if reference.size else reference
-    kinds = Entries(both), Entries(reference), Entries(estimated)
+        kinds = sed_eval_engine.clip_kinds(pair, tags)
+    else:
+        where = np.minimum(np.searchsorted(reference, estimated), max(reference.size - 1, 0))
+        both = estimated[reference[where] == estimated] if reference.size else reference
+        kinds = Entries(both), Entries(reference), Entries(estimated)
     return Counts(len(pair.clips), pair.labels, classes, kinds)
 
 
