@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from sedtool.config import EvaluationConfig
-from sedtool.evaluation import EventArrays, event_counts, matching
-from sedtool.evaluation.matching import layered_matching
+from sedtool.evaluation import EventArrays, event_counts, events
+from sedtool.evaluation.events import layered_matching
 from sedtool.evaluation.segments import _sorted
 
 CONFIG = EvaluationConfig()
@@ -17,8 +17,8 @@ CONFIG = EvaluationConfig()
 @pytest.fixture(autouse=True, scope="module")
 def few_pairs_first():
     patch = pytest.MonkeyPatch()
-    patch.setattr(matching, "MOST_PAIRS", 2)
-    patch.setattr(matching, "_BLOCK", 7)
+    patch.setattr(events, "MOST_PAIRS", 2)
+    patch.setattr(events, "_BLOCK", 7)
     yield
     patch.undo()
 
@@ -50,7 +50,7 @@ def test_no_pair_is_lost_that_was_left_out_at_first(reference, estimated, config
             hit[i, j] &= onset_only or abs(offset - end) <= tolerance
     size = hit[linear_sum_assignment(hit, maximize=True)].sum()
     assert event_counts(reference, estimated, config, onset_only) == size
-    rows, partners = matching.largest_matching(reference, estimated, config, onset_only)
+    rows, partners = events.largest_matching(reference, estimated, config, onset_only)
     assert hit[rows, partners].all()
     assert len(set(rows)) == len(set(partners)) == size
     found = layered_matching(*(side.tolist() for side in np.nonzero(hit)))
@@ -61,8 +61,8 @@ def test_no_pair_is_lost_that_was_left_out_at_first(reference, estimated, config
 @pytest.mark.slow
 def test_a_clip_of_ten_thousand_overlapping_events_is_matched_to_the_last(monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(matching, "MOST_PAIRS", 48)
-    monkeypatch.setattr(matching, "_BLOCK", 1_000_000)
+    monkeypatch.setattr(events, "MOST_PAIRS", 48)
+    monkeypatch.setattr(events, "_BLOCK", 1_000_000)
     rng = np.random.default_rng(0)
     onset = rng.uniform(0, 1, 10_000)
     reference = EventArrays(np.zeros(10_000, np.int64), onset, onset + 5)

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from sedtool.config import EvaluationConfig
 from sedtool.evaluation.counts import FloatArray, IntArray
+from sedtool.evaluation.events import largest_matching
 from sedtool.evaluation.intersection import expand
-from sedtool.evaluation.matching import largest_matching
 from sedtool.evaluation.pair import EventArrays, Pair
 
 Chosen = NDArray[np.bool_]

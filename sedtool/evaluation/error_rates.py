@@ -47,8 +47,12 @@ from sedtool.evaluation.counts import (
     error_ratio,
     macro_error_rates,
 )
-from sedtool.evaluation.events import count_matched
-from sedtool.evaluation.matching import largest_matching, layered_matching, possible_pairs
+from sedtool.evaluation.events import (
+    count_matched,
+    largest_matching,
+    layered_matching,
+    possible_pairs,
+)
 from sedtool.evaluation.pair import EventArrays, Pair
 from sedtool.evaluation.segments import count_runs, segment_runs
 
