@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sedtool.config.evaluation import IntersectionConfig
 from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation import evaluate_intersection
-from sedtool.evaluation.intersection import intersect, merge
+from sedtool.evaluation.intersection import count_intersection, intersect, merge
 from sedtool.evaluation.pair import pair_up
 from sedtool.labels import Event, StrongLabels, read_events
 from support.psds_cases import events_above, labels_of, scores_of
@@ -24,10 +24,10 @@ def counts(row):
     return (row.tp, row.fp, row.fn)
 
 
-def crosses(found):
+def crosses(found, n_labels):
     """Return how many estimates of each class cross each other class, (K, K)."""
-    table = np.zeros((found.n_labels, found.n_labels), int)
-    of_class = found.estimated.class_in_clip[found.crossing] % found.n_labels
+    table = np.zeros((n_labels, n_labels), int)
+    of_class = found.estimated.clip[found.crossing] % n_labels
     np.add.at(table, (of_class, found.crossed), 1)
     return table
 
@@ -54,13 +54,13 @@ def test_counts_are_those_of_sed_scores_eval(name):
             estimated = events_above(scores_of(case), classes, threshold)
             pair = pair_up(labels_of(case), estimated, classes)
             found = intersect(pair, config)
-            table = found.counts(len(pair.clips), pair.labels, pair.classes).table
+            table = count_intersection(pair, config).table
             for k, label in enumerate(classes):
                 points = expected["from_scores"]["points"][label]
                 tp, _, estimates = table[k].tolist()
                 assert (tp, estimates - tp) == (points["tp"][i], points["fp"][i])
                 for other, crossing in points["cross"].items():
-                    assert crosses(found)[k, classes.index(other)] == crossing[i]
+                    assert crosses(found, pair.n_labels)[k, classes.index(other)] == crossing[i]
 
 
 TIMES = st.integers(0, 40).map(lambda n: n / 20)
@@ -81,7 +81,7 @@ def test_counts_are_those_of_brute_force(reference, estimated, config):
     classes = ["a", "b", "c"]
     pair = pair_up(reference, estimated, classes)
     found = intersect(pair, config)
-    table = found.counts(len(pair.clips), pair.labels, pair.classes).table
+    table = count_intersection(pair, config).table
     truth, guess = joined(reference), joined(estimated)
     accepted = [e for e in guess if enough(e, [t for t in truth if t[3] == e[3]], config.dtc)]
     false = [e for e in guess if e not in accepted]
@@ -94,7 +94,7 @@ def test_counts_are_those_of_brute_force(reference, estimated, config):
         for c, other in enumerate(classes):
             theirs = [t for t in truth if t[3] == other]
             crossing = [e for e in false if e[3] == label and enough(e, theirs, config.cttc)]
-            assert crosses(found)[k, c] == (len(crossing) if c != k else 0)
+            assert crosses(found, pair.n_labels)[k, c] == (len(crossing) if c != k else 0)
 
 
 def joined(events):
@@ -147,9 +147,9 @@ def test_a_cross_trigger_is_a_false_positive_that_covers_another_class():
     pair = pair_up(REFERENCE, estimated)
     found = intersect(pair, IntersectionConfig(0.5, 0.5, 0.5))
     # Joined, the first two are 15 s to 60 s, of which 10 s are b.
-    assert crosses(found).tolist() == [[0, 0], [1, 0]]
+    assert crosses(found, pair.n_labels).tolist() == [[0, 0], [1, 0]]
     found = intersect(pair, IntersectionConfig(0.5, 0.5, 0.2))
-    assert crosses(found).tolist() == [[0, 1], [1, 0]]
+    assert crosses(found, pair.n_labels).tolist() == [[0, 1], [1, 0]]
 
 
 def test_times_that_tie_in_decimals_meet_the_share():
@@ -211,8 +211,8 @@ def test_merged_events_are_sorted_and_apart():
     rng = np.random.default_rng(0)
     onset = rng.uniform(0, 50, 300)
     events = merge(rng.integers(5, size=300), onset, onset + rng.exponential(1, 300))
-    same = events.class_in_clip[1:] == events.class_in_clip[:-1]
-    assert (np.diff(events.class_in_clip) >= 0).all()
+    same = events.clip[1:] == events.clip[:-1]
+    assert (np.diff(events.clip) >= 0).all()
     assert (events.onset[1:] >= events.offset[:-1])[same].all()
 
 

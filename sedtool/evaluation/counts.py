@@ -107,12 +107,6 @@ class Counts:
         sums: FloatArray = weights @ self.by_clip
         return sums.reshape(len(weights), len(self.classes), 3)
 
-    @property
-    def expected(self) -> BoolArray:
-        """Return the classes that have references, (K,)."""
-        expected: BoolArray = self.table[:, 1] > 0
-        return expected
-
 
 def class_rates(
     counts: NDArray[np.number], rule: MacroRule
@@ -136,9 +130,7 @@ def macro_rates(
     A class that is `expected` to have references, (K,), and has none in `counts` is left out; None:
     `counts` is all of the data. NaN where every class is left out.
     """
-    absent = _absent(counts, expected)
-    rates = class_rates(counts, rule)
-    return np.stack([_mean(each, absent, rule is MacroRule.ZERO) for each in rates], axis=-1)
+    return _macro(class_rates(counts, rule), counts, expected, rule is MacroRule.ZERO)
 
 
 def error_ratio(errors: ArrayLike, n_reference: ArrayLike, rule: MacroRule) -> FloatArray:
@@ -151,17 +143,19 @@ def macro_error_rates(
     counts: NDArray[np.number], rule: MacroRule, expected: BoolArray | None = None
 ) -> FloatArray:
     """Return macro error, deletion and insertion rates, (..., 3); see `macro_rates`."""
-    absent = _absent(counts, expected)
     tp, reference, estimated = np.moveaxis(counts, -1, 0)
     deletion, insertion = (error_ratio(n - tp, reference, rule) for n in (reference, estimated))
-    rates = deletion + insertion, deletion, insertion
-    return np.stack([_mean(each, absent, count_undefined=False) for each in rates], axis=-1)
+    return _macro((deletion + insertion, deletion, insertion), counts, expected, False)
 
 
-def _absent(counts: NDArray[np.number], expected: BoolArray | None) -> BoolArray:
-    """Return the classes to leave out, (..., K)."""
-    absent: BoolArray = (counts[..., 1] == 0) & (False if expected is None else expected)
-    return absent
+def _macro(
+    rates: Sequence[FloatArray],  # (..., K) each
+    counts: NDArray[np.number],
+    expected: BoolArray | None,
+    count_undefined: bool,
+) -> FloatArray:
+    absent = (counts[..., 1] == 0) & (False if expected is None else expected)
+    return np.stack([_mean(each, absent, count_undefined) for each in rates], axis=-1)
 
 
 def _mean(rates: FloatArray, absent: BoolArray, count_undefined: bool) -> FloatArray:

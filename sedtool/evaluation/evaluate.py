@@ -50,15 +50,15 @@ _ERRORS = {"event": count_event_errors, "segment": count_segment_errors}
 class Evaluation:
     """What one comparison counted, how it was made, and what the reader should know."""
 
-    clips: tuple[str, ...] = field(repr=False)  # of the counts, by number
-    counts: Mapping[str, Counts] = field(repr=False)  # by metric
-    clip_source: Literal["clip predictions", "event lists"]
     config: EvaluationConfig
-    n_clips: int  # of both sides together
-    n_durations: int  # clips whose duration was known
-    n_matched_by_basename: int  # estimated names whose folder is not that of the reference
     classes_given: bool  # whether the class list was given; else it comes from the labels
     warnings: tuple[str, ...]
+    clips: tuple[str, ...] = field(default=(), repr=False)  # of the counts, by number
+    counts: Mapping[str, Counts] = field(default_factory=dict, repr=False)  # by metric
+    clip_source: Literal["clip predictions", "event lists"] = "event lists"
+    n_clips: int = 0  # of both sides together
+    n_durations: int = 0  # clips whose duration was known
+    n_matched_by_basename: int = 0  # estimated names whose folder is not that of the reference
     intersection: IntersectionConfig = field(default_factory=IntersectionConfig)
     error_counts: Mapping[str, ErrorsCounted] = field(default_factory=dict, repr=False)
     errors: ErrorAnalysis | None = None
@@ -185,9 +185,9 @@ def _psds_json(psds: Psds) -> dict[str, Any]:
     return {
         "value": psds.value,
         "classes": psds.classes,
-        "parameters": dataclasses.asdict(psds.config),
-        "n_clips": psds.n_clips,
-        "seconds": psds.seconds,
+        "parameters": dataclasses.asdict(psds.counts.config),
+        "n_clips": len(psds.counts.clips),
+        "seconds": float(psds.counts.seconds.sum()),
         "undefined_classes": psds.undefined,
         "unscored_classes": psds.unscored,
         "n_lists": psds.n_lists,
@@ -221,7 +221,7 @@ def evaluate(
     metrics: Iterable[str] = USUAL,
     intersection: IntersectionConfig = _SHARES,
 ) -> Evaluation:
-    """Match clip names and compute metrics.
+    """Match clip names, warn of what has no partner, and compute metrics.
 
     Parameters
     ----------
@@ -233,11 +233,6 @@ def evaluate(
         result; and ``error-rate``, ``errors``.
     intersection
         The shares of ``intersection``.
-
-    Returns
-    -------
-    Evaluation
-        With a warning for every clip and label without a partner.
 
     Raises
     ------
@@ -260,15 +255,15 @@ def evaluate(
     errors = {k: count(pair, config) for k, count in _ERRORS.items() if "error-rate" in metrics}
     tags_only = sides.tags is not None and set(metrics) == {"clip"}
     return Evaluation(
+        config,
+        classes is not None,
+        tuple(warnings_of(sides, pair, classes, config.compat, tags_only)),
         pair.clips,
         counts,
-        clip_source="event lists" if weak_estimated is None else "clip predictions",
-        config=config,
+        "event lists" if weak_estimated is None else "clip predictions",
         n_clips=len(sides.clips),
         n_durations=len(sides.durations or ()),
         n_matched_by_basename=len(sides.inexact),
-        classes_given=classes is not None,
-        warnings=tuple(warnings_of(sides, pair, classes, config.compat, tags_only)),
         intersection=intersection,
         error_counts=errors,
         errors=count_kinds(pair, config) if "errors" in metrics else None,

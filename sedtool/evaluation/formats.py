@@ -281,11 +281,11 @@ def _tolerances(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
 
 
 def _psds_note(name: str, psds: Psds) -> str:
-    c = psds.config
+    c, seconds = psds.counts.config, psds.counts.seconds
     return (
         f"{name}: dtc {c.dtc:g}, gtc {c.gtc:g}, cttc {c.cttc:g}, alpha_ct {c.alpha_ct:g}, alpha_st "
-        f"{c.alpha_st:g}, up to {c.max_efpr:g} false positives an hour; {psds.n_clips} clips, "
-        f"{psds.seconds:g} s{'' if psds.n_lists is None else f', {psds.n_lists} lists'}"
+        f"{c.alpha_st:g}, up to {c.max_efpr:g} false positives an hour; {len(seconds)} clips, "
+        f"{seconds.sum():g} s{'' if psds.n_lists is None else f', {psds.n_lists} lists'}"
     )
 
 

@@ -168,15 +168,11 @@ class _Scorer:
         psds, warnings = self._score_psds(path, clips)
         if path.is_dir():  # which has no single event list
             return Evaluation(
-                (),
-                {},
-                clip_source="event lists",
-                config=self.config,
-                n_clips=max((each.n_clips for each in psds.values()), default=0),
+                self.config,
+                self.vocabulary is not None,
+                tuple(warnings),
+                n_clips=max((len(each.counts.clips) for each in psds.values()), default=0),
                 n_durations=len(self.durations or ()),
-                n_matched_by_basename=0,
-                classes_given=self.vocabulary is not None,
-                warnings=tuple(warnings),
                 psds=psds,
             )
         evaluation = self._score_list(path, weak_estimated, clips, metrics)

@@ -43,9 +43,7 @@ C. Bilen, G. Ferroni, F. Tuveri, J. Azcarreta, S. Krstulovic, "A framework for t
 evaluation of sound event detection", ICASSP 2020.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,53 +51,32 @@ from numpy.typing import NDArray
 from sedtool.config.evaluation import IntersectionConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation.counts import Counts, Entries, FloatArray, IntArray
-from sedtool.evaluation.pair import Pair
+from sedtool.evaluation.pair import EventArrays, Pair
 
 _TICKS = 1e12  # a second; 63 bits hold 100 days
 _DECIMALS = 1e6  # shares are compared in whole microseconds
 _LONGEST = 1_000_000  # seconds
 
 
-class MergedEvents(NamedTuple):
-    """Events that do not overlap within their class-in-clip, sorted by it and onset; N rows.
-
-    How much of an event others cover is exact: times are whole picoseconds, sums integers.
-    """
-
-    class_in_clip: IntArray
-    onset: FloatArray  # seconds
-    offset: FloatArray  # seconds, after the onset
-
-    def take(self, rows: NDArray[np.bool_]) -> "MergedEvents":
-        """Return the chosen rows, bool (N,)."""
-        return MergedEvents(self.class_in_clip[rows], self.onset[rows], self.offset[rows])
-
-
 @dataclass(frozen=True)
 class Intersections:
-    """Which events are found, accepted, and cross-triggers."""
+    """Which events are found, accepted, and cross-triggers; both sides are as `merge` has them."""
 
-    n_labels: int
-    reference: MergedEvents  # N rows
-    estimated: MergedEvents  # M rows
+    reference: EventArrays  # N rows
+    estimated: EventArrays  # M rows
     found: NDArray[np.bool_]  # (N,)
     accepted: NDArray[np.bool_]  # (M,)
     crossing: IntArray  # rows of estimates that are cross-triggers, once for each class crossed
     crossed: IntArray  # the class that each of them crosses
 
-    def counts(self, n_clips: int, labels: Sequence[str], classes: Sequence[str]) -> Counts:
-        """Return true positives, references, and true plus false positives."""
-        tp = self.reference.class_in_clip[self.found]
-        fp = self.estimated.class_in_clip[~self.accepted]
-        reference = Entries(self.reference.class_in_clip)
-        kinds = Entries(tp), reference, Entries(np.concatenate([tp, fp]))
-        return Counts(n_clips, labels, classes, kinds)
-
 
 def count_intersection(pair: Pair, config: IntersectionConfig) -> Counts:
-    """Count events that are accepted and found; the class list is that of the reference."""
+    """Return true positives, references, and true plus false positives; see the module."""
     found = intersect(pair, config, cross=False)
-    return found.counts(len(pair.clips), pair.labels, pair.reference_classes)
+    reference, estimated = found.reference.clip, found.estimated.clip
+    tp, fp = reference[found.found], estimated[~found.accepted]
+    kinds = Entries(tp), Entries(reference), Entries(np.concatenate([tp, fp]))
+    return Counts(len(pair.clips), pair.labels, pair.reference_classes, kinds)
 
 
 def intersect(pair: Pair, config: IntersectionConfig, cross: bool = True) -> Intersections:
@@ -113,28 +90,28 @@ def intersect(pair: Pair, config: IntersectionConfig, cross: bool = True) -> Int
         crossing, crossed = _cross_triggers(
             estimated, reference, ~accepted, pair.n_labels, config.cttc
         )
-    return Intersections(pair.n_labels, reference, estimated, found, accepted, crossing, crossed)
+    return Intersections(reference, estimated, found, accepted, crossing, crossed)
 
 
 def _cross_triggers(
-    estimated: MergedEvents,
-    reference: MergedEvents,
+    estimated: EventArrays,
+    reference: EventArrays,
     false: NDArray[np.bool_],
     n_classes: int,
     share: float,
 ) -> tuple[IntArray, IntArray]:
     """Return rows of false positives, and the class that each crosses."""
     candidates = np.flatnonzero(false)
-    clip = estimated.class_in_clip[candidates] // n_classes
-    present = np.unique(reference.class_in_clip)  # every class of every clip
+    clip = estimated.clip[candidates] // n_classes
+    present = np.unique(reference.clip)  # every class of every clip
     first = np.searchsorted(present, clip * n_classes)
     stop = np.searchsorted(present, (clip + 1) * n_classes)
     i, column = expand(first, stop)
     row, cell = candidates[i], present[column]
-    other = cell != estimated.class_in_clip[row]
+    other = cell != estimated.clip[row]
     row, cell = row[other], cell[other]
     onset, offset = estimated.onset[row], estimated.offset[row]
-    part = overlap(MergedEvents(cell, onset, offset), reference)
+    part = overlap(EventArrays(cell, onset, offset), reference)
     crossing = meets(part, share, offset - onset)
     return row[crossing], cell[crossing] % n_classes
 
@@ -144,10 +121,11 @@ def ticks(seconds: FloatArray) -> IntArray:
     return np.rint(seconds * _TICKS).astype(np.int64)
 
 
-def merge(class_in_clip: IntArray, onset: FloatArray, offset: FloatArray) -> MergedEvents:
+def merge(class_in_clip: IntArray, onset: FloatArray, offset: FloatArray) -> EventArrays:
     """Sort events, drop those without length, join those of a class that overlap in their clip.
 
-    Events that only touch stay apart. A time that no recording has is a LabelError.
+    They are sorted by class-in-clip and onset. Events that only touch stay apart. A time that no
+    recording has is a LabelError.
     """
     if offset.size and offset.max() > _LONGEST:
         raise LabelError(f"an event ends at {offset.max():g} s; are its times in seconds?")
@@ -159,10 +137,10 @@ def merge(class_in_clip: IntArray, onset: FloatArray, offset: FloatArray) -> Mer
     first = np.ones(cell.size, bool)
     first[1:] = cell[1:] + 1j * onset[1:] >= end[:-1]
     last = np.append(first[1:], True)[: cell.size]
-    return MergedEvents(cell[first], onset[first], end.imag[last])
+    return EventArrays(cell[first], onset[first], end.imag[last])
 
 
-def covered(events: MergedEvents, class_in_clip: IntArray, time: FloatArray) -> IntArray:
+def covered(events: EventArrays, class_in_clip: IntArray, time: FloatArray) -> IntArray:
     """Return a running total of what events cover, in ticks, at points in time, of any shape.
 
     Only differences between two points of one class-in-clip mean something.
@@ -170,21 +148,22 @@ def covered(events: MergedEvents, class_in_clip: IntArray, time: FloatArray) -> 
     length = ticks(events.offset) - ticks(events.onset)
     total = np.concatenate([[0], np.cumsum(length)])  # may wrap around; differences are exact
     # The last event that begins at the point or before, of any class and clip.
-    begin = events.class_in_clip + 1j * events.onset
+    begin = events.clip + 1j * events.onset
     i = np.searchsorted(begin, class_in_clip + 1j * time, side="right") - 1
-    if not events.class_in_clip.size:
+    if not events.clip.size:
         return np.zeros(np.shape(i), np.int64)
-    inside = (i >= 0) & (events.class_in_clip[i] == class_in_clip)
+    inside = (i >= 0) & (events.clip[i] == class_in_clip)
     left = np.where(inside, np.maximum(ticks(events.offset)[i] - ticks(time), 0), 0)
     result: IntArray = total[i + 1] - left
     return result
 
 
-def overlap(events: MergedEvents, others: MergedEvents) -> IntArray:
-    """Return how much of each event the others of its class and clip cover, in ticks."""
-    end, begin = (
-        covered(others, events.class_in_clip, time) for time in (events.offset, events.onset)
-    )
+def overlap(events: EventArrays, others: EventArrays) -> IntArray:
+    """Return how much of each merged event others of its class and clip cover, in ticks.
+
+    That is exact: times are whole picoseconds, sums integers.
+    """
+    end, begin = (covered(others, events.clip, time) for time in (events.offset, events.onset))
     return end - begin
 
 

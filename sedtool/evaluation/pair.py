@@ -327,14 +327,10 @@ def warnings_of(
 
 def warn_of_names(what: str, reference: Iterable[str], estimated: Iterable[str]) -> list[str]:
     """Name the clips that stand on one side only of the `what` lists."""
-    sides = set(reference), set(estimated)
+    mine, theirs = set(reference), set(estimated)
     return [
-        *_warning(
-            sides[1] - sides[0], f"clips of the estimated {what} that are not in the reference"
-        ),
-        *_warning(
-            sides[0] - sides[1], f"clips of the reference {what} that are not in the estimates"
-        ),
+        *_warning(theirs - mine, f"clips of the estimated {what} that are not in the reference"),
+        *_warning(mine - theirs, f"clips of the reference {what} that are not in the estimates"),
     ]
 
 

@@ -72,8 +72,8 @@ import numpy as np
 from sedtool.config.evaluation import PsdsConfig
 from sedtool.errors import LabelError
 from sedtool.evaluation.counts import FloatArray, IntArray
-from sedtool.evaluation.intersection import MergedEvents, intersect, merge
-from sedtool.evaluation.pair import as_labels, clip_seconds, pair_up
+from sedtool.evaluation.intersection import intersect, merge
+from sedtool.evaluation.pair import EventArrays, as_labels, clip_seconds, pair_up
 from sedtool.evaluation.psds_steps import FP, TP, ClipFrames, Steps, Whole, count_steps
 from sedtool.labels import Event, StrongLabels, Vocabulary
 
@@ -152,7 +152,7 @@ class PsdsCounts:
 
     clips: tuple[str, ...]  # C names, by number
     seconds: FloatArray  # duration of each clip, (C,)
-    reference: MergedEvents  # N references; class-in-clip ``clip * K + class``
+    reference: EventArrays  # N references, by class-in-clip ``clip * K + class``
     classes: Sequence[ClassSteps]  # K
     config: PsdsConfig
 
@@ -165,7 +165,7 @@ class PsdsCounts:
     @cached_property
     def _places(self) -> tuple[IntArray, IntArray]:
         """Return the numbers of clip and class of each reference, (N,)."""
-        return np.divmod(self.reference.class_in_clip, len(self.classes))
+        return np.divmod(self.reference.clip, len(self.classes))
 
     def psds(self, weights: FloatArray) -> FloatArray:
         """Return the score, (B,), of each row of how often the clips were drawn, (B, C).
@@ -253,21 +253,6 @@ class Psds:
     n_lists: int | None  # of event lists: how many thresholds there are
     counts: PsdsCounts  # of each clip, for resampling
 
-    @property
-    def config(self) -> PsdsConfig:
-        """Return the scenario."""
-        return self.counts.config
-
-    @property
-    def n_clips(self) -> int:
-        """Return the number of clips, those without events included."""
-        return len(self.counts.clips)
-
-    @property
-    def seconds(self) -> float:
-        """Return the duration of all clips."""
-        return float(self.counts.seconds.sum())
-
 
 def psds_from_scores(
     reference: StrongLabels | Sequence[Event],
@@ -282,16 +267,12 @@ def psds_from_scores(
 
     Parameters
     ----------
-    reference
-        Events in any order. Clip names of the two sides are compared as they are.
     scores
         One entry a clip, in any order; they are read once, and may be made on the fly.
     score_classes
         What the columns of the scores are.
     configs
         The scenarios, each of which gives one result; all are counted in one pass.
-    classes
-        The only classes to score; by default those of the reference.
     durations
         Seconds, by clip name. A clip that is not named here is as long as its scores.
 
@@ -333,9 +314,9 @@ def psds_from_lists(
             side.number.setdefault(name, len(side.number))
         for steps, config in zip(found, configs, strict=True):
             counted = intersect(pair, config.criteria)
-            cells = counted.estimated.class_in_clip
+            cells = counted.estimated.clip
             for kind, changed in (
-                (TP, counted.reference.class_in_clip[counted.found]),
+                (TP, counted.reference.clip[counted.found]),
                 (FP, cells[~counted.accepted]),
                 (counted.crossed, cells[counted.crossing]),
             ):

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from sedtool.config.evaluation import PsdsConfig
 from sedtool.evaluation.counts import FloatArray, IntArray
-from sedtool.evaluation.intersection import MergedEvents, covered, expand, meets, ticks
+from sedtool.evaluation.intersection import covered, expand, meets, ticks
+from sedtool.evaluation.pair import EventArrays
 
 TP, FP = -2, -1  # what a step is of; a class number stands for cross-triggers of that class
 _BLOCK = 2**17  # frames times classes that are counted at a time
@@ -76,7 +77,7 @@ class ClipFrames:
 
 def count_steps(
     clips: Iterable[ClipFrames],
-    reference: MergedEvents,
+    reference: EventArrays,
     n_classes: int,
     configs: Sequence[PsdsConfig],
 ) -> list[Steps]:
@@ -110,9 +111,7 @@ def _blocks(clips: Iterable[ClipFrames]) -> Iterator[list[ClipFrames]]:
 class _Block:
     """The signals of some clips, and their references."""
 
-    def __init__(
-        self, clips: Sequence[ClipFrames], reference: MergedEvents, n_classes: int
-    ) -> None:
+    def __init__(self, clips: Sequence[ClipFrames], reference: EventArrays, n_classes: int) -> None:
         self.clips = clips
         self.n_classes = n_classes
         every = np.ones((len(clips), n_classes), bool)
@@ -120,12 +119,12 @@ class _Block:
         numbers = np.array([clip.number for clip in clips])
         self.class_in_clip = (numbers[:, None] * n_classes + np.arange(n_classes)).reshape(-1)
         place = np.argsort(self.class_in_clip)
-        at = np.searchsorted(self.class_in_clip, reference.class_in_clip, sorter=place)
+        at = np.searchsorted(self.class_in_clip, reference.clip, sorter=place)
         signal = place.take(at, mode="clip")
-        here = self.class_in_clip[signal] == reference.class_in_clip
+        here = self.class_in_clip[signal] == reference.clip
         signal, mine = signal[here], reference.take(here)
         order = np.argsort(signal, kind="stable")
-        self.reference = MergedEvents(signal[order], mine.onset[order], mine.offset[order])
+        self.reference = EventArrays(signal[order], mine.onset[order], mine.offset[order])
 
     def runs(self) -> Iterator[Steps]:
         """Yield how many runs there are: each is a false positive until it is accepted."""
@@ -139,7 +138,7 @@ class _Block:
         The classes of a block that is one long clip come in several parts.
         """
         wanted = np.zeros((len(self.clips), self.n_classes), bool)
-        wanted.reshape(-1)[self.reference.class_in_clip] = True
+        wanted.reshape(-1)[self.reference.clip] = True
         if others:
             wanted[:] = wanted.any(axis=1, keepdims=True)
         n_parts = max(1, min(self.n_classes, len(self.flat) // _BLOCK))
@@ -174,7 +173,7 @@ class _Part:
         self.seconds = self.offset - self.onset
 
         # How much each signal with references is covered up to each border of its clip.
-        self.referenced = np.unique(self.reference.class_in_clip)
+        self.referenced = np.unique(self.reference.clip)
         clip = self.referenced // self.n_classes
         rows, index = expand(starts[clip], starts[clip] + length[clip])
         self.covered = covered(self.reference, self.referenced[rows], times[index])
@@ -220,7 +219,7 @@ class _Part:
         chosen = np.flatnonzero(accepted)
         # Complex numbers compare by signal, then time.
         signal = self.signal[chosen]
-        onset, offset = (reference.class_in_clip + 1j * t for t in reference[1:])
+        onset, offset = (reference.clip + 1j * t for t in reference[1:])
         begin = np.searchsorted(offset, signal + 1j * self.onset[chosen], "right")
         stop = np.searchsorted(onset, signal + 1j * self.offset[chosen], "left")
         pair, i = expand(begin, stop)  # rows of `chosen`, and of the references
@@ -288,7 +287,7 @@ def _signal_of(position: IntArray, base: IntArray) -> IntArray:
 
 
 def _hits(
-    reference: MergedEvents, i: IntArray, score: FloatArray, step: IntArray, share: float
+    reference: EventArrays, i: IntArray, score: FloatArray, step: IntArray, share: float
 ) -> tuple[IntArray, FloatArray, IntArray]:
     """Return where reference `i` is found or missed, if its cover changes by `step` at `score`."""
     order = np.lexsort((-score, i))
@@ -299,7 +298,7 @@ def _hits(
     hit = meets(cover, share, (reference.offset - reference.onset)[i]).astype(np.int64)
     moves = np.diff(hit, prepend=0)  # several at one score add up to one
     moves[new] = hit[new]
-    return reference.class_in_clip[i], score, moves
+    return reference.clip[i], score, moves
 
 
 # Runs of frames above a threshold

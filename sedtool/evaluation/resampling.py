@@ -69,7 +69,7 @@ def measure(metric: str, clips: Sequence[str], counts: Counts, of_errors: bool =
     def scores(weights: FloatArray) -> dict[str, FloatArray]:
         if not counts.classes:
             return {}
-        rates = macro(counts.weighted(weights), counts.rule, counts.expected)
+        rates = macro(counts.weighted(weights), counts.rule, counts.table[:, 1] > 0)
         return {f"{metric}_{name}": rates[:, i] for i, name in enumerate(names)}
 
     return Measure(clips, scores)
