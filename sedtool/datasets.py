@@ -1,0 +1,437 @@
+"""features.h5 + labels -> padded batches.
+
+A clip is looked up by name in several feature files; batches are gathered straight from their
+memory maps. Which clips a batch holds is a function of (seed, draw number) alone.
+
+Axis letters: B clips in a batch, T frames, T' output frames, F mel bands, K classes.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sedtool.augment import draw_time_shift, shift_events, time_shift
+from sedtool.config import FeatureConfig, TrainConfig
+from sedtool.draws import generator
+from sedtool.errors import ArtifactError, LabelError
+from sedtool.labels import Event, NameIndex, StrongLabels, Vocabulary, read_events, read_weak
+from sedtool.store import Features, open_features
+
+__all__ = [
+    "Batch",
+    "Clips",
+    "FeatureSet",
+    "Sampler",
+    "TrainingBatches",
+    "TrainingClips",
+    "ValidationClips",
+    "frame_targets",
+    "weak_targets",
+]
+
+log = logging.getLogger(__name__)
+
+
+class FeatureSet:
+    """The clips of one or more feature files, by name.
+
+    Raises
+    ------
+    ArtifactError
+        If a file is damaged, the settings differ, a clip is in two files, or, unless some do as
+        well (`partial`), not all parts of features that were made in parts are given.
+    """
+
+    def __init__(self, paths: Sequence[Path], partial: bool = False) -> None:
+        self.files: list[Features] = [open_features(path) for path in paths]
+        if not partial:
+            _require_all_parts(self.files)
+        self.place: dict[str, tuple[Features, int]] = {}  # the file, and which clip of it
+        first = self.files[0]
+        for file in self.files:
+            if file.config != first.config:
+                raise ArtifactError(
+                    f"{file.path} and {first.path} were made with different settings: "
+                    f"{_difference(file.config, first.config)}"
+                )
+            for number, name in enumerate(file.names):
+                if name in self.place:
+                    other = self.place[name][0].path
+                    raise ArtifactError(f"clip {name!r} is in both {other} and {file.path}")
+                self.place[name] = (file, number)
+
+    @property
+    def config(self) -> FeatureConfig:
+        """Return the settings all files were made with."""
+        return self.files[0].config
+
+    def require(self, config: FeatureConfig) -> None:
+        """Raise an ArtifactError unless the features are of the kind a model was trained on."""
+        if self.config != config:
+            raise ArtifactError(
+                f"{self.files[0].path} does not fit the model: "
+                f"{_difference(self.config, config)} (features against model)"
+            )
+
+    def match(self, names: Iterable[str], where: Path, missing: str) -> dict[str, str]:
+        """Map the names of the label file `where` to clips.
+
+        With `missing` "skip", clips without features are counted in a warning and left out.
+
+        Raises
+        ------
+        LabelError
+            If no clip is named, a clip has no features and `missing` is "error", or none has.
+        """
+        wanted = list(names)
+        if not wanted:
+            raise LabelError(f"{where} names no clip")
+        index = NameIndex(self.place)
+        matched, absent = index.resolve(wanted, where)
+        if index.n_inexact:
+            log.warning("%s: %d clips are matched by their basename", where, index.n_inexact)
+        files = ", ".join(str(file.path) for file in self.files)
+        problem = f"{len(absent)} of {len(wanted)} clips have no features in {files}"
+        if absent and (missing == "error" or not matched):
+            are_misnamed = all(index.nearest(name) is not None for name in absent)
+            remedy = "; --missing skip leaves them out" * bool(matched and not are_misnamed)
+            raise LabelError(f"{where}: {problem} ({index.listed(absent)}){remedy}")
+        if absent:
+            log.warning("%s: %s; left out", where, problem)
+        return matched
+
+    def clip(self, name: str) -> np.ndarray:
+        """Return the features (T, F) of a clip, a view of its file."""
+        file, number = self.place[name]
+        return file.clip(number)
+
+    def duration(self, name: str) -> float:
+        """Return the seconds of a clip."""
+        file, number = self.place[name]
+        return float(file.duration[number])
+
+    def source(self, name: str) -> str:
+        """Return the sha256 of the audio file a clip was made from."""
+        file, number = self.place[name]
+        return file.source_sha256[number]
+
+    def statistics(self, names: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation of each mel band over clips, float32 (F,)."""
+        count, total, square = 0, np.zeros(self.config.n_mels), np.zeros(self.config.n_mels)
+        for name in names:
+            frames = self.clip(name).astype(np.float64)
+            count += len(frames)
+            total += frames.sum(axis=0)
+            square += np.square(frames).sum(axis=0)
+            if not np.isfinite(square).all():
+                raise ArtifactError(f"the features of {name!r} are not all finite numbers")
+        mean = total / count
+        variance = np.maximum(square / count - mean**2, 0.0)
+        # A band that never changes carries nothing; one unit keeps it from being blown up.
+        std = np.where(variance > 1e-8, np.sqrt(variance), 1.0)
+        return mean.astype(np.float32), std.astype(np.float32)
+
+
+def _require_all_parts(files: Sequence[Features]) -> None:
+    """Refuse features of which other parts were made too, and are not given."""
+    given: dict[tuple[str, int], list[Features]] = {}
+    for file in files:
+        given.setdefault((file.manifest_sha256, file.shard.count), []).append(file)
+    for (_, count), parts in given.items():
+        numbers = sorted({part.shard.number for part in parts} - {0})
+        if count > 1 and len(numbers) < count:
+            listed = ", ".join(map(str, numbers[:10])) + ", …" * (len(numbers) > 10)
+            what = f"parts {listed}" if numbers else "only some parts"
+            raise ArtifactError(
+                f"{what} of {count} are given ({parts[0].path}{', …' * (len(parts) > 1)}); "
+                "merge them, give all, or --partial"
+            )
+
+
+def _difference(one: FeatureConfig, other: FeatureConfig) -> str:
+    """Return the settings that differ, for an error message."""
+    pairs = vars(one).items()
+    return ", ".join(f"{k} {v} against {vars(other)[k]}" for k, v in pairs if v != vars(other)[k])
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips with labels of one kind, or none, in a fixed order."""
+
+    features: FeatureSet
+    names: tuple[str, ...]
+    targets: np.ndarray  # float32 (clips, K), classes of each clip; zeros where unknown
+    events: Mapping[str, Sequence[Event]] = field(default_factory=dict)  # strong labels, by clip
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.names)
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Self:
+        """Return some of the clips, by number."""
+        names = tuple(self.names[i] for i in indices)
+        events = {name: self.events[name] for name in names if name in self.events}
+        return type(self)(self.features, names, self.targets[list(indices)], events)
+
+    def split(self, sources: Iterable[str]) -> tuple[Self, Self]:
+        """Return the clips that are not made from these audio files, and those that are."""
+        wanted = set(sources)
+        is_in = np.array([source in wanted for source in self.sources()], bool)
+        return self.subset(np.flatnonzero(~is_in)), self.subset(np.flatnonzero(is_in))
+
+    def sources(self) -> list[str]:
+        """Return the sha256 of the audio file of each clip."""
+        return [self.features.source(name) for name in self.names]
+
+
+@dataclass(frozen=True)
+class TrainingClips:
+    """All that a network learns from; a kind of label that is not there has no clips."""
+
+    weak: Clips
+    unlabelled: Clips
+    strong: Clips
+
+    def __iter__(self) -> Iterator[Clips]:
+        """Yield the three kinds, in the order they have in a batch."""
+        return iter((self.weak, self.unlabelled, self.strong))
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.names)
+
+    @property
+    def features(self) -> FeatureSet:
+        """Return the features of all of them."""
+        return self.weak.features
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all of them, each once: a clip may be of several kinds."""
+        return tuple(dict.fromkeys(name for kind in self for name in kind.names))
+
+
+@dataclass(frozen=True)
+class ValidationClips:
+    """Held-out clips: first those whose classes count, then those with strong labels alone."""
+
+    clips: Clips
+    n_labelled: int  # the first clips, whose classes clip scores and the loss are of
+    strong: StrongLabels | None  # under the same names
+
+    @classmethod
+    def read(
+        cls,
+        features: FeatureSet,
+        weak: Path | None,
+        strong: Path | None,
+        vocabulary: Vocabulary,
+        missing: str,
+    ) -> Self:
+        """Read label files, of which one at least is given.
+
+        The classes of clips are those of the weak labels alone if there are any, else those of the
+        events. Strong labels may be of synthetic clips, which say little of the threshold that
+        recorded ones need; the baseline of DCASE 2019 task 4 selects by clips in the same way.
+        """
+        labels: dict[str, tuple[str, ...]] = {}
+        events = None
+        if strong is not None:
+            events = read_events(strong)
+            vocabulary.require(events.classes, strong)
+            events = events.renamed(features.match(events.names, strong, missing))
+            labels = events.weak()
+        if weak is not None:
+            given = read_weak(weak, vocabulary)
+            labels = {clip: given[n] for n, clip in features.match(given, weak, missing).items()}
+        others = [name for name in (events.names if events else ()) if name not in labels]
+        targets = weak_targets(labels, list(labels), vocabulary)
+        unknown = np.zeros((len(others), len(vocabulary)), targets.dtype)
+        clips = Clips(features, (*labels, *others), np.concatenate([targets, unknown]))
+        return cls(clips, len(labels), events)
+
+
+def weak_targets(
+    labels: Mapping[str, Iterable[str]], names: Sequence[str], vocabulary: Vocabulary
+) -> np.ndarray:
+    """Return the weak labels of clips as float32 (len(names), K), ones for the classes of each."""
+    targets = np.zeros((len(names), len(vocabulary)), np.float32)
+    for row, name in enumerate(names):
+        for label in labels[name]:
+            targets[row, vocabulary.index(label)] = 1.0
+    return targets
+
+
+class Batch(NamedTuple):
+    """Padded features and their labels: of weak clips, then unlabelled, then strong ones."""
+
+    features: Tensor  # (B, T, F), as stored
+    lengths: Tensor  # (B,), valid frames
+    targets: Tensor  # (B, K), classes of each clip; zeros where they are unknown
+    frame_targets: Tensor  # (strong clips, T', K), classes of each output frame
+    weak: slice  # of B: the clips with weak labels
+    strong: slice  # of B: the clips with strong labels
+    names: list[str]
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch with its tensors on a device."""
+        names = ("features", "lengths", "targets", "frame_targets")
+        return self._replace(**{name: getattr(self, name).to(device) for name in names})
+
+
+class TrainingBatches:
+    """The batch of every step of a run: a pure function of settings, clips and step.
+
+    Of `time_pooling` feature frames one output frame is made.
+    """
+
+    def __init__(
+        self, clips: TrainingClips, vocabulary: Vocabulary, config: TrainConfig, time_pooling: int
+    ) -> None:
+        self.clips, self.vocabulary, self.config = clips, vocabulary, config
+        self.time_pooling = time_pooling
+        balance, seed = config.balance, config.seed
+        self._samplers = (
+            Sampler(clips.weak.targets, balance, seed),
+            Sampler(clips.unlabelled.targets, "none", seed, "sampler of unlabelled clips"),
+            Sampler(clips.strong.targets, balance, seed, "sampler of strong clips"),
+        )
+        self.sizes = batch_sizes(clips, config)
+
+    @property
+    def steps_of_a_pass(self) -> int:
+        """Return the steps of a pass over the unlabelled clips; without any, over all others."""
+        pairs = zip(self.clips, self.sizes, strict=True)
+        passes = [-(-len(kind) // size) if size else 0 for kind, size in pairs]
+        return passes[1] or max(passes)
+
+    def draw(self, epoch: int, step: int) -> Batch:
+        """Return the batch of step `step` of the whole run, which falls into epoch `epoch`."""
+        rows = [
+            (kind, index)
+            for kind, sampler, size in zip(self.clips, self._samplers, self.sizes, strict=True)
+            for index in sampler.indices(step * size, size)
+        ]
+        shifts = [0] * len(rows)
+        if self.config.time_shift:
+            draw = (self.config.time_shift, self.config.seed, epoch, step)
+            shifts = [draw_time_shift(*draw, row) for row in range(len(rows))]
+        n_weak, n_unlabelled, _ = self.sizes
+        names = [kind.names[index] for kind, index in rows]
+        padded, lengths = self._padded(names, shifts)
+        strong = slice(n_weak + n_unlabelled, None)
+        return Batch(
+            padded,
+            lengths,
+            torch.from_numpy(np.stack([kind.targets[index] for kind, index in rows])),
+            self._frame_targets(names[strong], shifts[strong], lengths),
+            slice(0, n_weak),
+            strong,
+            names,
+        )
+
+    def _padded(self, names: list[str], shifts: list[int]) -> tuple[Tensor, Tensor]:
+        """Gather features (B, T, F), padded with zeros, each clip shifted; and their lengths."""
+        clips = [self.clips.features.clip(name) for name in names]
+        lengths = [len(clip) for clip in clips]
+        padded = np.zeros((len(clips), max(lengths), clips[0].shape[1]), clips[0].dtype)
+        for row, clip in enumerate(clips):
+            padded[row, : len(clip)] = time_shift(clip, shifts[row], self.config.shift_mode)
+        return torch.from_numpy(padded), torch.tensor(lengths)
+
+    def _frame_targets(self, names: list[str], shifts: list[int], lengths: Tensor) -> Tensor:
+        """Return the strong labels (clips, T', K) of the last clips of a batch, moved like them."""
+        feature_rate = self.clips.features.config.frame_rate
+        frame_rate = feature_rate / self.time_pooling
+        n_frames = -(-int(lengths.max()) // self.time_pooling)
+        targets = np.zeros((len(names), n_frames, len(self.vocabulary)), np.float32)
+        last = lengths[len(lengths) - len(names) :].tolist()
+        for row, (name, shift, length) in enumerate(zip(names, shifts, last, strict=True)):
+            moved = shift_events(
+                self.clips.strong.events[name],
+                shift / feature_rate,
+                length / feature_rate,
+                self.config.shift_mode,
+                0.5 / frame_rate,
+            )
+            valid = -(-length // self.time_pooling)
+            targets[row, :valid] = frame_targets(moved, valid, frame_rate, self.vocabulary)
+        return torch.from_numpy(targets)
+
+
+def batch_sizes(clips: TrainingClips, config: TrainConfig) -> tuple[int, int, int]:
+    """Return how many weak, unlabelled and strong clips a batch holds; 0 where there are none."""
+    sizes = {
+        "weak": (*config.batch_size, 0, 0),
+        "strong": (0, 0, *config.batch_size),
+        "mean-teacher": config.batch_size,
+    }[config.method]
+    weak, unlabelled, strong = (
+        size if len(kind) else 0 for kind, size in zip(clips, sizes, strict=True)
+    )
+    return weak, unlabelled, strong
+
+
+def frame_targets(
+    events: Iterable[Event], n_frames: int, frame_rate: float, vocabulary: Vocabulary
+) -> np.ndarray:
+    """Return the strong labels of a clip as float32 (T', K), ones where a class is active.
+
+    Frame t lies between t / rate and (t + 1) / rate, as decoding has it. Onsets and offsets go to
+    the nearest of these borders, so that lengths are right on average; an event is active in one
+    frame at least, unless it has no length: such a row says that its clip has no event.
+    """
+    targets = np.zeros((n_frames, len(vocabulary)), np.float32)
+    for event in events:
+        if event.offset <= event.onset:
+            continue
+        first = min(int(event.onset * frame_rate + 0.5), n_frames - 1)
+        last = max(int(event.offset * frame_rate + 0.5), first + 1)
+        targets[first:last, vocabulary.index(event.label)] = 1.0
+    return targets
+
+
+class Sampler:
+    """Endless draws of clip numbers; draw g is a pure function of (seed, g).
+
+    With ``balance="classes"`` there is one queue a class, each shuffled anew whenever it has been
+    gone through, and draws go round the queues: every class is equally often the reason a clip is
+    drawn. Clips without any label form one more queue. With ``"none"`` there is a single queue.
+    `targets` are weak labels (clips, K); `purpose` tells several samplers of one seed apart.
+
+    References
+    ----------
+    The round-robin queues are those of Y. Wang's system, on which the power-pooling paper's
+    DCASE 2017 experiment builds; there a class is a set of files.
+    """
+
+    def __init__(
+        self, targets: np.ndarray, balance: str, seed: int, purpose: str = "sampler"
+    ) -> None:
+        self.seed, self.purpose = seed, purpose
+        if balance == "classes":
+            queues = [np.flatnonzero(column) for column in targets.T > 0]
+            queues.append(np.flatnonzero(~(targets > 0).any(axis=1)))
+        else:
+            queues = [np.arange(len(targets))]
+        self.queues = [queue for queue in queues if len(queue)]
+        self._shuffled: dict[int, tuple[int, np.ndarray]] = {}  # queue -> (pass, order)
+
+    def indices(self, start: int, count: int) -> list[int]:
+        """Return the clips of draws start, …, start + count - 1."""
+        return [self._draw(number) for number in range(start, start + count)]
+
+    def _draw(self, number: int) -> int:
+        turn, queue = divmod(number, len(self.queues))
+        clips = self.queues[queue]
+        passes, position = divmod(turn, len(clips))
+        if self._shuffled.get(queue, (-1,))[0] != passes:
+            order = generator(self.purpose, self.seed, queue, passes).permutation(clips)
+            self._shuffled[queue] = (passes, order)
+        return int(self._shuffled[queue][1][position])
