@@ -151,6 +151,14 @@ def test_a_label_file_of_another_kind_is_recognised(tmp_path, kind, other, row):
     assert str(fault).endswith(f"it looks like a table of {other}")
 
 
+@pytest.mark.parametrize("kind", ["strong", "weak"])
+def test_a_raven_table_is_recognised_however_many_columns_it_has(tmp_path, kind):
+    path = tmp_path / "labels.txt"
+    path.write_text("Selection\tBegin Time (s)\tEnd Time (s)\tAnnotation\n1\t0\t1\tDog\n")
+    (fault,) = read_rows(path, kind)
+    assert "it looks like a Raven table, of which sedtool convert makes" in str(fault)
+
+
 def faults(path, kind, vocabulary=None):
     """Return what makes a file unreadable; strong labels of no class are refused later."""
     file = LabelFile(path, kind, vocabulary, NameIndex(()))

@@ -288,7 +288,7 @@ def _header(
         what = f"columns must be separated by tabs, not as in {cells[0][:80]!r}"
     elif len(set(cells) & set(columns[1:])) > (len(columns) > 2):  # one may be a label
         what = f"no column {columns[0]!r}; the columns are {cells}"
-    elif not len(columns) <= len(cells) <= len(columns + optional):
+    elif RAVEN_TIME in cells or not len(columns) <= len(cells) <= len(columns + optional):
         what = f"{len(cells)} columns and no header line; expected {', '.join(columns)}"
         what += _other_kind(cells, columns)
     else:
