@@ -34,9 +34,9 @@ from sedtool.config import (
     DecodingConfig,
     FeatureConfig,
     PoolingConfig,
-    added_fields,
     from_json,
 )
+from sedtool.config.base import added_fields
 from sedtool.crnn import Detector
 from sedtool.errors import ArtifactError, ConfigError, LabelError
 from sedtool.labels import Vocabulary

@@ -25,7 +25,6 @@ from scipy.signal import butter, sosfilt
 from sedtool.atomic import refuse_existing, resource_errors, write_text
 from sedtool.audio import AudioInputs
 from sedtool.config import (
-    DEMO_WORKERS,
     DEVICE,
     FEATURE_PRESETS,
     EvaluateInputs,
@@ -37,6 +36,7 @@ from sedtool.config import (
     TuneConfig,
     TuneInputs,
 )
+from sedtool.config.extraction import DEMO_WORKERS
 from sedtool.errors import OutputExistsError
 from sedtool.evaluation import Evaluation
 from sedtool.evaluation.from_files import evaluate_files

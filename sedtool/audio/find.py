@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from sedtool.audio.lists import is_manifest, read_list, read_manifest, spool_stdin
-from sedtool.config import STDIN_NAME
+from sedtool.config.extraction import STDIN_NAME
 from sedtool.errors import AudioError, ConfigError, NothingUsableError
 from sedtool.labels.names import NameIndex, check_name
 from sedtool.text import nearest

@@ -7,7 +7,7 @@ import click
 from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say, write_stdout
 from sedtool.cli.settings import SedtoolCommand, taken
-from sedtool.config import CHECK_WORKERS
+from sedtool.config.extraction import CHECK_WORKERS
 from sedtool.errors import InputsFailedError
 from sedtool.text import plain
 

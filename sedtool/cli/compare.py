@@ -47,10 +47,7 @@ _FORMATS = ("text", "md", "tsv", "latex")
     ),
     opt.overwrite,
 )
-@opt.group(
-    "Statistics",
-    *opt.settings(CompareConfig, "against", "resamples", "seed", "confidence"),
-)
+@opt.group("Statistics", *opt.settings(CompareConfig, "against", "resamples", "seed", "confidence"))
 def compare(
     runs: tuple[Path, ...],
     output: tuple[Path, ...],

@@ -76,7 +76,4 @@ def convert(
         say(f"scores of {n_clips} clips -> {output}", quiet)
         return
     result = convert_labels(inputs, output, settings, write_stdout)
-    say(
-        f"{result.n_events} events in {result.n_clips} clips -> {output or 'stdout'}",
-        quiet,
-    )
+    say(f"{result.n_events} events in {result.n_clips} clips -> {output or 'stdout'}", quiet)

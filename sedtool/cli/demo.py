@@ -8,7 +8,8 @@ import click
 from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say, write_stdout
 from sedtool.cli.settings import SedtoolCommand
-from sedtool.config import DEMO_WORKERS, TrainConfig
+from sedtool.config import TrainConfig
+from sedtool.config.extraction import DEMO_WORKERS
 
 
 @click.command(cls=SedtoolCommand)

@@ -81,13 +81,7 @@ from sedtool.config.evaluation import (
     *opt.settings(ReportConfig, "strict"),
 )
 def evaluate(
-    reference: Path,
-    estimated: Path,
-    output: Path | None,
-    format_: str,
-    overwrite: bool,
-    quiet: bool,
-    **options: Any,
+    output: Path | None, format_: str, overwrite: bool, quiet: bool, **options: Any
 ) -> None:
     """Score estimated events against a reference.
 
@@ -106,7 +100,7 @@ def evaluate(
     from sedtool.evaluation.from_files import check_limits, evaluate_files
 
     started = time.monotonic()
-    inputs = taken(EvaluateInputs, options, reference=reference, estimated=estimated)
+    inputs = taken(EvaluateInputs, options)
     config = taken(EvaluationConfig, options)
     report = report_settings(options)
     is_resampled = report.bootstrap is not None or inputs.against is not None

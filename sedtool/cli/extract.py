@@ -10,14 +10,8 @@ import click
 from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say
 from sedtool.cli.settings import SedtoolCommand, taken
-from sedtool.config import (
-    FEATURE_PRESETS,
-    PRESET,
-    ExtractConfig,
-    FailurePolicy,
-    FeatureConfig,
-    lookup,
-)
+from sedtool.config import FEATURE_PRESETS, ExtractConfig, FailurePolicy, FeatureConfig, lookup
+from sedtool.config.extraction import PRESET
 from sedtool.errors import InputsFailedError
 
 _FEATURES = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "fmin", "fmax")
@@ -68,12 +62,7 @@ def feature_settings(options: Mapping[str, Any]) -> FeatureConfig:
     opt.max_time,
     opt.dry_run,
 )
-def extract(
-    output: Path,
-    dry_run: bool,
-    quiet: bool,
-    **options: Any,
-) -> None:
+def extract(output: Path, dry_run: bool, quiet: bool, **options: Any) -> None:
     """Compute log-mel features of audio files and folders.
 
     A file that cannot be used is named on stderr and in OUTPUT.failures.tsv, and the others are

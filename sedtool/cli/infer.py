@@ -10,7 +10,6 @@ from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say, write_stdout
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import (
-    EVENT_FORMAT,
     DecodingConfig,
     FailurePolicy,
     InferConfig,
@@ -18,6 +17,7 @@ from sedtool.config import (
     TrainConfig,
     WindowConfig,
 )
+from sedtool.config.inference import EVENT_FORMAT
 from sedtool.errors import InputsFailedError
 
 if TYPE_CHECKING:
@@ -55,10 +55,7 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
         help=f"The format of the event list: {', '.join(_FORMATS)}.",
         shell_complete=opt.names(*_FORMATS),
     ),
-    opt.flag(
-        "--confidence",
-        help="Add a column with the mean score of each event.",
-    ),
+    opt.flag("--confidence", help="Add a column with the mean score of each event."),
     click.option(
         "--scores", type=opt.OUTPUT, help="Also write frame and clip scores to this file."
     ),
@@ -88,12 +85,7 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
     opt.dry_run,
 )
 def infer(
-    model: Path,
-    output: Path | None,
-    teacher: bool,
-    dry_run: bool,
-    quiet: bool,
-    **options: Any,
+    model: Path, output: Path | None, teacher: bool, dry_run: bool, quiet: bool, **options: Any
 ) -> None:
     """Detect events in audio, features.h5 or scores.h5.
 

@@ -16,8 +16,7 @@ from sedtool.cli.settings import SedtoolCommand
     "Output",
     opt.output("The file to write.", required=True),
     opt.flag(
-        "--partial",
-        help="Join the parts that are there if shards are missing; OUTPUT says so.",
+        "--partial", help="Join the parts that are there if shards are missing; OUTPUT says so."
     ),
     opt.overwrite,
 )

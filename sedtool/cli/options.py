@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 import click
 
 from sedtool.cli.console import hear_libraries, open_log, setup_logging
-from sedtool.config import STDIN_NAME, InferConfig
+from sedtool.config import InferConfig
 from sedtool.config.base import REQUIRED, Setting
+from sedtool.config.extraction import STDIN_NAME
 from sedtool.errors import ArtifactError
 from sedtool.signals import start_timer
 
@@ -295,9 +296,7 @@ inputs = (
         help="Read more inputs from FILE, one a line, or from stdin if FILE is -.",
     ),
     flag(
-        "-0",
-        "--null",
-        help="The names in FILE end with a NUL byte, as `find -print0` writes them.",
+        "-0", "--null", help="The names in FILE end with a NUL byte, as `find -print0` writes them."
     ),
     click.option(
         "--root",

@@ -195,11 +195,7 @@ def option_key(parameter: click.Parameter) -> str:
 
 
 def _collect(
-    ctx: click.Context,
-    recipe: str | None,
-    sets: Sequence[str],
-    typed: set[str],
-    base: Path | None,
+    ctx: click.Context, recipe: str | None, sets: Sequence[str], typed: set[str], base: Path | None
 ) -> dict[str, Given]:
     """Return the settings of the command, by parameter name, the strongest source each.
 

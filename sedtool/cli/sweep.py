@@ -102,10 +102,7 @@ class _SweepCommand(SedtoolCommand):
     ),
     *opt.settings(FilesConfig, "fail_fast", help="Stop at the first run that fails."),
     opt.max_time,
-    opt.flag(
-        "--dry-run",
-        help="Print the commands that remain to be run, without running them.",
-    ),
+    opt.flag("--dry-run", help="Print the commands that remain to be run, without running them."),
 )
 @click.pass_context
 def sweep(

@@ -27,8 +27,7 @@ from sedtool.signals import stop_signals
     opt.output("The run folder to write.", opt.OUTPUT_FOLDER, required=True),
     *opt.settings(TrainConfig, "keep_epochs", "save_every"),
     opt.flag(
-        "--resume",
-        help="Go on where the run in the folder stopped; without a run, begin one.",
+        "--resume", help="Go on where the run in the folder stopped; without a run, begin one."
     ),
     opt.overwrite,
 )
@@ -43,13 +42,7 @@ from sedtool.signals import stop_signals
     ),
 )
 @opt.group("Mean teacher", *opt.settings(TrainConfig, *MEAN_TEACHER))
-@opt.group(
-    "Execution",
-    opt.device,
-    *opt.settings(TrainConfig, "amp"),
-    opt.max_time,
-    opt.dry_run,
-)
+@opt.group("Execution", opt.device, *opt.settings(TrainConfig, "amp"), opt.max_time, opt.dry_run)
 def train(
     output: Path,
     device: str,

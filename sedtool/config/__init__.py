@@ -4,20 +4,10 @@ Nothing heavy is imported, so the command line can borrow the defaults without p
 A value out of range is a ConfigError, never clamped.
 """
 
-from sedtool.config.base import DEVICE, added_fields, from_json, lookup, to_json
+from sedtool.config.base import DEVICE, from_json, lookup, to_json
 from sedtool.config.evaluation import EvaluateInputs, EvaluationConfig
-from sedtool.config.extraction import (
-    CHECK_WORKERS,
-    DEMO_WORKERS,
-    FEATURE_PRESETS,
-    PRESET,
-    STDIN_NAME,
-    ExtractConfig,
-    FeatureConfig,
-    FilesConfig,
-)
+from sedtool.config.extraction import FEATURE_PRESETS, ExtractConfig, FeatureConfig, FilesConfig
 from sedtool.config.inference import (
-    EVENT_FORMAT,
     DecodingConfig,
     FailurePolicy,
     InferConfig,
@@ -32,20 +22,14 @@ from sedtool.config.network import (
     PoolingConfig,
     parse_architecture,
 )
-from sedtool.config.training import MEAN_TEACHER, METHODS, LookupConfig, TrainConfig, TrainInputs
+from sedtool.config.training import MEAN_TEACHER, LookupConfig, TrainConfig, TrainInputs
 
 __all__ = [
     "ARCHITECTURES",
-    "CHECK_WORKERS",
-    "DEMO_WORKERS",
     "DEVICE",
-    "EVENT_FORMAT",
     "FEATURE_PRESETS",
     "MEAN_TEACHER",
-    "METHODS",
     "POOLING_NAMES",
-    "PRESET",
-    "STDIN_NAME",
     "ArchitectureConfig",
     "DecodingConfig",
     "EvaluateInputs",
@@ -62,7 +46,6 @@ __all__ = [
     "TuneConfig",
     "TuneInputs",
     "WindowConfig",
-    "added_fields",
     "from_json",
     "lookup",
     "parse_architecture",

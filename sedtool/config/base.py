@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import functools
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -73,6 +74,14 @@ def _is_within(interval: str, value: Any) -> bool:
 def _ends(interval: str) -> tuple[float, float]:
     low, high = ast.literal_eval(f"({interval[1:-1]})")
     return low, high
+
+
+def as_number(text: str) -> float:
+    """Return the number that a text is; NaN if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def lookup(table: dict[str, T], name: str, what: str) -> T:

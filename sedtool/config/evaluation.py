@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
-from sedtool.config.base import SEEDS, Seconds, require, require_valid, setting
+from sedtool.config.base import SEEDS, Seconds, as_number, require, require_valid, setting
 from sedtool.errors import ConfigError
 from sedtool.text import suggestion
 
@@ -16,9 +16,7 @@ class EvaluationConfig:
     """Tolerances and conventions of the metrics."""
 
     collar: Seconds = setting(
-        0.2,
-        "How far onsets and offsets of events may be apart, in seconds.",
-        within="[0, 1e6]",
+        0.2, "How far onsets and offsets of events may be apart, in seconds.", within="[0, 1e6]"
     )
     offset_ratio: float = setting(
         0.2,
@@ -32,9 +30,7 @@ class EvaluationConfig:
         choices=("native", "sed_eval"),
     )
     compat: Literal["", "dcase"] = setting(
-        "",
-        "dcase: treat classes without events as the DCASE challenges do.",
-        names=("dcase",),
+        "", "dcase: treat classes without events as the DCASE challenges do.", names=("dcase",)
     )
 
     def __post_init__(self) -> None:
@@ -158,13 +154,10 @@ class Limit(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read ``event_f1=0.30``."""
-        name, equals, number = text.partition("=")
-        try:
-            value = float(number)
-        except ValueError:
-            value = math.nan
+        name, _, number = text.partition("=")
+        value = as_number(number)
         require(
-            bool(equals) and 0 <= value <= 1,
+            0 <= value <= 1,
             f"fail_under must be a score and a value in [0, 1], as in event_f1=0.30, not {text!r}",
         )
         return cls(name.strip(), value)
@@ -305,10 +298,7 @@ def parse_psds(text: str) -> PsdsConfig:
         name, _, number = (part.strip() for part in item.partition("="))
         require(name in valid, f"psds has an {_unknown(name, valid)}")
         require(name not in values, f"psds gives {name} twice")
-        try:
-            values[name] = float(number)
-        except ValueError:
-            values[name] = math.nan
+        values[name] = as_number(number)
         require(math.isfinite(values[name]), f"psds {name} must be a number, not {number!r}")
     try:
         return PsdsConfig(**values)

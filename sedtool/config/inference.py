@@ -59,9 +59,7 @@ class WindowConfig:
         within="(0, 1e6]",
     )
     overlap: float = setting(
-        0.5,
-        "The share of such a scoring window that the next one covers, 0 to 1.",
-        within="[0, 1)",
+        0.5, "The share of such a scoring window that the next one covers, 0 to 1.", within="[0, 1)"
     )
     batch_size: int = setting(
         8, "How many scoring windows the network takes at once.", within="[1, 1e6]"
@@ -112,9 +110,7 @@ class FailurePolicy:
     """How many inputs may fail before a run that finished counts as failed."""
 
     tolerate: str = setting(
-        "0",
-        "How many files may fail, or which share of them, with exit code 0.",
-        metavar="N|P%",
+        "0", "How many files may fail, or which share of them, with exit code 0.", metavar="N|P%"
     )
 
     def __post_init__(self) -> None:
@@ -131,10 +127,9 @@ class FailurePolicy:
 
     def _limit(self) -> tuple[float, bool]:
         """Return the number, and whether it is a percentage; -1 if it is none."""
-        is_share = self.tolerate.endswith("%")
-        text = self.tolerate.removesuffix("%")
+        text, is_share = self.tolerate.removesuffix("%"), self.tolerate.endswith("%")
         try:
-            limit = float(text) if is_share else float(int(text))
+            limit = float(text) if is_share else int(text)
         except ValueError:
             return -1.0, is_share
         return (limit if math.isfinite(limit) else -1.0), is_share

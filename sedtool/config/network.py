@@ -4,11 +4,10 @@ Both are written ``NAME[:key=value,...]``, e.g. ``dcase2019:time-pooling=4`` and
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
-from sedtool.config.base import lookup, require, require_valid, setting
+from sedtool.config.base import as_number, lookup, require, require_valid, setting
 
 BLOCKS = ("relu-max", "glu-average")
 
@@ -108,16 +107,11 @@ ARCHITECTURES: dict[str, ArchitectureConfig] = {
     "small": ArchitectureConfig(channels=(16, 32, 64), gru_units=64),
 }
 
-# The options of an architecture text, and how each is read.
-_READ: dict[str, Callable[[str], Any]] = {
-    "time-pooling": int,
-    "gru-units": int,
-    "gru-layers": int,
-    "dropout": float,
-    "dropout-at": str,
-    "init": str,
-    "norm-momentum": float,
-}
+# The options of an architecture text: fields of ArchitectureConfig, and its time pooling.
+_OPTIONS = (
+    *("time-pooling", "gru-units", "gru-layers"),
+    *("dropout", "dropout-at", "init", "norm-momentum"),
+)
 
 
 def parse_architecture(text: str) -> ArchitectureConfig:
@@ -126,25 +120,23 @@ def parse_architecture(text: str) -> ArchitectureConfig:
     ``time-pooling=N``, a power of two, sets the feature frames that become one output frame: the
     first blocks then pool by two in time, as many as that takes, and the others do not. The
     other keys are fields of `ArchitectureConfig`.
-
-    Raises
-    ------
-    ConfigError
-        If the name or a key is unknown, or a value is out of range.
     """
     name, given = _split(text, "architecture")
     config = lookup(ARCHITECTURES, name, "architecture")
+    kinds: dict[str, Any] = {entry.name: entry.type for entry in fields(config)}
     values: dict[str, Any] = {}
     for key, value in given.items():
         require(
-            key in _READ,
-            f"architecture {name!r} has no option {key!r}; it has: {', '.join(_READ)}",
+            key in _OPTIONS,
+            f"architecture {name!r} has no option {key!r}; it has: {', '.join(_OPTIONS)}",
         )
+        field_name = key.replace("-", "_")
+        kind = kinds.get(field_name, int)  # time-pooling is no field
         try:
-            values[key.replace("-", "_")] = _READ[key](value)
+            values[field_name] = kind(value)
         except ValueError:
-            kind = "a whole number" if _READ[key] is int else "a number"
-            require(False, f"architecture option '{key}={value}' of {text!r} needs {kind}")
+            needed = "a whole number" if kind is int else "a number"
+            require(False, f"architecture option '{key}={value}' of {text!r} needs {needed}")
     time_pooling = values.pop("time_pooling", config.time_pooling)
     if time_pooling != config.time_pooling:
         values["pools"] = _pools_in_time(config.pools, time_pooling)
@@ -210,12 +202,11 @@ class PoolingConfig:
         name, given = _split(text, "pooling")
         options: dict[str, float | str] = {}
         for key, value in given.items():
-            try:
-                options[key] = number = float(value)
-            except ValueError:
-                options[key], number = value, 0.0 if key in _WORDS and value else math.nan
+            number = as_number(value)
+            is_word = math.isnan(number) and key in _WORDS and value != ""
+            options[key] = value if is_word else number
             require(
-                abs(number) <= _MOST,
+                is_word or abs(number) <= _MOST,
                 f"pooling option '{key}={value}' of {text!r} is not key=number, of 1e6 at most",
             )
         return cls(name, options)

@@ -41,8 +41,7 @@ class TrainInputs(LookupConfig):
     """The files a run reads."""
 
     features: tuple[Path, ...] = setting(
-        REQUIRED,
-        "A features file of the clips. Given several times, a clip is looked up in all.",
+        REQUIRED, "A features file of the clips. Given several times, a clip is looked up in all."
     )
     weak: Path | None = setting(None, "Weak labels to train on.")
     strong: Path | None = setting(None, "Strong labels to train on.")
@@ -156,9 +155,7 @@ class TrainConfig:
         choices=("clip_f1", "event_f1", "clip_f1+event_f1", "loss"),
     )
     patience: int = setting(
-        0,
-        "Stop after this many epochs without a better score; 0 means never.",
-        within="[0, 1e6]",
+        0, "Stop after this many epochs without a better score; 0 means never.", within="[0, 1e6]"
     )
     validation_fraction: float = setting(
         0.1,
@@ -201,9 +198,7 @@ class TrainConfig:
         choices=("normalised", "linear"),
     )
     final: str = setting(
-        "student",
-        "Which network becomes model.safetensors.",
-        choices=("student", "teacher"),
+        "student", "Which network becomes model.safetensors.", choices=("student", "teacher")
     )
 
     def __post_init__(self) -> None:

@@ -21,7 +21,8 @@ from sedtool.atomic import (
     resource_errors,
     write_text,
 )
-from sedtool.config import EVENT_FORMAT, to_json
+from sedtool.config import to_json
+from sedtool.config.inference import EVENT_FORMAT
 from sedtool.decoding import clip_tags
 from sedtool.errors import ConfigError, LabelError, ResourceError
 from sedtool.labels import EVENT_FORMATS, Event, event_format, format_weak, printable
