@@ -68,13 +68,8 @@ class ExtractTask:
 
     def open(self, name: str) -> AudioReader:
         """Return a reader of a clip."""
-        path, config = self.files[name], self.header.config
-        rate, channel, allow_truncated = (
-            config.sample_rate,
-            config.channel,
-            self.header.allow_truncated,
-        )
-        return AudioReader(path, rate, channel, name=name, allow_truncated=allow_truncated)
+        path, config, cut = self.files[name], self.header.config, self.header.allow_truncated
+        return AudioReader(path, config.sample_rate, config.channel, name=name, allow_truncated=cut)
 
     def claimed_duration(self, name: str) -> float:
         """Return the seconds that the header of a file states; 0 if it does not."""

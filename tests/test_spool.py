@@ -13,11 +13,10 @@ from sedtool.atomic import resource_errors
 from sedtool.errors import ArtifactError, ConfigError, OutputExistsError, ResourceError
 from sedtool.shards import Shard, manifest_digest
 from sedtool.store import (
-    Unfinished,
     open_features,
     unfinished,
 )
-from sedtool.store.spool import resumes
+from sedtool.store.spool import Unfinished, resumes
 from support.score_files import write_scores
 from support.stored import (
     CONFIG,

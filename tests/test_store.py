@@ -21,12 +21,12 @@ from sedtool.store import (
     ScoresWriter,
     SourceClip,
     file_format,
-    file_shard,
     is_hdf5,
     open_features,
     open_scores,
 )
 from sedtool.store.layout import tables_digest
+from sedtool.store.reading import file_shard
 from support.score_files import write_scores
 from support.stored import (
     CONFIG,

@@ -267,8 +267,8 @@ def _audio_source(model: Model, inputs: AudioInputs, config: InferConfig) -> Uns
     shard, found, wanted = Shard.of(config.shard), find_audio(inputs), model.features
 
     def reader_of(name: str) -> AudioReader:
-        rate, channel, allow_truncated = wanted.sample_rate, wanted.channel, config.allow_truncated
-        return AudioReader(found[name], rate, channel, name=name, allow_truncated=allow_truncated)
+        path, cut = found[name], config.allow_truncated
+        return AudioReader(path, wanted.sample_rate, wanted.channel, name=name, allow_truncated=cut)
 
     def claimed_duration(name: str) -> float:
         with unnamed(found[name]), reader_of(name) as reader:
@@ -326,36 +326,23 @@ def prepare(
     source = open_source(model, inputs, config)
     for output in outputs.files:
         refuse_input(output, [model_path, Path(config.threshold), *source.files])
+    details: dict[str, Any] = {"inputs": source.digests}
     if isinstance(source, ScoredClips):
-        settings, details = source.scores.settings, dict[str, Any]()
+        settings = source.scores.settings
     else:
         _refuse_loose_part(source, config, outputs)
         settings = _scoring_of(model, config)
         # What moves scores a little, or decides which there are, and no scores file says.
-        details = {
+        details |= {
             "batch_size": config.batch_size,  # moves the last bit of a score
             "device": str(pick_device(config.device)),
             "allow_truncated": config.allow_truncated,
         }
-    header = ScoresHeader(
-        model.classes,
-        model.frame_rate,
-        decoding,
-        model.weights_sha256,
-        settings,
-        source.shard,
-        source.manifest_sha256,
-    )
-    job = job_of(
-        len(source.names),
-        header.shard,
-        header.manifest_sha256,
-        model_sha256=header.model_sha256,
-        scoring=header.settings,
-        inputs=source.digests,
-        **details,
-    )
-    outputs.refuse(len(source.names), source.shard)
+    n_clips, shard, manifest = len(source.names), source.shard, source.manifest_sha256
+    weights, classes = model.weights_sha256, model.classes
+    header = ScoresHeader(classes, model.frame_rate, decoding, weights, settings, shard, manifest)
+    job = job_of(n_clips, shard, manifest, model_sha256=weights, scoring=settings, **details)
+    outputs.refuse(n_clips, shard)
     return InferTask(model, source, header, job)
 
 

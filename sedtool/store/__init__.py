@@ -14,7 +14,7 @@ from sedtool.store.features import (
     open_features,
     refuse_finished,
 )
-from sedtool.store.reading import file_format, file_shard, is_hdf5
+from sedtool.store.reading import file_format, is_hdf5
 from sedtool.store.scores import (
     ClipScores,
     Scores,
@@ -23,7 +23,7 @@ from sedtool.store.scores import (
     clip_scores,
     open_scores,
 )
-from sedtool.store.spool import Unfinished, unfinished
+from sedtool.store.spool import unfinished
 
 __all__ = [
     "DTYPES",
@@ -35,10 +35,8 @@ __all__ = [
     "ScoresHeader",
     "ScoresWriter",
     "SourceClip",
-    "Unfinished",
     "clip_scores",
     "file_format",
-    "file_shard",
     "is_hdf5",
     "open_features",
     "open_scores",

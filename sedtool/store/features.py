@@ -16,6 +16,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -160,8 +161,7 @@ class FeaturesWriter:
         clips = [self.done[name] for name in self._names if name in self.done]
 
         def chunks() -> Iterator[bytes]:
-            for clip in clips:
-                yield from self._spool.read(clip.name)
+            return chain.from_iterable(self._spool.read(clip.name) for clip in clips)
 
         write_features(self.path, self._header, clips, failures, chunks)
         self._finished = True

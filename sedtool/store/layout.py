@@ -228,15 +228,6 @@ class _SparseFile(io.RawIOBase):
         self.written: list[tuple[int, bytes]] = []  # offset and content
         self._position = self._end = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._end}[whence]
         self._position = base + offset

@@ -153,7 +153,6 @@ def _shard(attributes: Mapping[str, Any]) -> Shard:
 
 
 def _has_superblock(stream: BinaryIO) -> bool:
-    stream.seek(0)
     head = stream.read(9)
     return len(head) == 9 and head.startswith(_SIGNATURE) and head[8] in _SUPERBLOCKS
 
@@ -286,12 +285,8 @@ def _clips(attributes: Mapping[str, Any], tables: Mapping[str, Any], n_frames: i
         raise ArtifactError("its clips do not cover its frames one after the other")
     if not (duration > 0).all() or not np.isfinite(duration).all():
         raise ArtifactError("a clip has a duration that is no positive number of seconds")
-    return ClipTable(
-        names=names,
-        start=start.astype(np.int64),
-        frames=frames.astype(np.int64),
-        duration=duration,
-    )
+    start, frames = start.astype(np.int64), frames.astype(np.int64)
+    return ClipTable(names=names, start=start, frames=frames, duration=duration)
 
 
 def _cover(start: npt.NDArray[np.uint64], frames: npt.NDArray[np.uint64], total: int) -> bool:

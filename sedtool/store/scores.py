@@ -181,19 +181,16 @@ class ScoresWriter:
         self._n_frames.append(len(frame))
 
     def _finish(self) -> None:
-        windows = [clip.window for clip in self._clips]
-        none = np.zeros((0, len(self.header.classes)), "<f4")
-        tables = clip_tables(
-            [clip.name for clip in self._clips],
-            self._n_frames,
-            [clip.duration for clip in self._clips],
-        ) | {
+        clips, none = self._clips, np.zeros((0, len(self.header.classes)), "<f4")
+        names, durations = [clip.name for clip in clips], [clip.duration for clip in clips]
+        n_windows = [len(clip.window) for clip in clips]
+        tables = clip_tables(names, self._n_frames, durations) | {
             "/classes": self.header.classes,
-            "/scores/clip": [window.max(axis=0) for window in windows] or none,
-            "/scores/window": np.concatenate([none, *windows]),
-            "/windows/clip": np.repeat(np.arange(len(windows)), list(map(len, windows))),
-            "/windows/start": np.concatenate([[], *(clip.window_start for clip in self._clips)]),
-            "/windows/frames": np.concatenate([[], *(clip.window_frames for clip in self._clips)]),
+            "/scores/clip": [clip.clip for clip in clips] or none,
+            "/scores/window": np.concatenate([none, *(clip.window for clip in clips)]),
+            "/windows/clip": np.repeat(np.arange(len(clips)), n_windows),
+            "/windows/start": np.concatenate([[], *(clip.window_start for clip in clips)]),
+            "/windows/frames": np.concatenate([[], *(clip.window_frames for clip in clips)]),
         }
         attributes = {
             "frame_rate": float(self.header.frame_rate),

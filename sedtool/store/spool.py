@@ -69,7 +69,9 @@ class Spool:
                 self._spool = closing.enter_context(self._spool_path.open("a+b", buffering=0))
                 self._resume()
             except OSError:
-                self._remove_if_blank()
+                self._journal.seek(0)
+                if not self._journal.readline().endswith(b"\n"):  # not even the first line is there
+                    self.remove()
                 raise
             self._closing = closing.pop_all()
         return self
@@ -102,12 +104,6 @@ class Spool:
         with resource_errors(self.output):
             self._spool_path.unlink(missing_ok=True)
             self._journal_path.unlink(missing_ok=True)
-
-    def _remove_if_blank(self) -> None:
-        """Leave nothing behind where not even the journal's first line could be written."""
-        self._journal.seek(0)
-        if not self._journal.readline().endswith(b"\n"):
-            self.remove()
 
     def _resume(self) -> None:
         """Take up the clips of the same job, and cut off what is torn, damaged or of another."""
