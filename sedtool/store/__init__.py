@@ -1,8 +1,8 @@
 """features.h5 and scores.h5: written whole or not at all, checked when read, mapped into memory.
 
-Only this package knows h5py. `layout` says how both formats look, `writing` and `reading` move
-arrays, `spool` makes an interrupted run resumable, `features` and `scores` say what the arrays
-mean, `parts` opens and joins the files of several shards, and `merge` checks that they fit.
+Only this package knows h5py. `layout` says how both formats look and writes them, `reading` checks
+and maps them, `spool` makes an interrupted run resumable, `features` and `scores` say what the
+arrays mean, and `merge` joins the files of several shards.
 """
 
 from sedtool.store.features import (

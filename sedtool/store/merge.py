@@ -136,10 +136,7 @@ def _pieces(path: Path, file: Features | Scores, data: Any, clips: Iterator[Any]
 
 
 def open_text_part(path: Path) -> Part:
-    """Read and check an event list, or clip tags, and the record beside it.
-
-    An ArtifactError says that one of them is missing or damaged.
-    """
+    """Read and check an event list, or clip tags, and the record beside it."""
     record = read_part(path)
     try:
         columns, pieces = _index(path)
