@@ -6,12 +6,7 @@ evaluates and tests them, `tables` writes.
 """
 
 from sedtool.comparison.compare import Comparison, Gain, System, compare_runs
-from sedtool.comparison.tables import (
-    TSV_COLUMNS,
-    check_outputs,
-    format_comparison,
-    write_tables,
-)
+from sedtool.comparison.tables import TSV_COLUMNS, check_outputs, format_comparison, write_tables
 
 __all__ = [
     "TSV_COLUMNS",

@@ -53,7 +53,7 @@ class System:
     """One pooling, or whatever else is compared, with all its seeds."""
 
     label: str
-    pooling: str
+    pooling: PoolingConfig
     seeds: tuple[int, ...]
     evaluations: tuple[Evaluation, ...]  # of each seed
     values: Mapping[str, Mapping[Column, tuple[float, ...]]]  # by rule, of each seed; may be NaN
@@ -66,6 +66,11 @@ class System:
         """Return the sample deviation over seeds; NaN with one seed."""
         values = self.values[rule][column]
         return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+    @property
+    def is_power(self) -> bool:
+        """Return whether it pools by power pooling, alone or at the base of a hierarchy."""
+        return "power" in (self.pooling.name, self.pooling.options.get("base"))
 
 
 @dataclass(frozen=True)
@@ -98,24 +103,22 @@ class Comparison:
 
     def title(self, system: System) -> str:
         """Return a short name: options of a pooling stand in it where they tell it from others."""
-        mine = PoolingConfig.parse(system.pooling)
-        pools = [PoolingConfig.parse(other.pooling) for other in self.systems]
-        options = [pooling.options for pooling in pools if pooling.name == mine.name]
+        name, mine = system.pooling.name, system.pooling.options
+        others = [other.pooling.options for other in self.systems if other.pooling.name == name]
         telling = {
             key: value
-            for key, value in mine.options.items()
-            if any(other.get(key) != value for other in options)
+            for key, value in mine.items()
+            if any(options.get(key) != value for options in others)
         }
-        extra = system.label.removeprefix(system.pooling)
-        return f"{PoolingConfig(mine.name, telling)}{extra}"
+        return f"{PoolingConfig(name, telling)}{system.label.removeprefix(str(system.pooling))}"
 
     def published(self, system: System) -> Mapping[Column, float]:
         """Return the paper's numbers of a system: by its pooling, else by a name it has alone."""
-        if system.pooling in self.paper or system.label != system.pooling:
+        if system.label in self.paper or system.label != str(system.pooling):
             return self.paper.get(system.label, {})
-        name = PoolingConfig.parse(system.pooling).name
+        name = system.pooling.name
         theirs = [text for text in self.paper if PoolingConfig.parse(text).name == name]
-        ours = [s for s in self.systems if PoolingConfig.parse(s.pooling).name == name]
+        ours = [other for other in self.systems if other.pooling.name == name]
         return self.paper[theirs[0]] if len(theirs) == len(ours) == 1 else {}
 
     def system(self, label: str) -> System:
@@ -129,7 +132,7 @@ class Comparison:
 
     def best(self, column: Column, without_power: bool = False) -> list[System]:
         """Return those with the highest mean, of all or of the systems without power pooling."""
-        systems = [s for s in self.systems if not (without_power and is_power(s))]
+        systems = [s for s in self.systems if not (without_power and s.is_power)]
         means = [system.mean(column) for system in systems]
         highest = max((mean for mean in means if not math.isnan(mean)), default=math.nan)
         pairs = zip(systems, means, strict=True)
@@ -146,12 +149,6 @@ class Comparison:
         ]
 
 
-def is_power(system: System) -> bool:
-    """Return whether a system pools by power pooling, alone or at the base of a hierarchy."""
-    pooling = PoolingConfig.parse(system.pooling)
-    return "power" in (pooling.name, pooling.options.get("base"))
-
-
 def compare_runs(
     folders: Sequence[Path],
     config: CompareConfig,
@@ -163,14 +160,9 @@ def compare_runs(
 ) -> Comparison:
     """Score the runs in some folders anew, and compare their poolings.
 
-    Parameters
-    ----------
-    folders
-        Run folders, and folders of them, such as that of a sweep.
-    reference, weak_reference, paper
-        Labels of the test clips, and published numbers; by default those of the sweep.
-    progress
-        Called with runs scored, runs in all, and the folder of the next.
+    `folders` are run folders, and folders of them, such as that of a sweep. By default, labels of
+    the test clips and published numbers are those of the sweep. `progress` is called with runs
+    scored, runs in all, and the folder of the next.
 
     Raises
     ------
@@ -285,7 +277,7 @@ def _system(
         of_seeds = [_rates(each, rules, strong.names) for each in evaluations]
         values[rule] = {column: tuple(rates[column] for rates in of_seeds) for column in COLUMNS}
     seeds = tuple(run.seed for run, _ in ordered)
-    return System(label, ordered[0][0].pooling, seeds, evaluations, values)
+    return System(label, PoolingConfig.parse(ordered[0][0].pooling), seeds, evaluations, values)
 
 
 def _rates(
@@ -303,7 +295,7 @@ def _rates(
 
 
 def _place(system: System) -> tuple[int, str]:
-    name = PoolingConfig.parse(system.pooling).name
+    name = system.pooling.name
     return (_ORDER.index(name) if name in _ORDER else len(_ORDER), system.label)
 
 
@@ -314,7 +306,7 @@ def _against(systems: Sequence[System], wanted: str | None) -> str:
         return _USUAL if _USUAL in labels else labels[0]
     pooling, _, rest = wanted.partition(" ")
     label = " ".join(filter(None, [str(PoolingConfig.parse(pooling)), rest]))
-    of_that_name = [s.label for s in systems if PoolingConfig.parse(s.pooling).name == wanted]
+    of_that_name = [s.label for s in systems if s.pooling.name == wanted]
     if label not in labels and len(of_that_name) == 1:
         return of_that_name[0]
     if label not in labels:

@@ -1,16 +1,14 @@
 """A comparison as text, Markdown, LaTeX like the tables of the paper, and TSV with every number."""
 
 import math
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from textwrap import TextWrapper
 
 from sedtool.atomic import claim, refuse_input, write_text
-from sedtool.comparison.compare import RULES, Comparison, System, is_power
+from sedtool.comparison.compare import RULES, Comparison, System
 from sedtool.comparison.runs import COLUMNS, METRICS, PAPER_COLUMNS, Column
-from sedtool.config import lookup
 from sedtool.errors import ConfigError
 from sedtool.evaluation.formats import exact
 from sedtool.text import aligned, booktabs, latex, latex_row, markdown_table
@@ -34,12 +32,9 @@ _LONG_HEADS = {
 }
 
 _MOST_WARNINGS = 5
-_WIDTH = 100  # columns of a terminal
-_WRAP: dict[str, Any] = {
-    "subsequent_indent": "    ",
-    "break_long_words": False,
-    "break_on_hyphens": False,
-}
+_WRAPPER = TextWrapper(  # for a terminal of 100 columns
+    100, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+)
 
 Mark = Callable[[str, bool, bool], str]  # text, is the best, is the best apart from power
 
@@ -53,7 +48,7 @@ class _Table:
 
 def format_comparison(comparison: Comparison, name: str) -> str:
     """Return a comparison in one of `FORMATS`."""
-    return lookup(FORMATS, name, "format")(comparison)
+    return FORMATS[name](comparison)
 
 
 def write_tables(
@@ -67,8 +62,6 @@ def write_tables(
 
 def check_outputs(outputs: Sequence[Path], name: str | None, inputs: Sequence[Path]) -> None:
     """Raise a ConfigError if an output cannot be written as asked, before anything is done."""
-    if name is not None:
-        lookup(FORMATS, name, "format")
     for output in outputs:
         refuse_input(output, inputs)
         if name is None:
@@ -98,7 +91,7 @@ def _as_text(comparison: Comparison) -> str:
     if comparison.paper:
         legend += "; paper, (P), (R): F1, precision and recall of the paper"
     lines = [legend, *_claims(comparison), *_notes(comparison)]
-    wrapped = [part for line in lines for part in textwrap.wrap(line, _WIDTH, **_WRAP)]
+    wrapped = [part for line in lines for part in _WRAPPER.wrap(line)]
     return "\n".join([*blocks, *wrapped]) + "\n"
 
 
@@ -131,7 +124,8 @@ def _tables(comparison: Comparison, mark: Mark) -> Iterator[_Table]:
 def _score_table(comparison: Comparison, metric: str, mark: Mark) -> _Table:
     """Return the scores of all systems in a metric, and the paper's beside them."""
     rates = ("f1",) if metric == "clip" else ("f1", "precision", "recall")
-    published = [rate for rate in rates if _is_published(comparison, (metric, rate))]
+    papers = comparison.paper.values()
+    published = [rate for rate in rates if any((metric, rate) in paper for paper in papers)]
     header = ["pooling", "seeds", *(_HEADS[rate] for rate in rates), "dcase"]
     header += [_PAPER_HEADS[rate] for rate in published]
     rows = []
@@ -144,13 +138,8 @@ def _score_table(comparison: Comparison, metric: str, mark: Mark) -> _Table:
         paper = comparison.published(system)
         row += [_number(paper.get((metric, rate), math.nan)) for rate in published]
         rows.append(tuple(row))
-    return _Table(
-        f"{_NAMES[metric]}: macro, mean ± deviation over seeds", tuple(header), tuple(rows)
-    )
-
-
-def _is_published(comparison: Comparison, column: Column) -> bool:
-    return any(column in row for row in comparison.paper.values())
+    title = f"{_NAMES[metric]}: macro, mean ± deviation over seeds"
+    return _Table(title, tuple(header), tuple(rows))
 
 
 def _test_table(comparison: Comparison, metric: str) -> _Table:
@@ -183,7 +172,7 @@ def _claims(comparison: Comparison) -> list[str]:
     for metric in METRICS:
         column = (metric, "f1")
         others = comparison.best(column, without_power=True)
-        mine = [system for system in comparison.systems if is_power(system)]
+        mine = [system for system in comparison.systems if system.is_power]
         if not (others and mine):
             continue
         other, power = others[0], max(mine, key=lambda system: system.mean(column))
@@ -351,7 +340,7 @@ def _chance(p: float, resamples: int) -> str:
 def _marks(comparison: Comparison, system: System, column: Column) -> tuple[bool, bool]:
     """Return whether a system is the best in a column, and the best apart from power."""
     best, apart = comparison.best(column), comparison.best(column, without_power=True)
-    return system in best, system in apart and any(map(is_power, comparison.systems))
+    return system in best, system in apart and any(s.is_power for s in comparison.systems)
 
 
 def _score(system: System, column: Column) -> str:
