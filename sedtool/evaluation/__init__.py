@@ -31,10 +31,6 @@ those that it is asked for. Each function takes events as label files give them,
 `Event`, or as `EventColumns` of arrays, and loads nothing. `event_counts` is for arrays of numbers,
 and fast enough to sit inside a search over thresholds.
 
-How it is done: `pair` gives numbers to the clips and labels of both sides, once. Each metric is one
-function from that pair to its `counts`, by clip and class. Rates, macro averages, error rates,
-intervals and comparisons are sums of these counts.
-
 Differences from sed_eval
 -------------------------
 Given equal clips and classes, every count equals that of sed_eval 0.2.1 with optimal matching

@@ -28,12 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedtool.config import EvaluationConfig
-from sedtool.evaluation.counts import FloatArray, IntArray
+from sedtool.evaluation.counts import BoolArray, FloatArray, IntArray
 from sedtool.evaluation.events import largest_matching
 from sedtool.evaluation.intersection import expand
 from sedtool.evaluation.pair import EventArrays, Pair
-
-Chosen = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def _shifts(
     }
 
 
-def _rows(length: int, rows: IntArray) -> Chosen:
+def _rows(length: int, rows: IntArray) -> BoolArray:
     """Return true at the given rows, bool (length,)."""
     chosen = np.zeros(length, bool)
     chosen[rows] = True
@@ -152,7 +150,9 @@ def _key(clip: IntArray, time: FloatArray) -> NDArray[np.complex128]:
     return clip + 1j * time
 
 
-def _degrees(events: EventArrays, chosen: Chosen, others: EventArrays, taking: Chosen) -> IntArray:
+def _degrees(
+    events: EventArrays, chosen: BoolArray, others: EventArrays, taking: BoolArray
+) -> IntArray:
     """Return how many of the others that take part overlap each chosen event; 0 for the rest.
 
     Two events overlap if each begins before the other ends.
@@ -171,7 +171,7 @@ def _degrees(events: EventArrays, chosen: Chosen, others: EventArrays, taking: C
 
 
 def _couples(
-    reference: EventArrays, chosen: Chosen, estimated: EventArrays, taking: Chosen
+    reference: EventArrays, chosen: BoolArray, estimated: EventArrays, taking: BoolArray
 ) -> tuple[IntArray, IntArray]:
     """Return references and estimates that overlap each other, of those that overlap one only."""
     i, j = _beginning_within(reference, chosen, estimated, taking, "left")
@@ -184,9 +184,9 @@ def _couples(
 
 def _beginning_within(
     events: EventArrays,
-    chosen: Chosen,
+    chosen: BoolArray,
     others: EventArrays,
-    taking: Chosen,
+    taking: BoolArray,
     side: Literal["left", "right"],
 ) -> tuple[IntArray, IntArray]:
     """Return chosen events, and the others that begin within them; "left": or with them."""

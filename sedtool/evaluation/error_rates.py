@@ -37,16 +37,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sedtool.config import EvaluationConfig
-from sedtool.evaluation.counts import (
-    Counts,
-    IntArray,
-    MacroRule,
-    error_ratio,
-    macro_error_rates,
-)
+from sedtool.evaluation.counts import Counts, IntArray, MacroRule, error_ratio, macro_error_rates
 from sedtool.evaluation.events import (
     count_matched,
     largest_matching,
@@ -105,27 +98,21 @@ def count_event_errors(
     missed, spurious = (np.ones(len(side.clip), bool) for side in pair.by_class)
     matched, partner = _in_order(pair, matching, config, onset_only)
     missed[matched], spurious[partner] = False, False
-    sides = pair.reference.by_clip(), pair.estimated.by_clip()
-    n = substitutions(*sides, missed, spurious, config, onset_only)
+    left = pair.reference.by_clip().take(missed), pair.estimated.by_clip().take(spurious)
+    n = _substitutions(*left, config, onset_only)
     return counts, Errors(n, int(missed.sum()) - n, int(spurious.sum()) - n)
 
 
-def substitutions(
-    reference: EventArrays,
-    estimated: EventArrays,
-    missed: NDArray[np.bool_],
-    spurious: NDArray[np.bool_],
-    config: EvaluationConfig,
-    onset_only: bool = False,
+def _substitutions(
+    missed: EventArrays, spurious: EventArrays, config: EvaluationConfig, onset_only: bool
 ) -> int:
     """Count missed references that can be paired, one to one, with spurious estimates.
 
     Events of all classes stand in the order of the lists. Each reference in its turn takes the
     first estimate that is left, as sed_eval does.
     """
-    sides = reference.take(missed), estimated.take(spurious)
-    taken = np.zeros(len(sides[1].clip), bool)
-    for i, j in possible_pairs(*sides, config, onset_only):
+    taken = np.zeros(len(spurious.clip), bool)
+    for i, j in possible_pairs(missed, spurious, config, onset_only):
         for partners in np.split(j, np.flatnonzero(np.diff(i)) + 1):  # of a reference each
             free = partners[~taken[partners]]
             if free.size:

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 from sedtool.config import EvaluationConfig, lookup
@@ -26,7 +26,7 @@ from sedtool.evaluation.error_rates import (
     count_segment_errors,
     rate_errors,
 )
-from sedtool.evaluation.events import count_events, count_onsets
+from sedtool.evaluation.events import count_events
 from sedtool.evaluation.intersection import count_intersection
 from sedtool.evaluation.pair import LabelInput, Tags, match_sides, pair_up, warnings_of
 from sedtool.evaluation.psds import Psds
@@ -40,7 +40,7 @@ _COUNTS: dict[str, Callable[..., Counts]] = {
     "event": count_events,
     "segment": count_segments,
     "clip": count_clips,
-    "onset": count_onsets,
+    "onset": partial(count_events, onset_only=True),
     "intersection": count_intersection,
 }
 _ERRORS = {"event": count_event_errors, "segment": count_segment_errors}
@@ -287,7 +287,8 @@ def evaluate_onsets(
     classes: Iterable[str] | None = None,
 ) -> MetricScores:
     """Score events by their onsets alone, as sed_eval does with ``evaluate_offset=False``."""
-    return score(count_onsets(pair_up(reference, estimated, classes, config.compat), config))
+    pair = pair_up(reference, estimated, classes, config.compat)
+    return score(count_events(pair, config, onset_only=True))
 
 
 def evaluate_segments(

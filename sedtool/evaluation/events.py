@@ -31,11 +31,6 @@ _BLOCK = 1_000_000  # pairs tested at a time
 _FREE = -1
 
 
-def count_onsets(pair: Pair, config: EvaluationConfig) -> Counts:
-    """Count events that match by their onsets."""
-    return count_events(pair, config, onset_only=True)
-
-
 def count_events(pair: Pair, config: EvaluationConfig, onset_only: bool = False) -> Counts:
     """Count events, and those that match; see `event_counts`."""
     pair = pair.counted(config.compat)
@@ -229,11 +224,7 @@ def _augment(windows: _Windows, partner: IntArray) -> None:
 
 
 def _search(
-    windows: _Windows,
-    start: int,
-    owner: IntArray,
-    unseen: NDArray[np.bool_],
-    came_from: IntArray,
+    windows: _Windows, start: int, owner: IntArray, unseen: NDArray[np.bool_], came_from: IntArray
 ) -> tuple[int, IntArray]:
     """Return a free estimate that an alternating path reaches, or -1, and all that were seen."""
     queue, seen = [start], [np.zeros(0, np.int64)]

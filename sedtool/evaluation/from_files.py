@@ -78,11 +78,10 @@ def evaluate_files(
     Raises
     ------
     ConfigError
-        If the output is one of the inputs, a metric needs what the estimates do not have, or a
-        limit is of a score that is not computed.
+        If a metric needs what the estimates do not have, or a limit is of a score that is not
+        computed.
     ArtifactError
-        If the estimates are one shard of several: every clip of the others would count as missed;
-        or if `report` is strict and there is a warning.
+        If the estimates are one shard of several, or `report` is strict and there is a warning.
     """
     refuse_input(output, inputs.files)
     with claim(output, overwrite=overwrite):

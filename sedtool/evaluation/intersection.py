@@ -46,11 +46,10 @@ evaluation of sound event detection", ICASSP 2020.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sedtool.config.evaluation import IntersectionConfig
 from sedtool.errors import LabelError
-from sedtool.evaluation.counts import Counts, Entries, FloatArray, IntArray
+from sedtool.evaluation.counts import BoolArray, Counts, Entries, FloatArray, IntArray
 from sedtool.evaluation.pair import EventArrays, Pair
 
 _TICKS = 1e12  # a second; 63 bits hold 100 days
@@ -64,8 +63,8 @@ class Intersections:
 
     reference: EventArrays  # N rows
     estimated: EventArrays  # M rows
-    found: NDArray[np.bool_]  # (N,)
-    accepted: NDArray[np.bool_]  # (M,)
+    found: BoolArray  # (N,)
+    accepted: BoolArray  # (M,)
     crossing: IntArray  # rows of estimates that are cross-triggers, once for each class crossed
     crossed: IntArray  # the class that each of them crosses
 
@@ -96,7 +95,7 @@ def intersect(pair: Pair, config: IntersectionConfig, cross: bool = True) -> Int
 def _cross_triggers(
     estimated: EventArrays,
     reference: EventArrays,
-    false: NDArray[np.bool_],
+    false: BoolArray,
     n_classes: int,
     share: float,
 ) -> tuple[IntArray, IntArray]:
@@ -167,14 +166,14 @@ def overlap(events: EventArrays, others: EventArrays) -> IntArray:
     return end - begin
 
 
-def meets(part: IntArray, share: float, whole: FloatArray) -> NDArray[np.bool_]:
+def meets(part: IntArray, share: float, whole: FloatArray) -> BoolArray:
     """Return whether a part, in ticks, is at least a share of the whole, in seconds.
 
     Both sides are rounded to microseconds, so that times which tie in decimals tie here. A part
     of nothing is never enough.
     """
     enough = np.rint(part * (_DECIMALS / _TICKS)) >= np.rint(share * whole * _DECIMALS)
-    result: NDArray[np.bool_] = (part > 0) & enough
+    result: BoolArray = (part > 0) & enough
     return result
 
 

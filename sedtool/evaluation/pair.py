@@ -274,10 +274,7 @@ def _table(
 
 
 def _cells(
-    tags: Tags,
-    label_number: Mapping[str, int],
-    clip_number: Mapping[str, int],
-    n_labels: int,
+    tags: Tags, label_number: Mapping[str, int], clip_number: Mapping[str, int], n_labels: int
 ) -> IntArray:
     """Return the classes-in-clips of the numbered labels."""
     clips = (clip_number[name] for name, mine in tags.items() for _ in mine)
@@ -335,9 +332,7 @@ def warn_of_names(what: str, reference: Iterable[str], estimated: Iterable[str])
 
 
 def warn_of_labels(
-    sides: Iterable[tuple[Iterable[str], Iterable[str]]],
-    classes: Iterable[str] | None,
-    compat: str,
+    sides: Iterable[tuple[Iterable[str], Iterable[str]]], classes: Iterable[str] | None, compat: str
 ) -> list[str]:
     """Name the labels outside the class list, and what becomes of them.
 

@@ -20,13 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedtool.config.evaluation import PsdsConfig
-from sedtool.evaluation.counts import FloatArray, IntArray
+from sedtool.evaluation.counts import BoolArray, FloatArray, IntArray
 from sedtool.evaluation.intersection import covered, expand, meets, ticks
 from sedtool.evaluation.pair import EventArrays
 
 TP, FP = -2, -1  # what a step is of; a class number stands for cross-triggers of that class
 _BLOCK = 2**17  # frames times classes that are counted at a time
-BoolArray = NDArray[np.bool_]
 Whole = NDArray[np.integer]  # 32 bits in `Steps`
 
 
@@ -299,9 +298,6 @@ def _hits(
     moves = np.diff(hit, prepend=0)  # several at one score add up to one
     moves[new] = hit[new]
     return reference.clip[i], score, moves
-
-
-# Runs of frames above a threshold
 
 
 class ScoreRuns(NamedTuple):

@@ -127,14 +127,8 @@ def statistics(
 ) -> Statistics:
     """Resample clips and return the interval of every macro score.
 
-    Parameters
-    ----------
-    system, other
-        The system, and one to compare it with.
-    groups
-        The group of each clip, by clip name; by default each clip is drawn by itself.
-    progress
-        Called with (resamples done, resamples, what) now and then.
+    Each clip is drawn by itself, or with its group: `groups` has that of each, by clip name.
+    `progress` is called with resamples done, resamples, and what they are, now and then.
 
     Raises
     ------
@@ -148,11 +142,10 @@ def statistics(
     intervals = {
         name: _interval(values, tail) for name, values in drawn[0].items() if name in system.scores
     }
-    settings = report.resamples, report.seed, report.confidence
     unit = "clips" if groups is None else "groups"
-    n_units = len(set(units.values()))
+    settings = report.resamples, report.seed, report.confidence, unit, len(set(units.values()))
     if other is None:
-        return Statistics(*settings, unit, n_units, intervals)
+        return Statistics(*settings, intervals)
     nothing = np.zeros(0)
     differences = {
         name: difference(
@@ -163,7 +156,7 @@ def statistics(
         )
         for name, value in system.scores.items()
     }
-    return Statistics(*settings, unit, n_units, intervals, other.name, other.scores, differences)
+    return Statistics(*settings, intervals, other.name, other.scores, differences)
 
 
 def _units(clips: Sequence[str], groups: Mapping[str, str] | None) -> dict[str, int]:
