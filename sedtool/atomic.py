@@ -40,7 +40,6 @@ _RESOURCE_ERRNO = {
 }
 _LOCK_PATIENCE = 0.3  # seconds; a process that only looks whether a file is locked lets go at once
 
-
 _log = logging.getLogger(__name__)
 
 

@@ -68,8 +68,14 @@ class ExtractTask:
 
     def open(self, name: str) -> AudioReader:
         """Return a reader of a clip."""
-        path, config, cut = self.files[name], self.header.config, self.header.allow_truncated
-        return AudioReader(path, config.sample_rate, config.channel, name=name, allow_truncated=cut)
+        config = self.header.config
+        return AudioReader(
+            self.files[name],
+            config.sample_rate,
+            config.channel,
+            name=name,
+            allow_truncated=self.header.allow_truncated,
+        )
 
     def claimed_duration(self, name: str) -> float:
         """Return the seconds that the header of a file states; 0 if it does not."""

@@ -267,8 +267,13 @@ def _audio_source(model: Model, inputs: AudioInputs, config: InferConfig) -> Uns
     shard, found, wanted = Shard.of(config.shard), find_audio(inputs), model.features
 
     def reader_of(name: str) -> AudioReader:
-        path, cut = found[name], config.allow_truncated
-        return AudioReader(path, wanted.sample_rate, wanted.channel, name=name, allow_truncated=cut)
+        return AudioReader(
+            found[name],
+            wanted.sample_rate,
+            wanted.channel,
+            name=name,
+            allow_truncated=config.allow_truncated,
+        )
 
     def claimed_duration(name: str) -> float:
         with unnamed(found[name]), reader_of(name) as reader:
@@ -331,7 +336,9 @@ def prepare(
         settings = source.scores.settings
     else:
         _refuse_loose_part(source, config, outputs)
-        settings = _scoring_of(model, config)
+        windows = windows_of(model, config)
+        scoring = {"window": windows.window, "overlap": windows.overlap, "amp": config.amp}
+        settings = json.dumps(scoring, sort_keys=True)
         # What moves scores a little, or decides which there are, and no scores file says.
         details |= {
             "batch_size": config.batch_size,  # moves the last bit of a score
@@ -352,13 +359,6 @@ def _refuse_loose_part(source: ClipSource, config: InferConfig, outputs: InferOu
         raise ConfigError(f"shard {source.shard} is a part to be merged: give it a file, with -o")
     if config.shard == "auto" and outputs.spool is not None:
         check_siblings(outputs.spool, source.shard, source.manifest_sha256)
-
-
-def _scoring_of(model: Model, config: InferConfig) -> str:
-    """Return, as JSON, what scores depend on besides the weights."""
-    windows = windows_of(model, config)
-    values = {"window": windows.window, "overlap": windows.overlap, "amp": config.amp}
-    return json.dumps(values, sort_keys=True)
 
 
 def _warn_if_untuned(model: Model, path: Path, config: InferConfig) -> None:

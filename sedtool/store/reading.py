@@ -82,7 +82,8 @@ def open_flat(path: Path, layout: Layout, verify: bool) -> Flat:
             name: [text.decode() for text in array.tolist()] if array.dtype.kind == "S" else array
             for name, array in arrays.items()
         }
-        clips, shard = _clips(attributes, tables, big.shape[0]), _shard(attributes)
+        clips = _clips(attributes, tables, big.shape[0])
+        shard = Shard(attributes["shard"], attributes["n_shards"])
         if verify:
             _verify(stream, big, tables[layout.digests])
         if not big.shape[0]:  # nothing can be mapped
@@ -114,6 +115,8 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, h5py.File]]:
                     yield stream, file
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: no such file") from error
+    except ConfigError as error:
+        raise ArtifactError(f"{path}: {error}") from error  # there can be no such shard
     # h5py turns what HDF5 finds wrong with a file into any of these.
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = str(error).partition("\n")[0]
@@ -140,16 +143,8 @@ def file_format(path: Path) -> str:
 def file_shard(path: Path) -> tuple[Shard, str]:
     """Return the shard a file says it is, and the digest of its list of names; see `open_flat`."""
     with _opened(path) as (_, file):
-        attributes = {name: _attribute(file, name, kind) for name, kind in SHARD_ATTRIBUTES.items()}
-        return _shard(attributes), str(attributes["manifest_sha256"])
-
-
-def _shard(attributes: Mapping[str, Any]) -> Shard:
-    """Return the shard that a file says it is, if there can be one."""
-    try:
-        return Shard(attributes["shard"], attributes["n_shards"])
-    except ConfigError as error:
-        raise ArtifactError(str(error)) from error
+        manifest, number, count = (_attribute(file, *item) for item in SHARD_ATTRIBUTES.items())
+        return Shard(number, count), manifest
 
 
 def _has_superblock(stream: BinaryIO) -> bool:
@@ -174,7 +169,7 @@ def _attributes(file: h5py.File, layout: Layout) -> dict[str, Any]:
     return {name: _attribute(file, name, kind) for name, kind in expected.items()}
 
 
-def _attribute(file: h5py.File, name: str, kind: type) -> str | int | float:
+def _attribute(file: h5py.File, name: str, kind: type) -> Any:
     attribute = file.attrs.get_id(name)
     dtype = attribute.dtype
     if attribute.shape != ():
@@ -182,8 +177,7 @@ def _attribute(file: h5py.File, name: str, kind: type) -> str | int | float:
     if kind is not str:
         if dtype != np.dtype({int: "<i8", float: "<f8"}[kind]):
             raise ArtifactError(f"damaged: attribute {name} is of type {dtype}")
-        number: int | float = kind(file.attrs[name])
-        return number
+        return kind(file.attrs[name])
     text = h5py.check_string_dtype(dtype)
     if text is None or text.length is None or text.length > _MOST_TEXT:
         raise ArtifactError(f"damaged: attribute {name} is not a text of fixed length")
