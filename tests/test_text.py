@@ -14,6 +14,21 @@ def test_columns_have_one_width_with_text_left_and_numbers_right():
     assert text.aligned([], 1) == []
 
 
+def test_tables_have_a_header_apart_in_markdown_and_latex():
+    rows = [("class", "n"), ("Dog", "10")]
+    assert text.markdown_table(rows, 1) == ["| class | n |", "| --- | ---: |", "| Dog | 10 |"]
+    header, row = map(text.latex_row, rows)
+    assert text.booktabs("lr", [header], [], [row]) == [
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"class & n \\",
+        r"\midrule",
+        r"Dog & 10 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("count", "expected"), [(0, ""), (1, "0"), (5, "0, 1, 2, 3, 4"), (6, "0, 1, 2, 3, 4, …")]
 )

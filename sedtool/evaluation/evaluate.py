@@ -256,11 +256,11 @@ def evaluate(
     tags_only = sides.tags is not None and set(metrics) == {"clip"}
     return Evaluation(
         config,
-        classes is not None,
-        tuple(warnings_of(sides, pair, classes, config.compat, tags_only)),
-        pair.clips,
-        counts,
-        "event lists" if weak_estimated is None else "clip predictions",
+        classes_given=classes is not None,
+        warnings=tuple(warnings_of(sides, pair, classes, config.compat, tags_only)),
+        clips=pair.clips,
+        counts=counts,
+        clip_source="event lists" if weak_estimated is None else "clip predictions",
         n_clips=len(sides.clips),
         n_durations=len(sides.durations or ()),
         n_matched_by_basename=len(sides.inexact),

@@ -171,12 +171,8 @@ def _kinds(evaluation: Evaluation, metric: str) -> list[Scored]:
 
 def _psds(evaluation: Evaluation) -> list[Scored]:
     return [
-        Scored(
-            name,
-            {"all": {"psds": psds.value}},
-            {label: {"psds": value} for label, value in psds.classes.items()},
-        )
-        for name, psds in evaluation.psds.items()
+        Scored(name, {"all": {"psds": p.value}}, {k: {"psds": v} for k, v in p.classes.items()})
+        for name, p in evaluation.psds.items()
     ]
 
 

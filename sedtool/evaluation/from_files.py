@@ -168,8 +168,8 @@ class _Scorer:
         if path.is_dir():  # which has no single event list
             return Evaluation(
                 self.config,
-                self.vocabulary is not None,
-                tuple(warnings),
+                classes_given=self.vocabulary is not None,
+                warnings=tuple(warnings),
                 n_clips=max((len(each.counts.clips) for each in psds.values()), default=0),
                 n_durations=len(self.durations or ()),
                 psds=psds,

@@ -263,7 +263,7 @@ def psds_from_scores(
     classes: Iterable[str] | None = None,
     durations: Mapping[str, float] | None = None,
 ) -> list[Psds]:
-    """Return the PSDS of frame scores, over all thresholds.
+    """Return the PSDS of frame scores, over all thresholds; clip names are compared as they are.
 
     Parameters
     ----------
