@@ -140,8 +140,9 @@ def run_demo(
         extract([audio], files.features, config, run, root=audio, progress=report)
     _train(files, replace(TRAINING, seed=seed), bar, device)
     evaluation = _score(files, bar, device)
-    clip, reference = _busiest_clip(files.reference), files.reference
-    plot_clip(files.features, files.scores, clip, files.clip_picture, reference=reference)
+    labels = read_events(files.reference).weak()
+    clip = max(sorted(labels), key=lambda name: len(labels[name]))  # with most to see
+    plot_clip(files.features, files.scores, clip, files.clip_picture, reference=files.reference)
     plot_pooling([files.model], files.pooling_picture, durations_from=files.validation)
     return evaluation
 
@@ -169,12 +170,6 @@ def _score(files: DemoFiles, bar: Bar, device: str) -> Evaluation:
         infer(files.model, inputs, InferConfig(device=device), outputs, progress=report)
     comparison = EvaluateInputs(files.reference, files.scores)
     return evaluate_files(comparison, EvaluationConfig(), files.metrics)
-
-
-def _busiest_clip(reference: Path) -> str:
-    """Return the first of the clips with most classes: the one with most to see."""
-    labels = read_events(reference).weak()
-    return max(sorted(labels), key=lambda name: len(labels[name]))
 
 
 def make_clip(seed: int, split: str, index: int) -> Soundscape:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sedtool.checkpoint import Model, load_model
 from sedtool.config import POOLING_NAMES, FeatureConfig, PoolingConfig
@@ -71,10 +71,6 @@ class ExampleClip:
     probabilities: np.ndarray  # (T,)
     frame_rate: float  # frames a second
     reference: Sequence[Interval] = ()  # when the class is active
-
-    @property
-    def times(self) -> np.ndarray:
-        return canvas.frame_times(len(self.probabilities), self.frame_rate)
 
 
 def _event_and_background() -> np.ndarray:
@@ -178,26 +174,32 @@ def draw_gradients(example: ExampleClip, poolings: Sequence[PoolingConfig]) -> "
     everywhere; beyond 1 either way it is logarithmic.
     """
     n_frames = len(example.probabilities)
+    times = canvas.frame_times(n_frames, example.frame_rate)
     n_rows = -(-(1 + len(poolings)) // _COLUMNS)
     figure = canvas.new_figure(10.5, 1.2 + 2.0 * n_rows)
-    grid = figure.subplots(n_rows, _COLUMNS, sharex=True, squeeze=False)
-    clip, *panels = grid.flat
-    _draw_example(clip, example)
+    grid = [*figure.subplots(n_rows, _COLUMNS, sharex=True, squeeze=False).flat]
+    clip, *panels = drawn = grid[: 1 + len(poolings)]
+    for axes in drawn:
+        canvas.mark_intervals(axes, example.reference)
+    for axes in drawn[-_COLUMNS:]:
+        axes.set_xlabel("time (s)")
+        axes.tick_params(labelbottom=True)
+    for axes in grid[len(drawn) :]:
+        axes.remove()
+    clip.plot(times, example.probabilities, color="#000000")
+    clip.set_ylim(-0.02, 1.04)
+    clip.set_ylabel("frame\nprobability y")
+    clip.set_title("the clip", fontsize="small", loc="left")
     scaled = []
-    for axes, config in zip(panels, poolings, strict=False):
+    for axes, config in zip(panels, poolings, strict=True):
         pooling = example_pooling(config)
         y_c, gradient = clip_gradient(pooling, example.probabilities)
         scaled.append(n_frames * gradient)
-        _draw_panel(axes, example, scaled[-1])
+        _draw_pushes(axes, times, scaled[-1])
         d = sign_change(pooling, 0, y_c)
         changes = f", changes sign at y = {d:.3f}" if d is not None else ""
         axes.set_title(f"{config}\ny_c = {y_c:.3f}{changes}", fontsize="small", loc="left")
-    _share_scale(panels[: len(poolings)], scaled)
-    for axes in panels[len(poolings) :]:
-        axes.remove()
-    for axes in [clip, *panels][: 1 + len(poolings)][-_COLUMNS:]:
-        axes.set_xlabel("time (s)")
-        axes.tick_params(labelbottom=True)
+    _share_scale(panels, scaled)
     clip.set_xlim(0, n_frames / example.frame_rate)
     figure.suptitle(
         f"{canvas.shown(example.title)}\ngradient of the clip probability y_c for the probability "
@@ -208,20 +210,11 @@ def draw_gradients(example: ExampleClip, poolings: Sequence[PoolingConfig]) -> "
     return figure
 
 
-def _draw_example(axes: "Axes", example: ExampleClip) -> None:
-    canvas.mark_intervals(axes, example.reference)
-    axes.plot(example.times, example.probabilities, color="#000000")
-    axes.set_ylim(-0.02, 1.04)
-    axes.set_ylabel("frame\nprobability y")
-    axes.set_title("the clip", fontsize="small", loc="left")
-
-
-def _draw_panel(axes: "Axes", example: ExampleClip, heights: np.ndarray) -> None:
-    canvas.mark_intervals(axes, example.reference)
+def _draw_pushes(axes: "Axes", times: np.ndarray, heights: np.ndarray) -> None:
     up, down = np.maximum(heights, 0), np.minimum(heights, 0)
     for pushed, style in zip((up, down), _PUSHES, strict=True):
-        axes.fill_between(example.times, pushed, step="mid", **style)
-    axes.plot(example.times, heights, color="#000000", linewidth=0.9, drawstyle="steps-mid")
+        axes.fill_between(times, pushed, step="mid", **style)
+    axes.plot(times, heights, color="#000000", linewidth=0.9, drawstyle="steps-mid")
     axes.axhline(0, color="#000000", linewidth=0.6)
     axes.set_ylabel("T · dy_c / dy_i")
 
@@ -354,36 +347,26 @@ def frame_curve(model: Model, features: np.ndarray, label: str) -> FrameCurve:
 
     The gradient is in float64, so that a frame that is sure of its class still has one.
     """
-    k, pooling = model.classes.index(label), model.detector.pooling
-    logits, hidden = _run_network(model, features)
+    k, detector = model.classes.index(label), model.detector
+    batch = torch.from_numpy(features.astype(np.float32))[None]
+    with torch.no_grad():
+        normal = (batch - detector.mean) / detector.std
+        logits, hidden = detector.crnn(normal, torch.tensor([len(features)]))
     frames = logits.double().requires_grad_()
-    log_y, _ = copy.deepcopy(pooling).double()(frames, hidden.double())
+    log_y, _ = copy.deepcopy(detector.pooling).double()(frames, hidden.double())
     (gradient,) = torch.autograd.grad(log_y[0, k], frames)
     y_c = log_y[0, k].exp().item()
+    is_power = isinstance(detector.pooling, PowerPooling)
     return FrameCurve(
         model.pooling.name,
         model.trained.get("epoch"),
-        pooling.learned()["n"][k] if isinstance(pooling, PowerPooling) else None,
+        detector.pooling.learned()["n"][k] if is_power else None,
         logits[0, :, k].sigmoid().numpy(),
         model.frame_rate,
         y_c,
         gradient[0, :, k].sign().int().numpy(),
-        sign_change(pooling, k, y_c),
+        sign_change(detector.pooling, k, y_c),
     )
-
-
-def _run_network(model: Model, features: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Run a model over one clip (T, F); return frame logits (1, T', K) and hidden states."""
-    seen: list[tuple[Any, ...]] = []
-    listening = model.detector.pooling.register_forward_pre_hook(lambda _, args: seen.append(args))
-    batch = torch.from_numpy(features.astype(np.float32))[None]
-    try:
-        with torch.no_grad():
-            model.detector(batch, torch.tensor([len(features)]))
-    finally:
-        listening.remove()
-    logits, hidden, *_ = seen[0]
-    return logits, hidden
 
 
 @canvas.styled()
@@ -403,7 +386,7 @@ def draw_frames(
     axes[0].set_title(canvas.shown(title))
     handles: dict[str, Artist] = {}
     for below, curve in zip(axes[1:], curves, strict=True):
-        _draw_curve(below, curve, reference, handles)
+        handles |= _draw_curve(below, curve, reference)
         below.set_title(curve.describe(reference), fontsize="small", loc="left")
     axes[-1].set_xlim(0, len(spectrogram) / features.frame_rate)
     axes[-1].set_xlabel("time (s)")
@@ -413,32 +396,33 @@ def draw_frames(
 
 
 def _draw_curve(
-    axes: "Axes", curve: FrameCurve, reference: Sequence[Interval], handles: dict[str, "Artist"]
-) -> None:
-    """Draw one model; the first artist of each kind goes to `handles`, for the legend."""
-    for span in canvas.mark_intervals(axes, reference):
-        handles.setdefault("reference", span)
+    axes: "Axes", curve: FrameCurve, reference: Sequence[Interval]
+) -> dict[str, "Artist"]:
+    """Draw one model; return an artist of each kind, for the legend."""
+    drawn: dict[str, Artist] = {}
+    if reference:
+        drawn["reference"] = canvas.mark_intervals(axes, reference)[0]
     (line,) = axes.plot(curve.times, curve.frame, color="#000000", linewidth=1.4)
-    handles.setdefault("frame probability y", line)
+    drawn["frame probability y"] = line
     level = axes.axhline(curve.y_c, color="#009E73", linewidth=1.2, linestyle=":")
-    handles.setdefault("clip probability y_c", level)
+    drawn["clip probability y_c"] = level
     if curve.threshold is not None:
         own = axes.axhline(curve.threshold, color=canvas.ORANGE, linewidth=1.6, linestyle="--")
-        handles.setdefault("own threshold d: above it y is pushed up", own)
+        drawn["own threshold d: above it y is pushed up"] = own
     if curve.n is not None:
         linear = axes.axhline(curve.y_c / 2, color=canvas.BLUE, linewidth=1.4, linestyle="-.")
-        handles.setdefault("threshold of linear pooling, y_c / 2", linear)
+        drawn["threshold of linear pooling, y_c / 2"] = linear
     if reference:
-        _draw_pushes(axes, curve, curve.right(reference), handles)
+        drawn |= _draw_signs(axes, curve, curve.right(reference))
     axes.set_ylim(-0.14 if reference else -0.02, 1.04)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     axes.set_ylabel("frame probability")
+    return drawn
 
 
-def _draw_pushes(
-    axes: "Axes", curve: FrameCurve, right: np.ndarray, handles: dict[str, "Artist"]
-) -> None:
+def _draw_signs(axes: "Axes", curve: FrameCurve, right: np.ndarray) -> dict[str, "Artist"]:
     """Draw a strip below zero: which frames are pushed the right way, bool (T,), and which not."""
+    drawn: dict[str, Artist] = {}
     styles = (
         (right, canvas.BLUE, None, "gradient of the right sign"),
         (~right, "#E69F00", "////", "gradient of the wrong sign, or none"),
@@ -447,7 +431,7 @@ def _draw_pushes(
         changes = np.flatnonzero(np.diff(frames, prepend=False, append=False))
         starts, stops = changes.reshape(-1, 2).T / curve.frame_rate
         bars = list(zip(starts, stops - starts, strict=True))
-        drawn = axes.broken_barh(
+        drawn[label] = axes.broken_barh(
             bars, (-0.12, 0.08), facecolor=colour, hatch=hatch, edgecolor="white", lw=0
         )
-        handles.setdefault(label, drawn)
+    return drawn

@@ -165,6 +165,10 @@ class ClassExponents:
     def mean(self) -> np.ndarray:
         return np.asarray(self.values.mean(axis=0))  # over trainings, (K,)
 
+    @property
+    def bars(self) -> np.ndarray:
+        return np.stack([self.values.min(axis=0), self.values.max(axis=0)])  # (2, K)
+
     def groups(self) -> dict[str, np.ndarray]:
         """Return which classes have short and which long events, bool (K,), if there are any."""
         short = self.durations < self.boundary
@@ -335,32 +339,26 @@ def draw_durations(
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_locator(NullLocator())
     canvas.legend(figure, handles, labels)
-    canvas.place_names(
-        figure, axes, [point for i, entry in enumerate(sets) for point in _points(entry, i)]
-    )
-    return figure
-
-
-def _points(entry: ClassExponents, i: int) -> list[canvas.NamedPoint]:
-    """Return the classes of a data set, as what names are to be written beside."""
-    low, high = entry.values.min(axis=0), entry.values.max(axis=0)
-    columns = zip(entry.durations, entry.mean, low, high, entry.classes, strict=True)
-    return [
-        canvas.NamedPoint(x, y, (a, b), canvas.shown(label), canvas.colour(i))
-        for x, y, a, b, label in columns
+    points = [
+        canvas.NamedPoint(x, y, bar, canvas.shown(label), canvas.colour(i))
+        for i, entry in enumerate(sets)
+        for x, y, bar, label in zip(
+            entry.durations, entry.mean, entry.bars.T, entry.classes, strict=True
+        )
     ]
+    canvas.place_names(figure, axes, points)
+    return figure
 
 
 def _draw_set(axes: "Axes", entry: ClassExponents, i: int) -> Any:
     """Draw one data set, its classes and a bar at the mean of each group; return its first part."""
     drawn = []
-    low, high = entry.values.min(axis=0), entry.values.max(axis=0)
     for word, chosen in entry.groups().items():
         x, y = entry.durations[chosen], entry.mean[chosen]
         bars = axes.errorbar(
             x,
             y,
-            yerr=[y - low[chosen], high[chosen] - y] if len(entry.values) > 1 else None,
+            yerr=np.abs(entry.bars[:, chosen] - y) if len(entry.values) > 1 else None,
             fmt=canvas.marker(i),
             color=canvas.colour(i),
             markerfacecolor=canvas.colour(i) if word == "shorter" else "white",
