@@ -44,7 +44,7 @@ from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, infer
 from sedtool.labels import read_events
 from sedtool.machine import pick_device
-from sedtool.plots import plot_clip, plot_pooling, require_matplotlib
+from sedtool.plots import plot_clip, plot_pooling
 from sedtool.recipes.soundscapes import (
     Soundscape,
     Source,
@@ -126,8 +126,7 @@ def run_demo(
     nothing else; no test clip is seen before the model is finished. `bar` is called with the title
     of each stage and gives its progress callback; `seed` is of the sounds and of the training.
     """
-    require_matplotlib()  # before minutes are spent, as all that follows
-    pick_device(device)
+    pick_device(device)  # before minutes are spent
     files = DemoFiles(folder)
     refuse_existing(files.metrics, overwrite)
     files.claim()
@@ -139,7 +138,12 @@ def run_demo(
         run = ExtractConfig(workers=workers)
         extract([audio], files.features, config, run, root=audio, progress=report)
     _train(files, replace(TRAINING, seed=seed), bar, device)
-    evaluation = _score(files, bar, device)
+    with bar("infer") as report:
+        test = AudioInputs((files.audio / "test",), root=files.audio)
+        outputs = InferOutputs(files.events, files.scores, files.tags)
+        infer(files.model, test, InferConfig(device=device), outputs, progress=report)
+    compared = EvaluateInputs(files.reference, files.scores)
+    evaluation = evaluate_files(compared, EvaluationConfig(), files.metrics)
     labels = read_events(files.reference).weak()
     clip = max(sorted(labels), key=lambda name: len(labels[name]))  # with most to see
     plot_clip(files.features, files.scores, clip, files.clip_picture, reference=files.reference)
@@ -160,16 +164,6 @@ def _train(files: DemoFiles, training: TrainConfig, bar: Bar, device: str) -> No
     with bar("tune") as report:
         validation = TuneInputs((files.features,), reference=files.validation)
         tune(files.model, validation, TuneConfig(), device=device, progress=report)
-
-
-def _score(files: DemoFiles, bar: Bar, device: str) -> Evaluation:
-    """Detect events in the test clips, from their audio, and score them."""
-    outputs = InferOutputs(files.events, files.scores, files.tags)
-    inputs = AudioInputs((files.audio / "test",), root=files.audio)
-    with bar("infer") as report:
-        infer(files.model, inputs, InferConfig(device=device), outputs, progress=report)
-    comparison = EvaluateInputs(files.reference, files.scores)
-    return evaluate_files(comparison, EvaluationConfig(), files.metrics)
 
 
 def make_clip(seed: int, split: str, index: int) -> Soundscape:

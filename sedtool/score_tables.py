@@ -69,11 +69,8 @@ def read_score_tables(folder: Path) -> Iterator[FrameScores]:
 def read_score_table(path: Path) -> tuple[tuple[str, ...], FrameScores]:
     """Return the classes of a score file, and its clip, which is named as the file.
 
-    Raises
-    ------
-    LabelError
-        With file and line: a first line that is no header, a cell that is no number, a frame that
-        does not begin where the one before it ends.
+    A LabelError says in which line there is no header, a cell is no number, or a frame does not
+    begin where the one before it ends.
     """
     lines = [(where, line) for where, line in numbered_lines(path) if line.strip()]
     if not lines:

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 import re
+import subprocess
+import sys
 import warnings
 
 import matplotlib
@@ -11,6 +13,7 @@ import pytest
 import scipy.stats
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 
 from sedtool.checkpoint import save_model
@@ -366,8 +369,6 @@ def test_what_does_not_fit_a_figure_of_durations_is_refused(tmp_path):
 
 
 def test_names_stand_apart_from_points_and_from_each_other():
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(10, 7), layout="constrained")
     axes = figure.subplots()
     axes.set(xlim=(0, 1), ylim=(0, 1))
@@ -554,3 +555,14 @@ def test_equal_figures_are_equal_files_and_styles_of_the_caller_do_not_matter(tm
         with matplotlib.rc_context({"font.family": "monospace", "svg.hashsalt": "other"}):
             save(draw_pooling([("m", model)], {}), second)
         assert first.read_bytes() == second.read_bytes()
+
+
+def test_without_matplotlib_it_is_said_how_to_get_it():
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "from sedtool.cli import main\n"
+        "sys.argv = ['sedtool', 'plot', 'gradients', '-o', 'g.png']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "Error: figures need matplotlib: pip install 'sedtool[plot]'\n"

@@ -47,9 +47,7 @@ def describe(path: Path, verify: bool = False, progress: Progress | None = None)
     ------
     ConfigError
         If nothing is there.
-    AudioError, LabelError
-        If it is audio, or labels, and cannot be used.
-    ArtifactError
+    ArtifactError, AudioError, LabelError
         If it is damaged, or of no known kind.
     """
     path = Path(path)

@@ -185,7 +185,7 @@ def _class_rows(
 # Models and runs
 
 
-def describe_model(path: Path, verify: bool) -> Description:
+def describe_model(path: Path, verify: bool = True) -> Description:
     """Describe a model; its weights are read and checked either way."""
     from sedtool.checkpoint import load_model
 
@@ -207,18 +207,14 @@ def describe_model(path: Path, verify: bool) -> Description:
     return Description(path, "model", values, verified=True)
 
 
-def describe_state(path: Path, verify: bool) -> Description:
+def describe_state(path: Path, verify: bool = True) -> Description:
     """Describe what a run resumes from; it is read and checked either way."""
-    return Description(path, "training state", _state_values(path), verified=True)
-
-
-def _state_values(path: Path) -> dict[str, Any]:
     from sedtool.checkpoint import load_state
 
     state = load_state(path)
     try:
         identity = json.loads(state["identity"])
-        return {
+        values = {
             "epochs": len(state["tensors"]["rows"]),
             "step": state["step"],
             "seed": identity["seed"],
@@ -228,6 +224,7 @@ def _state_values(path: Path) -> dict[str, Any]:
         }
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{path} is no training state of this sedtool ({error!r})") from None
+    return Description(path, "training state", values, verified=True)
 
 
 def describe_run(path: Path, verify: bool) -> Description:
@@ -238,13 +235,17 @@ def describe_run(path: Path, verify: bool) -> Description:
     sections = _attempt(read_recipe_sections, folder.config, problems) or {}
     members: dict[str, Any] = {}
     others = [other for other in folder.others if other.exists()]
-    for file, read in {
-        **dict.fromkeys([folder.model, *others, *folder.kept], _model_values),
-        **dict.fromkeys([folder.last, folder.previous], _state_values),
-    }.items():
-        found = _attempt(read, file, problems)
-        name = str(file.relative_to(path))
-        members[name] = found and {k: v for k, v in found.items() if k not in ("classes", "bytes")}
+    for file in (folder.model, *others, *folder.kept):
+        model = _attempt(describe_model, file, problems)
+        members[str(file.relative_to(path))] = model and {
+            "epoch": model.values["trained"].get("epoch"),
+            "is_tuned": bool(model.values["tuned"]),
+            "weights_sha256": model.values["weights_sha256"],
+        }
+    for file in (folder.last, folder.previous):
+        state = _attempt(describe_state, file, problems)
+        kept = ("epochs", "step", "seed", "pooling")
+        members[file.name] = state and {key: state.values[key] for key in kept}
     last = members[folder.last.name] or {}
 
     def recorded(*keys: str) -> dict[str, Any]:
@@ -262,18 +263,6 @@ def describe_run(path: Path, verify: bool) -> Description:
         **members,
     }
     return Description(path, "run folder", values, True, tuple(problems))
-
-
-def _model_values(path: Path) -> dict[str, Any]:
-    """Return what tells the models of a run apart."""
-    from sedtool.checkpoint import load_model
-
-    model = load_model(path)
-    return {
-        "epoch": model.trained.get("epoch"),
-        "is_tuned": bool(model.tuned),
-        "weights_sha256": model.weights_sha256,
-    }
 
 
 # Sweeps

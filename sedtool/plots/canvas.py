@@ -1,28 +1,28 @@
 """What all figures share: sheets, colours, legends, names as the font has them, files.
 
-Only this package imports matplotlib (the `plot` extra), and only when a figure is drawn. Colours
-are Okabe and Ito's, which colour-blind readers can tell apart; lines and markers differ besides.
+Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines and markers differ
+besides.
 """
 
-import contextlib
 import functools
-import importlib.util
 import io
 import math
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 
 from sedtool.atomic import refuse_existing, refuse_input, write_bytes
 from sedtool.errors import ConfigError
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
@@ -38,28 +38,11 @@ _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a class may well be named $5$
     "svg.hashsalt": "sedtool",
 }
+styled = functools.partial(rc_context, _STYLE)  # whatever style the caller has set
 
 
-def require_matplotlib() -> None:
-    """Raise a ConfigError unless figures can be drawn."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError("figures need matplotlib: pip install 'sedtool[plot]'")
-
-
-@contextlib.contextmanager
-def styled() -> Iterator[None]:
-    """Draw in sedtool's style, whatever style the caller has set."""
-    require_matplotlib()
-    from matplotlib import rc_context
-
-    with rc_context(_STYLE):
-        yield
-
-
-def new_figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure (inches) that belongs to no window system."""
-    from matplotlib.figure import Figure
-
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -89,7 +72,7 @@ def frame_times(n_frames: int, frame_rate: float) -> np.ndarray:
     return (np.arange(n_frames) + 0.5) / frame_rate
 
 
-def mark_intervals(axes: "Axes", intervals: Sequence[tuple[float, float]]) -> list["Artist"]:
+def mark_intervals(axes: Axes, intervals: Sequence[tuple[float, float]]) -> list[Artist]:
     """Shade intervals, onset and offset in seconds; return what is drawn."""
     return [axes.axvspan(*ends, facecolor=GREY, alpha=0.3, linewidth=0) for ends in intervals]
 
@@ -101,10 +84,8 @@ def shown(name: str) -> str:
     return f"\u200b{text}" if text.startswith("_") else text
 
 
-def fit_fonts(figure: "Figure") -> None:
+def fit_fonts(figure: Figure) -> None:
     """Give each text of a figure the fonts that it is drawn in."""
-    from matplotlib.text import Text
-
     for text in figure.findobj(Text):
         text.set_fontfamily(fonts_of(text.get_text()))
 
@@ -117,7 +98,6 @@ def fonts_of(text: str) -> list[str]:
 @functools.cache
 def _font_of(character: str) -> str | None:
     """Return the font that a character is drawn in: ours, else an installed one that has it."""
-    from matplotlib.font_manager import findfont, get_font
 
     def has(path: str) -> bool:
         return get_font(path).get_char_index(ord(character)) > 0
@@ -131,8 +111,6 @@ def _font_of(character: str) -> str | None:
 @functools.cache
 def _other_fonts() -> tuple[tuple[str, str], ...]:
     """Return name and path of the upright fonts that are installed, the largest first."""
-    from matplotlib.font_manager import fontManager, get_font
-
     found = {
         font.name: font.fname
         for font in fontManager.ttflist
@@ -153,7 +131,7 @@ def check_output(output: Path, overwrite: bool, *inputs: Path | None) -> None:
 
 
 @styled()
-def save(figure: "Figure", output: Path) -> None:
+def save(figure: Figure, output: Path) -> None:
     """Write a figure as PNG, SVG or PDF, by the suffix."""
     fit_fonts(figure)
     buffer, kind = io.BytesIO(), output.suffix[1:].lower()
@@ -180,14 +158,12 @@ class NamedPoint(NamedTuple):
     colour: str
 
 
-def place_names(figure: "Figure", axes: "Axes", points: Sequence[NamedPoint]) -> None:
+def place_names(figure: Figure, axes: Axes, points: Sequence[NamedPoint]) -> None:
     """Write the name of each point near it, with a thin line where it is far.
 
     Each name takes the first free place of a few, nearest first; where none is free, the one that
     covers least. Axes and figure must be complete: what comes later moves points.
     """
-    from matplotlib.patheffects import withStroke
-
     fit_fonts(figure)
     figure.draw_without_rendering()  # lays the figure out
     scale = 72.0 / figure.dpi  # pixels to points

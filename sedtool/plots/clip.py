@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from sedtool.config import FeatureConfig
 from sedtool.datasets import FeatureSet
@@ -14,11 +15,6 @@ from sedtool.features import mel_filters
 from sedtool.labels import Event, NameIndex, read_events
 from sedtool.plots import canvas
 from sedtool.store import ClipScores, Scores, clip_scores, open_scores
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 Interval = tuple[float, float]  # onset and offset, seconds
 
@@ -32,13 +28,7 @@ def plot_clip(
     reference: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Draw one clip: spectrogram, frame probabilities, reference and detected events.
-
-    Raises
-    ------
-    LabelError
-        If a file does not have the clip.
-    """
+    """Draw one clip: spectrogram, frame probabilities, reference and detected events."""
     canvas.check_output(output, overwrite, features, scores, reference)
     stored, scored = read_scored(scores, name)
     feature_set = FeatureSet([features])
@@ -83,7 +73,7 @@ def draw_clip(
     clip: ClipScores,
     scores: Scores,
     reference: list[Event] | None,
-) -> "Figure":
+) -> Figure:
     """Return the figure of `plot_clip`, of log-mel features (T, F) and the scores of a clip.
 
     `scores` is the file they are from: classes, frame rate and decoding settings are used.
@@ -106,7 +96,7 @@ def draw_clip(
     return figure
 
 
-def _draw_probabilities(axes: "Axes", clip: ClipScores, scores: Scores, classes: list[int]) -> None:
+def _draw_probabilities(axes: Axes, clip: ClipScores, scores: Scores, classes: list[int]) -> None:
     times = canvas.frame_times(len(clip.frame), scores.frame_rate)
     lines = []
     for i, k in enumerate(classes):
@@ -126,7 +116,7 @@ def _draw_probabilities(axes: "Axes", clip: ClipScores, scores: Scores, classes:
 
 
 def _draw_events(
-    axes: "Axes", labels: list[str], detected: list[Event], reference: list[Event] | None
+    axes: Axes, labels: list[str], detected: list[Event], reference: list[Event] | None
 ) -> None:
     """Draw a row a class: reference above, in grey; detected below, in the class's colour."""
 
@@ -148,7 +138,7 @@ def _draw_events(
 _TICKS = np.array([0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64])  # kHz
 
 
-def draw_spectrogram(axes: "Axes", spectrogram: np.ndarray, config: FeatureConfig) -> None:
+def draw_spectrogram(axes: Axes, spectrogram: np.ndarray, config: FeatureConfig) -> None:
     """Draw log-mel features, shape (T, F), over seconds and kilohertz."""
     frames = spectrogram.astype(np.float32)
     seconds, n_mels = len(frames) / config.frame_rate, frames.shape[1]

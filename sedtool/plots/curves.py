@@ -7,20 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from sedtool.checkpoint import load_model
 from sedtool.errors import ArtifactError
 from sedtool.plots import canvas
 from sedtool.plots.learned import SYMBOLS
 from sedtool.runs import RunFolder
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
 _LEARNED = re.compile(r"(n|theta|alpha)\[(.+)\]")
 _PANELS: dict[str, dict[str, str]] = {  # label of the axis -> column -> name
@@ -81,7 +80,9 @@ def read_history(run: Path, name: str) -> History:
     for column in header:
         if match := _LEARNED.fullmatch(column):
             learned.setdefault(match[1], {})[match[2]] = columns.pop(column)
-    return History(name, columns, learned, _selected(path.parent))
+    model = RunFolder(path.parent).model
+    epoch = load_model(model).trained.get("epoch") if model.exists() else None
+    return History(name, columns, learned, epoch if isinstance(epoch, int) else None)
 
 
 def _metrics_of(run: Path) -> Path:
@@ -99,21 +100,8 @@ def _numbers(line: str, n_columns: int, where: str) -> list[float]:
         raise ArtifactError(f"{where}: {error}") from None
 
 
-def _selected(folder: Path) -> int | None:
-    """Return the epoch of the model of a run; None if there is none yet."""
-    model = RunFolder(folder).model
-    epoch = load_model(model).trained.get("epoch") if model.exists() else None
-    return epoch if isinstance(epoch, int) else None
-
-
 def plot_curves(runs: Sequence[Path], output: Path, *, overwrite: bool = False) -> None:
-    """Draw the learning curves of runs, finished or not: folders, or their metrics.tsv.
-
-    Raises
-    ------
-    ArtifactError
-        If metrics are missing, empty or damaged.
-    """
+    """Draw the learning curves of runs, finished or not: folders, or their metrics.tsv."""
     canvas.check_output(output, overwrite, *map(_metrics_of, runs))
     canvas.save(draw_curves(list(map(read_history, runs, _short_names(runs)))), output)
 
@@ -128,7 +116,7 @@ def _short_names(runs: Sequence[Path]) -> list[str]:
 
 
 @canvas.styled()
-def draw_curves(runs: Sequence[History]) -> "Figure":
+def draw_curves(runs: Sequence[History]) -> Figure:
     """Return the figure of `plot_curves`: all runs above, then a row a run that learned exponents.
 
     Panels of what no run has, such as the loss parts of a mean teacher, are left out.
@@ -162,7 +150,7 @@ def _panels(runs: Sequence[History]) -> dict[str, dict[str, str]]:
     return {title: columns for title, columns in found.items() if columns}
 
 
-def _draw_columns(axes: "Axes", runs: Sequence[History], columns: Mapping[str, str]) -> None:
+def _draw_columns(axes: Axes, runs: Sequence[History], columns: Mapping[str, str]) -> None:
     """Draw columns of all runs: a colour a run, a line style a column."""
     for i, run in enumerate(runs):
         chosen = run.epochs == run.selected
@@ -183,7 +171,7 @@ def _draw_columns(axes: "Axes", runs: Sequence[History], columns: Mapping[str, s
     _set_epochs(axes, np.concatenate([run.epochs for run in runs]))
 
 
-def _draw_line(axes: "Axes", run: History, values: np.ndarray, colour: int, line: int) -> "Line2D":
+def _draw_line(axes: Axes, run: History, values: np.ndarray, colour: int, line: int) -> Line2D:
     """Draw a value of each epoch, with dots where there are few."""
     style = {"color": canvas.colour(colour), "linestyle": canvas.line(line), "linewidth": 1.3}
     return axes.plot(run.epochs, values, marker="." if len(values) <= _FEW else None, **style)[0]
@@ -199,9 +187,7 @@ def _selected_style(i: int) -> dict[str, Any]:
     }
 
 
-def _set_epochs(axes: "Axes", epochs: np.ndarray) -> None:
-    from matplotlib.ticker import MaxNLocator
-
+def _set_epochs(axes: Axes, epochs: np.ndarray) -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
@@ -210,8 +196,6 @@ def _set_epochs(axes: "Axes", epochs: np.ndarray) -> None:
 
 def _explain_runs(part: Any, runs: Sequence[History]) -> None:
     """Name the runs, and the epoch of each model, below the first row."""
-    from matplotlib.lines import Line2D
-
     handles, labels = [], []
     for i, run in enumerate(runs):
         style = _selected_style(i) if run.selected is not None else {"color": canvas.colour(i)}

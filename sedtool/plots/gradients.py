@@ -7,10 +7,15 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, NullLocator
 from torch import nn
 
 from sedtool.checkpoint import Model, load_model
@@ -30,11 +35,6 @@ from sedtool.plots.clip import (
 )
 from sedtool.pooling import AutoPooling, LinearPooling, Pooling, PowerPooling, make_pooling
 from sedtool.runs import find_model
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _COLUMNS = 3
 _PUSHES: tuple[dict[str, Any], ...] = (  # how frames are drawn that are pushed up, and down
@@ -99,20 +99,13 @@ def plot_gradients(
 ) -> None:
     """Draw the gradient of the clip probability for each frame, a panel a pooling.
 
-    Parameters
-    ----------
-    poolings
-        ``NAME[:key=value,...]`` of each; every one there is, learned ones with example values,
-        where none is given.
-    scores, clip, label
-        Where the frame probabilities are: file, clip and class. A made-up clip without.
+    `poolings` are ``NAME[:key=value,...]``; without, every one there is, learned ones with example
+    values. Frame probabilities are those of a class in a clip of a scores file, or made up.
 
     Raises
     ------
     ConfigError
         If a pooling is unknown, or only some of scores, clip and label are given.
-    LabelError
-        If a file does not have the clip or the class.
     """
     canvas.check_output(output, overwrite, scores, reference)
     example = EXAMPLE
@@ -167,7 +160,7 @@ def clip_gradient(pooling: Pooling, probabilities: np.ndarray) -> tuple[float, n
 
 
 @canvas.styled()
-def draw_gradients(example: ExampleClip, poolings: Sequence[PoolingConfig]) -> "Figure":
+def draw_gradients(example: ExampleClip, poolings: Sequence[PoolingConfig]) -> Figure:
     """Return the figure of `plot_gradients`: a panel a pooling.
 
     All panels have one scale: the gradient times the number of frames, so that average pooling is 1
@@ -210,7 +203,7 @@ def draw_gradients(example: ExampleClip, poolings: Sequence[PoolingConfig]) -> "
     return figure
 
 
-def _draw_pushes(axes: "Axes", times: np.ndarray, heights: np.ndarray) -> None:
+def _draw_pushes(axes: Axes, times: np.ndarray, heights: np.ndarray) -> None:
     up, down = np.maximum(heights, 0), np.minimum(heights, 0)
     for pushed, style in zip((up, down), _PUSHES, strict=True):
         axes.fill_between(times, pushed, step="mid", **style)
@@ -219,10 +212,8 @@ def _draw_pushes(axes: "Axes", times: np.ndarray, heights: np.ndarray) -> None:
     axes.set_ylabel("T · dy_c / dy_i")
 
 
-def _share_scale(panels: Sequence["Axes"], scaled: Sequence[np.ndarray]) -> None:
+def _share_scale(panels: Sequence[Axes], scaled: Sequence[np.ndarray]) -> None:
     """Give all panels one scale, linear from -1 to 1 and logarithmic beyond."""
-    from matplotlib.ticker import FixedLocator, NullLocator
-
     low, high = min(0.0, *map(np.min, scaled)), max(1.0, *map(np.max, scaled))
     powers = [sign * 10.0**p for sign in (-1, 1) for p in range(4)]
     ticks = sorted([0.0, *(t for t in powers if 1.6 * low <= t <= 1.6 * high)])
@@ -234,9 +225,7 @@ def _share_scale(panels: Sequence["Axes"], scaled: Sequence[np.ndarray]) -> None
         axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _explain(figure: "Figure", has_reference: bool) -> None:
-    from matplotlib.patches import Patch
-
+def _explain(figure: Figure, has_reference: bool) -> None:
     handles = [Patch(**style) for style in _PUSHES]
     labels = ["a positive clip pushes the frame up", "a positive clip pushes the frame down"]
     if has_reference:
@@ -313,8 +302,6 @@ def plot_frames(
 
     Raises
     ------
-    LabelError
-        If a file does not have the clip, or a model the class.
     ArtifactError
         If the features are not of a model's kind.
     ConfigError
@@ -376,7 +363,7 @@ def draw_frames(
     curves: Sequence[FrameCurve],
     title: str,
     reference: Sequence[Interval],
-) -> "Figure":
+) -> Figure:
     """Return the figure of `plot_frames`, of log-mel features (T, F) and the models' curves."""
     figure = canvas.new_figure(9.0, 2.9 + 2.5 * len(curves))
     axes = figure.subplots(
@@ -395,9 +382,7 @@ def draw_frames(
     return figure
 
 
-def _draw_curve(
-    axes: "Axes", curve: FrameCurve, reference: Sequence[Interval]
-) -> dict[str, "Artist"]:
+def _draw_curve(axes: Axes, curve: FrameCurve, reference: Sequence[Interval]) -> dict[str, Artist]:
     """Draw one model; return an artist of each kind, for the legend."""
     drawn: dict[str, Artist] = {}
     if reference:
@@ -420,7 +405,7 @@ def _draw_curve(
     return drawn
 
 
-def _draw_signs(axes: "Axes", curve: FrameCurve, right: np.ndarray) -> dict[str, "Artist"]:
+def _draw_signs(axes: Axes, curve: FrameCurve, right: np.ndarray) -> dict[str, Artist]:
     """Draw a strip below zero: which frames are pushed the right way, bool (T,), and which not."""
     drawn: dict[str, Artist] = {}
     styles = (

@@ -7,9 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from scipy.stats import rankdata
 
 from sedtool.checkpoint import Model, load_model
@@ -20,10 +23,6 @@ from sedtool.labels import read_events
 from sedtool.plots import canvas
 from sedtool.runs import find_model, find_models
 from sedtool.text import counted
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 SYMBOLS = {"n": "exponent n", "alpha": "sharpness α", "theta": "θ = n / (n + 1)"}
 
@@ -60,7 +59,7 @@ def plot_pooling(
 
 
 @canvas.styled()
-def draw_pooling(models: Sequence[tuple[str, Model]], durations: Mapping[str, float]) -> "Figure":
+def draw_pooling(models: Sequence[tuple[str, Model]], durations: Mapping[str, float]) -> Figure:
     """Return the figure of `plot_pooling`, of labels and models with one class list.
 
     `durations` are the mean event durations of classes, seconds.
@@ -91,7 +90,7 @@ def draw_pooling(models: Sequence[tuple[str, Model]], durations: Mapping[str, fl
     return figure
 
 
-def _mark_linear(axes: "Axes") -> Any:
+def _mark_linear(axes: Axes) -> Any:
     """Draw the exponent with which power pooling is linear pooling."""
     return axes.axhline(1.0, color=canvas.GREY, linestyle="--", linewidth=1)
 
@@ -186,6 +185,9 @@ def plot_durations(
 ) -> list[str]:
     """Draw what poolings learned against the mean duration of each class's events.
 
+    Return a line for each data set, and for all together if they are several: the rank correlation
+    and the mean of each group.
+
     Parameters
     ----------
     data
@@ -195,21 +197,11 @@ def plot_durations(
     boundaries
         ``NAME=SECONDS``: where a data set's classes are parted into short and long; the median of
         its classes where it is not given.
-    correlation
-        How the interval of the rank correlation is found.
-
-    Returns
-    -------
-    list of str
-        For each data set, and for all together if they are several, the rank correlation and the
-        mean of each group.
 
     Raises
     ------
     ConfigError
         If a text is not of this form, a path holds no model, or a pooling learns nothing.
-    LabelError
-        If no event tells the duration of a class.
     """
     sources = _parse_data(data)
     inputs = [path for models, strong in sources.values() for path in (*models, strong)]
@@ -222,7 +214,14 @@ def plot_durations(
             f"{' and '.join(sorted(parameters))} are no one quantity: draw models of power pooling "
             "and of auto poolings apart"
         )
-    found = correlations(sets, correlation or CorrelationConfig())
+    config = correlation or CorrelationConfig()
+    found = {s.name: rank_correlation(s.durations, s.values, config) for s in sets}
+    if (
+        len(sets) > 1
+    ):  # of means: trainings of one data set have nothing to do with those of another
+        means = np.concatenate([s.mean for s in sets])[None]
+        seconds = np.concatenate([s.durations for s in sets])
+        found["all"] = rank_correlation(seconds, means, config)
     canvas.save(draw_durations(sets, found), output)
     lines = [_describe(entry, found[entry.name]) for entry in sets]
     return lines + ([f"all classes: {found['all']}"] if "all" in found else [])
@@ -281,22 +280,6 @@ def _read(name: str, models: list[Path], strong: Path, boundary: float | None) -
     return ClassExponents(name, parameter, classes, seconds, values, limit)
 
 
-def correlations(
-    sets: Sequence[ClassExponents], config: CorrelationConfig
-) -> dict[str, RankCorrelation]:
-    """Return the rank correlation of each data set, and of all together under ``all``.
-
-    Together, the means over trainings are taken as they are: the trainings of one data set have
-    nothing to do with those of another.
-    """
-    found = {s.name: rank_correlation(s.durations, s.values, config) for s in sets}
-    if len(sets) > 1:
-        together = np.concatenate([s.mean for s in sets])[None]
-        seconds = np.concatenate([s.durations for s in sets])
-        found["all"] = rank_correlation(seconds, together, config)
-    return found
-
-
 def _describe(entry: ClassExponents, correlation: RankCorrelation) -> str:
     """Say in one line what trainings on a data set learned."""
     means = []
@@ -309,12 +292,8 @@ def _describe(entry: ClassExponents, correlation: RankCorrelation) -> str:
 
 
 @canvas.styled()
-def draw_durations(
-    sets: Sequence[ClassExponents], found: Mapping[str, RankCorrelation]
-) -> "Figure":
+def draw_durations(sets: Sequence[ClassExponents], found: Mapping[str, RankCorrelation]) -> Figure:
     """Return the figure of `plot_durations`, with the rank correlation of each data set by name."""
-    from matplotlib.ticker import LogLocator, NullLocator
-
     n_classes = sum(len(entry.classes) for entry in sets)
     figure = canvas.new_figure(10.0, 5.5 + 0.12 * n_classes)
     axes = figure.subplots()
@@ -350,7 +329,7 @@ def draw_durations(
     return figure
 
 
-def _draw_set(axes: "Axes", entry: ClassExponents, i: int) -> Any:
+def _draw_set(axes: Axes, entry: ClassExponents, i: int) -> Any:
     """Draw one data set, its classes and a bar at the mean of each group; return its first part."""
     drawn = []
     for word, chosen in entry.groups().items():
