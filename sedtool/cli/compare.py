@@ -24,7 +24,7 @@ _FORMATS = ("text", "md", "tsv", "latex")
     opt.file("--weak-reference", help="Weak labels of the test clips, which clip F1 is scored by."),
     click.option(
         "--paper",
-        type=opt.BesideRecipe(),
+        type=opt.BESIDE_RECIPE,
         help="A TSV file of published numbers (pooling, event_f1, …); by default, that of the "
         "sweep.",
     ),

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 class _ExistingFile(click.Path):
     """An existing file; the error for one that is not complete says that it is not."""
 
-    def __init__(self, dir_okay: bool = False) -> None:
-        super().__init__(exists=True, dir_okay=dir_okay, path_type=Path)
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
             return super().convert(value, param, ctx)
@@ -44,9 +41,6 @@ class _ExistingFile(click.Path):
 class _Model(_ExistingFile):
     """A model file, or the folder of a run, which stands for its model."""
 
-    def __init__(self) -> None:
-        super().__init__(dir_okay=True)
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = super().convert(value, param, ctx)
         if not path.is_dir():
@@ -58,9 +52,6 @@ class _Model(_ExistingFile):
 
 class _OutputFolder(click.Path):
     """A folder to write to, never the current one because a variable in a script was empty."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not str(value):
@@ -107,13 +98,16 @@ class _Integers(click.ParamType):  # type: ignore[type-arg]  # older Clicks have
             self.fail(f"{value!r} is no list of whole numbers such as 6,12,6.", param, ctx)
 
 
-EXISTING_FILE = _ExistingFile()
-EXISTING_PATH = _ExistingFile(dir_okay=True)  # a file of one kind, or a folder of many
+EXISTING_FILE = _ExistingFile(exists=True, dir_okay=False, path_type=Path)
+EXISTING_PATH = _ExistingFile(
+    exists=True, path_type=Path
+)  # a file of one kind, or a folder of many
 INTEGERS = _Integers()
-MODEL = _Model()
+MODEL = _Model(exists=True, path_type=Path)
 INPUT = click.Path(exists=True, path_type=Path)  # a file or a folder
-OUTPUT = _Output()
-OUTPUT_FOLDER = _OutputFolder()  # made if need be
+OUTPUT = _Output(path_type=Path)
+OUTPUT_FOLDER = _OutputFolder(path_type=Path)  # made if need be
+BESIDE_RECIPE = BesideRecipe(path_type=Path)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -134,11 +128,7 @@ def group(title: str, *options: Callable[[Any], Any]) -> Callable[[F], F]:
 
 def names(*valid: str) -> Callable[..., list[str]]:
     """Return what completes an option whose values are names, for Click's `shell_complete`."""
-
-    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-        return [name for name in valid if name.startswith(incomplete)]
-
-    return complete
+    return lambda ctx, parameter, begun: [name for name in valid if name.startswith(begun)]
 
 
 def settings(cls: type, *names: str, **others: Any) -> list[Callable[[Any], Any]]:

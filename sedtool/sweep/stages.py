@@ -253,36 +253,36 @@ class Hooks(NamedTuple):
 
 def call(step: Step, settings: SweepSettings, progress: Report, stop: Stop) -> Any:
     """Run a stage and return its result."""
-    return _CALLS[step.stage](step, settings, progress, stop)
+    output, files = step.output, step.folder
+    match step.stage:
+        case "extract":
+            how = (settings.features, settings.extract)
+            return extract(settings.audio[output], output, *how, progress=progress)
+        case "train":
+            assert step.run is not None
+            return train(
+                output,
+                settings.train,
+                settings.training_of(step.run),
+                device=settings.devices["train"],
+                resume=not step.overwrite,
+                overwrite=step.overwrite,
+                progress=progress,
+                stop=stop,
+            )
+        case "tune":
+            assert settings.tune is not None
+            device = settings.devices["tune"]
+            return tune(files.model, settings.tune, TuneConfig(), device=device, progress=progress)
+        case "infer":
+            return _infer(files, settings, progress)
+        case "evaluate":
+            return _evaluate(files, settings, progress)
+        case _:
+            return _compare(output, settings, progress)
 
 
-def _extract(step: Step, settings: SweepSettings, progress: Report, stop: Stop) -> Any:
-    audio = settings.audio[step.output]
-    return extract(audio, step.output, settings.features, settings.extract, progress=progress)
-
-
-def _train(step: Step, settings: SweepSettings, progress: Report, stop: Stop) -> Any:
-    assert step.run is not None
-    return train(
-        step.output,
-        settings.train,
-        settings.training_of(step.run),
-        device=settings.devices["train"],
-        resume=not step.overwrite,
-        overwrite=step.overwrite,
-        progress=progress,
-        stop=stop,
-    )
-
-
-def _tune(step: Step, settings: SweepSettings, progress: Report, stop: Stop) -> Any:
-    assert settings.tune is not None
-    device, model = settings.devices["tune"], step.folder.model
-    return tune(model, settings.tune, TuneConfig(), device=device, progress=progress)
-
-
-def _infer(step: Step, settings: SweepSettings, progress: Report, stop: Stop) -> Any:
-    files = step.folder
+def _infer(files: RunFolder, settings: SweepSettings, progress: Report) -> Any:
     model = teacher_of(files.model) if settings.teacher else files.model
     written: dict[str, Any] = {"events": files.events, "scores": files.scores, "weak": files.tags}
     outputs = replace(settings.outputs, **written, overwrite=True)
@@ -292,35 +292,23 @@ def _infer(step: Step, settings: SweepSettings, progress: Report, stop: Stop) ->
     return result
 
 
-def _evaluate(step: Step, settings: SweepSettings, progress: Report, stop: Stop) -> Any:
-    inputs = replace(settings.evaluate, estimated=step.folder.scores)
-    output, report = step.folder.metrics, settings.report
-    scored = evaluate_files(inputs, settings.scoring, output, True, report, progress)
-    check_limits(settings.report.limits, scored.named_scores)
+def _evaluate(files: RunFolder, settings: SweepSettings, progress: Report) -> str:
+    inputs, report = replace(settings.evaluate, estimated=files.scores), settings.report
+    scored = evaluate_files(inputs, settings.scoring, files.metrics, True, report, progress)
+    check_limits(report.limits, scored.named_scores)
     return f"{scored.n_clips} clips, {scored.n_classes} classes"
 
 
-def _compare(step: Step, settings: SweepSettings, progress: Report, stop: Stop) -> Any:
+def _compare(output: Path, settings: SweepSettings, progress: Report) -> str:
+    labels = {
+        "reference": settings.evaluate.reference,
+        "weak_reference": settings.evaluate.weak_reference,
+    }
     comparison = compare_runs(
-        [step.output],
-        settings.compare,
-        reference=settings.evaluate.reference,
-        weak_reference=settings.evaluate.weak_reference,
-        paper=settings.paper,
-        progress=progress,
+        [output], settings.compare, **labels, paper=settings.paper, progress=progress
     )
-    write_tables(comparison, SweepFolder(step.output).tables, None, overwrite=True)
+    write_tables(comparison, SweepFolder(output).tables, None, overwrite=True)
     return f"{len(comparison.systems)} poolings"
-
-
-_CALLS: dict[str, Callable[[Step, SweepSettings, Report, Stop], Any]] = {
-    "extract": _extract,
-    "train": _train,
-    "tune": _tune,
-    "infer": _infer,
-    "evaluate": _evaluate,
-    "compare": _compare,
-}
 
 
 # Is a run that is there the one that is to be made?

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sedtool.atomic import lock, resource_errors, write_failures
 from sedtool.checkpoint import read_header
@@ -25,7 +25,6 @@ from sedtool.runs import RunFolder, RunSettings, SweepFolder, differences, read_
 from sedtool.store import open_scores
 from sedtool.sweep.stages import (
     Hooks,
-    Report,
     Run,
     Step,
     SweepSettings,
@@ -170,17 +169,12 @@ def plan_sweep(
 # How far a run is
 
 
-@dataclass(frozen=True)
-class _State:
+class _State(NamedTuple):
     """What stands in a run folder, and how it differs from what is to be made."""
 
     is_done: bool = False
-    training: tuple[str, ...] = ()  # settings of training that differ, as text
-    scoring: tuple[str, ...] = ()  # settings of the stages behind it that differ
-
-    @property
-    def differences(self) -> str:
-        return "; ".join((*self.training, *self.scoring))
+    training: Sequence[str] = ()  # settings of training that differ, as text
+    scoring: Sequence[str] = ()  # settings of the stages behind it that differ
 
 
 def _examine(run: Run, files: RunFolder, settings: SweepSettings) -> _State:
@@ -191,7 +185,7 @@ def _examine(run: Run, files: RunFolder, settings: SweepSettings) -> _State:
     here = RunSettings.of(settings.train, settings.training_of(run), settings.devices["train"])
     training = differences(there, here, files.input_digests(there))
     scoring = scoring_differences(settings, files)
-    return _State(not training and not scoring and _is_done(files), training, tuple(scoring))
+    return _State(not (training or scoring) and _is_done(files), training, scoring)
 
 
 def _is_done(files: RunFolder) -> bool:
@@ -213,12 +207,14 @@ def _left(
 ) -> list[Run]:
     """Return the runs that are not done; those of other settings are refused, or made anew."""
     states = {run: _examine(run, run.folder(output), settings) for run in runs}
-    others = [run for run, state in states.items() if state.differences]
+    others = [(run, state) for run, state in states.items() if state.training or state.scoring]
     if others and not overwrite:
+        run, state = others[0]
         more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
         raise ArtifactError(
-            f"{others[0].folder(output).path}{more} holds a run of other settings: "
-            f"{states[others[0]].differences}; give another folder, or --overwrite to make it anew"
+            f"{run.folder(output).path}{more} holds a run of other settings: "
+            f"{'; '.join((*state.training, *state.scoring))}; give another folder, or --overwrite "
+            "to make it anew"
         )
     return [run for run, state in states.items() if not state.is_done]
 
@@ -249,11 +245,9 @@ class _Sweep:
 
     def _extract(self, path: Path) -> None:
         result = self._do(Step("extract", path), self._folder.log, path.name, 0, 1)
-        failed = ""
-        if result.failures:
-            n_failed = counted(len(result.failures), "file")
-            failed = f" without {n_failed} that failed, see {result.failures_path}"
-        self._hooks.say(f"extract: made {path}{failed}")
+        failed = counted(len(result.failures), "file")
+        without = f" without {failed} that failed, see {result.failures_path}"
+        self._hooks.say(f"extract: made {path}{without if result.failures else ''}")
 
     def _pause(self, why: str) -> None:
         until = time.monotonic() + _WAIT
@@ -268,11 +262,16 @@ class _Sweep:
 
     def _do(self, step: Step, log_file: Path, what: str, done: int, total: int) -> Any:
         """Run a stage, or raise a StageError; its warnings go to a log."""
+
+        def progress(part: int, parts: int, said: str) -> None:
+            if step.stage != "train":  # which stops by itself, where it can save
+                self._require_going()
+            self._hooks.report(done, total, f"{what}  {part} of {parts}  {said}")
+
         self._require_going()
         self._hooks.report(done, total, what)
         with self._hooks.logged(step, log_file):
             try:
-                progress = self._progress(step, what, done, total)
                 result = call(step, self._settings, progress, self._hooks.stop)
             except StoppedError as error:
                 log.warning("%s", error)
@@ -283,16 +282,6 @@ class _Sweep:
                 raise StageError(step.stage, reason, code) from None
             log.info("%s", result)
         return result
-
-    def _progress(self, step: Step, what: str, done: int, total: int) -> Report:
-        """Return what a stage tells how far it is. Training stops by itself, where it can save."""
-
-        def progress(part: int, parts: int, said: str) -> None:
-            if step.stage != "train":
-                self._require_going()
-            self._hooks.report(done, total, f"{what}  {part} of {parts}  {said}")
-
-        return progress
 
     def make_runs(self, runs: Sequence[Run], fail_fast: bool) -> SweepResult:
         result = SweepResult(len(runs))
