@@ -101,9 +101,6 @@ class RunFolder:
         """Return the models of single epochs that are there."""
         return sorted(self.epochs.glob("[0-9]*.safetensors"))
 
-    def read_settings(self) -> "RunSettings":
-        return RunSettings.read(self.config)
-
     def is_held(self) -> bool | None:
         """Return whether a process works on the run; None where locks do not work."""
         return is_locked(self.sweep_lock) or is_locked(self.lock)
@@ -152,8 +149,9 @@ def find_model(path: Path) -> Path:
         return path
     model = RunFolder(path).model
     if not model.exists():
-        what = "give a model file, or the folder of a run"
-        raise ConfigError(f"{path} holds no {model.name}; {what}")
+        raise ConfigError(
+            f"{path} holds no {model.name}; give a model file, or the folder of a run"
+        )
     return model
 
 
@@ -367,7 +365,7 @@ class NamedFile:
 
     @classmethod
     def of(cls, path: Path) -> "NamedFile":
-        return cls(path, file_digest(path))
+        return cls(path.resolve(), file_digest(path.resolve()))
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "NamedFile":

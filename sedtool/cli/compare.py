@@ -49,12 +49,7 @@ _FORMATS = ("text", "md", "tsv", "latex")
 )
 @opt.group("Statistics", *opt.settings(CompareConfig, "against", "resamples", "seed", "confidence"))
 def compare(
-    runs: tuple[Path, ...],
-    output: tuple[Path, ...],
-    format_: str | None,
-    overwrite: bool,
-    quiet: bool,
-    **options: Any,
+    output: tuple[Path, ...], format_: str | None, overwrite: bool, quiet: bool, **options: Any
 ) -> None:
     """Compare poolings by mean, gain and significance.
 
@@ -72,7 +67,7 @@ def compare(
     check_outputs(output, format_, [path for path in files.values() if path is not None])
     started = time.monotonic()
     with progress("compare", quiet) as report:
-        comparison = compare_runs(runs, config, **files, progress=report)
+        comparison = compare_runs(options["runs"], config, **files, progress=report)
     if output:
         write_tables(comparison, output, format_, overwrite)
     else:

@@ -1,12 +1,13 @@
 """`sedtool convert`: event lists of one format -> another, or to weak labels; scores to tables."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from sedtool.cli import options as opt
 from sedtool.cli.console import say, write_stdout
-from sedtool.cli.settings import SedtoolCommand
+from sedtool.cli.settings import SedtoolCommand, taken
 
 
 @click.command(cls=SedtoolCommand)
@@ -41,15 +42,7 @@ from sedtool.cli.settings import SedtoolCommand
     ),
     opt.overwrite,
 )
-def convert(
-    inputs: tuple[Path, ...],
-    output: str | None,
-    source: str | None,
-    target: str | None,
-    audio_suffix: str | None,
-    overwrite: bool,
-    quiet: bool,
-) -> None:
+def convert(inputs: tuple[Path, ...], output: str | None, quiet: bool, **options: Any) -> None:
     """Convert event lists and scores between formats.
 
     The formats of event lists are DCASE tables, Audacity label tracks, Raven tables and JSON
@@ -68,11 +61,12 @@ def convert(
     from sedtool.convert import convert as convert_labels
     from sedtool.store import is_hdf5
 
-    settings = ConvertSettings(source, target, audio_suffix or "", overwrite)
-    if target == "scores" or (not (source or target) and any(map(is_hdf5, inputs))):
+    settings = taken(ConvertSettings, options, audio_suffix=options["audio_suffix"] or "")
+    is_told = settings.source or settings.target
+    if settings.target == "scores" or (not is_told and any(map(is_hdf5, inputs))):
         from sedtool.score_tables import convert_scores
 
-        n_clips = convert_scores(inputs, output, overwrite)
+        n_clips = convert_scores(inputs, output, settings.overwrite)
         say(f"scores of {n_clips} clips -> {output}", quiet)
         return
     result = convert_labels(inputs, output, settings, write_stdout)

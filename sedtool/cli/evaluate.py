@@ -1,7 +1,7 @@
 """`sedtool evaluate`: reference and estimated events -> metrics."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,9 @@ def evaluate(
     config = taken(EvaluationConfig, options)
     report = report_settings(options)
     is_resampled = report.bootstrap is not None or inputs.against is not None
-    report.require_used(_typed(options), inputs.has_list, is_resampled)
+    source = click.get_current_context().get_parameter_source
+    typed = [name for name in options if source(name) is ParameterSource.COMMANDLINE]
+    report.require_used(typed, inputs.has_list, is_resampled)  # recipes may be of several uses
     with progress("evaluate", quiet or not is_resampled) as show:
         evaluation = evaluate_files(inputs, config, output, overwrite, report, show)
     text = format_evaluation(evaluation, format_)
@@ -115,12 +117,6 @@ def evaluate(
         quiet,
     )
     check_limits(report.limits, evaluation.named_scores)
-
-
-def _typed(options: Iterable[str]) -> list[str]:
-    """Return the options that were given on the command line; recipes may be of several uses."""
-    source = click.get_current_context().get_parameter_source
-    return [name for name in options if source(name) is ParameterSource.COMMANDLINE]
 
 
 def report_settings(options: Mapping[str, Any]) -> ReportConfig:

@@ -84,9 +84,7 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
     opt.max_time,
     opt.dry_run,
 )
-def infer(
-    model: Path, output: Path | None, teacher: bool, dry_run: bool, quiet: bool, **options: Any
-) -> None:
+def infer(model: Path, output: Path | None, dry_run: bool, quiet: bool, **options: Any) -> None:
     """Detect events in audio, features.h5 or scores.h5.
 
     MODEL is a model file, or the folder of a run. INPUT is as for extract; a scores.h5 is decoded
@@ -103,7 +101,7 @@ def infer(
     from sedtool.inference import infer as detect
     from sedtool.planning import plan_inference
 
-    if teacher:
+    if options["teacher"]:
         model = teacher_of(model)
     events = None if output == Path("/dev/stdout") else output
     inputs, outputs = opt.audio_inputs(options), taken(InferOutputs, options, events=events)

@@ -353,8 +353,4 @@ def _as_yaml(value: Any) -> str:
     """Return a value as YAML that the recipe reader takes: JSON is a part of YAML."""
     if isinstance(value, tuple) and all(isinstance(item, int) for item in value):
         return ",".join(map(str, value))
-    if isinstance(value, tuple | list):
-        return json.dumps([str(item) for item in value], ensure_ascii=False)
-    if isinstance(value, bool | int | float):
-        return json.dumps(value)
-    return json.dumps(str(value), ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -109,15 +109,8 @@ def sweep(
     ctx: click.Context,
     /,
     recipe: Path | None,
-    data: Path,
     output: Path,
-    device: str | None,
-    pooling: tuple[str, ...],
-    seeds: tuple[str, ...],
     overwrite: bool,
-    shard: str | None,
-    tolerate: str,
-    fail_fast: bool,
     dry_run: bool,
     quiet: bool,
     **options: Any,
@@ -137,15 +130,15 @@ def sweep(
     from sedtool.sweep import Hooks, grid, parse_poolings, parse_seeds, part_of, plan_sweep
     from sedtool.sweep import sweep as sweep_runs
 
-    everything = grid(parse_poolings(pooling), parse_seeds(seeds))
-    runs = part_of(everything, shard, os.environ)
-    policy = FailurePolicy(tolerate)
-    if device == "":
+    everything = grid(parse_poolings(options["pooling"]), parse_seeds(options["seeds"]))
+    runs = part_of(everything, options["shard"], os.environ)
+    policy = taken(FailurePolicy, options)
+    if options["device"] == "":
         raise ConfigError("device is empty; auto, cpu, cuda, cuda:1 or mps")
     recipe = recipe or ctx.meta["sedtool.recipe"]
     if not recipe:
         raise click.UsageError("Missing argument 'RECIPE'.")
-    stages = Stages(ctx, Path(recipe), data, device, options)
+    stages = Stages(ctx, Path(recipe), options)
     settings = stages.settings()
     if dry_run:
         n_left, steps = plan_sweep(output, settings, runs, overwrite)
@@ -154,15 +147,8 @@ def sweep(
         return
     with stop_signals() as stop, progress("sweep", quiet) as report:
         hooks = Hooks(report, lambda line: say(line, quiet), stages.logged, explained, stop)
-        result = sweep_runs(
-            output,
-            settings,
-            runs,
-            hooks,
-            everything=everything,
-            overwrite=overwrite,
-            fail_fast=fail_fast,
-        )
+        how: dict[str, bool] = {"overwrite": overwrite, "fail_fast": options["fail_fast"]}
+        result = sweep_runs(output, settings, runs, hooks, everything=everything, **how)
     if result.table is not None:
         write_stdout(result.table.read_text("utf-8"))
     say(f"{result} -> {output}", quiet)
@@ -175,51 +161,50 @@ class Stages:
     A stage takes what it would with the recipe and --set, and what the sweep adds to it.
     """
 
-    def __init__(
-        self,
-        ctx: click.Context,
-        recipe: Path,
-        data: Path,
-        device: str | None,
-        options: Mapping[str, Any],
-    ) -> None:
-        self._recipe, self._data = recipe, data
+    def __init__(self, ctx: click.Context, recipe: Path, options: Mapping[str, Any]) -> None:
+        self._recipe, self._data = recipe, options["data"]
         self._sets: tuple[str, ...] = ctx.meta["sedtool.sets"]
         for key in (text.partition("=")[0].strip() for text in self._sets):
             if key in _VARIED:
                 raise ConfigError(f"--set {key}: a sweep varies it; give --pooling and --seeds")
-        self._own = {name: resolve(ctx, name, recipe, self._sets, data) for name in _STAGES}
-        given = taken(SweepConfig, {name: _below(data, value) for name, value in options.items()})
+        self._own = {name: resolve(ctx, name, recipe, self._sets, self._data) for name in _STAGES}
+        below = {name: _below(self._data, value) for name, value in options.items()}
+        given = taken(SweepConfig, below)
         self._audio = {given.features: given.audio}
         scored = given.test[0]
         if len(given.test) > 1 or scored.suffix != ".h5":
-            scored = data / SweepConfig.test_features
+            scored = self._data / SweepConfig.test_features
             self._audio[scored] = given.test
-        added = {name: self._additions(name, given, device) for name in _STAGES}
-        added["infer"]["inputs"] = (scored,)
         self._added = {
             stage: {name: value for name, value in values.items() if value is not None}
-            for stage, values in added.items()
+            for stage, values in self._additions(given, scored, options["device"]).items()
         }
 
-    def _additions(self, stage: str, given: SweepConfig, device: str | None) -> dict[str, Any]:
-        """Return what the sweep adds to the options of a stage, by parameter."""
-        own, train = self._own[stage], self._own["train"]
-        added: dict[str, Any] = {}
-        if stage == "extract":
-            added["root"] = given.root
-        if stage in ("train", "tune") and not own["features"]:
-            added["features"] = (given.features,)
-        if stage == "tune" and not (own["reference"] or own["weak"]):
-            added["reference"], added["weak"] = train["val_strong"], train["val_weak"]
-        if stage in ("evaluate", "compare"):
-            added["reference"] = given.test_reference
-            added["weak_reference"] = given.test_weak_reference
-        if stage == "evaluate" and own["classes"] is None:
-            added["classes"] = train["classes"]  # so that no average depends on the test's classes
-        if stage in ("train", "tune", "infer"):
-            added["device"] = device
-        return added
+    def _additions(
+        self, given: SweepConfig, scored: Path, device: str | None
+    ) -> dict[str, dict[str, Any]]:
+        """Return what the sweep adds to the options of each stage; None adds nothing."""
+        train, tune = self._own["train"], self._own["tune"]
+        has_labels = tune["reference"] or tune["weak"]
+        labels = {"reference": given.test_reference, "weak_reference": given.test_weak_reference}
+        # With the classes of training, no average depends on those of the test.
+        classes = None if self._own["evaluate"]["classes"] else train["classes"]
+        return {
+            "extract": {"root": given.root},
+            "train": {
+                "features": None if train["features"] else (given.features,),
+                "device": device,
+            },
+            "tune": {
+                "features": None if tune["features"] else (given.features,),
+                "reference": None if has_labels else train["val_strong"],
+                "weak": None if has_labels else train["val_weak"],
+                "device": device,
+            },
+            "infer": {"inputs": (scored,), "device": device},
+            "evaluate": {**labels, "classes": classes},
+            "compare": labels,
+        }
 
     def _of(self, stage: str, **more: Any) -> Options:
         """Return the options of a stage, with what is added to them, and `more`."""

@@ -43,15 +43,7 @@ from sedtool.signals import stop_signals
 )
 @opt.group("Mean teacher", *opt.settings(TrainConfig, *MEAN_TEACHER))
 @opt.group("Execution", opt.device, *opt.settings(TrainConfig, "amp"), opt.max_time, opt.dry_run)
-def train(
-    output: Path,
-    device: str,
-    resume: bool,
-    overwrite: bool,
-    dry_run: bool,
-    quiet: bool,
-    **options: Any,
-) -> None:
+def train(output: Path, dry_run: bool, quiet: bool, **options: Any) -> None:
     """Train a network from weak, strong or mixed labels.
 
     Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and --max-time save the state and stop; --resume goes on from
@@ -64,7 +56,7 @@ def train(
                  --weak weak.tsv --unlabelled others.tsv --strong synthetic.tsv
     """
     inputs, config = taken(TrainInputs, options), taken(TrainConfig, options)
-    how: dict[str, Any] = {"device": device, "resume": resume, "overwrite": overwrite}
+    how = {name: options[name] for name in ("device", "resume", "overwrite")}
     if dry_run:
         from sedtool.planning import plan_training
 

@@ -126,7 +126,7 @@ def _run_folders(path: Path, depth: int = _DEPTH) -> list[Path]:
 def _read_run(folder: Path) -> TrainedRun | None:
     """Return a run; None if it is not scored."""
     files = RunFolder(folder)
-    settings, path = files.read_settings(), files.metrics
+    settings, path = RunSettings.read(files.config), files.metrics
     if not path.exists():
         return None
     try:

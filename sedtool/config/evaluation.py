@@ -248,20 +248,16 @@ class ReportConfig(ResamplingConfig):
                 named = f"{'metric' if len(users) == 1 else 'metrics'} {', '.join(users)}"
                 raise ConfigError(f"{name} is used by the {named}; add one to --metrics")
 
-    def score_names(self, has_list: bool) -> list[str]:
-        """Return the names of all scores that may have a limit."""
-        rated = [name for name in self.chosen(has_list) if name in RATED]
-        names = [
+    def require_scores(self, has_list: bool) -> None:
+        """Raise a ConfigError, with the valid names, if a limit is of no score that is computed."""
+        valid = [
             f"{metric}_{kind}{rate}"
-            for metric in rated
+            for metric in self.chosen(has_list)
+            if metric in RATED
             for kind in ("", "micro_")
             for rate in ("f1", "precision", "recall")
         ]
-        return [*names, *self.scenarios(has_list)]
-
-    def require_scores(self, has_list: bool) -> None:
-        """Raise a ConfigError, with the valid names, if a limit is of no score that is computed."""
-        valid = self.score_names(has_list)
+        valid += self.scenarios(has_list)
         for limit in self.limits:
             if limit.name not in valid:
                 raise ConfigError(

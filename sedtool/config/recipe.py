@@ -23,12 +23,7 @@ def read_recipe(path: Path) -> dict[str, Section]:
     """Read a recipe: one section a subcommand, option names as keys.
 
     PyYAML keeps the last of two equal keys and follows merge keys without end; here duplicates,
-    anchors, aliases, tags and nested values are errors with their line.
-
-    Raises
-    ------
-    ConfigError
-        With file and line.
+    anchors, aliases, tags and nested values are a ConfigError with file and line.
     """
     with path.open("rb") as stream:
         content = stream.read(_MAX_BYTES + 1)

@@ -215,17 +215,14 @@ class TrainConfig:
         if not self.batch_size:
             object.__setattr__(self, "batch_size", _BATCH_SIZES[self.method])
         given = ",".join(map(str, self.batch_size))
+        method, n_kinds, wanted = f"method {self.method}", 1, "one number"
         if self.method == "mean-teacher":
-            require(
-                len(self.batch_size) == 3,
-                "batch_size of mean-teacher must be three numbers, of weak, unlabelled and strong "
-                f"clips, such as 6,12,6, not {given!r}",
-            )
-        else:
-            require(
-                len(self.batch_size) == 1,
-                f"batch_size of method {self.method} must be one number, not {given!r}",
-            )
+            method, n_kinds = self.method, 3
+            wanted = "three numbers, of weak, unlabelled and strong clips, such as 6,12,6"
+        require(
+            len(self.batch_size) == n_kinds,
+            f"batch_size of {method} must be {wanted}, not {given!r}",
+        )
         require(sum(self.batch_size) > 0, f"batch_size must not be {given}")
 
     def idle_settings(self) -> list[str]:

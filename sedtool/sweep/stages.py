@@ -37,6 +37,7 @@ from sedtool.labels import read_events, read_names, read_vocabulary, read_weak
 from sedtool.runs import (
     NamedFile,
     RunFolder,
+    RunSettings,
     SweepFolder,
     SweepRecord,
     file_digest,
@@ -160,7 +161,7 @@ def under_known_names(runs: Sequence[Run], folder: SweepFolder) -> list[Run]:
     for name in SweepRecord.read(folder.record).runs if folder.record.exists() else ():
         files = folder.run(name)
         if files.config.exists():
-            config = files.read_settings().config
+            config = RunSettings.read(files.config).config
             known.setdefault((same_pooling(config.pooling), config.seed), config.pooling)
     names = {run_name(pooling, seed) for (_, seed), pooling in known.items()}
 
@@ -211,12 +212,12 @@ class SweepSettings:
     def record(self, runs: tuple[str, ...]) -> SweepRecord:
         weak = self.evaluate.weak_reference
         return SweepRecord(
-            str(self.recipe.resolve()),
-            str(self.data.resolve()),
-            NamedFile.of(self.evaluate.reference.resolve()),
-            None if weak is None else NamedFile.of(weak.resolve()),
-            None if self.paper is None else self.paper.resolve(),
-            runs,
+            recipe=str(self.recipe.resolve()),
+            data=str(self.data.resolve()),
+            reference=NamedFile.of(self.evaluate.reference),
+            weak_reference=NamedFile.of(weak) if weak else None,
+            paper=self.paper and self.paper.resolve(),
+            runs=runs,
         )
 
     def training_of(self, run: Run) -> TrainConfig:

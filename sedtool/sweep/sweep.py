@@ -114,10 +114,8 @@ def sweep(
         What is told how it goes. When `stop` is not 0, the stage that runs saves and stops.
     everything
         All runs, if `runs` are a part of them; they are compared when the last one is done.
-    overwrite
-        Make those runs anew that stand in the folder with other settings.
-    fail_fast
-        Stop at the first run that fails.
+    overwrite, fail_fast
+        Make those runs anew that have other settings; stop at the first run that fails.
 
     Raises
     ------
@@ -181,7 +179,7 @@ def _examine(run: Run, files: RunFolder, settings: SweepSettings) -> _State:
     """Compare a run folder with what is to be made there."""
     if not files.config.exists():
         return _State()
-    there = files.read_settings()
+    there = RunSettings.read(files.config)
     here = RunSettings.of(settings.train, settings.training_of(run), settings.devices["train"])
     training = differences(there, here, files.input_digests(there))
     scoring = scoring_differences(settings, files)
