@@ -109,7 +109,13 @@ def _fit(
     scores = _score(model, clips, device, progress)
 
     clip_scores = np.stack([clip.clip for clip in scores[:n]])
-    decoding, clip_f1 = tune_clips(clip_scores, clips.targets[:n], model.decoding)
+    fitted, clip_f1 = best_clip_thresholds(clip_scores, clips.targets[:n])
+    # Frames use the same thresholds until strong labels say better, as in the system that the
+    # power-pooling paper's DCASE 2017 experiment builds on.
+    thresholds = tuple(fitted.tolist())
+    decoding = dataclasses.replace(
+        model.decoding, clip_thresholds=thresholds, thresholds=thresholds
+    )
     for label, f1 in zip(model.classes, clip_f1, strict=True):
         if np.isnan(f1):
             log.warning("no validation clip has %r; its threshold is 0.5", label)
@@ -235,19 +241,6 @@ def clip_f1(scores: np.ndarray, targets: np.ndarray) -> float:
 def macro(values: np.ndarray) -> float:
     """Return the mean over classes (K,), without those of NaN; 0 if all are."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
-
-
-def tune_clips(
-    scores: np.ndarray, targets: np.ndarray, decoding: DecodingConfig
-) -> tuple[DecodingConfig, np.ndarray]:
-    """Fit clip thresholds; return the settings and the F1 of each class (K,).
-
-    Frames use the same thresholds until strong labels say better, as in the system that the
-    power-pooling paper's DCASE 2017 experiment builds on.
-    """
-    fitted, f1 = best_clip_thresholds(scores, targets)
-    thresholds = tuple(float(value) for value in fitted)
-    return dataclasses.replace(decoding, clip_thresholds=thresholds, thresholds=thresholds), f1
 
 
 def lengths_from_durations(

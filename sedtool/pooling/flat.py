@@ -107,16 +107,8 @@ class AutoPooling(Pooling):
     """Softmax-weighted mean with one learned sharpness per class: ``log w = α y``.
 
     α = 0 is average pooling, α = 1 exponential pooling, and a large α tends to max pooling.
-    α is free: where it turns negative, the pooling tends to the minimum.
-
-    Parameters
-    ----------
-    init
-        α before training.
-    shared
-        One α for all classes.
-    learned
-        Without, α stays as it is: it is a buffer, no parameter.
+    α is free: where it turns negative, the pooling tends to the minimum. It starts at `init`; with
+    `shared`, there is one for all classes; without `learned`, it is a buffer and stays as it is.
 
     References
     ----------
@@ -149,18 +141,9 @@ class ConstrainedAutoPooling(AutoPooling):
     """Auto pooling with α kept in [0, max] (CAP of McFee et al. 2018).
 
     For an event of k of T frames to be able to reach y_c = 0.5, α must reach ln((T - k) / k),
-    and needs no more: from the shortest event, that is the bound.
-
-    Parameters
-    ----------
-    init, shared
-        As for `AutoPooling`.
-    max_
-        Largest α; by default 4.6, for one frame of a hundred.
-    shortest
-        In place of `max_`: seconds of the shortest event.
-    clip
-        Seconds of a clip, by default 10; for `shortest`.
+    and needs no more: from the shortest event, that is the bound. It is given as `max_`, by default
+    4.6, for one frame of a hundred, or as `shortest`, the seconds of the shortest event in a clip
+    of `clip` seconds, by default 10.
     """
 
     def __init__(
@@ -208,12 +191,7 @@ def _largest_alpha(max_: float | None, shortest: float | None, clip: float | Non
 class RegularizedAutoPooling(AutoPooling):
     """Auto pooling with a penalty λ Σ α² in the loss (RAP of McFee et al. 2018).
 
-    Parameters
-    ----------
-    init, shared
-        As for `AutoPooling`; a shared α counts once for each class in the penalty.
-    lambda_
-        λ.
+    A shared α counts once for each class in the penalty.
     """
 
     def __init__(

@@ -27,18 +27,6 @@ class HierarchicalPooling(Pooling):
     Attention needs hidden states of segments: they are the mean of those of the frames, so that
     the attention logit of a segment is the mean of its frames'.
 
-    Parameters
-    ----------
-    base
-        The pooling, or the name of one.
-    levels
-        How many frames, then segments, are joined at each stage before the last: 2 to 4096.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such pooling, or the levels are out of range.
-
     References
     ----------
     Reference [15] of the power-pooling paper, arXiv 1903.11791, has three stages; the default
