@@ -36,8 +36,9 @@ _RESOURCE_ERRNO = {
     errno.ENAMETOOLONG: "the name is too long",
     errno.ELOOP: "it is a loop of links",
     errno.EBADF: "it is not open",
-    errno.ENXIO: "nothing can be written to it",
+    errno.ENXIO: "nobody reads from it",
 }
+_READER_PATIENCE = 5.0  # seconds that the reader of a pipe is waited for
 _LOCK_PATIENCE = 0.3  # seconds; a process that only looks whether a file is locked lets go at once
 
 _log = logging.getLogger(__name__)
@@ -108,13 +109,28 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
 def _open_directly(path: Path) -> Iterator[BinaryIO]:
     with resource_errors(path):
         descriptor = _descriptor(path)
-        target = path if descriptor is None else os.dup(descriptor)
-        stream = open(target, "wb")  # noqa: PTH123, SIM115  # it may be a descriptor
+        target = _open_for_reader(path) if descriptor is None else os.dup(descriptor)
+        stream = os.fdopen(target, "wb")
     try:
         yield cast("BinaryIO", _Guarded(stream, path))
     finally:
         with resource_errors(path):
             stream.close()
+
+
+def _open_for_reader(path: Path) -> int:
+    """Open a device or a pipe; a pipe that nobody reads is not waited for without end."""
+    until = time.monotonic() + _READER_PATIENCE
+    while True:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o666)
+        except OSError as error:
+            if error.errno != errno.ENXIO or time.monotonic() > until:
+                raise
+            time.sleep(_READER_PATIENCE / 250)
+        else:
+            os.set_blocking(descriptor, True)
+            return descriptor
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sedtool import atomic
 from sedtool.atomic import (
     claim,
     open_atomic,
@@ -172,6 +173,19 @@ def test_an_output_is_claimed_once_and_a_killed_holder_leaves_no_lock(tmp_path):
     with claim(path):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_pipe_that_nobody_reads_is_refused_and_one_that_somebody_will_is_written(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(atomic, "_READER_PATIENCE", 0.3)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ResourceError, match="pipe: nobody reads from it"):
+        write_text(tmp_path / "pipe", "never")
+    line = ["sh", "-c", 'sleep 0.1; cat "$0"', tmp_path / "pipe"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE) as reader:
+        write_text(tmp_path / "pipe", "text")
+        assert reader.communicate() == (b"text", None)
 
 
 if __name__ == "__main__":
