@@ -42,6 +42,7 @@ import yaml
 
 from sedtool import __version__
 from sedtool.atomic import is_locked, lock, write_text
+from sedtool.bounds import RECORD, read_bounded
 from sedtool.config import (
     DEVICE,
     MEAN_TEACHER,
@@ -54,7 +55,6 @@ from sedtool.config.recipe import read_recipe
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.text import file_sha256
 
-_MOST_BYTES = 2**26  # of a JSON file
 _SWEEP_FORMAT = {"format": "sedtool-sweep", "format_version": 1}
 
 # Settings of training that change how a run works, but no result.
@@ -422,10 +422,12 @@ class SweepRecord:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object, or raise an ArtifactError; NaN and infinity become None."""
-    if path.stat().st_size > _MOST_BYTES:
-        raise ArtifactError(f"{path} is too large to be one of ours")
     try:
-        content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+        content = json.loads(read_bounded(path, RECORD), parse_constant=lambda _: None)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged, or not JSON ({error})") from None
     if not isinstance(content, dict):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sedtool.atomic import resource_errors, write_text
+from sedtool.bounds import RECORD, read_bounded
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.text import file_sha256, is_writable, strict_json
 
@@ -24,7 +25,6 @@ PART_SUFFIX = ".part.json"
 PART_KINDS = ("events", "tags")
 PART_FORMAT = {"format": "sedtool-part", "format_version": 1}
 _MOST = 1_000_000
-_MOST_BYTES = 64 * 2**20  # of a record
 _TYPES = {  # of the keys of a record, besides those of its format
     **dict.fromkeys(("kind", "manifest_sha256", "model_sha256", "settings", "sha256"), str),
     **dict.fromkeys(("shard", "n_shards", "n_clips"), int),
@@ -205,11 +205,7 @@ def read_part_record(path: Path) -> PartRecord:
     try:
         if where.exists() and not where.is_file():
             raise ArtifactError("not a regular file")
-        with where.open("rb") as stream:
-            content = stream.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise ArtifactError("too large for the record of a part")
-        return _record(strict_json(content))
+        return _record(strict_json(read_bounded(where, RECORD)))
     except FileNotFoundError:
         problem = f"not a part: {where.name} is not beside it" if path.exists() else "no such file"
         raise ArtifactError(f"{path}: {problem}") from None

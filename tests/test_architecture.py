@@ -15,7 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # From the bottom up; a module imports those of the lines below its own, and its own package.
 LAYERS = (
-    "errors signals __version__",
+    "errors signals bounds __version__",
     "text",
     "config machine",
     "atomic draws",

@@ -106,12 +106,12 @@ def test_an_empty_list_is_nothing_usable(here, content, null):
 
 
 def test_lists_that_cannot_be_read_are_named(here, monkeypatch):
-    with pytest.raises(ConfigError, match=r"list nowhere cannot be opened \(No such file"):
+    with pytest.raises(ConfigError, match=r"list nowhere cannot be read \(No such file"):
         find_audio(AudioInputs(files_from="nowhere"))
-    with pytest.raises(ConfigError, match=r"list \. cannot be opened \(Is a directory"):
+    with pytest.raises(ConfigError, match=r"list \. cannot be read \(Is a directory"):
         find_audio(AudioInputs(files_from="."))
     monkeypatch.setattr(lists, "MAX_LIST", 2**20)
-    with pytest.raises(ConfigError, match=r"more than 1 MiB: too long for a list"):
+    with pytest.raises(ConfigError, match=r"is larger than 1 MiB"):
         listed(bytes(2**20 + 1))
 
 
@@ -273,7 +273,7 @@ def test_a_folder_named_like_a_manifest_is_a_folder(here):
         ("m.tsv", "filename\na\u2028.wav\n", r"m\.tsv:2: a control character"),
         ("m.jsonl", "[" * 100_000, r"m\.jsonl:1: not JSON \(nested too deeply"),
         ("m.jsonl", "9" * 10_000, r"m\.jsonl:1: not JSON \("),
-        ("m.jsonl", " " + "1" * 2**20, r"m\.jsonl:1: the line has more than 1048576 characters"),
+        ("m.jsonl", " " + "1" * 2**20, r"m\.jsonl: cannot be read \(line 1 is longer than 1 MiB"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_refused_with_its_line(here, name, content, message):

@@ -255,7 +255,7 @@ def test_a_record_that_makes_no_sense_is_refused(part, changes, message):
         (b"[" * 200_000, "cannot be read"),
         (b"[]", "not the record of a part"),
         (b'{"kind": "events", "kind": "tags"}', "a key stands twice"),
-        (b" " * (64 * 2**20 + 1), "too large"),
+        (b" " * (64 * 2**20 + 1), "larger than 64 MiB"),
     ],
     ids=["empty", "no text", "deep", "list", "double", "huge"],
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sedtool.atomic import resource_errors
+from sedtool.bounds import MIB, read_bounded
 from sedtool.errors import AudioError, ConfigError, LabelError, NothingUsableError, ResourceError
 from sedtool.labels import read_names
 from sedtool.labels.formats import parse_json
@@ -22,8 +23,7 @@ from sedtool.labels.tables import numbered_lines
 
 _log = logging.getLogger(__name__)
 
-MAX_LIST = 2**28  # bytes
-MAX_LINE = 2**20  # characters of JSON
+MAX_LIST = 256 * MIB
 MAX_AUDIO = 4 * 2**30  # bytes of audio on standard input
 CHUNK_SIZE = 2**20  # bytes copied at once
 
@@ -38,14 +38,13 @@ def read_list(path: str, null: bool = False) -> list[str]:
     if path == "-":
         stream = open_stdin("find audio/ -name '*.wav' | sedtool ... --files-from -")
         data = read_some(stream, MAX_LIST + 1, name)
+        if len(data) > MAX_LIST:
+            raise ConfigError(f"{name} is larger than {MAX_LIST // MIB} MiB: too long for a list")
     else:
         try:
-            with open(path, "rb") as stream:  # noqa: PTH123  # "" is not "."
-                data = read_some(stream, MAX_LIST + 1, name)
+            data = read_bounded(path, MAX_LIST)
         except OSError as error:
-            raise ConfigError(f"the list {path} cannot be opened ({error.strerror})") from error
-    if len(data) > MAX_LIST:
-        raise ConfigError(f"{name} has more than {MAX_LIST // 2**20} MiB: too long for a list")
+            raise ConfigError(f"the list {path} cannot be read ({error.strerror})") from error
     if null and b"\0" not in data and b"\n" in data:
         raise ConfigError(f"{name} has lines and no NUL bytes; leave --null out")
     if not null and b"\0" in data:
@@ -108,8 +107,6 @@ def _read_csv(path: Path) -> Iterator[str]:
 def _read_jsonl(path: Path) -> Iterator[str]:
     has_durations = False
     for where, line in numbered_lines(path):
-        if len(line) > MAX_LINE:
-            raise LabelError(f"{where}: the line has more than {MAX_LINE} characters")
         row = parse_json(line, where)
         name = row.get("audio_filepath") if isinstance(row, dict) else None
         if not isinstance(name, str) or not name:

@@ -6,9 +6,17 @@ from typing import Any
 
 import yaml
 
+from sedtool.bounds import RECIPE, read_bounded
 from sedtool.errors import ConfigError
 
-_MAX_BYTES = 1_000_000
+_DEEPEST = 10  # lists and mappings in each other: PyYAML takes hours for some thousands
+_OPENING = (
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+)
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 
 
 @dataclass(frozen=True)
@@ -25,10 +33,10 @@ def read_recipe(path: Path) -> dict[str, Section]:
     PyYAML keeps the last of two equal keys and follows merge keys without end; here duplicates,
     anchors, aliases, tags and nested values are a ConfigError with file and line.
     """
-    with path.open("rb") as stream:
-        content = stream.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise ConfigError(f"{path} is too large for a configuration file")
+    try:
+        content = read_bounded(path, RECIPE)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror})") from None
     root = _compose(content, str(path))
     return {
         name: Section(line, {k: (_value(v, path), n) for k, v, n in _pairs(section, path)})
@@ -48,13 +56,15 @@ def _compose(content: bytes, where: str) -> yaml.Node | None:
     """Parse YAML into nodes, none of which is an anchor, an alias or a tag."""
     try:
         text = content.decode("utf-8")
+        depth = 0
         for token in yaml.scan(text):
+            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+            if depth > _DEEPEST:
+                raise ConfigError(f"{where}:{_line(token)}: nested too deeply")
             if isinstance(token, yaml.AnchorToken | yaml.AliasToken | yaml.TagToken):
                 raise ConfigError(f"{where}:{_line(token)}: anchors, aliases and tags are refused")
         node: yaml.Node | None = yaml.compose(text, yaml.SafeLoader)
         return node
-    except RecursionError:
-        raise ConfigError(f"{where}: nested too deeply") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sedtool.audio import AUDIO_SUFFIXES
+from sedtool.bounds import read_table
 from sedtool.config.recipe import read_recipe
 from sedtool.errors import ArtifactError, ConfigError, LabelError
 from sedtool.info.description import Description, first_of
@@ -20,7 +21,6 @@ from sedtool.labels import (
 from sedtool.runs import read_json
 from sedtool.shards import PART_SUFFIX, read_part, read_part_record
 
-_MOST_OF_TABLE = 2**28  # of a table that is read whole
 _METRICS = ("event", "segment", "clip")
 _RATES = ("f1", "precision", "recall")
 _FAILURES = ["filename", "stage", "error"]  # columns
@@ -34,9 +34,10 @@ _KINDS = (
 
 def describe_labels(path: Path, verify: bool) -> Description:
     """Describe a table; it is read whole either way. A part is checked against its record."""
-    if path.stat().st_size > _MOST_OF_TABLE:
-        raise LabelError(f"{path} is larger than any label file ({_MOST_OF_TABLE >> 20} MiB)")
-    text = path.read_bytes().decode("utf-8-sig", errors="replace")  # the readers refuse the rest
+    try:
+        text = read_table(path).decode("utf-8-sig", errors="replace")  # the readers refuse the rest
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read ({error.strerror})") from None
     lines = [line for line in text.split("\n") if line.strip()]
     if not lines:
         raise LabelError(f"{path} is empty")

@@ -23,6 +23,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from sedtool.bounds import MOST_COLUMNS, read_table
 from sedtool.errors import LabelError
 from sedtool.labels.events import Event, EventColumns, StrongLabels
 from sedtool.labels.vocabulary import Vocabulary, split_labels
@@ -49,7 +50,7 @@ T = TypeVar("T")
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file, without a byte-order mark; line ends are as they are."""
     try:
-        data = path.read_bytes()
+        data = read_table(path)
     except OSError as error:
         raise LabelError(f"{path}: cannot be read ({error.strerror})") from None
     try:
@@ -272,6 +273,8 @@ def _header(
 
     The header of another table, or one that was meant and cannot be read, is a Fault.
     """
+    if len(cells) > MOST_COLUMNS:
+        raise Fault(f"{where}: {len(cells)} columns; a table of labels has a few", "file")
     if columns[0] in cells:
         missing = [column for column in columns if column not in cells]
         if missing:

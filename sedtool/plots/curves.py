@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from sedtool.bounds import read_table
 from sedtool.checkpoint import load_model
 from sedtool.errors import ArtifactError
 from sedtool.plots import canvas
@@ -59,7 +60,7 @@ def read_history(run: Path, name: str) -> History:
     """
     path = _metrics_of(run)
     try:
-        lines = path.read_bytes().decode().splitlines()
+        lines = read_table(path).decode().splitlines()
     except FileNotFoundError:
         raise ArtifactError(f"{path} is not there: is {run} a run that has begun?") from None
     except (OSError, ValueError) as error:

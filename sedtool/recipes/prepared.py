@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sedtool.atomic import resource_errors, write_text
+from sedtool.bounds import RECORD, read_bounded
 from sedtool.errors import ArtifactError, OutputExistsError
 from sedtool.text import file_sha256
 
@@ -95,7 +96,7 @@ class Preparation:
     def _read(self) -> dict[str, Any] | None:
         """Return what prepared.json says; None if there is none."""
         try:
-            fields = json.loads(self._record.read_bytes())
+            fields = json.loads(read_bounded(self._record, RECORD))
             if {key: fields[key] for key in _FORMAT} != _FORMAT:
                 raise ValueError("it is of another version")
             finished, audio = fields["finished"], str(fields["audio"])
