@@ -2,13 +2,14 @@
 
 Each message says what is wrong, where, and what to do about it, in one line. The library raises;
 only `sedtool.cli` prints and exits. What other code raises where the machine is at fault, not the
-program, `as_resource_error` knows. Anything else that escapes is a bug, and ends with exit code 1.
+program, `as_sedtool_error` knows. Anything else that escapes is a bug, and ends with exit code 1.
 """
 
 import errno
+import os
 
-# What the system says when it has run out of something.
-_EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE)
+# What the system says of a path that cannot be meant.
+_NO_SUCH_PATH = (errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
 
 class SedtoolError(Exception):
@@ -85,16 +86,19 @@ class StoppedError(SedtoolError):
         self.exit_code = exit_code
 
 
-def as_resource_error(error: Exception) -> ResourceError | None:
-    """Return what the machine is short of, if that is what an error of other code says."""
+def as_sedtool_error(error: Exception) -> SedtoolError | None:
+    """Return what a path or the machine is wrong with, if an error of other code says so."""
     # torch reports missing memory as a RuntimeError, of its own class or of none.
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
         return ResourceError("out of memory; a smaller --batch-size, or fewer --workers, need less")
     if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
         return ResourceError("out of memory; a smaller --batch-size needs less")
-    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
-        where = f": {error.filename}" if error.filename else ""
-        return ResourceError(f"{error.strerror}{where}")
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return ResourceError("no more threads can be started; give fewer --workers")
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        kind = ConfigError if where and error.errno in _NO_SUCH_PATH else ResourceError
+        return kind(f"{where}{error.strerror}")
     if isinstance(error, ImportError):
         return ResourceError(f"{error}; `sedtool doctor` says what is missing and how to mend it")
     return None

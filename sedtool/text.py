@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from unicodedata import category
+
+_LONGEST_LINE = 2000  # characters of a message
+_ENDLESS = re.compile(r"\S{301,}")
 
 # Control characters, line and paragraph separators, and surrogates, which UTF-8 does not have.
 _UNWRITABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
@@ -27,6 +31,19 @@ def is_writable(text: str) -> bool:
 def plain(text: str) -> str:
     """Return a text on one line without control characters: names come from strangers."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def bounded(line: str) -> str:
+    """Return a line of a message without what is endless in it; the full length is said.
+
+    Words of more than 300 characters, which no path and no label needs to be recognised, are cut to
+    their first 60, and what is longer than 2000 characters then loses its middle.
+    """
+    line = _ENDLESS.sub(lambda word: f"{word[0][:60]}… ({len(word[0])} characters)", line)
+    if len(line) > _LONGEST_LINE:
+        half = _LONGEST_LINE // 2 - 20
+        line = f"{line[:half]} … ({len(line)} characters) … {line[-half:]}"
+    return line
 
 
 def brief(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from sedtool.extraction import extract
 from sedtool.labels import Event, StrongLabels, write_events, write_weak
 from support import published, sweeps
 from support.audio import BAD_FILES, RATE
-from support.training import NANO
+from support.training import NANO, Tiny
 
 # A busy machine must not fail a property test, nor a random example a run of CI.
 settings.register_profile("sedtool", deadline=None, derandomize=True)
@@ -51,17 +50,6 @@ def make_clips(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / "clips"
 
     return make
-
-
-@dataclass(frozen=True)
-class Tiny:
-    """A data set of one-second clips: a tone, or a burst of noise, in quiet noise."""
-
-    audio: Path
-    features: Path
-    weak: Path  # of 16 training clips
-    strong: Path  # of 8 validation clips
-    weak_validation: Path
 
 
 @pytest.fixture(scope="session")

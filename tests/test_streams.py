@@ -335,3 +335,34 @@ def test_a_locale_without_utf8_changes_no_byte(folder):
         assert done.returncode in (0, 3)
         if done.returncode == 0:
             assert done.stdout == plain
+
+
+# The log file
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "labels.tsv"])
+def test_a_file_that_is_no_log_is_not_appended_to(folder, name):
+    (folder / "labels.tsv").write_text("2026 a.wav\t0\t1\ttone\n")
+    before = (folder / name).read_bytes()
+    done = shell(f"sedtool doctor . --log-file {name}", folder)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == f"Error: {name} is no log; give --log-file a new name\n".encode()
+    assert (folder / name).read_bytes() == before
+
+
+def test_a_log_is_continued(folder):
+    (folder / "run.log").touch()
+    shell("sedtool doctor . --log-file run.log", folder)
+    first = (folder / "run.log").read_text()
+    shell("sedtool doctor . --log-file run.log", folder)
+    assert (folder / "run.log").read_text().startswith(first)
+    assert (folder / "run.log").read_text().count("'doctor'") == 2
+
+
+@pytest.mark.parametrize("other", ["-o e.tsv", "--scores s.h5", "--weak ./w.tsv"])
+def test_a_log_that_is_an_output_is_refused(folder, other):
+    line = f"sedtool infer m.safetensors rec {other} --log-file {other.split()[1]}"
+    done = shell(line, folder)
+    assert done.returncode == 2
+    assert b"is another file of this command, too" in done.stderr
+    assert not (folder / other.split()[1]).exists()

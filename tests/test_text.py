@@ -59,3 +59,15 @@ def test_what_acts_on_a_terminal_or_ends_a_line_is_shown_and_not_written(charact
 def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     assert text.file_sha256(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_line_loses_what_is_endless_in_it_and_says_how_long_that_was():
+    path = "/".join(["folder"] * 40)
+    assert text.bounded(f"cannot write {path}") == f"cannot write {path}"
+    assert text.bounded(f"label {'x' * 5000!r} is unknown") == (
+        f"label '{'x' * 59}… (5002 characters) is unknown"
+    )
+    words = text.bounded("first " + "word " * 10**6 + "last")
+    assert len(words) <= 2000
+    assert words.startswith("first word") and words.endswith("word last")
+    assert "(5000010 characters)" in words

@@ -20,7 +20,7 @@ from click.shell_completion import BashComplete, FishComplete, ShellComplete, Zs
 
 from sedtool import __version__
 from sedtool.cli.console import close_log, say, setup_logging, silence_libraries, write_stdout
-from sedtool.errors import SedtoolError, as_resource_error
+from sedtool.errors import SedtoolError, as_sedtool_error
 from sedtool.signals import INTERRUPTED, Interrupted, listening
 from sedtool.text import nearest
 
@@ -105,7 +105,7 @@ def _end(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
 
 def explained(error: Exception) -> tuple[str, int]:
     """Return the line and the exit code for an error."""
-    known = error if isinstance(error, SedtoolError) else as_resource_error(error)
+    known = error if isinstance(error, SedtoolError) else as_sedtool_error(error)
     return (str(known), known.exit_code) if known else (_bug(error), 1)
 
 

@@ -5,6 +5,7 @@ import datetime
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +15,9 @@ from typing import TextIO
 import click
 
 from sedtool.atomic import resource_errors
-from sedtool.errors import ResourceError
+from sedtool.errors import ConfigError, ResourceError
 from sedtool.signals import poll
-from sedtool.text import clock, is_writable, plain
+from sedtool.text import bounded, clock, is_writable, plain
 
 Report = Callable[[int, int, str], None]  # done, total, what
 _LINE_EVERY = 30.0  # seconds between progress lines where stderr is no terminal
@@ -50,7 +51,7 @@ def write_stdout(text: str) -> None:
 
 def say(text: str, quiet: bool = False) -> None:
     """Write one line to stderr, unless `quiet`, and to the log file."""
-    line = plain(text)
+    line = bounded(plain(text))
     if not quiet and sys.stderr is not None:
         try:
             click.echo(line, err=True)
@@ -90,7 +91,7 @@ def logging_to(path: Path) -> Iterator[None]:
     def write(line: str, of_line: int) -> None:
         text = line if of_line > logging.INFO else line.removeprefix("info: ")
         with contextlib.suppress(OSError):  # as elsewhere, nothing fails for what is only said
-            stream.write(plain(text) + "\n")
+            stream.write(bounded(plain(text)) + "\n")
             stream.flush()
 
     with _appended(path) as stream:
@@ -105,15 +106,36 @@ def logging_to(path: Path) -> Iterator[None]:
 
 def _appended(path: Path) -> TextIO:
     with resource_errors(path):
-        return path.open("a", encoding="utf-8", errors="backslashreplace")
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK  # no wait for a reader
+        stream = os.open(path, flags, 0o666)
+    os.set_blocking(stream, True)
+    return os.fdopen(stream, "w", encoding="utf-8", errors="backslashreplace")
 
 
 def open_log(path: Path) -> None:
-    """Append to a file everything that is logged, including what stderr does not show."""
+    """Append to a file everything that is logged, including what stderr does not show.
+
+    Raises
+    ------
+    ConfigError
+        If the file is there and is none of our logs.
+    ResourceError
+        If it cannot be written.
+    """
     global _log_file  # one process, one log
+    with resource_errors(path):
+        if path.is_file() and not _is_log(path):
+            raise ConfigError(f"{path} is no log; give --log-file a new name")
     _log_file = _appended(path)
     logging.getLogger("sedtool").setLevel(logging.INFO)
     say(f"{sys.argv}", quiet=True)
+
+
+def _is_log(path: Path) -> bool:
+    """Return whether a file is empty, or begins with the time of a line."""
+    with path.open("rb") as stream:
+        first = stream.read(len("2026-11-30T12:00:00"))
+    return not first or re.fullmatch(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", first) is not None
 
 
 def close_log() -> None:

@@ -1,6 +1,7 @@
 """What the subcommands share: option types, options of several commands, groups in --help."""
 
 import logging
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import click
 
-from sedtool.cli.console import hear_libraries, open_log, setup_logging
+from sedtool.cli.console import hear_libraries, setup_logging
 from sedtool.config import InferConfig
 from sedtool.config.base import REQUIRED, Setting
 from sedtool.config.extraction import STDIN_NAME
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from sedtool.audio import AudioInputs
 
 
+_LONGEST_NAME = 220  # bytes of an output, which has files beside it with longer names
+
+
 class _ExistingFile(click.Path):
     """An existing file; the error for one that is not complete says that it is not."""
 
@@ -28,7 +32,7 @@ class _ExistingFile(click.Path):
             return super().convert(value, param, ctx)
         except click.BadParameter:
             path = Path(value)
-            if path.exists() or not path.with_name(path.name + ".journal").exists():
+            if path.exists() or not os.path.exists(f"{value}.journal"):  # noqa: PTH110  # too long
                 raise
         from sedtool.store.spool import unfinished
 
@@ -77,6 +81,8 @@ class _Output(_OutputFolder):
             return Path("/dev/stdout")
         if str(value).endswith("/") and not Path(value).is_dir():
             self.fail(f"the folder {value} does not exist; make it first.", param, ctx)
+        if len(os.fsencode(Path(value).name)) > _LONGEST_NAME:
+            self.fail(f"the name of {value} is longer than {_LONGEST_NAME} bytes.", param, ctx)
         try:
             Path(value).resolve()
         except (OSError, RuntimeError) as error:  # a loop of links, or a name that is too long
@@ -190,11 +196,6 @@ def flag(*names: str, help: str, **attributes: Any) -> Callable[[Any], Any]:
 # Callbacks of options
 
 
-def _log_file(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
-    if value is not None and not ctx.resilient_parsing:
-        open_log(value)
-
-
 def _verbose(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
         setup_logging(logging.INFO)
@@ -259,10 +260,8 @@ common = (  # of every command, whose function receives `quiet` alone
     ),
     click.option(
         "--log-file",
-        type=click.Path(dir_okay=False, path_type=Path),
-        is_eager=True,
-        expose_value=False,
-        callback=_log_file,
+        type=click.Path(path_type=Path),
+        expose_value=False,  # it is opened before other options can be wrong
         help="Append to this file what is written to stderr, with times and details.",
     ),
     flag("-q", "--quiet", help="Write only warnings and errors to stderr."),

@@ -21,7 +21,7 @@ import click
 from click.core import ParameterSource
 
 from sedtool.cli import options as opt
-from sedtool.cli.console import write_stdout
+from sedtool.cli.console import open_log, write_stdout
 from sedtool.errors import ConfigError
 from sedtool.text import suggestion
 
@@ -120,6 +120,9 @@ class SedtoolCommand(click.Command):
         ctx.meta["sedtool.print_config"] = shown
         settings = _collect(ctx, recipe, sets, set(raw), base)
         ctx.default_map = {name: setting.value for name, setting in settings.items()}
+        values = ctx.default_map | raw
+        if base is None and values.get("log_file") is not None:
+            _open_log(Path(values["log_file"]), self.params, values)
         _sources(ctx).update({name: setting.source for name, setting in settings.items()})
         if base is None and not shown:
             return super().parse_args(ctx, args)
@@ -138,6 +141,18 @@ class SedtoolCommand(click.Command):
             return None
         with _named(ctx):
             return super().invoke(ctx)
+
+
+def _open_log(log: Path, parameters: Sequence[click.Parameter], raw: Mapping[str, Any]) -> None:
+    """Open the log, unless it is to be a file that the command reads or writes."""
+    mine = os.path.realpath(log)
+    for parameter in parameters:
+        value = raw.get(str(parameter.name)) or ()
+        is_path = isinstance(parameter.type, click.Path) and parameter.name != "log_file"
+        for path in value if isinstance(value, tuple | list) else (value,):
+            if is_path and os.path.realpath(path) == mine:
+                raise ConfigError(f"--log-file {log} is another file of this command, too")
+    open_log(log)
 
 
 def resolve(

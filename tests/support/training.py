@@ -1,6 +1,8 @@
 """Training runs: a tiny network, what equal runs have in common, when to stop."""
 
 import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
 
 from sedtool.checkpoint import digest, load_state
 from sedtool.config import ARCHITECTURES, ArchitectureConfig, TrainConfig
@@ -14,6 +16,17 @@ del ARCHITECTURES["nano"]
 ALL_FILES = [
     *("config.yaml", "last.pt", "metrics.tsv", "model.safetensors", "previous.pt", "run.json"),
 ]
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A data set of one-second clips: a tone, or a burst of noise, in quiet noise."""
+
+    audio: Path
+    features: Path
+    weak: Path  # of 16 training clips
+    strong: Path  # of 8 validation clips
+    weak_validation: Path
 
 
 def contents(run):
