@@ -7,8 +7,6 @@ import stands inside a try, so that a broken torch is a finding and not the end.
 import contextlib
 import fcntl
 import functools
-import importlib
-import importlib.metadata
 import locale
 import operator
 import os
@@ -21,6 +19,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib import import_module, metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -116,12 +115,9 @@ def examine(folder: Path, environment: Mapping[str, str]) -> list[Check]:
 
 
 def _requirements() -> list[tuple[str, str]]:
-    """Return what sedtool's own metadata requires, and for which extra, if not always.
-
-    Extras for developers are left out.
-    """
+    """Return what sedtool's metadata requires, and for which extra; those of developers not."""
     found = []
-    for line in importlib.metadata.requires("sedtool") or []:
+    for line in metadata.requires("sedtool") or []:
         requirement, _, marker = line.partition(";")
         extra = re.search(r"extra\s*==\s*['\"](\w+)['\"]", marker)
         if extra is None or extra[1] in OPTIONAL:
@@ -158,7 +154,7 @@ def check_packages() -> list[Check]:
     """Compare every package with what sedtool's metadata requires, and import it."""
     try:
         requirements = _requirements()
-    except importlib.metadata.PackageNotFoundError:
+    except metadata.PackageNotFoundError:
         found = "sedtool is not installed, so that its requirements are not known"
         return [Check("packages", "problem", found, f"{_PIP} . (in the folder of pyproject.toml)")]
     return [_check_package(*each) for each in requirements if each[1] != "torchaudio"]
@@ -169,8 +165,8 @@ def _check_package(requirement: str, extra: str) -> Check:
     bad: Literal["warning", "problem"] = "warning" if extra else "problem"
     upgrade = f"{_PIP} --upgrade '{requirement}'"
     try:
-        version = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
         if extra:
             return Check(name, "ok", f"not installed; {OPTIONAL[extra]}", upgrade)
         return Check(name, "problem", "missing", upgrade)
@@ -187,17 +183,14 @@ def _check_package(requirement: str, extra: str) -> Check:
 
 
 def import_quietly(name: str) -> ModuleType:
-    """Import a module without its warnings; raise an ImportError if that would kill this process.
-
-    Importing torch does on a processor that it was not built for.
-    """
+    """Import a module without its warnings, unless that kills the process, as torch may."""
     if name == "torch" and name not in sys.modules:
         reason = _failure_elsewhere("import torch")
         if reason and reason.startswith(_KILLED):
             raise ImportError(reason)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return importlib.import_module(name)
+        return import_module(name)
 
 
 @functools.cache
@@ -228,8 +221,8 @@ def _line(error: Exception | str) -> str:
 def check_torchaudio() -> Check:
     """Import torchaudio in another process, which it may crash."""
     try:
-        version = importlib.metadata.version("torchaudio")
-    except importlib.metadata.PackageNotFoundError:
+        version = metadata.version("torchaudio")
+    except metadata.PackageNotFoundError:
         return Check("torchaudio", "ok", f"not installed; {OPTIONAL['torchaudio']}")
     reason = _failure_elsewhere("import torchaudio")
     if reason is None:

@@ -213,15 +213,8 @@ def filter_scores(frame: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 def convert_scores(inputs: Sequence[Path], output: str | None, overwrite: bool = False) -> int:
     """Write the scores of each clip as a table; return how many clips there are.
 
-    They are what PSDS is computed of: filtered with the median lengths that the file carries.
-
-    Raises
-    ------
-    ConfigError
-        If there is no folder to write to, or one with other tables in it, or the inputs are not one
-        scores file.
-    ArtifactError, LabelError
-        If the file is one shard of several, or two clips would be one table.
+    They are what PSDS is computed of: filtered with the median lengths that the file carries. The
+    inputs must be one whole scores file, and the folder have no other tables in it.
     """
     if len(inputs) != 1 or not is_hdf5(inputs[0]):
         raise ConfigError("score files are made of one scores.h5; give nothing beside it")

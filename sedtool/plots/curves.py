@@ -39,25 +39,19 @@ class History:
     """A run, finished or not, as its metrics.tsv tells it."""
 
     name: str
-    columns: dict[str, np.ndarray]  # float64 (epochs,), "epoch" among them; NaN: not defined
+    columns: dict[
+        str, np.ndarray
+    ]  # float64 (epochs,), "epoch" (from 1) among them; NaN: not defined
     learned: dict[str, dict[str, np.ndarray]]  # n, theta or alpha -> class -> (epochs,)
     selected: int | None = None  # epoch of the model that was kept, if there is one
 
     @property
     def epochs(self) -> np.ndarray:
-        """Return the numbers of the epochs, from 1."""
         return self.columns["epoch"]
 
 
 def read_history(run: Path, name: str) -> History:
-    """Read a run folder, or its metrics.tsv alone.
-
-    Raises
-    ------
-    ArtifactError
-        With file and line: there is no such file, no epoch in it, a cell too few or too many, one
-        that is no number, or epochs out of order.
-    """
+    """Read a run folder, or its metrics.tsv alone, whose faults are named with their line."""
     path = _metrics_of(run)
     try:
         lines = read_table(path).decode().splitlines()

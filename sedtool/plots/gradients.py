@@ -110,20 +110,16 @@ def plot_gradients(
     canvas.check_output(output, overwrite, scores, reference)
     example = EXAMPLE
     if scores is not None and clip is not None and label is not None:
-        example = _read_example(scores, clip, label, reference)
+        stored, found = read_scored(scores, clip)
+        Vocabulary(stored.classes).require([label], scores)
+        frame = found.frame[:, stored.classes.index(label)].astype(float)
+        intervals = reference_intervals(reference, clip, label)
+        example = ExampleClip(f"{label} in {found.name}", frame, stored.frame_rate, intervals)
     elif any(value is not None for value in (scores, clip, label, reference)):
         raise ConfigError("--scores, --clip and --class belong together; --reference needs them")
     every = [text for name in POOLING_NAMES for text in GRADIENT_EXAMPLES.get(name, (name,))]
     configs = [PoolingConfig.parse(text) for text in poolings or every]
     canvas.save(draw_gradients(example, configs), output)
-
-
-def _read_example(scores: Path, clip: str, label: str, reference: Path | None) -> ExampleClip:
-    stored, found = read_scored(scores, clip)
-    Vocabulary(stored.classes).require([label], scores)
-    frame = found.frame[:, stored.classes.index(label)].astype(float)
-    intervals = reference_intervals(reference, clip, label)
-    return ExampleClip(f"{label} in {found.name}", frame, stored.frame_rate, intervals)
 
 
 def example_pooling(config: PoolingConfig) -> Pooling:
