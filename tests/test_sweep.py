@@ -470,6 +470,27 @@ def test_a_run_is_what_its_command_lines_make_when_they_are_typed(data):
         assert (typed / name).read_bytes() == (run / name).read_bytes(), name
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("stage", ["tune", "infer", "evaluate"])
+def test_a_sweep_is_stopped_in_the_middle_of_a_stage(data, stages, number, stage):
+    started = time.monotonic()
+
+    def signalled(arguments):
+        if arguments[0] == stage:
+            signal.raise_signal(number)
+            time.sleep(20)  # as one very long recording would take
+
+    stages.meanwhile = signalled
+    result = sweep(data, pooling="max", exit_code=75)
+    assert result.exit_code == 75, result.stderr
+    assert time.monotonic() - started < 15
+    assert "run the same command again" in result.stderr
+    log = (data / "runs" / "max" / "seed-0" / "sweep.log").read_text()
+    assert f"warning: stopped by {signal.Signals(number).name}" in log
+    stages.meanwhile = lambda arguments: None
+    sweep(data, pooling="max")
+
+
 def test_a_sweep_that_is_stopped_saves_and_goes_on(data):
     (data / "test.h5").write_bytes((data / "features.h5").read_bytes())
     command = [sys.executable, "-m", "sedtool", "sweep", data / "recipe.yaml", "--data", data]

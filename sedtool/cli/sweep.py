@@ -30,7 +30,6 @@ from sedtool.config import (
 from sedtool.config.evaluation import CompareConfig
 from sedtool.config.training import SweepConfig
 from sedtool.errors import ConfigError
-from sedtool.signals import stop_signals
 
 if TYPE_CHECKING:
     from sedtool.sweep import Step, SweepSettings
@@ -145,8 +144,8 @@ def sweep(
         lines = [f"# {len(runs) - n_left} of {len(runs)} runs are done", *stages.script(steps)]
         write_stdout("".join(f"{line}\n" for line in lines))
         return
-    with stop_signals() as stop, progress("sweep", quiet) as report:
-        hooks = Hooks(report, lambda line: say(line, quiet), stages.logged, explained, stop)
+    with progress("sweep", quiet) as report:
+        hooks = Hooks(report, lambda line: say(line, quiet), stages.logged, explained)
         how: dict[str, bool] = {"overwrite": overwrite, "fail_fast": options["fail_fast"]}
         result = sweep_runs(output, settings, runs, hooks, everything=everything, **how)
     if result.table is not None:

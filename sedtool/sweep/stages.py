@@ -47,11 +47,11 @@ from sedtool.runs import (
     unlike,
 )
 from sedtool.shards import Shard
+from sedtool.signals import stop_signals
 from sedtool.store import open_features
 from sedtool.training import train
 from sedtool.tuning import tune
 
-Stop = Callable[[], int]  # 0, or the exit code of the signal that came in
 Report = Callable[[int, int, str], None]  # done, total, what
 
 _MOST_RUNS = 100_000
@@ -243,17 +243,16 @@ class Step(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """How a sweep tells how it goes, and hears that it is to stop."""
+    """How a sweep tells how it goes."""
 
     report: Report  # called with runs done, runs in all, and what is being done
     say: Callable[[str], None]  # takes a line where something has ended
     logged: Callable[[Step, Path], AbstractContextManager[None]]  # sends what a step says to a file
     explain: Callable[[Exception], tuple[str, int]]  # says in a line what failed; exit code
-    stop: Stop
 
 
-def call(step: Step, settings: SweepSettings, progress: Report, stop: Stop) -> Any:
-    """Run a stage and return its result."""
+def call(step: Step, settings: SweepSettings, progress: Report) -> Any:
+    """Run a stage and return its result. After a signal training saves and stops."""
     output, files = step.output, step.folder
     match step.stage:
         case "extract":
@@ -261,16 +260,17 @@ def call(step: Step, settings: SweepSettings, progress: Report, stop: Stop) -> A
             return extract(settings.audio[output], output, *how, progress=progress)
         case "train":
             assert step.run is not None
-            return train(
-                output,
-                settings.train,
-                settings.training_of(step.run),
-                device=settings.devices["train"],
-                resume=not step.overwrite,
-                overwrite=step.overwrite,
-                progress=progress,
-                stop=stop,
-            )
+            with stop_signals() as stop:
+                return train(
+                    output,
+                    settings.train,
+                    settings.training_of(step.run),
+                    device=settings.devices["train"],
+                    resume=not step.overwrite,
+                    overwrite=step.overwrite,
+                    progress=progress,
+                    stop=stop,
+                )
         case "tune":
             assert settings.tune is not None
             device = settings.devices["tune"]

@@ -22,6 +22,7 @@ from sedtool.errors import (
     StoppedError,
 )
 from sedtool.runs import RunFolder, RunSettings, SweepFolder, differences, read_json
+from sedtool.signals import Interrupted, poll
 from sedtool.store import open_scores
 from sedtool.sweep.stages import (
     Hooks,
@@ -111,7 +112,7 @@ def sweep(
     settings, runs
         What the runs have in common; the runs, in the order in which to make them.
     hooks
-        What is told how it goes. When `stop` is not 0, the stage that runs saves and stops.
+        What is told how it goes.
     everything
         All runs, if `runs` are a part of them; they are compared when the last one is done.
     overwrite, fail_fast
@@ -124,7 +125,7 @@ def sweep(
     StageError
         If features cannot be made.
     StoppedError
-        If the sweep was stopped; a training that was under way can be resumed.
+        If a signal stopped a training, which can be resumed.
     """
     output = output.resolve()
     runs = under_known_names(runs, SweepFolder(output))
@@ -250,30 +251,26 @@ class _Sweep:
     def _pause(self, why: str) -> None:
         until = time.monotonic() + _WAIT
         while time.monotonic() < until:
-            self._require_going()
+            poll()
             self._hooks.report(0, 1, why)
             time.sleep(_WAIT / 10)
-
-    def _require_going(self) -> None:
-        if code := self._hooks.stop():
-            raise StoppedError(_STOPPED, code)
 
     def _do(self, step: Step, log_file: Path, what: str, done: int, total: int) -> Any:
         """Run a stage, or raise a StageError; its warnings go to a log."""
 
         def progress(part: int, parts: int, said: str) -> None:
-            if step.stage != "train":  # which stops by itself, where it can save
-                self._require_going()
             self._hooks.report(done, total, f"{what}  {part} of {parts}  {said}")
 
-        self._require_going()
         self._hooks.report(done, total, what)
         with self._hooks.logged(step, log_file):
             try:
-                result = call(step, self._settings, progress, self._hooks.stop)
+                result = call(step, self._settings, progress)
             except StoppedError as error:
                 log.warning("%s", error)
                 raise StoppedError(_STOPPED, error.exit_code) from error
+            except Interrupted as signal:
+                log.warning("stopped by %s", signal)
+                raise
             except Exception as error:
                 reason, code = self._hooks.explain(error)
                 log.error("%s", reason)
@@ -299,7 +296,7 @@ class _Sweep:
         for run in runs:
             if fail_fast and result.failures:
                 break
-            self._require_going()
+            poll()
             files = run.folder(self._folder.path)
             with resource_errors(files.path):
                 files.path.parent.mkdir(parents=True, exist_ok=True)
