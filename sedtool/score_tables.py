@@ -86,8 +86,16 @@ def read_score_table(path: Path) -> tuple[tuple[str, ...], FrameScores]:
     if not all(classes) or len(set(classes)) < len(classes):
         raise LabelError(f"{where}: a class has no name, or stands twice")
     table = _numbers(rows, len(cells))
-    _check_times(table, [where for where, _ in rows])
-    times = np.append(table[:, 0], table[-1:, 1]) if rows else np.zeros(1)
+    onset, offset = table[:, 0], table[:, 1]
+    gap = np.append(False, onset[1:] != offset[:-1])[: len(onset)]
+    for wrong, what in (
+        (offset <= onset, "the frame does not end after its onset"),
+        (gap, "the frame does not begin where the one before it ends"),
+        (onset < 0, "the onset is negative"),
+    ):
+        if wrong.any():
+            raise LabelError(f"{rows[int(np.argmax(wrong))][0]}: {what}")
+    times = np.append(onset, offset[-1:]) if rows else np.zeros(1)
     return classes, FrameScores(path.name.removesuffix(SUFFIX), times, table[:, 2:])
 
 
@@ -110,18 +118,6 @@ def _numbers(lines: Sequence[tuple[str, str]], width: int) -> FloatArray:
         row[:2] = [parse_seconds(cell, where) for cell in cells[:2]]
         row[2:] = [-np.inf if cell == "-inf" else parse_number(cell, where) for cell in cells[2:]]
     return table
-
-
-def _check_times(table: FloatArray, places: Sequence[str]) -> None:
-    onset, offset = table[:, 0], table[:, 1]
-    gap = np.append(False, onset[1:] != offset[:-1])[: len(onset)]
-    for wrong, what in (
-        (offset <= onset, "the frame does not end after its onset"),
-        (gap, "the frame does not begin where the one before it ends"),
-        (onset < 0, "the onset is negative"),
-    ):
-        if wrong.any():
-            raise LabelError(f"{places[int(np.argmax(wrong))]}: {what}")
 
 
 def write_score_tables(folder: Path, classes: Sequence[str], clips: Iterable[FrameScores]) -> int:

@@ -184,7 +184,7 @@ def test_a_frame_is_pushed_right_if_up_inside_the_event_and_down_outside():
 
 
 def test_a_frame_is_inside_an_event_if_its_middle_is():
-    inside = curve([0] * 5, [0] * 5).within([(0.05, 0.15), (0.36, 0.45)])
+    inside = curve([0] * 5, [1] * 5).right([(0.05, 0.15), (0.36, 0.45)])
     assert inside.tolist() == [True, False, False, False, False]
 
 

@@ -42,8 +42,7 @@ def info(paths: tuple[Path, ...], as_json: bool, verify: bool, quiet: bool) -> N
         described, problems = describe_all(paths, verify, report)
     if as_json:
         objects = [description.to_json() for description in described]
-        if objects or len(paths) > 1:
-            content = objects if len(paths) > 1 else objects[0]
+        for content in [objects] if len(paths) > 1 else objects:
             write_stdout(json.dumps(content, indent=2, allow_nan=False) + "\n")
     else:
         write_stdout("\n".join(description.text() for description in described))

@@ -29,10 +29,6 @@ from sedtool.text import nearest
 
 __all__ = ["Description", "describe", "describe_all"]
 
-_KINDS = (
-    "audio files and folders of them, labels, features, scores, models, run folders, folders of "
-    "sweeps, training states, recipes, metrics and part records"
-)
 _AUDIO_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"riff", b"fLaC", b"OggS", b".snd", b"caff")
 _STORED = {"sedtool-features": describe_features, "sedtool-scores": describe_scores}
 
@@ -106,7 +102,11 @@ def _find(path: Path) -> Callable[[Path, bool], Description]:
         return describe_labels
     if head.lstrip(b" \t\r\n\xef\xbb\xbf").startswith(b"{"):
         return describe_json
-    raise ArtifactError(f"{path}: of no known kind; known are {_KINDS}")
+    raise ArtifactError(
+        f"{path}: of no known kind; known are audio files and folders of them, labels, features, "
+        "scores, models, run folders, folders of sweeps, training states, recipes, metrics and "
+        "part records"
+    )
 
 
 def _missing(path: Path) -> ConfigError:

@@ -334,10 +334,7 @@ def _status(
 
 
 def _pooling_rows(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row a pooling, with the mean F1 over the seeds that are done.
-
-    A mean is None if there is nothing to average, or something undefined.
-    """
+    """Return a row a pooling, with the mean F1 over the seeds that are done, if all define it."""
     rows = []
     for pooling in dict.fromkeys(run["pooling"] for run in runs):
         mine = [run for run in runs if run["pooling"] == pooling]

@@ -95,7 +95,6 @@ def _is_number(text: str) -> bool:
 
 def _table_values(kind: str, path: Path, lines: list[str]) -> dict[str, Any]:
     """Return what there is to say of a table of a known kind."""
-    columns, *rows = (line.split("\t") for line in lines)
     match kind:
         case "strong labels":
             return _strong(path)
@@ -112,10 +111,14 @@ def _table_values(kind: str, path: Path, lines: list[str]) -> dict[str, Any]:
         case "class list":
             return {"classes": [{"class": name} for name in read_vocabulary(path).classes]}
         case "failures":
-            return {"failures": [dict(zip(_FAILURES, row, strict=False)) for row in rows]}
+            return {"failures": [_row(_FAILURES, line) for line in lines[1:]]}
         case _:  # metrics of a training
-            last = rows[-1] if rows else []
-            return {"epochs": len(rows), "last": dict(zip(columns, last, strict=False))}
+            last = _row(lines[0].split("\t"), lines[-1]) if len(lines) > 1 else {}
+            return {"epochs": len(lines) - 1, "last": last}
+
+
+def _row(columns: list[str], line: str) -> dict[str, str]:
+    return dict(zip(columns, line.split("\t"), strict=False))
 
 
 def _strong(path: Path) -> dict[str, Any]:

@@ -250,19 +250,16 @@ class FrameCurve:
     def times(self) -> np.ndarray:
         return canvas.frame_times(len(self.frame), self.frame_rate)
 
-    def within(self, reference: Sequence[Interval]) -> np.ndarray:
-        """Return whether the middle of each frame lies in an interval, bool (T,)."""
-        inside = np.zeros(len(self.frame), bool)
-        for onset, offset in reference:
-            inside |= (self.times >= onset) & (self.times < offset)
-        return inside
-
     def right(self, reference: Sequence[Interval]) -> np.ndarray:
         """Return the frames that a positive clip pushes the right way, bool (T,).
 
-        Up inside the reference intervals, down outside. A frame that is left alone is not pushed.
+        That is up where the middle of a frame lies in a reference interval, and down elsewhere. A
+        frame that is left alone is not pushed.
         """
-        return np.asarray(self.sign == np.where(self.within(reference), 1, -1))
+        inside = np.zeros(len(self.frame), bool)
+        for onset, offset in reference:
+            inside |= (self.times >= onset) & (self.times < offset)
+        return np.asarray(self.sign == np.where(inside, 1, -1))
 
     def describe(self, reference: Sequence[Interval]) -> str:
         """Say in one line how the model pools the clip."""

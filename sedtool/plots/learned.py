@@ -185,18 +185,12 @@ def plot_durations(
 ) -> list[str]:
     """Draw what poolings learned against the mean duration of each class's events.
 
+    `data` are ``NAME=MODELS:STRONG``: a model file, a run folder or a folder of runs, and the
+    strong labels that tell durations. A name that is given again adds models. `boundaries` are
+    ``NAME=SECONDS``: where classes are parted into short and long, by default at their median.
+
     Return a line for each data set, and for all together if they are several: the rank correlation
     and the mean of each group.
-
-    Parameters
-    ----------
-    data
-        ``NAME=MODELS:STRONG`` of each data set: MODELS is a model file, a run folder or a folder of
-        runs; STRONG is the strong labels that tell durations. A name that is given again adds
-        models.
-    boundaries
-        ``NAME=SECONDS``: where a data set's classes are parted into short and long; the median of
-        its classes where it is not given.
 
     Raises
     ------
