@@ -29,12 +29,7 @@ from sedtool.text import plain
 @opt.group(
     "Execution",
     opt.flag("--decode", help="Decode all audio; otherwise only headers are read."),
-    click.option(
-        "--workers",
-        type=click.IntRange(1, 256),
-        default=CHECK_WORKERS,
-        help="How many audio files are read at a time.",
-    ),
+    opt.workers(CHECK_WORKERS, "How many audio files are read at a time."),
 )
 def check(decode: bool, workers: int, as_json: bool, quiet: bool, **options: Any) -> None:
     """Find faults in audio and label files before training.

@@ -183,30 +183,6 @@ def progress(title: str, quiet: bool, data_on_stdout: bool = False) -> Iterator[
     if quiet or not on_terminal:
         yield line
         return
-    with _bar(title, line) as report:
-        yield report
-
-
-def _liner(title: str, quiet: bool) -> Report:
-    started = last = time.monotonic()
-    first_done: int | None = None  # what a resumed run begins with took no time now
-
-    def report(done: int, total: int, what: str) -> None:
-        nonlocal last, first_done
-        poll()
-        first_done = done - 1 if first_done is None else first_done
-        now = time.monotonic()
-        if now - last >= _LINE_EVERY:
-            last = now
-            left = (now - started) / max(done - first_done, 1) * (total - done)
-            say(f"{title}: {done} of {total}, {clock(left)} left  {what}", quiet)
-
-    return report
-
-
-@contextlib.contextmanager
-def _bar(title: str, line: Report) -> Iterator[Report]:
-    """Yield a function that moves a bar, and calls `line` besides."""
     import rich.progress as parts
     from rich.console import Console
 
@@ -226,3 +202,20 @@ def _bar(title: str, line: Report) -> Iterator[Report]:
             line(done, total, what)
 
         yield report
+
+
+def _liner(title: str, quiet: bool) -> Report:
+    started = last = time.monotonic()
+    first_done: int | None = None  # what a resumed run begins with took no time now
+
+    def report(done: int, total: int, what: str) -> None:
+        nonlocal last, first_done
+        poll()
+        first_done = done - 1 if first_done is None else first_done
+        now = time.monotonic()
+        if now - last >= _LINE_EVERY:
+            last = now
+            left = (now - started) / max(done - first_done, 1) * (total - done)
+            say(f"{title}: {done} of {total}, {clock(left)} left  {what}", quiet)
+
+    return report

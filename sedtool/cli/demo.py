@@ -24,12 +24,7 @@ from sedtool.config.extraction import DEMO_WORKERS
         default=TrainConfig.seed,
         help="The seed of the sounds and of training.",
     ),
-    click.option(
-        "--workers",
-        type=click.IntRange(1, 256),
-        default=DEMO_WORKERS,
-        help="How many audio files are processed at a time.",
-    ),
+    opt.workers(DEMO_WORKERS, "How many audio files are processed at a time."),
     opt.device,
 )
 def demo(output: Path, quiet: bool, **options: Any) -> None:

@@ -9,14 +9,7 @@ import click
 from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say, write_stdout
 from sedtool.cli.settings import SedtoolCommand, taken
-from sedtool.config import (
-    DecodingConfig,
-    FailurePolicy,
-    InferConfig,
-    LookupConfig,
-    TrainConfig,
-    WindowConfig,
-)
+from sedtool.config import FailurePolicy, InferConfig
 from sedtool.config.inference import EVENT_FORMAT
 from sedtool.errors import InputsFailedError
 
@@ -43,8 +36,7 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
 @opt.group(
     "Input",
     *opt.inputs,
-    *opt.settings(InferConfig, "allow_truncated"),
-    *opt.settings(LookupConfig, "partial"),
+    *opt.settings(InferConfig, "allow_truncated", "partial"),
 )
 @opt.group(
     "Output",
@@ -65,20 +57,16 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
 @opt.group(
     "Network",
     opt.flag("--teacher", help="Use the teacher of a mean-teacher run, not the student."),
-    *opt.settings(WindowConfig, "window", default=None),
-    *opt.settings(WindowConfig, "overlap", "batch_size"),
+    *opt.settings(InferConfig, "window", "overlap", "batch_size"),
 )
 @opt.group(
     "Decoding",
     *opt.settings(InferConfig, "threshold", type=opt.WordOrFile()),
-    *opt.settings(InferConfig, "clip_threshold", "median"),
-    *opt.settings(DecodingConfig, "min_duration", "merge_gap"),
+    *opt.settings(InferConfig, "clip_threshold", "median", "min_duration", "merge_gap"),
 )
 @opt.group(
     "Execution",
-    *opt.settings(InferConfig, "device"),
-    *opt.settings(TrainConfig, "amp"),
-    *opt.settings(InferConfig, "workers", "shard"),
+    *opt.settings(InferConfig, "device", "amp", "workers", "shard"),
     *opt.settings(FailurePolicy, "tolerate"),
     *opt.settings(InferConfig, "fail_fast"),
     opt.max_time,

@@ -188,12 +188,14 @@ def file(*names: str, help: str, **attributes: Any) -> Callable[[Any], Any]:
     return click.option(*names, type=EXISTING_FILE, help=help, **attributes)
 
 
+def workers(default: int, help: str) -> Callable[[Any], Any]:
+    """Return the option that says how many files are worked on at a time."""
+    return click.option("--workers", type=click.IntRange(1, 256), default=default, help=help)
+
+
 def flag(*names: str, help: str, **attributes: Any) -> Callable[[Any], Any]:
     """Return an option that takes no value."""
     return click.option(*names, is_flag=True, help=help, **attributes)
-
-
-# Callbacks of options
 
 
 def _verbose(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -263,8 +263,6 @@ class Stages:
             return value
         return str(value.relative_to(self._data) if value.is_relative_to(self._data) else value)
 
-    # The command lines
-
     @contextlib.contextmanager
     def logged(self, step: "Step", path: Path) -> Iterator[None]:
         """Send what a step says to a file, below the command line that it stands for."""

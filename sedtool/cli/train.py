@@ -9,7 +9,7 @@ import click
 from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say
 from sedtool.cli.settings import SedtoolCommand, taken
-from sedtool.config import MEAN_TEACHER, LookupConfig, TrainConfig, TrainInputs
+from sedtool.config import MEAN_TEACHER, TrainConfig, TrainInputs
 from sedtool.signals import stop_signals
 
 
@@ -19,8 +19,7 @@ from sedtool.signals import stop_signals
     *opt.settings(TrainInputs, "features", "weak", "strong", "unlabelled"),
     *opt.settings(TrainInputs, "val_weak", "val_strong"),
     *opt.settings(TrainConfig, "validation_fraction"),
-    *opt.settings(TrainInputs, "classes"),
-    *opt.settings(LookupConfig, "missing", "partial"),
+    *opt.settings(TrainInputs, "classes", "missing", "partial"),
 )
 @opt.group(
     "Output",

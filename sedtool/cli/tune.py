@@ -9,15 +9,13 @@ import click
 from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say
 from sedtool.cli.settings import SedtoolCommand, taken
-from sedtool.config import LookupConfig, TuneConfig, TuneInputs
+from sedtool.config import TuneConfig, TuneInputs
 
 
 @click.command(cls=SedtoolCommand)
 @click.argument("model", type=opt.MODEL)
 @opt.group(
-    "Input",
-    *opt.settings(TuneInputs, "features", "reference", "weak"),
-    *opt.settings(LookupConfig, "missing", "partial"),
+    "Input", *opt.settings(TuneInputs, "features", "reference", "weak", "missing", "partial")
 )
 @opt.group("Decoding", *opt.settings(TuneInputs, "durations_from", "window"))
 @opt.group("Execution", opt.device)

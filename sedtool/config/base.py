@@ -44,6 +44,12 @@ def setting(default: Any, help: str, **about: Any) -> Any:
     return dataclasses.field(default=default, metadata={"setting": Setting(help, **about)})
 
 
+def as_in(cls: type, name: str, **others: Any) -> Any:
+    """Return the field that another dataclass has, but for `others`, such as a default."""
+    entry = cls.__dataclass_fields__[name]  # type: ignore[attr-defined]  # it is a dataclass
+    return dataclasses.field(**{"default": entry.default, "metadata": entry.metadata, **others})
+
+
 def require(condition: bool, message: str) -> None:
     """Raise a ConfigError unless a condition holds."""
     if not condition:

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-from sedtool.config.base import DEVICE, DEVICES, REQUIRED, Seconds, require, require_valid, setting
+from sedtool.config.base import (
+    DEVICE,
+    DEVICES,
+    REQUIRED,
+    Seconds,
+    as_in,
+    require,
+    require_valid,
+    setting,
+)
 from sedtool.config.extraction import FilesConfig
 from sedtool.config.training import LookupConfig, TrainConfig
 
@@ -90,16 +99,16 @@ class InferConfig(FilesConfig):
     median: str = setting(
         "auto", "The length of the median filter: auto (that of the model), seconds, or off."
     )
-    min_duration: Seconds = DecodingConfig.min_duration
-    merge_gap: Seconds = DecodingConfig.merge_gap
-    window: Seconds | None = None
-    overlap: float = WindowConfig.overlap
-    batch_size: int = WindowConfig.batch_size
-    amp: str = TrainConfig.amp
+    min_duration: Seconds = as_in(DecodingConfig, "min_duration")
+    merge_gap: Seconds = as_in(DecodingConfig, "merge_gap")
+    window: Seconds | None = as_in(WindowConfig, "window", default=None)
+    overlap: float = as_in(WindowConfig, "overlap")
+    batch_size: int = as_in(WindowConfig, "batch_size")
+    amp: str = as_in(TrainConfig, "amp")
     device: str = setting(
         DEVICE, "Where the network runs: auto, cpu, cuda, cuda:1 or mps.", names=DEVICES
     )
-    partial: bool = LookupConfig.partial
+    partial: bool = as_in(LookupConfig, "partial")
 
     def __post_init__(self) -> None:
         require_valid(self)

@@ -165,9 +165,6 @@ def plan_sweep(
     return len(undone), [*planned, Step("compare", output)]
 
 
-# How far a run is
-
-
 class _State(NamedTuple):
     """What stands in a run folder, and how it differs from what is to be made."""
 
@@ -216,9 +213,6 @@ def _left(
             "to make it anew"
         )
     return [run for run, state in states.items() if not state.is_done]
-
-
-# The work
 
 
 class _Sweep:
