@@ -1,7 +1,7 @@
 """A recipe, poolings and seeds -> one run folder each, scored on the same test clips.
 
-`grid` says which runs there are, `stages` what they have in common and how a stage of one is
-called, `sweep` makes those that are not made. What the folders hold is said in `sedtool.runs`.
+`stages` says which runs there are, what they have in common and how a stage of one is called,
+`sweep` makes those that are not made. What the folders hold is said in `sedtool.runs`.
 """
 
 from sedtool.sweep.stages import (
