@@ -199,17 +199,17 @@ def test_settings_replace_those_of_the_model(model_path, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (InferConfig("often"), "--threshold 'often' is not a number, nor"),
-        (InferConfig("1.5"), r"thresholds must be in \[0, 1\]"),
-        (InferConfig(median="-1"), "seconds from 0 up"),
-        (InferConfig(window=0.0), r"window must be in \(0, 1e6\]"),
-        (InferConfig(overlap=1.0), r"overlap must be in \[0, 1\)"),
-        (InferConfig(amp="fp8"), "amp must be off, bf16 or fp16"),
+        ({"threshold": "often"}, "--threshold 'often' is not a number, nor"),
+        ({"threshold": "1.5"}, r"thresholds must be in \[0, 1\]"),
+        ({"median": "-1"}, "seconds from 0 up"),
+        ({"window": 0.0}, r"window must be in \(0, 1e6\]"),
+        ({"overlap": 1.0}, r"overlap must be in \[0, 1\)"),
+        ({"amp": "fp8"}, "amp must be one of off, bf16, fp16"),
     ],
 )
 def test_wrong_settings_are_refused(model_path, tiny, settings, message):
     with pytest.raises(ConfigError, match=message):
-        run(model_path, [tiny.features], settings)
+        run(model_path, [tiny.features], InferConfig(**settings))
 
 
 def test_thresholds_for_unknown_classes_are_refused(model_path, tmp_path):
