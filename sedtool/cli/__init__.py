@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
+from click.shell_completion import get_completion_class
 
 from sedtool import __version__
 from sedtool.cli.console import close_log, say, setup_logging, silence_libraries, write_stdout
@@ -31,11 +31,7 @@ COMMANDS = (  # in pipeline order, then what helps beside it
     *("sweep", "compare"),
     *("merge", "check", "convert", "info", "doctor", "completion"),
 )
-_SHELLS: dict[str, type[ShellComplete]] = {
-    "bash": BashComplete,
-    "zsh": ZshComplete,
-    "fish": FishComplete,
-}
+_SHELLS = ("bash", "zsh", "fish")
 
 
 class SedtoolGroup(click.Group):
@@ -141,7 +137,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("shell", type=click.Choice(tuple(_SHELLS)))
+@click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
     """Print a script that lets a shell complete by TAB.
@@ -156,8 +152,9 @@ def completion(ctx: click.Context, shell: str) -> None:
     \b
     Example: sedtool completion bash > ~/.local/share/bash-completion/completions/sedtool
     """
-    maker = _SHELLS[shell](ctx.find_root().command, {}, "sedtool", "_SEDTOOL_COMPLETE")
-    write_stdout(maker.source())
+    maker = get_completion_class(shell)
+    assert maker is not None  # Click knows them all
+    write_stdout(maker(ctx.find_root().command, {}, "sedtool", "_SEDTOOL_COMPLETE").source())
 
 
 def main() -> None:

@@ -31,13 +31,10 @@ _FORMATS = ("text", "md", "tsv", "latex")
 )
 @opt.group(
     "Output",
-    click.option(
-        "-o",
-        "--output",
-        type=opt.OUTPUT,
+    opt.output(
+        "Write the table to this file (.txt, .md, .tsv or .tex) and not to stdout. May be given "
+        "several times.",
         multiple=True,
-        help="Write the table to this file (.txt, .md, .tsv or .tex) and not to stdout. May be "
-        "given several times.",
     ),
     click.option(
         "--format",

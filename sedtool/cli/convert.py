@@ -28,11 +28,8 @@ from sedtool.cli.settings import SedtoolCommand, taken
 )
 @opt.group(
     "Output",
-    click.option(
-        "-o",
-        "--output",
-        type=click.Path(),
-        help="The file to write, or FOLDER/ for one file a clip; by default, stdout.",
+    opt.output(
+        "The file to write, or FOLDER/ for one file a clip; by default, stdout.", click.Path()
     ),
     click.option(
         "--to",

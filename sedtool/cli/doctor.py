@@ -15,8 +15,7 @@ from sedtool.text import plain
 @click.command(cls=SedtoolCommand)
 @click.argument("path", default=".", type=click.Path(file_okay=False, path_type=Path))
 @opt.group(
-    "Output",
-    opt.flag("--json", "as_json", help="Write one JSON object with a list of checks."),
+    "Output", opt.flag("--json", "as_json", help="Write one JSON object with a list of checks.")
 )
 def doctor(path: Path, as_json: bool, quiet: bool) -> None:
     """Check the installation, the machine and a folder.

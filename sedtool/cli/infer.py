@@ -33,11 +33,7 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
 
 @click.command(cls=SedtoolCommand)
 @click.argument("model", type=opt.MODEL)
-@opt.group(
-    "Input",
-    *opt.inputs,
-    *opt.settings(InferConfig, "allow_truncated", "partial"),
-)
+@opt.group("Input", *opt.inputs, *opt.settings(InferConfig, "allow_truncated", "partial"))
 @opt.group(
     "Output",
     opt.output("The event list to write; by default, stdout."),
