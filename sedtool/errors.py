@@ -8,6 +8,11 @@ program, `as_sedtool_error` knows. Anything else that escapes is a bug, and ends
 import errno
 import os
 
+# What the system says when the machine fails, whatever file it was asked for.
+_OF_MACHINE = (
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    *(errno.EIO, errno.EREMOTEIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ENODEV),
+)
 # What the system says of a path that cannot be meant.
 _NO_SUCH_PATH = (errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
@@ -86,6 +91,15 @@ class StoppedError(SedtoolError):
         self.exit_code = exit_code
 
 
+def machine_fault(error: Exception) -> str:
+    """Return what fails and what helps, if it is the machine and not the file; else nothing."""
+    if not isinstance(error, OSError) or error.errno not in _OF_MACHINE:
+        return ""
+    is_open = error.errno in (errno.EMFILE, errno.ENFILE)
+    remedy = "; raise `ulimit -n`, or give fewer --workers" if is_open else ""
+    return f"{error.strerror}{remedy}"
+
+
 def as_sedtool_error(error: Exception) -> SedtoolError | None:
     """Return what a path or the machine is wrong with, if an error of other code says so."""
     # torch reports missing memory as a RuntimeError, of its own class or of none.
@@ -94,11 +108,13 @@ def as_sedtool_error(error: Exception) -> SedtoolError | None:
     if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
         return ResourceError("out of memory; a smaller --batch-size needs less")
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
-        return ResourceError("no more threads can be started; give fewer --workers")
+        return ResourceError(
+            "no more threads can be started; give fewer --workers, or allow more memory"
+        )
     if isinstance(error, OSError) and error.errno is not None:
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         kind = ConfigError if where and error.errno in _NO_SUCH_PATH else ResourceError
-        return kind(f"{where}{error.strerror}")
+        return kind(f"{where}{machine_fault(error) or error.strerror}")
     if isinstance(error, ImportError):
         return ResourceError(f"{error}; `sedtool doctor` says what is missing and how to mend it")
     return None

@@ -25,6 +25,7 @@ import hashlib
 import io
 import logging
 import math
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -41,7 +42,7 @@ import soxr
 from sedtool.atomic import write_bytes
 from sedtool.audio.containers import Damage, find_damage, read_mpeg_layout
 from sedtool.config import FeatureConfig
-from sedtool.errors import AudioError
+from sedtool.errors import AudioError, ResourceError, machine_fault
 from sedtool.labels.names import check_name
 
 RESAMPLER = "soxr HQ"
@@ -53,6 +54,7 @@ MAX_CHANNELS = 64
 MAX_SECONDS = 24 * 3600.0
 MAX_SAMPLE = 1e4  # integer audio is within 1, floating-point audio a little above
 MAX_UNREAD = 4_096  # bytes at the end that no sample is decoded from: two MP3 frames, or a tag
+_PROBE = 2**16  # bytes before and behind the place where decoding failed
 UNKNOWN_LENGTH = 2**62  # libsndfile says 2**63 - 1 samples of a FLAC that came out of a pipe
 
 Wave = npt.NDArray[np.float32]
@@ -98,6 +100,8 @@ class AudioReader:
     AudioError
         On entering and while iterating, if the file cannot be used. Blocks that were yielded
         before are then to be thrown away.
+    ResourceError
+        If the machine cannot read it now: too many files are open, a disk fails.
     """
 
     path: Path  # its format is found from its content
@@ -123,9 +127,10 @@ class AudioReader:
                 self._check_format()
                 self._check_length()
             except soundfile.LibsndfileError as error:
+                self._require_disk()
                 raise self._error("not audio that libsndfile can decode") from error
             except (OSError, ValueError) as error:
-                raise self._error(f"cannot be read ({_reason(error)})") from error
+                raise self._unreadable(error) from error
             self._closing = closing.pop_all()
         return self
 
@@ -164,12 +169,28 @@ class AudioReader:
         try:
             digest = hashlib.file_digest(self._stream, "sha256").hexdigest()
         except OSError as error:
-            raise self._error(f"cannot be read ({_reason(error)})") from error
+            raise self._unreadable(error) from error
         sound = self._sound
         return AudioInfo(sound.samplerate, sound.channels, self.duration, self._size, digest)
 
     def _error(self, message: str) -> AudioError:
         return AudioError(f"{self.path}: {message}")
+
+    def _unreadable(self, error: OSError | ValueError) -> AudioError | ResourceError:
+        """Return what an error says of the file, or of the machine: then it ends the run."""
+        if fault := machine_fault(error):
+            return ResourceError(f"{self.path} cannot be read: {fault}")
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return self._error(f"cannot be read ({reason})")
+
+    def _require_disk(self) -> None:
+        """Raise a ResourceError if a disk fails, which libsndfile takes for the end of the file."""
+        descriptor = self._stream.fileno()
+        position = max(os.lseek(descriptor, 0, os.SEEK_CUR) - _PROBE, 0)
+        try:
+            os.pread(descriptor, 2 * _PROBE, position)
+        except OSError as error:
+            raise self._unreadable(error) from error
 
     def _check_file(self) -> int:
         """Return the size in bytes. A FIFO is told by stat: opening it never returns."""
@@ -221,6 +242,7 @@ class AudioReader:
 
     def _accept(self, damage: Damage) -> None:
         """Note damage that costs no more than the end of the clip, if that is allowed."""
+        self._require_disk()
         if not (self.allow_truncated and damage.at_end):
             raise self._error(f"{damage.message}; {damage.remedy}")
         if not self.truncated:
@@ -342,10 +364,6 @@ def _mean(block: Wave) -> Wave:
     for channel in range(2, block.shape[1]):
         total += block[:, channel]
     return total / np.float32(block.shape[1])
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def read_duration(path: Path) -> float:

@@ -197,7 +197,7 @@ def _middle(clip: Clip) -> bytes:
         with clip.path.open("rb") as stream:
             stream.seek(max((clip.size - PROBE_SIZE) // 2, 0))
             return hashlib.sha256(stream.read(PROBE_SIZE)).digest()
-    except OSError:
+    except FileNotFoundError:
         return b""
 
 
@@ -205,7 +205,7 @@ def _digest(clip: Clip) -> str:
     """Return the sha256 of a clip's audio file; nothing if it was removed meanwhile."""
     try:
         return clip.sha256 or (file_sha256(clip.path) if clip.path else "")
-    except OSError:
+    except FileNotFoundError:
         return ""
 
 
