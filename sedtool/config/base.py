@@ -68,6 +68,13 @@ def require_valid(config: Any) -> None:
             require(inside, f"{entry.name} must be in {about.within}, not {value}")
 
 
+class Checked:
+    """Settings that are what their `Setting` lets in as soon as they are made."""
+
+    def __post_init__(self) -> None:
+        require_valid(self)
+
+
 def _is_within(interval: str, value: Any) -> bool:
     if isinstance(value, tuple):
         return all(_is_within(interval, part) for part in value)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
-from sedtool.config.base import SEEDS, Seconds, as_number, require, require_valid, setting
+from sedtool.config.base import SEEDS, Checked, Seconds, as_number, require, require_valid, setting
 from sedtool.errors import ConfigError
 from sedtool.text import suggestion
 
@@ -70,7 +70,7 @@ class EvaluateInputs:
 
 
 @dataclass(frozen=True)
-class IntersectionConfig:
+class IntersectionConfig(Checked):
     """The three criteria of intersection-based metrics, each a share."""
 
     dtc: float = setting(
@@ -88,9 +88,6 @@ class IntersectionConfig:
         "The share of a false positive that references of another class must cover.",
         within="[0, 1]",
     )
-
-    def __post_init__(self) -> None:
-        require_valid(self)
 
 
 @dataclass(frozen=True)
@@ -193,7 +190,7 @@ class CompareConfig(ResamplingConfig):
 
 
 @dataclass(frozen=True)
-class CorrelationConfig:
+class CorrelationConfig(Checked):
     """How the interval of a rank correlation is found."""
 
     resamples: int = setting(
@@ -203,9 +200,6 @@ class CorrelationConfig:
     )
     level: float = setting(0.95, "The confidence of the interval, 0 to 1.", within="(0, 1)")
     seed: int = setting(0, "The seed of the resamples.", within=SEEDS)
-
-    def __post_init__(self) -> None:
-        require_valid(self)
 
 
 @dataclass(frozen=True)

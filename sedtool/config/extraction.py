@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
-from sedtool.config.base import DEVICES, require, require_valid, setting
+from sedtool.config.base import DEVICES, Checked, require, require_valid, setting
 
 PRESET = "dcase2017"  # of FEATURE_PRESETS
 STDIN_NAME = "stdin"  # of the clip that standard input is
@@ -109,7 +109,7 @@ FEATURE_PRESETS: dict[str, FeatureConfig] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilesConfig:
+class FilesConfig(Checked):
     """How a list of files is worked through."""
 
     workers: int = setting(  # changes no byte of the output

@@ -9,6 +9,7 @@ from sedtool.config.base import (
     DEVICE,
     DEVICES,
     REQUIRED,
+    Checked,
     Seconds,
     as_in,
     require,
@@ -59,7 +60,7 @@ class DecodingConfig:
 
 
 @dataclass(frozen=True)
-class WindowConfig:
+class WindowConfig(Checked):
     """How long clips are cut into scoring windows for the network."""
 
     window: Seconds = setting(
@@ -73,9 +74,6 @@ class WindowConfig:
     batch_size: int = setting(
         8, "How many scoring windows the network takes at once.", within="[1, 1e6]"
     )
-
-    def __post_init__(self) -> None:
-        require_valid(self)
 
 
 @dataclass(frozen=True)
@@ -109,9 +107,6 @@ class InferConfig(FilesConfig):
         DEVICE, "Where the network runs: auto, cpu, cuda, cuda:1 or mps.", names=DEVICES
     )
     partial: bool = as_in(LookupConfig, "partial")
-
-    def __post_init__(self) -> None:
-        require_valid(self)
 
 
 @dataclass(frozen=True)
