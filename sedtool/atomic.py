@@ -4,22 +4,32 @@ A file is written under a temporary name in the same folder, flushed, fsynced an
 a file under its final name is whole, however the writer was interrupted. Outputs that are no
 regular file (a FIFO, a device), or are open already (``/dev/stdout``), are written directly;
 symbolic links are resolved first.
+
+Several files of one result appear `together`: all are written before the first is renamed. While
+they are renamed, a file ``.unfinished`` in their folder, or ``.NAME.unfinished`` beside the first
+of them, says which they are. It goes last: a folder that has one is refused by readers, and what
+the mark names may be replaced by the run that finishes the result.
 """
 
 import contextlib
 import errno
 import fcntl
-import glob
+import json
 import logging
 import os
+import re
+import secrets
 import sys
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from sedtool.errors import ConfigError, OutputExistsError, ResourceError
+from sedtool.bounds import RECORD, read_bounded
+from sedtool.errors import ArtifactError, ConfigError, OutputExistsError, ResourceError
 
 _RESOURCE_ERRNO = {
     errno.ENOSPC: "the disk is full",
@@ -40,6 +50,11 @@ _RESOURCE_ERRNO = {
 }
 _READER_PATIENCE = 5.0  # seconds that the reader of a pipe is waited for
 _LOCK_PATIENCE = 0.3  # seconds; a process that only looks whether a file is locked lets go at once
+
+_MARK = ".unfinished"
+_FAILURES = ".failures.tsv"
+_BESIDE = (_FAILURES, ".part.json")  # what may stand beside an output, and is replaced with it
+_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]+\.tmp", re.DOTALL)
 
 _log = logging.getLogger(__name__)
 
@@ -137,10 +152,10 @@ def _open_for_reader(path: Path) -> int:
 def _open_whole(path: Path) -> Iterator[BinaryIO]:
     with resource_errors(path):
         final = Path(os.path.realpath(path))  # the link stays; the file it points to is replaced
-        handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
-    temporary = Path(name)
+    temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp")
     try:
-        stream = os.fdopen(handle, "wb")
+        with resource_errors(path):
+            stream = _create(temporary, final)
         try:
             yield cast("BinaryIO", _Guarded(stream, path))
             with resource_errors(path):
@@ -149,8 +164,10 @@ def _open_whole(path: Path) -> Iterator[BinaryIO]:
         finally:
             with resource_errors(path):  # what could not be written is tried once more
                 stream.close()
+        if (others := _others.get()) is not None:
+            others.written.append((temporary, final))
+            return
         with resource_errors(path):
-            temporary.chmod(_mode_of_a_new_file(final))
             temporary.replace(final)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -158,6 +175,14 @@ def _open_whole(path: Path) -> Iterator[BinaryIO]:
         raise
     with resource_errors(path):
         _sync_folder(final.parent)
+
+
+def _create(temporary: Path, final: Path) -> IO[bytes]:
+    """Create a file with the rights of the one that it replaces; a new one has what umask gives."""
+    stream = os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb")
+    with contextlib.suppress(FileNotFoundError):
+        os.fchmod(stream.fileno(), final.stat().st_mode & 0o777)
+    return stream
 
 
 class _Guarded:
@@ -196,44 +221,167 @@ def write_failures(output: Path | None, failures: Sequence[tuple[str, str, str]]
     """
     if output is None or not (appears_whole(output) or output.is_dir()):
         return None  # nothing belongs beside a pipe or a device
-    path = output.with_name(output.name + ".failures.tsv")
+    path = output.with_name(output.name + _FAILURES)
     if not failures:
-        with resource_errors(path):
-            path.unlink(missing_ok=True)
+        discard(path)
         return None
     rows = [("filename", "stage", "error"), *failures]
     write_text(path, "".join("\t".join(row) + "\n" for row in rows))
     return path
 
 
+# Several files that are one result
+
+
+@dataclass
+class _Together:
+    """What a block has written that is still under temporary names, and what it discarded."""
+
+    written: list[tuple[Path, Path]] = field(default_factory=list)  # temporary and final
+    discarded: list[Path] = field(default_factory=list)
+
+
+_others: ContextVar[_Together | None] = ContextVar("_others", default=None)
+
+
 @contextlib.contextmanager
-def claim(*outputs: Path | None, overwrite: bool = False) -> Iterator[None]:
+def together(result: Path | None) -> Iterator[None]:
+    """Make all files that are written in the block appear when it ends without an error.
+
+    `result` is the folder of these files, or the first of them; None if all are streams. What is
+    discarded in the block goes when the files have appeared.
+    """
+    files = _Together()
+    token = _others.set(files)
+    try:
+        try:
+            yield
+        finally:
+            _others.reset(token)
+        if result is not None:
+            _appear(files, _mark_of(result))
+    except BaseException:
+        for temporary, _ in files.written:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        raise
+
+
+def _appear(files: _Together, mark: Path) -> None:
+    """Rename what was written; the mark that says so is removed last."""
+    with resource_errors(mark):
+        listed = {
+            os.path.relpath(final, mark.parent): _stamp(temporary)
+            for temporary, final in files.written
+            if not final.name.endswith(_BESIDE)
+        }
+        write_text(mark, json.dumps({"format": "sedtool-unfinished", "files": listed}))
+        for temporary, final in files.written:
+            with resource_errors(final):
+                temporary.replace(final)
+        for folder in {final.parent for _, final in files.written}:
+            _sync_folder(folder)
+        for path in files.discarded:
+            path.unlink(missing_ok=True)
+        mark.unlink()
+
+
+def discard(path: Path) -> None:
+    """Remove a file if it is there, in a block of files that appear `together` after them."""
+    if (others := _others.get()) is not None:
+        others.discarded.append(path)
+        return
+    with resource_errors(path):
+        path.unlink(missing_ok=True)
+
+
+def made_before(result: Path, outputs: Iterable[Path]) -> set[Path]:
+    """Return which outputs an interrupted run had made of the same result, by its mark.
+
+    Only these may be replaced: the mark tells them by size and time from what is anything else. A
+    folder that holds part of another result is an OutputExistsError.
+    """
+    mark = _mark_of(result)
+    try:
+        files = json.loads(read_bounded(mark, RECORD))["files"]
+        listed = {os.path.realpath(mark.parent / name): made for name, made in files.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return set()  # there is no mark, as a rule
+    ours = {os.path.realpath(output): output for output in outputs}
+    if others := listed.keys() - ours.keys():
+        if result.is_dir():
+            raise OutputExistsError(
+                f"{result} holds part of another result, with {Path(min(others)).name}; run again "
+                "what was interrupted, or name another folder"
+            )
+        return set()
+    return {ours[p] for p, made in listed.items() if Path(p).is_file() and _stamp(p) == made}
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Raise an ArtifactError if only a part of a result is in a folder."""
+    if (folder / _MARK).exists():
+        raise ArtifactError(f"{folder}: not complete; run again what was to fill it")
+
+
+def _mark_of(result: Path) -> Path:
+    target = Path(os.path.realpath(result))
+    return target / _MARK if target.is_dir() else target.with_name(f".{target.name}{_MARK}")
+
+
+def _stamp(path: str | Path) -> list[int]:
+    """Return what a file keeps when it is renamed, and changes when it is written."""
+    status = os.stat(path)  # noqa: PTH116  # a path as text
+    return [status.st_size, status.st_mtime_ns]
+
+
+# One writer at a time
+
+
+@contextlib.contextmanager
+def claim(
+    *outputs: Path | None, overwrite: bool = False, ours: Collection[Path] | None = None
+) -> Iterator[None]:
     """Keep other runs off outputs while the block lasts.
 
     Each is locked by a file ``.NAME.lock`` beside it; a lock ends with its process. Outputs that
     are None, or no regular files, are left alone. One that is finished already is refused unless
-    `overwrite` is given, one that another process is making always.
+    `overwrite` is given or it is in `ours`, by default what `made_before` says; one that another
+    process is making always.
     """
+    files = [output for output in outputs if output is not None and appears_whole(output)]
+    if ours is None:
+        ours = made_before(files[0], files) if files else ()
     with contextlib.ExitStack() as held:
-        for output in outputs:
-            if output is None or not appears_whole(output):
-                continue
-            refuse_existing(output, overwrite)
+        for output in files:
+            may_replace = overwrite or output in ours
+            refuse_existing(output, may_replace)
             target = Path(os.path.realpath(output))
             path = target.with_name(f".{target.name}.lock")
             held.enter_context(_holding(path, output))
-            refuse_existing(output, overwrite)  # another run may have finished it meanwhile
-            remove_leftovers(output)
+            refuse_existing(output, may_replace)  # another run may have finished it meanwhile
+        remove_leftovers(*files)
         yield
 
 
 @contextlib.contextmanager
-def claim_folder(folder: Path) -> Iterator[None]:
-    """Make a folder, and keep other runs off it while the block lasts."""
+def claim_folder(folder: Path, files: Collection[Path], overwrite: bool) -> Iterator[None]:
+    """Make a folder for files that are one result, and keep other runs off it.
+
+    Files that are there already are refused, as by `claim`; new ones appear `together`.
+    """
     with resource_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with _holding(folder / ".convert.lock", folder):
-        yield
+        ours = made_before(folder, files)
+        for path in files:
+            refuse_existing(path, overwrite or path in ours)
+        for parent in {path.parent for path in files}:
+            with resource_errors(parent):
+                parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder, *files)
+        with together(folder):
+            yield
 
 
 @contextlib.contextmanager
@@ -289,24 +437,20 @@ def is_locked(path: Path) -> bool | None:
     return False
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove what killed writers of `path` left; the caller holds its lock."""
-    target = Path(os.path.realpath(path))
-    for temporary in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
-        temporary.unlink(missing_ok=True)
+def remove_leftovers(*paths: Path) -> None:
+    """Remove what killed writers of files left, and of what stands beside these files.
 
-
-def _mode_of_a_new_file(target: Path) -> int:
-    """Return the replaced file's mode, else what the umask gives (mkstemp always makes 0600)."""
-    if target.exists():
-        return target.stat().st_mode & 0o777
-    try:  # asking the system itself would change the mask of all threads for a moment
-        status = Path("/proc/self/status").read_text()
-        umask = int(status.partition("Umask:")[2].split()[0], 8)
-    except (OSError, IndexError, ValueError):
-        umask = os.umask(0)
-        os.umask(umask)
-    return 0o666 & ~umask
+    The caller keeps other writers off them.
+    """
+    names: defaultdict[Path, set[str]] = defaultdict(set)
+    for path in paths:
+        target, mark = Path(os.path.realpath(path)), _mark_of(path)
+        names[target.parent] |= {target.name + suffix for suffix in ("", *_BESIDE)}
+        names[mark.parent].add(mark.name)
+    for folder, mine in names.items():
+        for path in folder.glob(".*.tmp"):
+            if (found := _TEMPORARY.fullmatch(path.name)) and found[1] in mine:
+                path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sedtool.atomic import claim, claim_folder, refuse_existing, resource_errors, write_text
+from sedtool.atomic import claim, claim_folder, refuse_unfinished, write_text
 from sedtool.audio import AUDIO_SUFFIXES
 from sedtool.config import lookup
 from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
@@ -168,6 +168,7 @@ def _walk(folder: Path, suffixes: set[str]) -> Iterator[Path]:
         raise ConfigError(f"{error.filename} cannot be listed: {error.strerror}") from error
 
     for where, folders, files in os.walk(folder, onerror=refuse):
+        refuse_unfinished(Path(where))
         if begun := unfinished(Path(where).resolve() / ".events"):
             raise ArtifactError(f"{where}: not complete ({begun}); run the same infer again")
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -209,14 +210,7 @@ def _write_folder(folder: Path, labels: StrongLabels, form: EventFormat, overwri
     for name, events in _by_clip(labels).items():
         rows = form.rows(events, 1, confidence) if events else form.silent(name)
         texts[folder / form.file_of(name)] = form.header(confidence) + rows
-    with claim_folder(folder):
-        for path in texts:
-            refuse_existing(path, overwrite)
-        for parent in {path.parent for path in texts}:
-            with resource_errors(parent):
-                parent.mkdir(parents=True, exist_ok=True)
-            for leftover in parent.glob(f".*{form.suffix}.*.tmp"):
-                leftover.unlink(missing_ok=True)  # of a run that was killed
+    with claim_folder(folder, texts, overwrite):
         for path, text in texts.items():
             write_text(path, text)
 

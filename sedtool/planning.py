@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -251,8 +251,7 @@ def _look_at_outputs(task: "InferTask", outputs: "InferOutputs") -> list[str]:
     """Refuse finished outputs; return a line on what would become of an unfinished run, if any."""
     kept_at = outputs.spool
     goes_on = task.resumes(outputs)
-    overwrite = outputs.overwrite or goes_on
-    replace(outputs, overwrite=overwrite).refuse_finished(task.source.names)
+    outputs.refuse_finished(task.source.names)
     begun = unfinished(kept_at.resolve()) if kept_at is not None else None
     if begun is None:
         return []

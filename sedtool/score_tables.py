@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from sedtool.atomic import claim_folder, refuse_existing, resource_errors, write_text
+from sedtool.atomic import claim_folder, refuse_unfinished, resource_errors, write_text
 from sedtool.audio import AUDIO_SUFFIXES
 from sedtool.decoding import median_frames
 from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
@@ -43,6 +43,7 @@ class FrameScores:
 
 def score_files(folder: Path) -> list[Path]:
     """Return the score files of a folder, sorted by name; raise an error if there is none."""
+    refuse_unfinished(folder)
     try:
         found = sorted(path for path in folder.iterdir() if path.suffix == SUFFIX)
     except OSError as error:
@@ -222,14 +223,10 @@ def convert_scores(inputs: Sequence[Path], output: str | None, overwrite: bool =
     source, folder = open_frame_scores(inputs[0]), Path(output)
     owner: dict[Path, str] = {}
     paths = [_path_of(name, folder, owner) for name in source.names]
-    with claim_folder(folder):
-        with resource_errors(folder):
-            for path in paths:
-                refuse_existing(path, overwrite)
-            others = {*folder.glob(f"*{SUFFIX}")} - {*paths}
-        if others:
-            raise ConfigError(
-                f"{folder} has other files that would be read as scores, such as {min(others)}; "
-                "name a folder of its own"
-            )
+    if others := {*folder.glob(f"*{SUFFIX}")} - {*paths}:
+        raise ConfigError(
+            f"{folder} has other files that would be read as scores, such as {min(others)}; "
+            "name a folder of its own"
+        )
+    with claim_folder(folder, paths, overwrite):
         return write_score_tables(folder, source.classes, source.clips())

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from sedtool.atomic import resource_errors, write_text
+from sedtool.atomic import discard, write_text
 from sedtool.bounds import RECORD, read_bounded
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.text import file_sha256, is_writable, strict_json
@@ -166,8 +166,7 @@ def write_part(path: Path, record: PartRecord) -> None:
 
 def remove_part_record(path: Path) -> None:
     """Remove the record of the part `path`, if there is one: it is whole now."""
-    with resource_errors(path):
-        _record_path(path).unlink(missing_ok=True)
+    discard(_record_path(path))
 
 
 def has_part_record(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -13,9 +14,12 @@ import pytest
 from sedtool import atomic
 from sedtool.atomic import (
     claim,
+    claim_folder,
+    discard,
     open_atomic,
     refuse_existing,
     remove_leftovers,
+    together,
     write_bytes,
     write_failures,
     write_text,
@@ -88,10 +92,13 @@ def test_existing_files_are_refused_unless_asked(tmp_path):
 
 
 def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
-    for name in (".x.h5.abc.tmp", ".y.h5.abc.tmp", "x.h5.tmp"):
+    for name in (".x.h5.abc.tmp", ".y.h5.abc.tmp", "x.h5.tmp", ".x.h5.old.abc.tmp"):
         (tmp_path / name).touch()
+    (tmp_path / ".x.h5.failures.tsv.abc.tmp").touch()
     remove_leftovers(tmp_path / "x.h5")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".y.h5.abc.tmp", "x.h5.tmp"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *(".x.h5.old.abc.tmp", ".y.h5.abc.tmp", "x.h5.tmp"),
+    ]
 
 
 def test_failures_are_written_beside_the_output_and_go_when_there_are_none(tmp_path):
@@ -114,6 +121,11 @@ def test_what_the_shell_has_opened_is_added_to_and_not_replaced(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def killed_at(at, write):
+    with Faults(at, lambda: os.kill(os.getpid(), signal.SIGKILL)).installed():
+        write()
+
+
 def kill_campaign(path):
     """Kill a writer at every operation; print how many kills there were."""
     old, new = b"old" * 1000, b"new" * 2000
@@ -122,13 +134,9 @@ def kill_campaign(path):
         with claim(path, overwrite=True):
             write_bytes(path, new)
 
-    def killed_at(at):
-        with Faults(at, lambda: os.kill(os.getpid(), signal.SIGKILL)).installed():
-            write()
-
     for at in range(1, 50):
         path.write_bytes(old)
-        killed = in_a_child(lambda at=at: killed_at(at))
+        killed = in_a_child(lambda at=at: killed_at(at, write))
         assert path.read_bytes() in (old, new), f"kill {at}: a broken file"
         assert in_a_child(write) == 0, f"kill {at}: the next writer failed"
         assert path.read_bytes() == new
@@ -188,5 +196,78 @@ def test_a_pipe_that_nobody_reads_is_refused_and_one_that_somebody_will_is_writt
         assert reader.communicate() == (b"text", None)
 
 
+# Files that are one result
+
+
+def fill(folder):
+    """Write a folder of three files."""
+    texts = {folder / name: name * 1000 for name in ("a.tsv", "b/c.tsv", "b/d.tsv")}
+    with claim_folder(folder, texts, overwrite=False):
+        for path, text in texts.items():
+            write_text(path, text)
+
+
+def write_several(folder):
+    """Write two files and a list of failures; a journal goes."""
+    first, second = folder / "a.tsv", folder / "b.tsv"
+    with claim(first, second), together(first):
+        write_text(first, "first")
+        write_text(second, "second")
+        write_failures(first, [("a.wav", "infer", "bad")])
+        discard(folder / "journal")
+
+
+def visible(folder):
+    return set(folder.rglob("[!.]*.tsv"))
+
+
+def kill_campaign_together(folder):
+    """Kill either at every operation, and run it again; print how many kills there were."""
+    n_kills = 0
+    for job in (fill, write_several):
+        for at in range(1, 100):
+            folder.mkdir()
+            (folder / "journal").touch()
+            killed = in_a_child(lambda job=job, at=at: killed_at(at, lambda: job(folder)))
+            has_mark = bool(list(folder.glob("*.unfinished")))
+            assert len(visible(folder)) in (0, 3) or has_mark, f"kill {at}: a part looks whole"
+            if has_mark or not visible(folder):
+                assert in_a_child(lambda job=job: job(folder)) == 0, f"kill {at}: no rerun"
+            assert len(visible(folder)) == 3
+            left = {path.name for path in folder.glob(".*")}
+            assert left <= {".convert.lock", ".a.tsv.lock", ".b.tsv.lock"}, f"kill {at}: {left}"
+            assert (folder / "journal").exists() == (job is fill)
+            shutil.rmtree(folder)
+            if not killed:
+                break
+            n_kills += 1
+    print(n_kills)
+
+
+def test_files_of_one_result_are_all_there_or_marked_after_a_kill_anywhere(tmp_path):
+    campaign = subprocess.run(
+        [sys.executable, __file__, tmp_path / "out", "together"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert campaign.returncode == 0, campaign.stderr
+    assert int(campaign.stdout) > 30
+
+
+def test_what_is_written_together_appears_at_the_end_or_not_at_all(tmp_path):
+    with claim_folder(tmp_path, [tmp_path / "a"], overwrite=False):
+        write_text(tmp_path / "a", "new")
+        assert not (tmp_path / "a").exists()
+    assert (tmp_path / "a").read_text() == "new"
+    with pytest.raises(KeyError), together(tmp_path):
+        write_text(tmp_path / "a", "newer")
+        write_text(tmp_path / "b", "newer")
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "new"
+
+
 if __name__ == "__main__":
-    kill_campaign(Path(sys.argv[1]))
+    path = Path(sys.argv[1])
+    kill_campaign_together(path) if sys.argv[2:] else kill_campaign(path)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import TextWrapper
 
-from sedtool.atomic import claim, refuse_input, write_text
+from sedtool.atomic import claim, refuse_input, together, write_text
 from sedtool.comparison.compare import RULES, Comparison, System
 from sedtool.comparison.runs import COLUMNS, METRICS, PAPER_COLUMNS, Column
 from sedtool.errors import ConfigError
@@ -55,7 +55,7 @@ def write_tables(
     comparison: Comparison, outputs: Sequence[Path], name: str | None, overwrite: bool
 ) -> None:
     """Write a comparison to files, each in the format `name`, or in that of its suffix."""
-    with claim(*outputs, overwrite=overwrite):
+    with claim(*outputs, overwrite=overwrite), together(outputs[0]):
         for output in outputs:
             write_text(output, format_comparison(comparison, name or _format_of(output)))
 

@@ -4,13 +4,13 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sedtool.atomic import claim, refuse_input, write_failures
+from sedtool.atomic import claim, refuse_input, remove_leftovers, together, write_failures
 from sedtool.audio import AudioInputs, AudioReader, find_audio, stamp, unnamed
 from sedtool.audio.find import is_pattern, match, suggestion
 from sedtool.checkpoint import Model, load_model
@@ -384,27 +384,31 @@ class _Inference:
     def run(self, emit: Emit | None) -> None:
         """Score and decode, keeping what is done until the outputs are complete."""
         outputs, task, failures = self.outputs, self.task, self.result.failures
-        if task.resumes(outputs):
-            # What is there of an interrupted run's outputs is not in the way of its rerun.
-            outputs = replace(outputs, overwrite=True)
+        task.resumes(outputs)  # else it is refused
         with keep_scores(outputs.spool, task.job) as kept:
-            outputs.refuse_finished(task.source.names)
+            ours = outputs.refuse_finished(task.source.names)
             with (
-                claim(*outputs.files, overwrite=outputs.overwrite),
-                open_results(task.header, outputs, emit) as writer,
+                claim(*outputs.files, overwrite=outputs.overwrite, ours=ours),
+                together(outputs.first),
             ):
-                for scored in self._scored(kept):
-                    self._take(scored, writer)
-                    if self.config.fail_fast and failures:
-                        raise InputsFailedError(self.result.failure_summary())
-                failures.sort()  # a name that had to be escaped may have left its place
-                self._refuse_nothing()
-                writer.finish(failures)
-            self.result.failures_path = write_failures(outputs.failures_beside, failures)
-            if self.result.failures_path is None:
-                for name, _, error in failures:
-                    _log.warning("%s: %s", name, error)
-            kept.remove()  # the last thing of all: until then a rerun completes what is missing
+                remove_leftovers(*filter(None, [outputs.folder]), *outputs.lists(task.source.names))
+                with open_results(task.header, outputs, emit) as writer:
+                    self._write(writer, kept)
+                self.result.failures_path = write_failures(outputs.first, failures)
+                kept.remove()  # as all outputs are there then
+        if self.result.failures_path is None:
+            for name, _, error in failures:
+                _log.warning("%s: %s", name, error)
+
+    def _write(self, writer: ResultWriter, kept: KeptScores) -> None:
+        failures = self.result.failures
+        for scored in self._scored(kept):
+            self._take(scored, writer)
+            if self.config.fail_fast and failures:
+                raise InputsFailedError(self.result.failure_summary())
+        failures.sort()  # a name that had to be escaped may have left its place
+        self._refuse_nothing()
+        writer.finish(failures)
 
     def _refuse_nothing(self) -> None:
         """Raise an error if every clip failed; only a part to merge may be without any."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from sedtool.atomic import (
     appears_whole,
+    made_before,
     open_atomic,
     refuse_existing,
     resource_errors,
@@ -73,8 +74,11 @@ class InferOutputs:
         return next((path for path in self.files if appears_whole(path)), None)
 
     @property
-    def failures_beside(self) -> Path | None:
-        """Return the output that a list of failures stands beside; None if all are streams."""
+    def first(self) -> Path | None:
+        """Return the output that all others go with, a folder or a file; None if all are streams.
+
+        A list of failures stands beside it.
+        """
         if self.folder is not None:
             return self.folder.resolve()  # "." has no name
         return self.spool
@@ -137,15 +141,22 @@ class InferOutputs:
                     f"{name} is named as {form.name} files are, and --format is {self.format}"
                 )
 
-    def refuse_finished(self, names: Sequence[str]) -> None:
-        """Raise OutputExistsError if a file, or a list in the folder, may not be replaced."""
-        for path in self.files:
-            refuse_existing(path, self.overwrite)
-        if self.overwrite or self.folder is None:
-            return
-        for name in map(printable, names):
-            if self.name_problem(name) is None:
-                refuse_existing(self.file_of(name), False)
+    def lists(self, names: Sequence[str]) -> list[Path]:
+        """Return the event lists that the folder, if there is one, is to have."""
+        if self.folder is None:
+            return []
+        return [self.file_of(n) for n in map(printable, names) if self.name_problem(n) is None]
+
+    def refuse_finished(self, names: Sequence[str]) -> set[Path]:
+        """Raise OutputExistsError if a file, or a list in the folder, may not be replaced.
+
+        Returns those that are there of an interrupted run, which may be.
+        """
+        paths = [*self.files, *self.lists(names)]
+        ours = made_before(self.first, paths) if self.first is not None else set()
+        for path in paths:
+            refuse_existing(path, self.overwrite or path in ours)
+        return ours
 
 
 def _refuse_unwritable(output: Path) -> None:
@@ -163,8 +174,8 @@ def open_results(
 ) -> Iterator["ResultWriter"]:
     """Take clips in order and write all that was asked for.
 
-    Files appear, whole, when the block ends without an error, after `finish`. `header` says what
-    the results are of; `emit` takes the event list, clip by clip, where no output is given for it.
+    Files are written when the block ends without an error, after `finish`. `header` says what the
+    results are of; `emit` takes the event list, clip by clip, where no output is given for it.
     """
     with contextlib.ExitStack() as entered:
         writer = ResultWriter(header, outputs, emit if outputs.events is None else None)
@@ -192,7 +203,6 @@ class ResultWriter:
     n_clips: int = 0
     n_events: int = 0
     _tags: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    _leftovers: dict[Path, list[Path]] = field(default_factory=dict)  # of killed writers, by folder
 
     def record(self, kind: str) -> PartRecord:
         """Return what the record of a part in text says, but for clips and digest."""
@@ -209,7 +219,8 @@ class ResultWriter:
         form, confidence = self.outputs.event_format, self.outputs.confidence
         if self.outputs.folder is not None:
             path = self.outputs.file_of(scores.name)
-            self._make_room(path)
+            with resource_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, form.header(confidence) + form.rows(events, 1, confidence))
         elif self.emit is not None:
             header = "" if self.n_clips else form.header(confidence)
@@ -219,17 +230,6 @@ class ResultWriter:
             self.scores.append(scores)
         self.n_clips += 1
         self.n_events += len(events)
-
-    def _make_room(self, path: Path) -> None:
-        """Make the folder of a list, and remove what killed writers of the list left there."""
-        folder = path.parent
-        with resource_errors(path):
-            if folder not in self._leftovers:
-                folder.mkdir(parents=True, exist_ok=True)
-                self._leftovers[folder] = list(folder.glob(".*.tmp"))
-            for leftover in self._leftovers[folder]:
-                if leftover.name.startswith(f".{path.name}."):
-                    leftover.unlink(missing_ok=True)
 
     def finish(self, failures: list[tuple[str, str, str]]) -> None:
         """Complete the outputs; a list without any clip still gets its header."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sedtool.atomic import claim, open_atomic, refuse_input, write_failures
+from sedtool.atomic import claim, open_atomic, refuse_input, together, write_failures
 from sedtool.audio.find import is_pattern, match, suggestion
 from sedtool.errors import ArtifactError, ConfigError, NothingUsableError
 from sedtool.shards import (
@@ -271,9 +271,10 @@ def merge(
             rest = f"; and {more} more" if more > 0 else ""
             raise ArtifactError("; ".join(problems[:_MOST_NAMED]) + rest)
         whole = _joined(opened, output, Shard(0, n_shards) if missing else WHOLE)
-        _KINDS[found.kind][1](whole)
         failures, n_parts, n_clips = whole.failures, len(opened), whole.n_clips
-        beside = write_failures(output, failures) if found.kind in _WITH_FAILURES else None
+        with together(output):
+            _KINDS[found.kind][1](whole)
+            beside = write_failures(output, failures) if found.kind in _WITH_FAILURES else None
         return MergeResult(found.kind, n_parts, n_clips, n_shards, missing, failures, beside)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from sedtool import __version__
-from sedtool.atomic import lock, resource_errors
+from sedtool.atomic import discard, lock, resource_errors
 from sedtool.errors import ConfigError, OutputExistsError
 from sedtool.shards import Shard
 from sedtool.store.layout import CHUNK_SIZE
@@ -60,6 +60,7 @@ class Spool:
         self._job = _job_line(job)
         self._spool_path, self._journal_path = _paths(output)
         self._size = 0  # bytes of the spool that the journal accounts for
+        self._is_removed = False
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
@@ -78,7 +79,7 @@ class Spool:
 
     def __exit__(self, *raised: object) -> None:
         with self._closing:
-            if not self.entries:
+            if not self.entries and not self._is_removed:
                 self.remove()
 
     def append(self, name: str, info: dict[str, Any], chunks: Iterable[bytes]) -> None:
@@ -101,9 +102,9 @@ class Spool:
 
     def remove(self) -> None:
         """Remove both files, the one with the lock last."""
-        with resource_errors(self.output):
-            self._spool_path.unlink(missing_ok=True)
-            self._journal_path.unlink(missing_ok=True)
+        discard(self._spool_path)
+        discard(self._journal_path)
+        self._is_removed = True
 
     def _resume(self) -> None:
         """Take up the clips of the same job, and cut off what is torn, damaged or of another."""

@@ -1,0 +1,185 @@
+"""Files of one result appear together, or a mark says that they have not, until a rerun ends."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sedtool.atomic import claim_folder, refuse_unfinished
+from sedtool.cli import cli
+from sedtool.comparison import tables
+from sedtool.errors import ArtifactError, OutputExistsError
+from sedtool.shards import Shard
+from support.command_lines import refused, run, save_small_model
+from support.faults import fail
+from support.parts import FAILED, fake_features
+
+TABLE = "filename\tonset\toffset\tevent_label\n" + "".join(
+    f"{name}.wav\t{i}.000000\t{i + 1}.000000\tDog\n" for i, name in enumerate("abcd")
+)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def visible(folder: Path) -> dict[str, bytes]:
+    """Return what a reader may take for a result."""
+    kept = (".journal", ".spool")
+    return {
+        name: text
+        for name, text in contents(folder).items()
+        if "/." not in f"/{name}" and not name.endswith(kept)
+    }
+
+
+# Every command that writes several files, stopped at each of its renames
+
+
+def stopped_at(number: int, *line) -> bool:
+    """Run a line whose disk fails at a rename; return whether it did."""
+    replace, left = os.replace, list(range(number))
+
+    def failing(*args, **kwargs) -> None:
+        if not left.pop():
+            fail(errno.EIO)()
+        replace(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", lambda *a, **k: failing(*a, **k) if left else replace(*a, **k))
+        words = [*map(str, line), "-q"]
+        result = CliRunner().invoke(cli, words)
+    assert result.exit_code == (0 if left else 6), result.stderr
+    return not left
+
+
+@pytest.fixture(scope="module")
+def small(tiny, tmp_path_factory):
+    """A model, and the scores that it gives."""
+    folder = tmp_path_factory.mktemp("small")
+    model = save_small_model(folder / "m.safetensors")
+    run("infer", model, tiny.features, "--scores", folder / "s.h5", "-q")
+    return model, folder / "s.h5"
+
+
+@pytest.fixture
+def line(request, small, tiny, tmp_path):
+    """A command line with its outputs in the folder "out", by the name of the parameter."""
+    model, scores = small
+    out, table = tmp_path / "out", tmp_path / "table.tsv"
+    table.write_text(TABLE)
+    lists = ("infer", model, scores, "-o", out, "--format", "audacity")
+    return {
+        "tracks": ("convert", table, "--to", "audacity", "-o", f"{out}/"),
+        "scores": ("convert", scores, "-o", f"{out}/"),
+        "lists": (*lists, "--weak", out / "tags.tsv"),
+        "files": (*lists[:4], out / "e.tsv", "--weak", out / "w.tsv", "--scores", out / "s.h5"),
+    }[request.param]
+
+
+@pytest.mark.parametrize("line", ["tracks", "scores", "lists", "files"], indirect=True)
+def test_a_line_that_was_stopped_while_it_renamed_ends_well_when_it_is_run_again(line, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    run(*line, "-q")
+    expected = contents(out)
+    n_renames = len(expected) + 1  # the mark, too
+    for number in (*range(1, 4), n_renames, n_renames + 1):
+        shutil.rmtree(out)
+        out.mkdir()
+        (out / "other.wav").write_bytes(b"mine")
+        was_stopped = stopped_at(number, *line)
+        assert was_stopped == (number <= n_renames)
+        assert (len(visible(out)) > 1) == (number > 2)
+        if was_stopped:
+            run(*line, "-q")
+        assert contents(out) == expected | {"other.wav": b"mine"}, number
+
+
+@pytest.mark.parametrize("line", ["tracks", "scores", "lists"], indirect=True)
+def test_a_part_of_a_folder_is_read_by_nobody_and_no_other_result_is_put_to_it(
+    line, tiny, tmp_path
+):
+    out, table = tmp_path / "out", tmp_path / "table.tsv"
+    out.mkdir()
+    assert stopped_at(4, *line)
+    assert f"{out}: not complete; run again what was to" in refused("convert", out, exit_code=5)
+    psds = ("evaluate", tiny.strong, out, "--metrics", "psds1", "-q")
+    assert "not complete" in refused(*psds, exit_code=5)
+    before = contents(out)
+    table.write_text(TABLE.replace("a.wav", "e.wav"))
+    said = refused("convert", table, "--to", "raven", "-o", out, "--overwrite")
+    assert "out holds part of another result, with " in said
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("line", ["tracks", "files"], indirect=True)
+def test_what_was_changed_since_is_not_replaced(line, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    assert stopped_at(4, *line)
+    name = min(visible(out))
+    (out / name).write_text("mine")
+    assert f"{name} exists; give --overwrite" in refused(*line)
+    assert (out / name).read_text() == "mine"
+    run(*line, "--overwrite", "-q")
+    assert not list(out.rglob(".*"))
+
+
+def test_an_interrupted_run_replaces_only_what_it_has_made(small, tiny, tmp_path):
+    model, _ = small
+    line = ("infer", model, tiny.features, "-o", tmp_path / "e.tsv")
+    assert stopped_at(1, *line)
+    precious = [tmp_path / "s.h5", tmp_path / "w.tsv"]
+    for path in precious:
+        path.write_text("precious")
+        option = "--scores" if path.suffix == ".h5" else "--weak"
+        assert f"{path.name} exists; give --overwrite" in refused(*line, option, path)
+        assert path.read_text() == "precious"
+    assert (tmp_path / "e.tsv.journal").exists()
+    run(*line, "-q")
+    assert visible(tmp_path).keys() == {"e.tsv", "s.h5", "w.tsv"}
+
+
+def test_tables_of_a_comparison_appear_together(monkeypatch, tmp_path):
+    monkeypatch.setattr(tables, "format_comparison", lambda comparison, name: f"{name}\n")
+    outputs = [tmp_path / "a.txt", tmp_path / "b.tex"]
+    with monkeypatch.context() as patch:
+        patch.setitem(tables.FORMATS, "latex", None)
+        patch.setattr(tables, "format_comparison", lambda _, name: {"text": "text\n"}[name])
+        with pytest.raises(KeyError):
+            tables.write_tables(None, outputs, None, overwrite=False)
+    assert contents(tmp_path) == {}
+    tables.write_tables(None, outputs, None, overwrite=False)
+    assert contents(tmp_path) == {"a.txt": b"text\n", "b.tex": b"latex\n"}
+
+
+def test_a_merge_that_is_run_again_names_what_had_failed(tmp_path):
+    parts = [fake_features(tmp_path / f"{i}.h5", Shard(i, 2)) for i in (1, 2)]
+    out = tmp_path / "out"
+    out.mkdir()
+    assert stopped_at(3, "merge", *parts, "-o", out / "f.h5")
+    assert visible(out).keys() == {"f.h5"}
+    run("merge", *parts, "-o", out / "f.h5", "-q")
+    assert contents(out).keys() == {"f.h5", "f.h5.failures.tsv"}
+    assert all(name in (out / "f.h5.failures.tsv").read_text() for name in FAILED)
+
+
+def test_a_mark_of_others_names_nothing_that_may_be_replaced(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.tsv").write_text("mine")
+    for text in ("{", "[]", '{"files": [["a.tsv", 1]]}', '{"files": {"a.tsv": [4, 0]}}'):
+        (out / ".unfinished").write_text(text)
+        with (
+            pytest.raises(OutputExistsError, match=r"a\.tsv exists"),
+            claim_folder(out, [out / "a.tsv"], overwrite=False),
+        ):
+            pass
+        with pytest.raises(ArtifactError, match="not complete"):
+            refuse_unfinished(out)
+    assert (out / "a.tsv").read_text() == "mine"
