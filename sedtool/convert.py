@@ -25,6 +25,7 @@ from sedtool.labels import (
 )
 from sedtool.shards import has_part_record, read_part_record
 from sedtool.store import is_hdf5, unfinished
+from sedtool.text import quoted
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class ConvertSettings:
         if self.target is not None:
             lookup(dict.fromkeys(TARGETS), self.target, "format")
         if self.audio_suffix and (self.audio_suffix[0] != "." or "/" in self.audio_suffix):
-            raise ConfigError(f"--audio-suffix {self.audio_suffix!r} is not like .wav")
+            raise ConfigError(f"--audio-suffix {quoted(self.audio_suffix)} is not like .wav")
 
 
 @dataclass(frozen=True)

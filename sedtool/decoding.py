@@ -14,6 +14,7 @@ from sedtool.config import DecodingConfig, InferConfig
 from sedtool.errors import ConfigError
 from sedtool.labels import Event, Vocabulary, read_thresholds
 from sedtool.store import ClipScores
+from sedtool.text import quoted
 
 
 def decoding_of(
@@ -49,7 +50,9 @@ def _number(text: str, option: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ConfigError(f"--{option} {text!r} is not a number, nor what else it takes") from None
+        raise ConfigError(
+            f"--{option} {quoted(text)} is not a number, nor what else it takes"
+        ) from None
 
 
 def median_frames(seconds: float, frame_rate: float) -> int:

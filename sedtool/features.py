@@ -25,6 +25,7 @@ from scipy.sparse import csr_array
 
 from sedtool.config import ExtractConfig, FeatureConfig
 from sedtool.errors import AudioError, ConfigError, ResourceError
+from sedtool.text import quoted
 
 # Enough for few calls a clip, and little enough for the caches. Each frame is computed alone, so
 # that neither changes a value.
@@ -157,7 +158,7 @@ class _Scratch(threading.local):
 def torchaudio_engine(config: FeatureConfig, device: str = ExtractConfig.device) -> Engine:
     """Return the engine that is torchaudio's, on a torch device; an error says what is missing."""
     if device.partition(":")[0] not in ("cpu", "cuda", "mps"):
-        raise ConfigError(f"unknown device {device!r}; use cpu, cuda, cuda:1 or mps")
+        raise ConfigError(f"unknown device {quoted(device)}; use cpu, cuda, cuda:1 or mps")
     try:
         import torch
         from torchaudio.transforms import MelSpectrogram
@@ -183,7 +184,7 @@ def torchaudio_engine(config: FeatureConfig, device: str = ExtractConfig.device)
         transform.to(device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
-        raise ResourceError(f"device {device!r} cannot be used: {reason}") from error
+        raise ResourceError(f"device {quoted(device)} cannot be used: {reason}") from error
 
     def engine(samples: Array) -> Array:
         with torch.inference_mode():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sedtool.errors import ConfigError, ResourceError
+from sedtool.text import quoted
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +38,9 @@ def pick_device(name: str) -> "torch.device":
         device = torch.device(name)
         available = kinds[device.type]
     except (RuntimeError, KeyError):
-        raise ConfigError(f"unknown device {name!r}; use auto, cpu, cuda, cuda:1 or mps") from None
+        raise ConfigError(
+            f"unknown device {quoted(name)}; use auto, cpu, cuda, cuda:1 or mps"
+        ) from None
     if (device.index or 0) >= available:
         raise ResourceError(f"device {name} is not there: this torch sees {available} of its kind")
     return device
@@ -49,7 +52,7 @@ def autocast(device: "torch.device", amp: str) -> "torch.autocast":
 
     types = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
     if amp not in types:
-        raise ConfigError(f"amp must be off, bf16 or fp16, not {amp!r}")
+        raise ConfigError(f"amp must be off, bf16 or fp16, not {quoted(amp)}")
     return torch.autocast(device.type, dtype=types[amp], enabled=amp != "off")
 
 

@@ -53,7 +53,7 @@ from sedtool.config import (
 )
 from sedtool.config.recipe import read_recipe
 from sedtool.errors import ArtifactError, ConfigError
-from sedtool.text import file_sha256
+from sedtool.text import file_sha256, quoted
 
 _SWEEP_FORMAT = {"format": "sedtool-sweep", "format_version": 1}
 
@@ -352,7 +352,7 @@ def split_name(name: str) -> tuple[str, int]:
     """
     match = re.fullmatch(r"([A-Za-z0-9=._+-]+)/seed-([0-9]{1,18})", name)
     if match is None or match[1] in (".", ".."):
-        raise ConfigError(f"{name!r} is no name of a run, such as power/seed-0")
+        raise ConfigError(f"{quoted(name)} is no name of a run, such as power/seed-0")
     return match[1], int(match[2])
 
 

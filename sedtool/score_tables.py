@@ -25,6 +25,7 @@ from sedtool.decoding import median_frames
 from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
 from sedtool.labels.tables import check_cell, numbered_lines, parse_number, parse_seconds
 from sedtool.store import Scores, clip_scores, is_hdf5, open_scores
+from sedtool.text import first_quoted
 
 SUFFIX = ".tsv"
 TIMES = ("onset", "offset")  # the first columns
@@ -62,7 +63,8 @@ def read_score_tables(folder: Path) -> Iterator[FrameScores]:
         first = first or classes
         if classes != first:
             raise LabelError(
-                f"{path}: its classes {list(classes)} are not those of {files[0]}, {list(first)}"
+                f"{path}: its classes {first_quoted(classes)} are not those of {files[0]}, "
+                f"{first_quoted(first)}"
             )
         yield clip
 
@@ -82,7 +84,7 @@ def read_score_table(path: Path) -> tuple[tuple[str, ...], FrameScores]:
     if tuple(cells[:2]) != TIMES or not classes:
         raise LabelError(
             f"{where}: a score file begins with the columns onset, offset and a class or more, "
-            f"not with {cells[:5]}"
+            f"not with {first_quoted(cells)}"
         )
     if not all(classes) or len(set(classes)) < len(classes):
         raise LabelError(f"{where}: a class has no name, or stands twice")

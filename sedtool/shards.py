@@ -19,7 +19,7 @@ from typing import Any, Self
 from sedtool.atomic import discard, write_text
 from sedtool.bounds import RECORD, read_bounded
 from sedtool.errors import ArtifactError, ConfigError
-from sedtool.text import file_sha256, is_writable, strict_json
+from sedtool.text import file_sha256, is_writable, quoted, strict_json
 
 PART_SUFFIX = ".part.json"
 PART_KINDS = ("events", "tags")
@@ -84,7 +84,7 @@ class Shard:
             return cls(*_from_environment(environment))
         if match := re.fullmatch(r"auto/([0-9]{1,9})", text):
             return cls(_stated(environment, int(match[1])), int(match[1]))
-        raise ConfigError(f"shard must be I/N, auto or auto/N, as in 3/8, not {text!r}")
+        raise ConfigError(f"shard must be I/N, auto or auto/N, as in 3/8, not {quoted(text)}")
 
 
 WHOLE = Shard()
@@ -134,7 +134,7 @@ def _stated(environment: Mapping[str, str], count: int) -> int:
 def _integer(environment: Mapping[str, str], name: str) -> int:
     text = environment.get(name, "")
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise ConfigError(f"{name} is {text!r} in the environment, not a number")
+        raise ConfigError(f"{name} is {quoted(text)} in the environment, not a number")
     return int(text)
 
 

@@ -1,16 +1,20 @@
 """Text as it is shown and written: columns, short lists, suggestions, escapes, digests."""
 
 import hashlib
+import heapq
 import json
 import re
+import reprlib
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-from unicodedata import category
+from unicodedata import category, normalize
 
 _LONGEST_LINE = 2000  # characters of a message
+_LONGEST_QUOTE = 60  # of what a message repeats
+_MOST_COMPARED, _LONGEST_COMPARED = 500, 100  # names, characters; to find what was meant
 _ENDLESS = re.compile(r"\S{301,}")
 
 # Control characters, line and paragraph separators, and surrogates, which UTF-8 does not have.
@@ -39,11 +43,28 @@ def bounded(line: str) -> str:
     Words of more than 300 characters, which no path and no label needs to be recognised, are cut to
     their first 60, and what is longer than 2000 characters then loses its middle.
     """
-    line = _ENDLESS.sub(lambda word: f"{word[0][:60]}… ({len(word[0])} characters)", line)
+    line = _ENDLESS.sub(lambda word: cut(word[0]), line)
     if len(line) > _LONGEST_LINE:
         half = _LONGEST_LINE // 2 - 20
         line = f"{line[:half]} … ({len(line)} characters) … {line[-half:]}"
     return line
+
+
+def quoted(value: object) -> str:
+    """Return the repr of what somebody wrote: of a long text its first 60 characters and length.
+
+    Names of clips and files stand in messages whole, if `bounded` does not find them endless.
+    """
+    if isinstance(value, str) and len(value) > _LONGEST_QUOTE:
+        return f"{value[:_LONGEST_QUOTE] + '…'!r} ({len(value)} characters)"
+    return repr(value) if isinstance(value, str) else reprlib.repr(value)[:_LONGEST_QUOTE]
+
+
+def cut(text: str) -> str:
+    """Return a text, or the beginning and the length of a long one."""
+    if len(text) <= _LONGEST_QUOTE:
+        return text
+    return f"{text[:_LONGEST_QUOTE]}… ({len(text)} characters)"
 
 
 def brief(error: Exception) -> str:
@@ -107,20 +128,52 @@ def latex(text: str) -> str:
 
 
 def first_five(items: Iterable[str]) -> str:
-    """Return the first five items with commas between them, and whether there are more."""
+    """Return the first five items with commas between them, and how many more there are."""
     listed = list(items)
-    return ", ".join(listed[:5]) + ", …" * (len(listed) > 5)
+    more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
+    return ", ".join(listed[:5]) + more
 
 
-def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """Return the valid name that was probably meant by another one; None if none is alike."""
-    return next(iter(get_close_matches(name, list(valid), n=1)), None)
+def first_quoted(items: Iterable[str]) -> str:
+    """Return the first five items as `quoted` has them, and how many more there are."""
+    listed = list(items)
+    return first_five([*map(quoted, listed[:5]), *listed[5:]]) or "none"
+
+
+def nearest(name: str, valid: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the valid name that was probably meant by another one; None if none is alike.
+
+    Only so many are compared as take a second: of more, those that begin alike, by their length.
+    """
+    name = composed(name)
+    if len(name) > _LONGEST_COMPARED:
+        return None
+    forms = {composed(other): other for other in valid}
+    if name in forms:
+        return forms[name]
+    ratio = cutoff / (2 - cutoff)  # of the lengths of names that are alike
+    among = [form for form in forms if ratio <= len(name) / (len(form) or 1) <= 1 / ratio]
+    if len(among) > _MOST_COMPARED:
+        among = [form for form in among if form[:1] == name[:1]]
+        among = heapq.nsmallest(_MOST_COMPARED, among, lambda form: abs(len(form) - len(name)))
+    return next((forms[form] for form in get_close_matches(name, among, 1, cutoff)), None)
+
+
+def composed(name: str) -> str:
+    """Return a text with accents in their letters (Unicode NFC); macOS has them apart."""
+    return normalize("NFC", name)
 
 
 def suggestion(name: str, valid: Iterable[str]) -> str:
     """Return ``; did you mean 'NEAREST'?``, to end a message with; nothing if none is alike."""
     near = nearest(name, valid)
-    return f"; did you mean {near!r}?" if near is not None else ""
+    return "" if near is None else f"; {did_you_mean(name, near)}"
+
+
+def did_you_mean(name: str, near: str) -> str:
+    """Return a question about a name; two that only look the same are said to."""
+    form = ", in another Unicode form" * (composed(name) == composed(near))
+    return f"did you mean {quoted(near)}{form}?"
 
 
 def strict_json(text: str | bytes) -> Any:

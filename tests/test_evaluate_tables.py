@@ -115,7 +115,7 @@ def test_nothing_at_all_has_undefined_scores_and_no_nan(write):
 # Wrong
 
 
-NAMES = "['filename', 'onset', 'offset', 'event_label', 'onset']"
+NAMES = "'filename', 'onset', 'offset', 'event_label', 'onset'"
 REFUSED = {
     "a comma-separated table": (
         "filename,onset,offset,event_label\na.wav,1,2,Cat\n",
@@ -131,33 +131,33 @@ REFUSED = {
     ),
     "another name for filename": (
         "file\tonset\toffset\tevent_label\na.wav\t1\t2\tCat\n",
-        "1: no column 'filename'; the columns are ['file', 'onset', 'offset', 'event_label']",
+        "1: no column 'filename'; the columns are 'file', 'onset', 'offset', 'event_label'",
     ),
     "no filename": (
         "onset\toffset\tevent_label\n1\t2\tCat\n",
-        "1: no column 'filename'; the columns are ['onset', 'offset', 'event_label']",
+        "1: no column 'filename'; the columns are 'onset', 'offset', 'event_label'",
     ),
     "a quoted header": (
         '"filename"\t"onset"\t"offset"\t"event_label"\n"a.wav"\t1\t2\t"Cat"\n',
-        "1: the columns stand in quotes: ['\"filename\"', '\"onset\"', '\"offset\"', "
-        "'\"event_label\"']; write them without",
+        "1: the columns stand in quotes: '\"filename\"', '\"onset\"', '\"offset\"', "
+        "'\"event_label\"'; write them without",
     ),
     "no onset": (
         "filename\tstart\toffset\tevent_label\n",
-        "1: no column 'onset'; the columns are ['filename', 'start', 'offset', 'event_label']",
+        "1: no column 'onset'; the columns are 'filename', 'start', 'offset', 'event_label'",
     ),
     "no label": (
         "filename\tonset\toffset\tlabel\n",
-        "1: no column 'event_label'; the columns are ['filename', 'onset', 'offset', 'label']",
+        "1: no column 'event_label'; the columns are 'filename', 'onset', 'offset', 'label'",
     ),
     "weak labels": (
         "filename\tevent_labels\na.wav\tCat\n",
-        "1: no column 'onset'; the columns are ['filename', 'event_labels']; "
+        "1: no column 'onset'; the columns are 'filename', 'event_labels'; "
         "it looks like a table of weak labels",
     ),
     "names alone": (
         "filename\na.wav\n",
-        "1: no column 'onset'; the columns are ['filename']; "
+        "1: no column 'onset'; the columns are 'filename'; "
         "it looks like a table of unlabelled clips",
     ),
     "a column twice": (
@@ -267,9 +267,8 @@ TABLES = {
         "filename\tduration\na.wav\t\n": "2: '' is not a number",
         "filename\tduration\na.wav\t-1\n": "2: time -1 is negative",
         "filename\tseconds\na.wav\t1\n": "1: no column 'duration'; the columns are "
-        "['filename', 'seconds']",
-        "file\tduration\na.wav\t1\n": "1: no column 'filename'; the columns are "
-        "['file', 'duration']",
+        "'filename', 'seconds'",
+        "file\tduration\na.wav\t1\n": "1: no column 'filename'; the columns are 'file', 'duration'",
     },
     "--groups": {
         "a.wav\tx\na.wav\tx\na.wav\ty\n": "3: 'a.wav' is of group 'y' here and of 'x' in an "

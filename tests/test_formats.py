@@ -131,7 +131,7 @@ def test_a_wrong_row_of_a_selection_table_is_refused_with_its_line(read, rows, m
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("", r"no column 'Begin Time \(s\)'; the columns are \[\]"),
+        ("", r"no column 'Begin Time \(s\)'; the columns are none"),
         ("Begin Time (s)\tAnnotation", r"no column 'End Time \(s\)'"),
         (RAVEN, "no column of labels in .* name it one of Annotation"),
         (f"{RAVEN}\tAnnotation\tView", "stands twice"),

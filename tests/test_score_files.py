@@ -99,7 +99,7 @@ def test_a_bad_file_is_refused_with_its_line(tmp_path, text, match):
 def test_files_of_different_classes_are_refused(tmp_path):
     (tmp_path / "a.tsv").write_text(HEADER)
     (tmp_path / "b.tsv").write_text("onset\toffset\tDog\tCat\n")
-    with pytest.raises(LabelError, match=r"b\.tsv: its classes \['Dog', 'Cat'\] are not those"):
+    with pytest.raises(LabelError, match=r"b\.tsv: its classes 'Dog', 'Cat' are not those"):
         list(read_score_tables(tmp_path))
 
 

@@ -30,7 +30,8 @@ def test_tables_have_a_header_apart_in_markdown_and_latex():
 
 
 @pytest.mark.parametrize(
-    ("count", "expected"), [(0, ""), (1, "0"), (5, "0, 1, 2, 3, 4"), (6, "0, 1, 2, 3, 4, …")]
+    ("count", "expected"),
+    [(0, ""), (1, "0"), (5, "0, 1, 2, 3, 4"), (7, "0, 1, 2, 3, 4 and 2 more")],
 )
 def test_of_many_names_five_are_said(count, expected):
     assert text.first_five(map(str, range(count))) == expected
@@ -71,3 +72,31 @@ def test_a_line_loses_what_is_endless_in_it_and_says_how_long_that_was():
     assert len(words) <= 2000
     assert words.startswith("first word") and words.endswith("word last")
     assert "(5000010 characters)" in words
+
+
+def test_what_a_message_repeats_is_cut_to_sixty_characters_with_its_length():
+    assert text.quoted("x" * 60) == repr("x" * 60)
+    assert text.quoted("x" * 61) == f"'{'x' * 60}…' (61 characters)"
+    assert text.quoted("it's\n") == repr("it's\n")
+    deep: list[object] = []
+    for _ in range(10_000):
+        deep = [deep, "x" * 10_000]
+    assert len(text.quoted(deep)) <= 60
+    assert text.first_quoted("abcdefg") == "'a', 'b', 'c', 'd', 'e' and 2 more"
+    assert text.first_quoted(()) == "none"
+
+
+def test_the_nearest_of_many_names_is_found_by_comparing_few(monkeypatch):
+    compared = []
+    found = text.get_close_matches
+    monkeypatch.setattr(text, "get_close_matches", lambda *a: compared.append(a[1]) or found(*a))
+    names = [f"label_{n:05}" for n in range(20_000)]
+    assert text.nearest("label_00071x", [*names, "label_00071y"]) is not None
+    assert text.nearest("x" * 10**6, names) is None
+    assert [len(each) for each in compared] == [500]
+
+
+def test_a_name_that_only_looks_the_same_is_said_to():
+    near = text.suggestion("Cafe\u0301", ["Bar", "Caf\xe9"])
+    assert near == "; did you mean 'Caf\xe9', in another Unicode form?"
+    assert text.suggestion("Cafe", ["Bar", "Caf\xe9"]) == "; did you mean 'Caf\xe9'?"

@@ -20,6 +20,7 @@ from sedtool.labels import read_names
 from sedtool.labels.formats import parse_json
 from sedtool.labels.names import check_name
 from sedtool.labels.tables import numbered_lines
+from sedtool.text import first_quoted, quoted
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +95,9 @@ def _read_csv(path: Path) -> Iterator[str]:
         if header is None:
             header = cells
             if header.count("filename") != 1:
-                raise LabelError(f"{where}: one column must be 'filename'; the columns are {cells}")
+                raise LabelError(
+                    f"{where}: one column must be 'filename'; the columns are {first_quoted(cells)}"
+                )
             continue
         if len(cells) != len(header):
             raise LabelError(f"{where}: {len(cells)} columns where {len(header)} are expected")
@@ -117,7 +120,7 @@ def _read_jsonl(path: Path) -> Iterator[str]:
             raise LabelError(f"{where}: {error}") from None
         if row.get("offset") not in (None, 0):
             raise LabelError(
-                f"{where}: offset {row['offset']!r:.40} is not 0; files are read from start to "
+                f"{where}: offset {quoted(row['offset'])} is not 0; files are read from start to "
                 "end: cut the segment out"
             )
         has_durations |= row.get("duration") is not None

@@ -14,6 +14,7 @@ from sedtool.checking.files import Clip, LabelFile
 from sedtool.config import FeatureConfig
 from sedtool.labels import Vocabulary
 from sedtool.labels.tables import Row
+from sedtool.text import first_five, quoted
 
 PROBLEM, NOTE = "problem", "note"
 # Label files and lists of durations are rounded to three decimals, each by up to half of one.
@@ -195,7 +196,7 @@ def in_spelling(data: Data) -> Iterator[Found]:
                 spellings[key].setdefault(label, file.at(row))
     for variants in spellings.values():
         if len(variants) > 1:
-            shown = "; ".join(f"{label!r} ({where})" for label, where in variants.items())
+            shown = first_five(f"{quoted(label)} ({where})" for label, where in variants.items())
             yield Found("label-spelling", shown)
 
 
@@ -236,7 +237,7 @@ def _unknown_labels(file: LabelFile, classes: Vocabulary | None) -> Iterator[Fou
                 rows[label].append(row)
     for number, (label, among) in enumerate(rows.items()):
         hint = classes.suggestion(label) if number < SUGGESTED else ""
-        text = f"{file.at(among[0])}: unknown label {label!r}{hint} (rows: {len(among)})"
+        text = f"{file.at(among[0])}: unknown label {quoted(label)}{hint} (rows: {len(among)})"
         yield Found("unknown-label", text, len(among))
 
 

@@ -22,7 +22,7 @@ from sedtool import __version__
 from sedtool.cli.console import close_log, say, setup_logging, silence_libraries, write_stdout
 from sedtool.errors import SedtoolError, as_sedtool_error
 from sedtool.signals import INTERRUPTED, Interrupted, listening
-from sedtool.text import nearest
+from sedtool.text import nearest, quoted
 
 __all__ = ["cli", "explained", "main"]
 
@@ -51,7 +51,7 @@ class SedtoolGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         near = nearest(args[0], COMMANDS)
         if args[0] not in COMMANDS and near and not args[0].startswith("-"):
-            ctx.fail(f"No such command {args[0]!r}. Did you mean {near!r}?")
+            ctx.fail(f"No such command {quoted(args[0])}. Did you mean {near!r}?")
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -16,6 +16,7 @@ from sedtool.config.base import REQUIRED, Setting
 from sedtool.config.extraction import STDIN_NAME
 from sedtool.errors import ArtifactError
 from sedtool.signals import start_timer
+from sedtool.text import quoted
 
 if TYPE_CHECKING:
     from sedtool.audio import AudioInputs
@@ -101,7 +102,7 @@ class _Integers(click.ParamType):  # type: ignore[type-arg]  # older Clicks have
         try:
             return tuple(int(part) for part in str(value).split(","))
         except ValueError:
-            self.fail(f"{value!r} is no list of whole numbers such as 6,12,6.", param, ctx)
+            self.fail(f"{quoted(value)} is no list of whole numbers such as 6,12,6.", param, ctx)
 
 
 EXISTING_FILE = _ExistingFile(exists=True, dir_okay=False, path_type=Path)
@@ -209,7 +210,7 @@ def _max_time(ctx: click.Context, parameter: click.Parameter, value: str | None)
         return
     seconds = _seconds(value)
     if not 0 < seconds < 1e9:
-        raise click.BadParameter(f"{value!r} is no time such as 3600, 90m, 1.5h or 23:30:00.")
+        raise click.BadParameter(f"{quoted(value)} is no time such as 3600, 90m, 1.5h or 23:30:00.")
     start_timer(seconds)
 
 

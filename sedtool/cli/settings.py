@@ -23,7 +23,7 @@ from click.core import ParameterSource
 from sedtool.cli import options as opt
 from sedtool.cli.console import open_log, write_stdout
 from sedtool.errors import ConfigError
-from sedtool.text import suggestion
+from sedtool.text import quoted, suggestion
 
 T = TypeVar("T")
 
@@ -304,9 +304,11 @@ def _find(
     """Return the parameter that is set; None if only its section is named."""
     where, section, key = setting.source, setting.section, setting.key
     if section not in known:
-        raise ConfigError(f"{where}: no subcommand {section!r}{_hint(section, known)}")
+        raise ConfigError(f"{where}: no subcommand {quoted(section)}{_hint(section, known)}")
     if key and key not in known[section]:
-        raise ConfigError(f"{where}: {section} has no option {key!r}{_hint(key, known[section])}")
+        raise ConfigError(
+            f"{where}: {section} has no option {quoted(key)}{_hint(key, known[section])}"
+        )
     return known[section][key] if key else None
 
 

@@ -36,6 +36,7 @@ from sedtool.evaluation.resampling import (
 )
 from sedtool.labels import StrongLabels, Vocabulary, read_events, read_weak
 from sedtool.runs import NamedFile
+from sedtool.text import quoted
 
 # What an undefined rate does to a macro average, by metric.
 RULES: dict[str, Mapping[str, MacroRule]] = {"default": {}, "dcase": DCASE_RULES}
@@ -310,7 +311,9 @@ def _against(systems: Sequence[System], wanted: str | None) -> str:
     if label not in labels and len(of_that_name) == 1:
         return of_that_name[0]
     if label not in labels:
-        raise ConfigError(f"against {wanted!r} is none of the poolings here: {', '.join(labels)}")
+        raise ConfigError(
+            f"against {quoted(wanted)} is none of the poolings here: {', '.join(labels)}"
+        )
     return label
 
 

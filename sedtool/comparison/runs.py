@@ -24,6 +24,7 @@ from sedtool.runs import (
     same_pooling,
     settings_of_systems,
 )
+from sedtool.text import quoted
 
 METRICS = ("event", "segment", "clip")
 Column = tuple[str, str]  # metric and rate
@@ -226,5 +227,5 @@ def _fraction(text: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise LabelError(f"{where}: {text!r} is no number from 0 to 1")
+        raise LabelError(f"{where}: {quoted(text)} is no number from 0 to 1")
     return value

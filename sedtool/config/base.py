@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from sedtool.errors import ArtifactError, ConfigError
-from sedtool.text import suggestion
+from sedtool.text import quoted, suggestion
 
 Seconds = float
 T = TypeVar("T")
@@ -62,7 +62,9 @@ def require_valid(config: Any) -> None:
         value, about = getattr(config, entry.name), entry.metadata.get("setting")
         if about and about.choices:
             valid = ", ".join(about.choices)
-            require(value in about.choices, f"{entry.name} must be one of {valid}, not {value!r}")
+            require(
+                value in about.choices, f"{entry.name} must be one of {valid}, not {quoted(value)}"
+            )
         if about and about.within and value is not None:
             inside = _is_within(about.within, value)
             require(inside, f"{entry.name} must be in {about.within}, not {value}")
@@ -101,7 +103,8 @@ def lookup(table: dict[str, T], name: str, what: str) -> T:
     """Return ``table[name]``, or raise a ConfigError that lists the valid names."""
     if name not in table:
         raise ConfigError(
-            f"unknown {what} {name!r}; one of: {', '.join(sorted(table))}{suggestion(name, table)}"
+            f"unknown {what} {quoted(name)}; one of: "
+            f"{', '.join(sorted(table))}{suggestion(name, table)}"
         )
     return table[name]
 
@@ -126,7 +129,7 @@ def from_json(cls: type[T], text: str, where: str) -> T:
             raise ValueError(f"{name} is {'foreign' if name in values else 'missing'}")
         for name, value in values.items():
             if not _fits(value, types[name]):
-                raise TypeError(f"{name} is {str(value)[:80]!r}, and so of a wrong type")
+                raise TypeError(f"{name} is {quoted(value)}, and so of a wrong type")
         return cls(**values)
     except (ValueError, TypeError, AttributeError, RecursionError, ConfigError) as error:
         raise ArtifactError(f"{where}: settings cannot be read ({str(error)[:200]})") from error

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Self
 
 from sedtool.config.base import SEEDS, Checked, Seconds, as_number, require, require_valid, setting
 from sedtool.errors import ConfigError
-from sedtool.text import suggestion
+from sedtool.text import quoted, suggestion
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,8 @@ class Limit(NamedTuple):
         value = as_number(number)
         require(
             0 <= value <= 1,
-            f"fail_under must be a score and a value in [0, 1], as in event_f1=0.30, not {text!r}",
+            "fail_under must be a score and a value in [0, 1], as in event_f1=0.30, "
+            f"not {quoted(text)}",
         )
         return cls(name.strip(), value)
 
@@ -255,7 +256,7 @@ class ReportConfig(ResamplingConfig):
         for limit in self.limits:
             if limit.name not in valid:
                 raise ConfigError(
-                    f"fail_under {limit.name!r} is no score of this evaluation; those are "
+                    f"fail_under {quoted(limit.name)} is no score of this evaluation; those are "
                     f"{', '.join(valid) or 'none'}{suggestion(limit.name, valid)}; "
                     "--metrics adds others"
                 )
@@ -276,7 +277,7 @@ class ReportConfig(ResamplingConfig):
 def parse_metrics(text: str) -> tuple[str, ...]:
     """Read ``event,segment,psds1``."""
     names = tuple(name.strip() for name in text.split(","))
-    require(all(names), f"metrics must be names with commas between them, not {text!r}")
+    require(all(names), f"metrics must be names with commas between them, not {quoted(text)}")
     return names
 
 
@@ -289,7 +290,7 @@ def parse_psds(text: str) -> PsdsConfig:
         require(name in valid, f"psds has an {_unknown(name, valid)}")
         require(name not in values, f"psds gives {name} twice")
         values[name] = as_number(number)
-        require(math.isfinite(values[name]), f"psds {name} must be a number, not {number!r}")
+        require(math.isfinite(values[name]), f"psds {name} must be a number, not {quoted(number)}")
     try:
         return PsdsConfig(**values)
     except ConfigError as error:
@@ -297,4 +298,4 @@ def parse_psds(text: str) -> PsdsConfig:
 
 
 def _unknown(name: str, valid: tuple[str, ...]) -> str:
-    return f"unknown name {name!r}; one of: {', '.join(valid)}{suggestion(name, valid)}"
+    return f"unknown name {quoted(name)}; one of: {', '.join(valid)}{suggestion(name, valid)}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from sedtool.config.base import DEVICES, Checked, require, require_valid, setting
+from sedtool.text import quoted
 
 PRESET = "dcase2017"  # of FEATURE_PRESETS
 STDIN_NAME = "stdin"  # of the clip that standard input is
@@ -58,11 +59,11 @@ class FeatureConfig:
         )
         require(
             (self.log, self.power) in (("ln", 1), ("ln", 2), ("db", 1)),
-            f"log must be ln, or db with power 1, not {self.log!r} with power {self.power}",
+            f"log must be ln, or db with power 1, not {quoted(self.log)} with power {self.power}",
         )
         require(
             self.channel == "mean" or self.channel.isdecimal(),
-            f"channel must be 'mean' or a channel number from 0, not {self.channel!r}",
+            f"channel must be 'mean' or a channel number from 0, not {quoted(self.channel)}",
         )
 
     @property

@@ -18,6 +18,7 @@ from sedtool.config.base import (
 )
 from sedtool.config.extraction import FilesConfig
 from sedtool.config.training import LookupConfig, TrainConfig
+from sedtool.text import quoted
 
 EVENT_FORMAT = "dcase"  # of event lists
 
@@ -121,7 +122,7 @@ class FailurePolicy:
         limit, is_share = self._limit()
         require(
             0 <= limit <= (100 if is_share else math.inf),
-            f"tolerate must be a number of files, or 0% to 100%, not {self.tolerate!r}",
+            f"tolerate must be a number of files, or 0% to 100%, not {quoted(self.tolerate)}",
         )
 
     def allows(self, n_failed: int, n_total: int) -> bool:

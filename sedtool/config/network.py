@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from sedtool.config.base import as_number, lookup, require, require_valid, setting
+from sedtool.text import quoted
 
 BLOCKS = ("relu-max", "glu-average")
 
@@ -128,7 +129,7 @@ def parse_architecture(text: str) -> ArchitectureConfig:
     for key, value in given.items():
         require(
             key in _OPTIONS,
-            f"architecture {name!r} has no option {key!r}; it has: {', '.join(_OPTIONS)}",
+            f"architecture {name} has no option {quoted(key)}; it has: {', '.join(_OPTIONS)}",
         )
         field_name = key.replace("-", "_")
         kind = kinds.get(field_name, int)  # time-pooling is no field
@@ -136,7 +137,8 @@ def parse_architecture(text: str) -> ArchitectureConfig:
             values[field_name] = kind(value)
         except ValueError:
             needed = "a whole number" if kind is int else "a number"
-            require(False, f"architecture option '{key}={value}' of {text!r} needs {needed}")
+            what = quoted(f"{key}={value}")
+            require(False, f"architecture option {what} of {quoted(text)} needs {needed}")
     time_pooling = values.pop("time_pooling", config.time_pooling)
     if time_pooling != config.time_pooling:
         values["pools"] = _pools_in_time(config.pools, time_pooling)
@@ -192,7 +194,7 @@ class PoolingConfig:
             is_word = key in _WORDS and isinstance(value, str) and 0 < len(value) <= 100
             require(
                 is_number or is_word,
-                f"pooling option {str(key)[:80]!r} is {str(value)[:80]!r}, "
+                f"pooling option {quoted(key)} is {quoted(value)}, "
                 f"which is no number of 1e6 at most",
             )
 
@@ -207,7 +209,8 @@ class PoolingConfig:
             options[key] = value if is_word else number
             require(
                 is_word or abs(number) <= _MOST,
-                f"pooling option '{key}={value}' of {text!r} is not key=number, of 1e6 at most",
+                f"pooling option {quoted(f'{key}={value}')} of {quoted(text)} is not key=number, "
+                "of 1e6 at most",
             )
         return cls(name, options)
 
@@ -231,7 +234,7 @@ def _split(text: str, what: str) -> tuple[str, dict[str, str]]:
     for item in filter(None, rest.split(",")):
         key, equals, value = item.partition("=")
         kind = "number" if what == "pooling" else "value"
-        require(bool(equals), f"{what} option {item!r} of {text!r} is not key={kind}")
-        require(key not in options, f"{what} option {key!r} is given twice in {text!r}")
+        require(bool(equals), f"{what} option {quoted(item)} of {quoted(text)} is not key={kind}")
+        require(key not in options, f"{what} option {quoted(key)} is given twice in {quoted(text)}")
         options[key] = value
     return name, options

@@ -8,6 +8,7 @@ import yaml
 
 from sedtool.bounds import RECIPE, read_bounded
 from sedtool.errors import ConfigError
+from sedtool.text import quoted
 
 _DEEPEST = 10  # lists and mappings in each other: PyYAML takes hours for some thousands
 _OPENING = (
@@ -48,7 +49,7 @@ def parse_list(text: str, where: str) -> list[Any]:
     """Read ``[a, b]`` as the recipe reader does; `where` names its place in errors."""
     value = _value(_compose(text.encode("utf-8", "surrogateescape"), where), where)
     if not isinstance(value, list):
-        raise ConfigError(f"{where}: {text!r} is not a list")
+        raise ConfigError(f"{where}: {quoted(text)} is not a list")
     return value
 
 
@@ -85,7 +86,7 @@ def _pairs(node: yaml.Node | None, path: Path) -> list[tuple[str, yaml.Node, int
             raise ConfigError(f"{path}:{_line(key)}: a key must be a plain word")
         if key.value in seen:
             raise ConfigError(
-                f"{path}:{_line(key)}: {key.value!r} is given twice, first in line "
+                f"{path}:{_line(key)}: {quoted(key.value)} is given twice, first in line "
                 f"{seen[key.value]}"
             )
         seen[key.value] = _line(key)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sedtool.config.base import REQUIRED, SEEDS, require, require_valid, setting
 from sedtool.config.network import ARCHITECTURES, POOLING_NAMES, PoolingConfig, parse_architecture
+from sedtool.text import quoted
 
 METHODS = ("weak", "mean-teacher", "strong")
 MEAN_TEACHER = (  # settings that no other method has
@@ -221,7 +222,7 @@ class TrainConfig:
             wanted = "three numbers, of weak, unlabelled and strong clips, such as 6,12,6"
         require(
             len(self.batch_size) == n_kinds,
-            f"batch_size of {method} must be {wanted}, not {given!r}",
+            f"batch_size of {method} must be {wanted}, not {quoted(given)}",
         )
         require(sum(self.batch_size) > 0, f"batch_size must not be {given}")
 

@@ -36,6 +36,7 @@ from sedtool.labels.tables import table_rows
 from sedtool.score_tables import TIMES, open_frame_scores, score_files
 from sedtool.shards import Shard, has_part_record, read_part
 from sedtool.store import clip_scores, is_hdf5, open_features, open_scores
+from sedtool.text import first_five
 
 log = logging.getLogger(__name__)
 _REPORT = ReportConfig()
@@ -257,7 +258,7 @@ class _Scorer:
         if path.is_dir():
             warnings = warn_of_names("scores", self.reference.names, names.values())
         if missing := found[0].unscored:
-            labels = ", ".join(suggested(missing[:5], source.classes))
+            labels = first_five(suggested(missing, source.classes))
             warnings.append(f"classes without scores ({len(missing)}), whose PSDS is 0: {labels}")
         return found, warnings
 

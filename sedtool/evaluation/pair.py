@@ -8,7 +8,6 @@ of one class in one clip; that class-in-clip has the number ``clip * L + label``
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from sedtool.errors import LabelError
 from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.labels import Event, EventColumns, NameIndex, StrongLabels, Vocabulary
 from sedtool.labels.tables import LATEST
-from sedtool.text import first_five
+from sedtool.text import cut, did_you_mean, first_five, nearest, quoted
 
 LabelInput = StrongLabels | EventColumns | Sequence[Event]
 Tags = Mapping[str, Iterable[str]]  # labels by clip
@@ -128,8 +127,8 @@ def _check_times(labels: StrongLabels) -> None:
     for name, start, end, label in zip(*labels.columns[:4], strict=True):
         if not 0 <= start <= end <= LATEST:
             raise LabelError(
-                f"{name}: a {label!r} event from {start:g} s to {end:g} s; times must be finite, "
-                f"0 or more, at most {LATEST:g} s, onset before offset"
+                f"{name}: a {quoted(label)} event from {start:g} s to {end:g} s; times must be "
+                f"finite, 0 or more, at most {LATEST:g} s, onset before offset"
             )
 
 
@@ -306,7 +305,7 @@ def warnings_of(
 
     `tags_only` tells whether no metric looks at the events.
     """
-    inexact = [f"{name} is {clip}" for name, clip in sides.inexact.items()]
+    inexact = {f"{name} is {clip}" for name, clip in sides.inexact.items()}
     warnings = _warning(
         inexact, "estimated clips matched by their basename, as folders or Unicode forms differ"
     )
@@ -355,13 +354,14 @@ def warn_of_labels(
 
 
 def suggested(labels: Iterable[str], valid: Iterable[str]) -> list[str]:
-    """Return unknown labels, each with the valid one that was probably meant."""
+    """Return unknown labels, sorted; the first five with the valid ones that they may stand for."""
     by_shape = {_shape(label): label for label in sorted(valid)}
-    shown = []
-    for label in labels:
-        close = get_close_matches(_shape(label), by_shape, n=1, cutoff=0.7)
-        shown.append(f"{label} (did you mean {by_shape[close[0]]!r}?)" if close else label)
-    return shown
+    ordered = sorted(labels)
+    for number, label in enumerate(ordered[:5]):
+        near = nearest(_shape(label), by_shape, cutoff=0.7)
+        hint = f" ({did_you_mean(label, by_shape[near])})" if near is not None else ""
+        ordered[number] = cut(label) + hint
+    return ordered
 
 
 def _shape(label: str) -> str:
@@ -378,8 +378,8 @@ def _warn_of_overlaps(pair: Pair) -> list[str]:
             clip, label = divmod(int(cells.min()), pair.n_labels)
             warnings.append(
                 f"{side} events that overlap with another of their class ({len(cells)}), such as "
-                f"{pair.labels[label]!r} in {pair.clips[clip]}; where time is counted they are "
-                "one, in event counts several"
+                f"{quoted(pair.labels[label])} in {pair.clips[clip]}; where time is counted they "
+                "are one, in event counts several"
             )
     return warnings
 
@@ -420,6 +420,6 @@ def _warn_of_ends(sides: Sides, durations: Mapping[str, float]) -> list[str]:
 
 
 def _warning(names: Iterable[str], what: str) -> list[str]:
-    """Say how many there are, and the first five; nothing if there are none."""
-    listed = sorted(names)
+    """Say how many there are, and the first five, of a list as it is; nothing if there are none."""
+    listed = names if isinstance(names, list) else sorted(names)
     return [f"{what} ({len(listed)}): {first_five(listed)}"] if listed else []

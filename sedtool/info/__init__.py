@@ -25,7 +25,7 @@ from sedtool.info.description import Description
 from sedtool.info.texts import describe_json, describe_labels, describe_recipe
 from sedtool.runs import SweepFolder, is_run_folder
 from sedtool.store import file_format, is_hdf5
-from sedtool.text import nearest
+from sedtool.text import nearest, quoted
 
 __all__ = ["Description", "describe", "describe_all"]
 
@@ -86,7 +86,9 @@ def _find(path: Path) -> Callable[[Path, bool], Description]:
         found = file_format(path)
         if found in _STORED:
             return _STORED[found]
-        raise ArtifactError(f"{path}: an HDF5 file of another program (its format is {found!r})")
+        raise ArtifactError(
+            f"{path}: an HDF5 file of another program (its format is {quoted(found)})"
+        )
     with path.open("rb") as stream:
         head = stream.read(16)
     suffix = path.suffix.lower()

@@ -75,7 +75,7 @@ from sedtool.labels.tables import (
     read_events,
     table_rows,
 )
-from sedtool.text import strict_json
+from sedtool.text import first_quoted, quoted, strict_json
 
 END_TIME, FILE_OFFSET = "End Time (s)", "File Offset (s)"
 RAVEN_COLUMNS = (
@@ -257,14 +257,17 @@ def _selections(path: Path) -> Iterator[tuple[str, dict[str, str], str]]:
     where, header = next(rows, (f"{path}", []))
     missing = [column for column in (RAVEN_TIME, END_TIME) if column not in header]
     if missing:
-        raise LabelError(f"{where}: no column {missing[0]!r}; the columns are {header}")
+        raise LabelError(
+            f"{where}: no column {quoted(missing[0])}; the columns are {first_quoted(header)}"
+        )
     named = [column for column in header if column]
     if len(set(named)) < len(named):
-        raise LabelError(f"{where}: a column name stands twice in {header}")
+        raise LabelError(f"{where}: a column name stands twice in {first_quoted(header)}")
     labels = [column for column in LABEL_COLUMNS if column in header]
     if not labels:
         raise LabelError(
-            f"{where}: no column of labels in {header}; name it one of {', '.join(LABEL_COLUMNS)}"
+            f"{where}: no column of labels in {first_quoted(header)}; "
+            f"name it one of {', '.join(LABEL_COLUMNS)}"
         )
     for where, cells in rows:
         row = named_cells(header, cells, where)
@@ -319,7 +322,9 @@ def _read_jsonl(path: Path, name: str) -> StrongLabels:
             raise LabelError(f"{where}: not a JSON object")
         missing = [key for key in COLUMNS["strong"] if key not in entry]
         if missing:
-            raise LabelError(f"{where}: no key {missing[0]!r}; the keys are {list(entry)}")
+            raise LabelError(
+                f"{where}: no key {quoted(missing[0])}; the keys are {first_quoted(entry)}"
+            )
         clip = _text(entry, "filename", where)
         names[clip] = None
         values = [entry[key] for key in COLUMNS["strong"][1:]]
@@ -349,7 +354,7 @@ def parse_json(line: str, where: str) -> Any:
 def _text(entry: dict[str, Any], key: str, where: str) -> str:
     value = entry[key]
     if not isinstance(value, str) or not value:
-        raise LabelError(f"{where}: {key} {value!r} is not text, or empty")
+        raise LabelError(f"{where}: {key} {quoted(value)} is not text, or empty")
     return value
 
 
@@ -357,7 +362,7 @@ def _digits(entry: dict[str, Any], key: str, where: str) -> str:
     """Return a JSON number as text; true and false are no numbers."""
     value = entry[key]
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise LabelError(f"{where}: {key} {value!r} is not a number")
+        raise LabelError(f"{where}: {key} {quoted(value)} is not a number")
     return repr(value)
 
 

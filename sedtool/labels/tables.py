@@ -27,7 +27,7 @@ from sedtool.bounds import MOST_COLUMNS, read_table
 from sedtool.errors import LabelError
 from sedtool.labels.events import Event, EventColumns, StrongLabels
 from sedtool.labels.vocabulary import Vocabulary, split_labels
-from sedtool.text import is_writable
+from sedtool.text import first_quoted, is_writable, quoted
 
 COLUMNS = {
     "strong": ("filename", "onset", "offset", "event_label"),
@@ -105,7 +105,7 @@ def parse_number(text: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or "_" in text or not text.isascii():  # Python reads 1_0 as 10
-        raise LabelError(f"{where}: {text!r} is not a number")
+        raise LabelError(f"{where}: {quoted(text)} is not a number")
     return value
 
 
@@ -142,7 +142,7 @@ def check_cell(text: str) -> str:
     """Return a text, or raise a LabelError if a table could not carry it unchanged."""
     if not text or text != text.strip():
         raise LabelError(
-            f"{text!r} is empty, or begins or ends with a space: a table would lose it"
+            f"{quoted(text)} is empty, or begins or ends with a space: a table would lose it"
         )
     if not is_writable(text):
         raise LabelError(f"{text!a} holds a character that a table cannot carry")
@@ -212,7 +212,7 @@ def _row(record: _Record, kind: str, vocabulary: Vocabulary | None) -> Row:
     if not all(given):
         raise LabelError("onset, offset and event_label must be all given or all empty")
     if label != label.strip():
-        raise LabelError(f"label {label!r} begins or ends with a space")
+        raise LabelError(f"label {quoted(label)} begins or ends with a space")
     try:
         times = parse_interval(onset, offset, where)
     except LabelError as error:
@@ -278,19 +278,19 @@ def _header(
     if columns[0] in cells:
         missing = [column for column in columns if column not in cells]
         if missing:
-            what = f"no column {missing[0]!r}; the columns are {cells}"
+            what = f"no column {quoted(missing[0])}; the columns are {first_quoted(cells)}"
             raise Fault(f"{where}: {what}{_other_kind(cells, columns)}", "file")
         if len(set(cells)) < len(cells):
-            raise Fault(f"{where}: a column name stands twice in {cells}", "file")
+            raise Fault(f"{where}: a column name stands twice in {first_quoted(cells)}", "file")
         return cells
     if columns == ("filename",):
         return ["filename", *cells[1:]]
     if any(cell.strip("'\"") == columns[0] for cell in cells):
-        what = f"the columns stand in quotes: {cells}; write them without"
+        what = f"the columns stand in quotes: {first_quoted(cells)}; write them without"
     elif len(cells) == 1 and (columns[0] in cells[0] or "," in cells[0]):
-        what = f"columns must be separated by tabs, not as in {cells[0][:80]!r}"
+        what = f"columns must be separated by tabs, not as in {quoted(cells[0])}"
     elif len(set(cells) & set(columns[1:])) > (len(columns) > 2):  # one may be a label
-        what = f"no column {columns[0]!r}; the columns are {cells}"
+        what = f"no column {quoted(columns[0])}; the columns are {first_quoted(cells)}"
     elif RAVEN_TIME in cells or not len(columns) <= len(cells) <= len(columns + optional):
         what = f"{len(cells)} columns and no header line; expected {', '.join(columns)}"
         what += _other_kind(cells, columns)
@@ -476,8 +476,8 @@ def read_groups(path: Path) -> dict[str, str]:
             raise LabelError(f"{where}: the group is empty")
         if groups.setdefault(name, group) != group:
             raise LabelError(
-                f"{where}: {name!r} is of group {group!r} here and of {groups[name]!r} in an "
-                "earlier row"
+                f"{where}: {name!r} is of group {quoted(group)} here and of "
+                f"{quoted(groups[name])} in an earlier row"
             )
     return groups
 
@@ -487,6 +487,6 @@ def read_thresholds(path: Path) -> dict[str, float]:
     thresholds: dict[str, float] = {}
     for _, where, row in _strictly(_records(path, ("event_label", "threshold"))):
         if row["event_label"] in thresholds:
-            raise LabelError(f"{where}: {row['event_label']!r} has a threshold already")
+            raise LabelError(f"{where}: {quoted(row['event_label'])} has a threshold already")
         thresholds[row["event_label"]] = parse_number(row["threshold"], where)
     return thresholds

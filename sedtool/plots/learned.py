@@ -22,7 +22,7 @@ from sedtool.errors import ConfigError, LabelError
 from sedtool.labels import read_events
 from sedtool.plots import canvas
 from sedtool.runs import find_model, find_models
-from sedtool.text import counted
+from sedtool.text import counted, quoted
 
 SYMBOLS = {"n": "exponent n", "alpha": "sharpness α", "theta": "θ = n / (n + 1)"}
 
@@ -248,7 +248,7 @@ def _parse_boundaries(texts: Sequence[str], names: Mapping[str, Any]) -> dict[st
             raise ConfigError(f"--boundary {text}: expected NAME=SECONDS")
         if name not in names:
             raise ConfigError(
-                f"--boundary {text}: no data set {name!r}; one of: {', '.join(names)}"
+                f"--boundary {text}: no data set {quoted(name)}; one of: {', '.join(names)}"
             )
     return limits
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sedtool.errors import ConfigError
+from sedtool.text import quoted
 
 Options = Mapping[str, float | str]
 
@@ -36,10 +37,12 @@ class Pooling(nn.Module):
         for option, value in options.items():
             if option not in known:
                 valid = ", ".join(known) or "none"
-                raise ConfigError(f"pooling {name!r} has no option {option!r}; it has: {valid}")
+                raise ConfigError(
+                    f"pooling {quoted(name)} has no option {quoted(option)}; it has: {valid}"
+                )
             if type(value) not in (int, float):
                 raise ConfigError(
-                    f"option {option!r} of {name} pooling is {value!r}, and no number"
+                    f"option {option!r} of {name} pooling is {quoted(value)}, and no number"
                 )
             if known[option].annotation is bool and value not in (0, 1):
                 raise ConfigError(f"option {option!r} of {name} pooling is 0 or 1, not {value:g}")

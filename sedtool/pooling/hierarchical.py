@@ -11,6 +11,7 @@ from sedtool.config import lookup
 from sedtool.errors import ConfigError
 from sedtool.pooling.base import Options, Pooling
 from sedtool.pooling.flat import FLAT_POOLINGS
+from sedtool.text import quoted
 
 BASE, LEVELS = "power", "5x4"
 _MOST_LEVELS, _LONGEST = 8, 4096
@@ -124,6 +125,6 @@ def _read_levels(levels: str | float | Sequence[int]) -> tuple[int, ...]:
     ):
         raise ConfigError(
             f"levels of hierarchical pooling are up to {_MOST_LEVELS} whole numbers from 2 to "
-            f"{_LONGEST}, such as 5x4, not {str(levels)[:80]!r}"
+            f"{_LONGEST}, such as 5x4, not {quoted(levels)}"
         )
     return tuple(int(size) for size in sizes)

@@ -34,7 +34,7 @@ from sedtool.store.features import Features, open_features, write_features
 from sedtool.store.reading import file_format, file_shard, is_hdf5, naming, read_range
 from sedtool.store.scores import Scores, ScoresWriter, clip_scores, open_scores
 from sedtool.store.spool import JOURNAL_SUFFIX, Unfinished, unfinished
-from sedtool.text import counted
+from sedtool.text import counted, quoted
 
 Progress = Callable[[int, int, str], None]  # parts read, all parts, name of the latest
 
@@ -460,7 +460,7 @@ def _kind(path: Path) -> str:
         name = file_format(path).removeprefix("sedtool-")
         if name not in ("features", "scores"):
             raise ArtifactError(
-                f"{path}: its format is {name!r}; only features and scores are merged"
+                f"{path}: its format is {quoted(name)}; only features and scores are merged"
             )
         return name
     return read_part_record(path).kind

@@ -30,7 +30,7 @@ from sedtool.store.layout import (
     block_digests,
     tables_digest,
 )
-from sedtool.text import is_writable
+from sedtool.text import is_writable, quoted
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SUPERBLOCKS = (2, 3)  # the versions with checksums
@@ -158,7 +158,7 @@ def _attributes(file: h5py.File, layout: Layout) -> dict[str, Any]:
         raise ArtifactError("not a file that sedtool wrote: it has no format attribute")
     found = {name: _attribute(file, name, expected[name]) for name in ("format", "format_version")}
     if found["format"] != layout.format:
-        raise ArtifactError(f"its format is {found['format']!r}, not {layout.format!r}")
+        raise ArtifactError(f"its format is {quoted(found['format'])}, not {layout.format!r}")
     if found["format_version"] != FORMAT_VERSION:
         raise ArtifactError(
             f"its format_version is {found['format_version']}, and this sedtool reads "
@@ -198,7 +198,7 @@ def _check_members(file: h5py.File, layout: Layout) -> None:
             raise ArtifactError(f"damaged: {group} holds other things than {sorted(names)}")
         for name in names:
             if not isinstance(links.get(name, getlink=True), h5py.HardLink):
-                raise ArtifactError(f"{group} has a link out of itself, {name!r}: not opened")
+                raise ArtifactError(f"{group} has a link out of itself, {quoted(name)}: not opened")
 
 
 def _place(dataset: Any, name: str, kinds: tuple[str, ...], rank: int, size: int) -> _Place:
@@ -297,4 +297,4 @@ def check_texts(texts: Sequence[str]) -> None:
     """Refuse texts that would act on a terminal or break a line of TSV."""
     for text in texts:
         if not is_writable(text):
-            raise ArtifactError(f"the text {text[:80]!r} in it has a control character")
+            raise ArtifactError(f"the text {quoted(text)} in it has a control character")

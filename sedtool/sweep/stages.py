@@ -49,6 +49,7 @@ from sedtool.runs import (
 from sedtool.shards import Shard
 from sedtool.signals import stop_signals
 from sedtool.store import open_features
+from sedtool.text import quoted
 from sedtool.training import train
 from sedtool.tuning import tune
 
@@ -95,11 +96,12 @@ def parse_poolings(texts: Iterable[str]) -> tuple[str, ...]:
     for text in texts:
         for place, item in enumerate(part.strip() for part in text.split(",")):
             if not item:
-                raise ConfigError(f"pooling {text!r} has an empty item")
+                raise ConfigError(f"pooling {quoted(text)} has an empty item")
             if place and "=" in item and ":" not in item:
                 if ":" not in found[-1]:
                     raise ConfigError(
-                        f"pooling {text!r}: {item!r} belongs to no pooling; NAME:key=value,..."
+                        f"pooling {quoted(text)}: {quoted(item)} belongs to no pooling; "
+                        "NAME:key=value,..."
                     )
                 found[-1] += f",{item}"
             else:
@@ -117,8 +119,8 @@ def _refuse_doubles(texts: Sequence[str]) -> None:
         lookup(dict.fromkeys(POOLING_NAMES, True), PoolingConfig.parse(text).name, "pooling")
         first = seen.setdefault(same_pooling(text), text)
         if first != text or texts.count(text) > 1:
-            what = f": {first!r} is the same pooling" if first != text else ""
-            raise ConfigError(f"pooling {text!r} is given twice{what}")
+            what = f": {quoted(first)} is the same pooling" if first != text else ""
+            raise ConfigError(f"pooling {quoted(text)} is given twice{what}")
 
 
 def parse_seeds(texts: Iterable[str]) -> tuple[int, ...]:
@@ -129,16 +131,16 @@ def parse_seeds(texts: Iterable[str]) -> tuple[int, ...]:
         match = re.fullmatch(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", item.strip())
         if match is None:
             raise ConfigError(
-                f"seeds must be numbers and ranges such as 0-4 or 0,2,5-7, not {text!r}"
+                f"seeds must be numbers and ranges such as 0-4 or 0,2,5-7, not {quoted(text)}"
             )
         first, last = int(match[1]), int(match[2] or match[1])
         if not 0 <= last - first < _MOST_RUNS:
             raise ConfigError(
-                f"seeds {item.strip()!r}: the range must go up, by {_MOST_RUNS} at most"
+                f"seeds {quoted(item.strip())}: the range must go up, by {_MOST_RUNS} at most"
             )
         seeds += range(first, last + 1)
     if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"seeds {text!r} name a seed twice")
+        raise ConfigError(f"seeds {quoted(text)} name a seed twice")
     return tuple(seeds)
 
 
