@@ -101,8 +101,9 @@ def _fit(
     """Fit the settings of `model`; return the number of clips, and macro clip and event F1."""
     features = FeatureSet(inputs.features, inputs.partial)
     features.require(model.features)
+    vocabulary = Vocabulary(model.classes, "the model has no others; leave their rows out")
     validation = ValidationClips.read(
-        features, inputs.weak, inputs.reference, Vocabulary(model.classes), inputs.missing
+        features, inputs.weak, inputs.reference, vocabulary, inputs.missing
     )
     clips, n, strong = validation.clips, validation.n_labelled, validation.strong
     _refuse_training_clips(model, clips)

@@ -428,3 +428,9 @@ def test_metrics_never_replace_an_input(tmp_path, name):
     with pytest.raises(ConfigError, match="is an input"):
         evaluate_files(inputs, CONFIG, tmp_path / name, overwrite=True)
     assert (tmp_path / name).read_bytes() == (GOLDEN / name).read_bytes()
+
+
+def test_more_labels_than_can_be_scored_are_refused():
+    events = [Event("a.wav", 0.0, 1.0, f"label {n}") for n in range(100_001)]
+    with pytest.raises(LabelError, match="100001 different labels; 100000 are the most"):
+        evaluate(StrongLabels(events, ("a.wav",)), StrongLabels([], ()), CONFIG)

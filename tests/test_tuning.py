@@ -188,6 +188,9 @@ def test_unknown_classes_are_refused_by_file(tiny, model, tmp_path):
     strong.write_text(tiny.strong.read_text().replace("tone\n", "tune\n"))
     with pytest.raises(LabelError, match=r"strong\.tsv:6: unknown label 'tune'; did you mean"):
         tune(model, TuneInputs((tiny.features,), reference=strong), TuneConfig())
+    strong.write_text(tiny.strong.read_text().replace("tone\n", "a dog\n"))
+    with pytest.raises(LabelError, match="'noise', 'tone'; the model has no others; leave their"):
+        tune(model, TuneInputs((tiny.features,), reference=strong), TuneConfig())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sedtool.bounds import MOST_CLASSES
 from sedtool.errors import LabelError
 from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.labels import Event, EventColumns, NameIndex, StrongLabels, Vocabulary
@@ -232,6 +233,8 @@ def pair_up(
         [set(chain.from_iterable(side.values())) for side in tags or ({}, {})], classes, compat
     )
     labels = tuple(dict.fromkeys((*labels, *tag_labels)))
+    if len(labels) > MOST_CLASSES:
+        raise LabelError(f"{len(labels)} different labels; {MOST_CLASSES} are the most")
     label_number = defaultdict(lambda: -1, {label: k for k, label in enumerate(labels)})
     cells = [_cells(side, label_number, clip_number, len(labels)) for side in tags or ()]
     return Pair(

@@ -449,7 +449,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
         if "\t" in line:
             raise LabelError(f"{where}: a class list has one name a line, and no columns")
     try:
-        return Vocabulary(line for _, line in lines)
+        return Vocabulary((line for _, line in lines), "--classes gives another list")
     except LabelError as error:
         raise LabelError(f"{path}: {error}") from None
 

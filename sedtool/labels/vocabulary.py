@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from sedtool.bounds import MOST_CLASSES
 from sedtool.errors import LabelError
-from sedtool.text import first_five, suggestion
+from sedtool.text import first_quoted, quoted, suggestion
 
 
 class Vocabulary:
@@ -16,17 +17,23 @@ class Vocabulary:
     ``Train,Air horn, truck horn`` is matched against the list, longest name first.
     """
 
-    def __init__(self, classes: Iterable[str]) -> None:
+    def __init__(self, classes: Iterable[str], remedy: str = "") -> None:
         self.classes = tuple(classes)
+        self._remedy = remedy  # what can be done about a label that is no class
         if not self.classes:
             raise LabelError("the class list is empty")
+        if len(self.classes) > MOST_CLASSES:
+            raise LabelError(f"{len(self.classes)} classes; {MOST_CLASSES} are the most")
         for label, count in Counter(self.classes).items():
             if count > 1:
-                raise LabelError(f"the class list names {label!r} {count} times")
+                raise LabelError(f"the class list names {quoted(label)} {count} times")
             if label != label.strip() or not label:
-                raise LabelError(f"class name {label!r} is empty or begins or ends with a space")
+                raise LabelError(
+                    f"class name {quoted(label)} is empty or begins or ends with a space"
+                )
         self._index = {label: k for k, label in enumerate(self.classes)}
-        self.most_commas = max(label.count(",") for label in self.classes)
+        n_parts = {1, *(label.count(",") + 1 for label in self.classes)}
+        self.n_parts = sorted(n_parts, reverse=True)  # of names, between their commas
 
     def __len__(self) -> int:
         """Return the number of classes, K."""
@@ -39,7 +46,7 @@ class Vocabulary:
     def index(self, label: str) -> int:
         """Return the class number of `label`, or raise a LabelError with a suggestion."""
         if label not in self._index:
-            raise LabelError(f"unknown label {label!r}{self.suggestion(label)}")
+            raise LabelError(f"unknown label {quoted(label)}{self.suggestion(label)}")
         return self._index[label]
 
     def require(self, labels: Iterable[str], where: Path | str) -> None:
@@ -53,9 +60,9 @@ class Vocabulary:
 
     def suggestion(self, label: str) -> str:
         """Return the class that an unknown label is nearest to, to end a message with."""
-        first = first_five(map(repr, self.classes))
+        remedy = f"; {self._remedy}" if self._remedy else ""
         return suggestion(label, self.classes) or (
-            f"; the {len(self.classes)} classes are {first}; --classes gives another list"
+            f"; the {len(self.classes)} classes are {first_quoted(self.classes)}{remedy}"
         )
 
 
@@ -77,17 +84,20 @@ def split_labels(text: str, vocabulary: Vocabulary | None = None) -> tuple[str, 
     label or two. So is one beside which a label is missing.
     """
     if vocabulary is None and ", " in text:
-        raise LabelError(f"{text!r} may be one label or several; give the class list (--classes)")
+        raise LabelError(
+            f"{quoted(text)} may be one label or several; give the class list (--classes)"
+        )
     parts = text.split(",") if text.strip() else []
-    longest = 1 if vocabulary is None else vocabulary.most_commas + 1
+    lengths = [1] if vocabulary is None else vocabulary.n_parts  # in parts
     labels: dict[str, None] = {}
-    while parts:
-        for length in range(min(longest, len(parts)), 0, -1):  # in parts
-            label = ",".join(parts[:length]).strip()
+    first = 0
+    while first < len(parts):
+        for length in lengths:
+            label = ",".join(parts[first : first + length]).strip()
             if length == 1 or (vocabulary is not None and label in vocabulary):
                 break
         if not label:
-            raise LabelError(f"a label is missing beside a comma of {text!r}")
+            raise LabelError(f"a label is missing beside a comma of {quoted(text)}")
         labels[label] = None
-        parts = parts[length:]
+        first += length
     return tuple(labels)

@@ -103,7 +103,9 @@ def _training_clips(features: FeatureSet, inputs: TrainInputs) -> tuple[Training
     of_unlabelled = matched(unlabelled, inputs.unlabelled)
     if vocabulary is None:
         labels = {label for labels in weak.values() for label in labels}
-        vocabulary = Vocabulary(sorted(labels | set(strong.classes)))
+        vocabulary = Vocabulary(
+            sorted(labels | set(strong.classes)), "--classes gives another list"
+        )
     vocabulary.require(strong.classes, inputs.strong or "")
     unknown = np.zeros((len(of_unlabelled), len(vocabulary)), np.float32)
     clips = TrainingClips(
