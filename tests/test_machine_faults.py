@@ -3,12 +3,15 @@
 import errno
 import itertools
 import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from sedtool.audio import AudioReader, write_wav
-from sedtool.errors import AudioError, ResourceError
+from sedtool.errors import AudioError, ConfigError, ResourceError, as_sedtool_error
 from support.command_lines import refused, run, save_small_model
 
 
@@ -75,3 +78,56 @@ def test_a_disk_that_fails_is_not_the_end_of_a_recording(recordings, monkeypatch
     monkeypatch.setattr(os, "pread", failing)
     with pytest.raises(ResourceError, match="cannot be read"), AudioReader(path, None) as reader:
         list(reader)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (RuntimeError("can't start new thread"), ResourceError, "give fewer --workers"),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), ResourceError, "a/b: Permiss"),
+        (OSError(errno.EMFILE, "Too many open files", "a"), ResourceError, "raise `ulimit -n`"),
+        (OSError(errno.EIO, "Input/output error"), ResourceError, "Input/output error"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "a"), ConfigError, "a: Is a directory"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", b"a"), ConfigError, "a: File name too"),
+        (RuntimeError("can't"), type(None), "None"),
+        (OSError("no number"), type(None), "None"),
+    ],
+)
+def test_what_the_system_says_is_an_error_and_no_bug(error, kind, said):
+    known = as_sedtool_error(error)
+    assert type(known) is kind
+    assert said in str(known)
+
+
+WITHOUT_PRIVILEGES = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may enter any folder"
+)
+@pytest.mark.parametrize(
+    ("line", "exit_code"),
+    [
+        ("extract in -o f.h5", 4),
+        ("extract in/a.wav -o f.h5", 2),
+        ("extract rec -o in/f.h5", 6),
+        ("evaluate in/a.tsv in/b.tsv", 6),
+        ("compare in", 6),
+        ("info in", 5),
+        ("merge in/1.h5 -o in/o.h5", 6),
+        ("train -o in/run --features in/f.h5 --weak in/w.tsv", 6),
+    ],
+)
+def test_a_folder_that_cannot_be_entered_is_no_bug(recordings, tmp_path, line, exit_code):
+    closed = tmp_path / "in"
+    closed.mkdir()
+    (recordings / "0.wav").rename(closed / "a.wav")
+    closed.chmod(0o666)
+    command = [sys.executable, "-m", "sedtool", *line.split()]
+    prefix = WITHOUT_PRIVILEGES if os.geteuid() == 0 else []
+    done = subprocess.run([*prefix, *command], cwd=tmp_path, capture_output=True, text=True)
+    closed.chmod(0o777)
+    assert done.returncode == exit_code, done.stderr
+    assert "ermission denied" in done.stderr
+    assert done.stderr.count("\n") == 1
