@@ -400,3 +400,10 @@ def test_a_manifest_with_durations_says_once_that_files_are_read_to_their_end(he
     find_audio(["m.jsonl"])
     assert len(caplog.messages) == 1
     assert caplog.messages[0].endswith("is not looked at; files are read from start to end")
+
+
+def test_an_entry_that_no_path_can_be_is_refused_with_its_length(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text(f"a.wav\n{'x' * 5000}\n")
+    with pytest.raises(ConfigError, match=r"no path is 5000 characters long.*list\.txt"):
+        lists.read_list(str(path))

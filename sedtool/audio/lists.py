@@ -25,6 +25,7 @@ from sedtool.text import first_quoted, quoted
 _log = logging.getLogger(__name__)
 
 MAX_LIST = 256 * MIB
+MOST_PATH = 4096  # bytes: no system takes a longer one
 MAX_AUDIO = 4 * 2**30  # bytes of audio on standard input
 CHUNK_SIZE = 2**20  # bytes copied at once
 
@@ -58,6 +59,9 @@ def read_list(path: str, null: bool = False) -> list[str]:
     paths = [os.fsdecode(entry) for entry in entries if entry]
     if not paths:
         raise NothingUsableError(f"the list of files in {name} is empty")
+    longest = max(paths, key=len)
+    if len(longest) > MOST_PATH:
+        raise ConfigError(f"no path is {len(longest)} characters long, as one in {name} is")
     return paths
 
 
