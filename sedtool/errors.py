@@ -7,12 +7,16 @@ program, `as_sedtool_error` knows. Anything else that escapes is a bug, and ends
 
 import errno
 import os
+from collections.abc import Collection
 
 # What the system says when the machine fails, whatever file it was asked for.
 _OF_MACHINE = (
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
     *(errno.EIO, errno.EREMOTEIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ENODEV),
 )
+# Options with which a command needs less memory, and how.
+_LESS_MEMORY = {"batch_size": "a smaller --batch-size", "workers": "fewer --workers"}
+
 # What the system says of a path that cannot be meant.
 _NO_SUCH_PATH = (errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
@@ -100,13 +104,19 @@ def machine_fault(error: Exception) -> str:
     return f"{error.strerror}{remedy}"
 
 
-def as_sedtool_error(error: Exception) -> SedtoolError | None:
-    """Return what a path or the machine is wrong with, if an error of other code says so."""
+def as_sedtool_error(
+    error: Exception, options: Collection[str] = tuple(_LESS_MEMORY)
+) -> SedtoolError | None:
+    """Return what a path or the machine is wrong with, if an error of other code says so.
+
+    What is advised is to change one of the `options` of the command.
+    """
     # torch reports missing memory as a RuntimeError, of its own class or of none.
-    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
-        return ResourceError("out of memory; a smaller --batch-size, or fewer --workers, need less")
-    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
-        return ResourceError("out of memory; a smaller --batch-size needs less")
+    of_memory = isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
+    if of_memory or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error)):
+        less = " or ".join(text for name, text in _LESS_MEMORY.items() if name in options)
+        remedy = f"{less} needs less" if less else "`sedtool doctor` says how much there is"
+        return ResourceError(f"out of memory; {remedy}")
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return ResourceError(
             "no more threads can be started; give fewer --workers, or allow more memory"

@@ -147,6 +147,24 @@ def test_what_the_machine_lacks_is_6(lines, error, monkeypatch):
     assert is_one_line(refused(*lines["infer"], exit_code=6))
 
 
+@pytest.mark.parametrize(
+    ("command", "stage", "remedy"),
+    [
+        ("infer", "inference.infer", "a smaller --batch-size or fewer --workers needs less"),
+        ("extract", "extraction.extract", "fewer --workers needs less"),
+        ("evaluate", "evaluation.from_files.evaluate_files", "`sedtool doctor` says how much"),
+    ],
+)
+def test_what_is_advised_for_memory_is_an_option_of_the_command(
+    lines, command, stage, remedy, monkeypatch
+):
+    def exhausted(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(f"sedtool.{stage}", exhausted)
+    assert f"Error: out of memory; {remedy}" in refused(*lines[command], exit_code=6)
+
+
 PICTURES = (
     *("plot clip", "plot pooling", "plot frames", "plot durations", "plot gradients"),
     "plot curves",

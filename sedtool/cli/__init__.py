@@ -90,7 +90,10 @@ def _reported(ctx: click.Context) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         ctx.exit(141)
     except Exception as error:
-        _end(ctx, *explained(error))
+        command = ctx.command
+        if isinstance(command, click.Group) and ctx.invoked_subcommand:
+            command = command.get_command(ctx, ctx.invoked_subcommand) or command
+        _end(ctx, *explained(error, command))
 
 
 def _end(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
@@ -99,9 +102,10 @@ def _end(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
     ctx.exit(exit_code)
 
 
-def explained(error: Exception) -> tuple[str, int]:
-    """Return the line and the exit code for an error."""
-    known = error if isinstance(error, SedtoolError) else as_sedtool_error(error)
+def explained(error: Exception, command: click.Command | None = None) -> tuple[str, int]:
+    """Return the line and the exit code for an error; it advises options of the command."""
+    options = {} if command is None else {"options": [entry.name for entry in command.params]}
+    known = error if isinstance(error, SedtoolError) else as_sedtool_error(error, **options)
     return (str(known), known.exit_code) if known else (_bug(error), 1)
 
 
