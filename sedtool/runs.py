@@ -9,6 +9,7 @@ A run folder holds::
     teacher.safetensors the teacher of that epoch, of a mean teacher; or student.safetensors
     epochs/             040.safetensors and so on: models of epochs that were to be kept
     last.pt             what resuming needs; previous.pt is the one before it
+    .new/               all this of a run that replaces it, until that has a model
 
 and, if a sweep made it::
 
@@ -100,6 +101,22 @@ class RunFolder:
     def kept(self) -> list[Path]:
         """Return the models of single epochs that are there."""
         return sorted(self.epochs.glob("[0-9]*.safetensors"))
+
+    @property
+    def files(self) -> list[Path]:
+        """Return what `train` writes, the model last."""
+        texts, states = (self.config, self.record, self.history), (self.previous, self.last)
+        return [*texts, *self.kept, *states, *self.others, self.model]
+
+    @property
+    def written(self) -> list[Path]:
+        """Return what `train` wrote that is there."""
+        return [file for file in self.files if file.exists()]
+
+    @property
+    def has_state(self) -> bool:
+        """Return whether training can go on."""
+        return self.last.exists() or self.previous.exists()
 
     def is_held(self) -> bool | None:
         """Return whether a process works on the run; None where locks do not work."""

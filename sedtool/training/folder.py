@@ -45,8 +45,12 @@ class RunWriter(RunFolder):
     def __init__(self, path: Path, resume: bool = False, overwrite: bool = False) -> None:
         if resume and overwrite:
             raise ConfigError("--resume goes on with a run and --overwrite starts anew; give one")
-        super().__init__(path)
+        self._home, self._new = RunFolder(path), RunFolder(path / ".new")
         self._resume, self._overwrite = resume, overwrite
+        self._settle_in(self._new if resume and self._new.has_state else self._home)
+
+    def _settle_in(self, folder: RunFolder) -> None:
+        super().__init__(folder.path)
         self._resumed_from = self.last
 
     @contextlib.contextmanager
@@ -62,32 +66,40 @@ class RunWriter(RunFolder):
         ResourceError
             If another process holds the folder, or it cannot be written.
         """
-        is_new = not self.path.exists()
-        with resource_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+        home = self._home
+        is_new = not home.path.exists()
+        with resource_errors(home.path):
+            home.path.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as leaving:
             if is_new:
-                leaving.callback(_quietly, self.path.rmdir)  # if it is empty
-            leaving.enter_context(lock(self.lock, self.path))
-            leaving.callback(_quietly, self.lock.unlink)
-            for model in (self.model, *self.others):  # `tune` rewrites models
+                leaving.callback(_quietly, home.path.rmdir)  # if it is empty
+            leaving.enter_context(lock(home.lock, home.path))
+            leaving.callback(_quietly, home.lock.unlink)
+            leaving.callback(_quietly, self._new.path.rmdir)
+            for model in (home.model, *home.others):  # `tune` rewrites models
                 leaving.enter_context(claim(model, overwrite=True))
+            self.take_place()  # if it was interrupted while it did
             self.refuse_existing()
-            with resource_errors(self.path):
-                for file in (self.last, self.history, self.record, self.config, *self.kept):
-                    remove_leftovers(file)
+            with resource_errors(home.path):
+                remove_leftovers(*home.files, *self._new.files)
             yield
 
     def refuse_existing(self) -> None:
         """Raise OutputExistsError if a run is there that may be neither resumed nor replaced."""
-        has_state = self.last.exists() or self.previous.exists()
-        there = has_state or self.model.exists()
-        may_go_on = self._resume and (has_state or self._stopped_early())
-        if there and not may_go_on and not self._overwrite:
+        may_go_on = self._resume and (self.has_state or self._stopped_early())
+        if self._is_there() and not may_go_on and not self._overwrite:
             raise OutputExistsError(
-                f"{self.path} holds a run already; --resume goes on with it, "
+                f"{self._home.path} holds a run already; --resume goes on with it, "
                 "--overwrite starts anew"
             )
+
+    @property
+    def replaces(self) -> bool:
+        """Return whether a run that was there stays until this one has a model."""
+        return self.path == self._new.path
+
+    def _is_there(self) -> bool:
+        return self._home.has_state or self._home.model.exists()
 
     def _stopped_early(self) -> bool:
         """Return whether a run was stopped before its first state; it has nothing to lose."""
@@ -95,25 +107,46 @@ class RunWriter(RunFolder):
         return bool(sessions) and sessions[-1].get("status") != "finished"
 
     def begin(self, record: dict[str, Any], anew: bool) -> None:
-        """Write run.json; `anew` removes the files of the run that is there.
+        """Write run.json; a run that is there already stays until one `anew` has a model.
 
-        Called when everything a run needs has been read, so that a mistake costs no model.
+        Called when everything a run needs has been read, so that a mistake costs nothing.
         """
         earlier = [] if anew else _sessions(self.record)
         with resource_errors(self.path):
-            if anew:
-                # The old run can be resumed until its latest state goes, and its models after it.
-                passing = (self.record, self.history, *self.kept, self.previous)
-                for file in (*passing, self.last, *self.others, self.model):
-                    file.unlink(missing_ok=True)
-            elif self._resumed_from == self.previous:
+            if anew and self._is_there():
+                self._settle_in(self._new)
+                self.path.mkdir(exist_ok=True)
+            stale = [] if self.replaces else self._new.written
+            for file in (*stale, *(self.written if anew else [])):
+                file.unlink()
+            if not anew and self._resumed_from == self.previous:
                 self.previous.replace(self.last)  # so that the next save keeps what is whole
         self._record = record | {"resumed": earlier or None}
         self._write_record()
 
+    def take_place(self) -> None:
+        """Let a run that has a model of its own take the place of the one that was there."""
+        old, new = self._home, self._new
+        if not new.model.exists():
+            return
+        with resource_errors(old.path):
+            if new.config.exists():  # else what is old has gone already
+                kept = {file.relative_to(new.path) for file in new.written}
+                for file in old.written:
+                    if file.relative_to(old.path) not in kept:
+                        file.unlink()
+            for file in new.written:
+                target = old.path / file.relative_to(new.path)
+                target.parent.mkdir(exist_ok=True)
+                file.replace(target)
+            for folder in (new.epochs, old.epochs):
+                _quietly(folder.rmdir)  # if it is empty
+        self._settle_in(old)
+
     def save_epoch(self, number: int, model: Model) -> None:
         with resource_errors(self.epochs):
             self.epochs.mkdir(exist_ok=True)
+            remove_leftovers(self.epoch(number))
         save_model(self.epoch(number), model)
 
     def load_state(self) -> dict[str, Any] | None:

@@ -143,8 +143,6 @@ class Trainer:
             for name in sorted(networks, key=lambda name: name != config.final)
         }
         self.model, *_ = self.models.values()  # which is validated and selected
-        self.files = {name: folder.other(name) for name in self.models}
-        self.files[next(iter(self.models))] = folder.model
         identity = run_identity(config, self.clips, self.validation, self.vocabulary)
         if self.learner.teacher is not None:  # half of the run's steps, unless they are given
             identity["ramp_up"] = self.learner.ramp_up
@@ -173,6 +171,12 @@ class Trainer:
                 self.config.noise,
                 100 * share,
             )
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Return the model file of each network."""
+        first, *others = self.models
+        return {first: self.folder.model, **{name: self.folder.other(name) for name in others}}
 
     # One epoch
 
@@ -218,6 +222,7 @@ class Trainer:
         self._save_models(row)
         self.folder.write_metrics(self.rows)
         self.save()
+        self.folder.take_place()
 
     def pause(self) -> None:
         """Save, or save and raise a StoppedError, if it is time to; no step is half done then."""
@@ -302,7 +307,10 @@ class Trainer:
 
     def _diverged(self, what: str, step: int) -> DivergedError:
         so_far = f"{self.folder.model} is the best model so far"
-        best = so_far if self.rows else "no epoch was finished, so there is no model"
+        no_model = "no epoch was finished, so there is no model"
+        if self.folder.replaces:
+            no_model += " but that of the run before"
+        best = so_far if self.rows else no_model
         return DivergedError(
             f"training diverged in epoch {len(self.rows) + 1}, step {step}: {what}; "
             f"lower --lr, or look at the clips; {best}"
