@@ -343,8 +343,11 @@ class SweepFolder:
         table = path.with_name(f"{path.name}.failures.tsv")
         if not table.is_file():
             return {}
-        lines = table.read_text("utf-8", errors="replace").splitlines()[1:]
-        cells = [line.split("\t", 2) for line in lines]
+        try:
+            text = read_bounded(table, RECORD).decode("utf-8", errors="replace")
+        except OSError as error:
+            raise ArtifactError(f"{table}: cannot be read ({error.strerror})") from None
+        cells = [line.split("\t", 2) for line in text.splitlines()[1:]]
         return {name: ": ".join(why) for name, *why in cells}
 
     def add_record(self, record: "SweepRecord") -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import fcntl
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,27 @@ def test_what_holds_no_job_resumes_nothing(path, journal, overwrite):
     if journal is not None:
         path.with_name("features.h5.journal").write_bytes(journal)
     assert not resumes(path, {"clips": 5}, overwrite)
+
+
+@pytest.mark.parametrize("hostile", ["nested", "endless"])
+def test_a_hostile_journal_costs_neither_memory_nor_the_run(path, hostile):
+    interrupt(path, NAMES[:2])
+    journal = path.with_name("features.h5.journal")
+    with journal.open("ab") as stream:
+        if hostile == "nested":
+            stream.write(b"[" * 10**5 + b"\n")
+        else:
+            stream.truncate(2**29)  # of zeros, on no disk
+    tracemalloc.start()
+    try:
+        assert unfinished(path).done == 2 + (hostile == "nested")
+        with writer_of(path) as writer:
+            assert set(writer.done) == set(NAMES[:2])
+        assert tracemalloc.get_traced_memory()[1] < 2**28
+    finally:
+        tracemalloc.stop()
+    journal.write_bytes(b"[" * 10**5 + b"\n")
+    assert unfinished(path) is None
 
 
 def test_a_link_to_an_output_resumes_what_stands_beside_the_output(tmp_path):

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from sedtool.bounds import MOST_CLASSES
+from sedtool.bounds import MOST_CLASSES, read_table
 from sedtool.errors import LabelError
 from sedtool.text import first_quoted, quoted, suggestion
 
@@ -69,9 +69,11 @@ class Vocabulary:
 def _line_of(label: str, path: Path) -> str:
     """Return ``:N`` for the first line that has the label in a cell; nothing if none has."""
     wanted = label.encode()
-    with contextlib.suppress(OSError):
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
-            if wanted in (cell.strip() for cell in line.split(b"\t")):
+    if not path.is_file():
+        return ""  # a pipe cannot be read again
+    with contextlib.suppress(OSError):  # of a file without lines, too
+        for number, line in enumerate(read_table(path).splitlines(), 1):
+            if wanted in line and wanted in (cell.strip() for cell in line.split(b"\t")):
                 return f":{number}"
     return ""
 

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Self
 
 from sedtool import __version__
 from sedtool.atomic import discard, lock, resource_errors
+from sedtool.bounds import RECORD
 from sedtool.errors import ConfigError, OutputExistsError
 from sedtool.shards import Shard
 from sedtool.store.layout import CHUNK_SIZE
@@ -108,16 +109,14 @@ class Spool:
 
     def _resume(self) -> None:
         """Take up the clips of the same job, and cut off what is torn, damaged or of another."""
-        self._journal.seek(0)
-        job, *lines = self._journal.read().splitlines(keepends=True) or [b""]
         end = 0
-        if job == self._job:
-            end = len(job)
-            for line in lines:
-                if not self._take_up(line):
-                    break
-                end += len(line)
-        elif job.endswith(b"\n"):
+        with self._journal_path.open("rb") as journal:
+            job = journal.readline(RECORD)
+            if job == self._job:
+                end = len(job)
+                while self._take_up(line := journal.readline(RECORD)):
+                    end += len(line)
+        if job.endswith(b"\n") and job != self._job:
             different = _differences(job, self._job) or "all, as its journal is damaged"
             _log.warning(
                 "%s: an unfinished run with other settings or files is dropped (differs in: %s)",
@@ -139,7 +138,7 @@ class Spool:
             for chunk in self._read(entry):
                 digest.update(chunk)
             whole = line.endswith(b"\n") and digest.hexdigest() == fields["sha256"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return False
         if whole:
             self.entries[name] = entry
@@ -173,12 +172,13 @@ class Unfinished:
 def unfinished(output: Path) -> Unfinished | None:
     """Return how far the run that makes `output` has come, if there is one."""
     try:
-        job, *lines = _paths(output)[1].read_bytes().splitlines()
-        fields = json.loads(job)
+        with _paths(output)[1].open("rb") as journal:
+            fields = json.loads(journal.readline(RECORD))
+            done = sum(chunk.count(b"\n") for chunk in iter(lambda: journal.read(CHUNK_SIZE), b""))
         number, count = (int(text) for text in fields["shard"].split("/"))
         manifest = str(fields["manifest_sha256"])
-        return Unfinished(len(lines), int(fields["clips"]), Shard(number, count), manifest)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ConfigError):
+        return Unfinished(done, int(fields["clips"]), Shard(number, count), manifest)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, ConfigError):
         return None
 
 
@@ -206,7 +206,7 @@ def resumes(output: Path, job: dict[str, Any], overwrite: bool) -> bool:
     wanted = _job_line(job)
     try:
         with _paths(output.resolve())[1].open("rb") as journal:
-            found = journal.readline()
+            found = journal.readline(RECORD)
     except OSError:
         return False  # there is none, as a rule
     if found == wanted:
