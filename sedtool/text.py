@@ -3,9 +3,10 @@
 import hashlib
 import heapq
 import json
+import os
 import re
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -174,6 +175,13 @@ def did_you_mean(name: str, near: str) -> str:
     """Return a question about a name; two that only look the same are said to."""
     form = ", in another Unicode form" * (composed(name) == composed(near))
     return f"did you mean {quoted(near)}{form}?"
+
+
+def in_other_form(path: str | Path, exists: Callable[[str], bool] = os.path.lexists) -> str:
+    """Return ``; did you mean PATH, …?`` of a path that is there, but for its Unicode form."""
+    forms = (normalize(form, str(path)) for form in ("NFC", "NFD"))
+    there = next((form for form in forms if form != str(path) and exists(form)), None)
+    return f"; did you mean {there}, in another Unicode form?" if there is not None else ""
 
 
 def strict_json(text: str | bytes) -> Any:

@@ -2,6 +2,9 @@
 
 import os
 import random
+import shutil
+import unicodedata
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -21,6 +24,7 @@ from sedtool.labels import Event, StrongLabels, read_events, write_events
 from sedtool.store import open_features
 from support.audio import NOISE
 from support.models import new_model
+from support.sweeps import invoke
 
 # What names are made of: plain letters, and whatever may break a shell, a table or a terminal.
 PIECES = [
@@ -105,3 +109,26 @@ def test_random_names_come_out_as_they_went_in_or_are_refused_by_name(tmp_path, 
 
 def _names(path):
     return [line.split("\t")[0] for line in path.read_text("utf-8").split("\n")[1:-1]]
+
+
+def test_a_path_in_another_unicode_form_gets_a_hint_from_every_stage(tiny, tmp_path):
+    composed, apart = (unicodedata.normalize(form, "Caf\xe9") for form in ("NFC", "NFD"))
+    folder = tmp_path / composed
+    shutil.copytree(tiny.audio / "val", folder / composed)
+    shutil.copy(tiny.strong, folder / f"{composed}.tsv")
+    hint = f"did you mean {folder / composed}"
+    wrong = tmp_path / apart / apart
+    out = ("-o", tmp_path / "f.h5")
+    for line in (
+        ("extract", wrong, *out),
+        ("extract", f"{wrong}/*.wav", *out),
+        ("evaluate", f"{wrong}.tsv", tiny.strong),
+        ("convert", f"{wrong}.tsv"),
+        ("info", wrong),
+        ("merge", f"{wrong}.tsv", "-o", tmp_path / "out.tsv"),
+    ):
+        said = invoke(*line).stderr
+        assert hint in said and "in another Unicode form?" in said, line
+    (tmp_path / "list.txt").write_text(f"{wrong}/noise_17.wav\n")
+    invoke("extract", "--files-from", tmp_path / "list.txt", *out)
+    assert hint in Path(f"{out[1]}.failures.tsv").read_text()

@@ -13,7 +13,7 @@ from sedtool.audio.lists import is_manifest, read_list, read_manifest, spool_std
 from sedtool.config.extraction import STDIN_NAME
 from sedtool.errors import AudioError, ConfigError, NothingUsableError
 from sedtool.labels.names import NameIndex, check_name
-from sedtool.text import nearest
+from sedtool.text import in_other_form, nearest
 
 AUDIO_SUFFIXES = (
     *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
@@ -132,7 +132,8 @@ class _Found:
         elif is_pattern(text):
             matches = list(match(text))
             if not matches:
-                raise NothingUsableError(f"nothing matches the pattern {text}")
+                form = in_other_form(text, lambda other: any(match(other)))
+                raise NothingUsableError(f"nothing matches the pattern {text}{form}")
             self.folders.add(_absolute(fixed_folder(text)))
             for matched in matches:
                 self._add(_absolute(matched))
@@ -278,6 +279,8 @@ def match(pattern: str) -> Iterator[Path]:
 
 def suggestion(path: Path) -> str:
     """Return what may have been meant by a path that does not exist, to end a message with."""
+    if form := in_other_form(path):
+        return form
     names: list[str] = []
     with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
         names = [entry.name for entry in islice(entries, MOST_COMPARED)]

@@ -44,6 +44,7 @@ from sedtool.audio.containers import Damage, find_damage, read_mpeg_layout
 from sedtool.config import FeatureConfig
 from sedtool.errors import AudioError, ResourceError, machine_fault
 from sedtool.labels.names import check_name
+from sedtool.text import in_other_form
 
 RESAMPLER = "soxr HQ"
 # What libsndfile calls the containers whose truncation is noticed; it opens some fifteen more.
@@ -197,8 +198,9 @@ class AudioReader:
         try:
             status = self.path.stat()
         except FileNotFoundError as error:
-            link = "a broken link" if self.path.is_symlink() else "no such file"
-            raise self._error(link) from error
+            if self.path.is_symlink():
+                raise self._error("a broken link") from error
+            raise self._error(f"no such file{in_other_form(self.path)}") from error
         if not stat.S_ISREG(status.st_mode):
             raise self._error("not a regular file")
         if status.st_size == 0:

@@ -16,7 +16,7 @@ from sedtool.config.base import REQUIRED, Setting
 from sedtool.config.extraction import STDIN_NAME
 from sedtool.errors import ArtifactError
 from sedtool.signals import start_timer
-from sedtool.text import quoted
+from sedtool.text import in_other_form, quoted
 
 if TYPE_CHECKING:
     from sedtool.audio import AudioInputs
@@ -31,10 +31,11 @@ class _ExistingFile(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
             return super().convert(value, param, ctx)
-        except click.BadParameter:
+        except click.BadParameter as error:
             path = Path(value)
             if path.exists() or not os.path.exists(f"{value}.journal"):  # noqa: PTH110  # too long
-                raise
+                why = error.message.removesuffix(".")
+                self.fail(why + (in_other_form(path) or "."), param, ctx)
         from sedtool.store.spool import unfinished
 
         progress = unfinished(path.resolve()) or "interrupted at once"
@@ -111,7 +112,7 @@ EXISTING_PATH = _ExistingFile(
 )  # a file of one kind, or a folder of many
 INTEGERS = _Integers()
 MODEL = _Model(exists=True, path_type=Path)
-INPUT = click.Path(exists=True, path_type=Path)  # a file or a folder
+INPUT = _ExistingFile(exists=True, path_type=Path)  # a file or a folder
 OUTPUT = _Output(path_type=Path)
 OUTPUT_FOLDER = _OutputFolder(path_type=Path)  # made if need be
 BESIDE_RECIPE = BesideRecipe(path_type=Path)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sedtool.audio import AUDIO_SUFFIXES
+from sedtool.audio.find import suggestion
 from sedtool.errors import ArtifactError, ConfigError, SedtoolError
 from sedtool.info.artifacts import (
     Progress,
@@ -25,7 +26,7 @@ from sedtool.info.description import Description
 from sedtool.info.texts import describe_json, describe_labels, describe_recipe
 from sedtool.runs import SweepFolder, is_run_folder
 from sedtool.store import file_format, is_hdf5
-from sedtool.text import nearest, quoted
+from sedtool.text import quoted
 
 __all__ = ["Description", "describe", "describe_all"]
 
@@ -115,7 +116,4 @@ def _missing(path: Path) -> ConfigError:
     """Return the error that nothing is there, which says what else could have been meant."""
     if path.is_symlink():
         return ConfigError(f"{path} is a link to {path.readlink()}, which does not exist")
-    there = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
-    near = nearest(path.name, there)
-    hint = f"; did you mean {str(path.with_name(near))!r}?" if near is not None else ""
-    return ConfigError(f"{path} does not exist{hint}")
+    return ConfigError(f"{path} does not exist{suggestion(path)}")
