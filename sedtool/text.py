@@ -204,6 +204,8 @@ def _refuse(constant: str) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file's bytes."""
+    """Return the sha256 of a file's bytes; nothing of a pipe, which can be read once only."""
+    if path.is_fifo():
+        return ""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
