@@ -17,6 +17,7 @@ RECORD = 64 * MIB  # of JSON that sedtool wrote
 RECIPE = MIB // 8  # more of YAML takes seconds
 MOST_COLUMNS = 10_000  # of a table
 MOST_CLASSES = 100_000  # that are trained on or scored
+MOST_LABEL = 1000  # characters of the name of a class
 _PIECE = MIB  # what is read at once, and how long a line of a table may be
 _PATIENCE = 5.0  # seconds that a pipe is waited for at whose other end nobody is
 

@@ -14,6 +14,8 @@ layout is torch's to change.
 import dataclasses
 import hashlib
 import json
+import math
+import operator
 import os
 import stat
 from collections.abc import Mapping
@@ -46,6 +48,7 @@ from sedtool.text import brief, is_writable, strict_json
 
 __all__ = [
     "Model",
+    "checked_classes",
     "digest",
     "empty_detector",
     "load_model",
@@ -65,7 +68,8 @@ MOST_WEIGHTS = 7 * 2**26  # bytes, 448 MiB: reading takes thrice that, and under
 MOST_MODEL = MOST_WEIGHTS + 2**25  # of a file, which has a header and the tags of clips, too
 # A network, its teacher, and two numbers a weight of the optimiser; and the rows of all epochs.
 MOST_STATE = 4 * MOST_WEIGHTS + 2**28
-MOST_WINDOW = 3600.0  # seconds
+MOST_VALUES = 2**18  # that a convolutional block makes of a frame
+MOST_WINDOW, MOST_FRAMES = 3600.0, 150_000  # seconds and feature frames of a scoring window
 
 # What a header that makes no sense provokes.
 _BUILTIN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
@@ -172,6 +176,10 @@ def empty_detector(
     """
     with torch.device("meta"):  # draws no random numbers either
         detector = Detector(architecture, pooling, n_mels, n_classes)
+    bands = [n_mels // math.prod(f for _, f in architecture.pools[:i]) for i in range(16)]
+    values = max(map(operator.mul, architecture.channels, bands))
+    if values > MOST_VALUES:
+        raise ConfigError(f"a block makes {values} values of a frame, more than {MOST_VALUES}")
     size = sum(tensor.nbytes for tensor in detector.state_dict().values())
     if size > MOST_WEIGHTS:
         raise ConfigError(
@@ -221,10 +229,13 @@ def _digest_of_all(header: dict[str, Any], trained_on: np.ndarray) -> str:
 
 
 def require_finite(detector: Detector, where: str) -> None:
-    """Raise an ArtifactError that names the first weight or buffer with a NaN or an infinity."""
+    """Raise an ArtifactError that names the first weight or buffer that cannot be used."""
     for name, tensor in detector.state_dict().items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ArtifactError(f"{where}: weight {name} is not finite")
+        least = {"std": 1e-30, "running_var": 0.0}.get(name.rpartition(".")[2])
+        if least is not None and bool((tensor < least).any()):
+            raise ArtifactError(f"{where}: weight {name} is below {least:g}")
 
 
 def load_model(path: Path) -> Model:
@@ -281,15 +292,18 @@ def _rebuild(path: Path, header: dict[str, Any], file: Any) -> Model:
     features = part(FeatureConfig, "features")
     architecture = part(ArchitectureConfig, "architecture")
     pooling = PoolingConfig(header["pooling"]["name"], header["pooling"]["options"])
-    classes = _checked_classes(header["classes"])
+    classes = checked_classes(header["classes"])
     decoding = part(DecodingConfig, "decoding")
     if len(decoding.thresholds) != len(classes):
         raise ArtifactError(f"{path}: thresholds are not one for each of {len(classes)} classes")
     window, trained, tuned = float(header["window"]), header["trained"], header["tuned"]
-    if not 0 < window <= MOST_WINDOW:
-        raise ValueError(f"a window of {window} s")
+    if not 0 < window <= MOST_WINDOW or window * features.frame_rate > MOST_FRAMES:
+        raise ValueError(f"a window of {window} s, {window * features.frame_rate:.0f} frames")
+    decoding.require_rate(features.frame_rate / architecture.time_pooling)
     if not (isinstance(trained, dict) and isinstance(tuned, dict)):
         raise ValueError("'trained' and 'tuned' must be tables")
+    if type(epoch := trained.get("epoch", 0)) is not int or not 0 <= epoch <= 10**6:
+        raise ValueError("the epoch it was trained for is no number up to a million")
     detector = empty_detector(architecture, pooling, features.n_mels, len(classes))
     tensors = _read_tensors(path, file, detector)
     trained_on = tensors.pop("trained_on").numpy()
@@ -300,7 +314,7 @@ def _rebuild(path: Path, header: dict[str, Any], file: Any) -> Model:
     return Model(detector.eval(), *description, trained_on)
 
 
-def _checked_classes(names: Any) -> tuple[str, ...]:
+def checked_classes(names: Any) -> tuple[str, ...]:
     """Return the class list of a header: what label files could name."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("the class list is no list of names")

@@ -1,7 +1,7 @@
 """features.h5 + labels -> padded batches.
 
-A clip is looked up by name in several feature files; batches are gathered straight from their
-memory maps. Which clips a batch holds is a function of (seed, draw number) alone.
+A clip is looked up by name in several feature files. Which clips a batch holds is a function of
+(seed, draw number) alone.
 
 Axis letters: B clips in a batch, T frames, T' output frames, F mel bands, K classes.
 """
@@ -107,9 +107,16 @@ class FeatureSet:
         return matched
 
     def clip(self, name: str) -> np.ndarray:
-        """Return the features (T, F) of a clip, a view of its file."""
+        """Read the features (T, F) of a clip."""
         file, number = self.place[name]
         return file.clip(number)
+
+    def blocks(self, name: str, size: int) -> Iterator[np.ndarray]:
+        """Read the features (t, F) of a clip in blocks of at most `size` frames."""
+        file, i = self.place[name]
+        end = int(file.start[i] + file.frames[i])
+        for first in range(int(file.start[i]), end, size):
+            yield file.data[first : min(first + size, end)]
 
     def duration(self, name: str) -> float:
         """Return the seconds of a clip."""
@@ -250,6 +257,9 @@ class ValidationClips:
         if weak is not None:
             given = read_weak(weak, vocabulary)
             labels = {clip: given[n] for n, clip in features.match(given, weak, missing).items()}
+        for labelled, where in ((any(labels.values()), weak), (events and events.events, strong)):
+            if where is not None and not labelled:
+                raise LabelError(f"{where} has no label of any clip; its scores would all be 0")
         others = [name for name in (events.names if events else ()) if name not in labels]
         targets = weak_targets(labels, list(labels), vocabulary)
         unknown = np.zeros((len(others), len(vocabulary)), targets.dtype)

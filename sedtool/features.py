@@ -220,7 +220,8 @@ def mel_filters(config: FeatureConfig) -> Array:
     lower, peak, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     bins = np.arange(config.n_fft // 2 + 1) * config.sample_rate / config.n_fft  # Hz
     rising, falling = (bins - lower) / (peak - lower), (upper - bins) / (upper - peak)
-    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+    np.minimum(rising, falling, out=rising)
+    return np.maximum(0.0, rising, out=rising).astype(np.float32)
 
 
 # The Slaney scale is linear up to 1 kHz = 15 mel, then logarithmic: 27 mel a factor of 6.4.

@@ -100,7 +100,8 @@ class WindowGrid:
         """Return the grid of a model for scoring windows in seconds."""
         step = model.architecture.time_pooling
         # Rounded up, as frames are: a clip as long as the window is one window, however rounded.
-        size = math.ceil(config.window * model.features.frame_rate / step - 1e-6) * step
+        n_steps = math.ceil(config.window * model.features.frame_rate / step - 1e-6)
+        size = max(n_steps, 1) * step
         return cls(size, max(round(size * (1 - config.overlap) / step), 1) * step, step)
 
 
@@ -188,9 +189,7 @@ def stored_clip(features: FeatureSet, name: str) -> ClipFeatures:
     """Return a clip of features files."""
 
     def blocks() -> Iterator[np.ndarray]:
-        clip = features.clip(name)
-        for start in range(0, len(clip), _FRAMES_AT_ONCE):
-            yield clip[start : start + _FRAMES_AT_ONCE]
+        yield from features.blocks(name, _FRAMES_AT_ONCE)
 
     return ClipFeatures(name, blocks, lambda: features.duration(name))
 

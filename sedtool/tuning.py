@@ -121,6 +121,7 @@ def _fit(
         if np.isnan(f1):
             log.warning("no validation clip has %r; its threshold is 0.5", label)
     decoding = _with_lengths(inputs, model.classes, decoding, config)
+    decoding.require_rate(model.frame_rate)
     event_f1 = None
     if strong is not None:
         with_events = set(strong.names)

@@ -155,7 +155,7 @@ def test_clips_of_any_length_from_one_window_on_are_as_the_oracles_have_them(pre
     [
         {"win_length": 600},
         {"hop_length": 1024},  # frames that do not overlap
-        {"hop_length": 1},
+        {"hop_length": 16},  # a thousand frames a second, the most
         {"fmin": 50.0, "fmax": 7_600.0},
         {"window": "hamming", "mel_scale": "slaney", "n_mels": 40},
         {"power": 1},
@@ -235,7 +235,7 @@ def test_streamed_features_equal_those_of_the_whole_bit_for_bit(data, n_samples)
     assert len(streamed) == SMALL.n_frames(n_samples)
 
 
-@pytest.mark.parametrize("hop_length", [1, 7, 32, 33, 63, 64])
+@pytest.mark.parametrize("hop_length", [8, 9, 32, 33, 63, 64])
 @pytest.mark.parametrize("size", [1, 5, 64, 1_000])
 def test_streaming_works_for_every_hop_and_block_size(hop_length, size):
     config = dataclasses.replace(SMALL, hop_length=hop_length)
@@ -285,7 +285,7 @@ def test_a_clip_shorter_than_a_window_is_refused(preset):
 
 
 def test_a_clip_too_short_to_be_reflected_is_refused_before_anything_is_yielded():
-    config = dataclasses.replace(SMALL, win_length=8, hop_length=1)
-    assert len(log_mel(noise(config, 0.3)[:33], config)) == 33
+    config = dataclasses.replace(SMALL, win_length=8, hop_length=8)
+    assert len(log_mel(noise(config, 0.3)[:33], config)) == 5
     with pytest.raises(AudioError, match="32 samples at 8000 Hz are too short"):
         next(log_mel_blocks([noise(config, 0.3)[:32]], config))

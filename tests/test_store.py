@@ -26,7 +26,7 @@ from sedtool.store import (
     open_scores,
 )
 from sedtool.store.layout import tables_digest
-from sedtool.store.reading import file_shard
+from sedtool.store.reading import StoredFrames, file_shard
 from support.score_files import write_scores
 from support.stored import (
     CONFIG,
@@ -62,7 +62,6 @@ def test_features_are_read_as_they_were_written(path):
     assert features.duration.tolist() == [n / 40 for n in LENGTHS.values()]
     assert features.source_sha256 == ["ab" * 32] * 4
     assert features.failures == FAILURES
-    assert isinstance(features.data, np.memmap)
     for i, name in enumerate(features.names):
         assert np.array_equal(features.clip(i), frames_of(name))
         assert features.clip(i).flags.aligned
@@ -71,9 +70,9 @@ def test_features_are_read_as_they_were_written(path):
 def test_float32_features_are_read_too(path):
     frames = np.random.default_rng(0).standard_normal((5, 8)).astype("<f4")
     with writer_of(path, names=["a.wav"], dtype="f32") as writer:
-        writer.add(SourceClip("a.wav", 5, 16_000, 1, 0.1, 9, "00", 7), [frames.tobytes()])
+        writer.add(SourceClip("a.wav", 5, 16_000, 1, 0.1, 9, "00" * 32, 7), [frames.tobytes()])
         writer.finish([])
-    assert np.array_equal(open_features(path).data, frames)
+    assert np.array_equal(open_features(path).data[:], frames)
 
 
 def test_the_file_is_plain_hdf5_of_the_documented_layout(path):
@@ -209,10 +208,9 @@ def test_scores_are_read_as_they_were_written(tmp_path):
         if field.name == "sha256":
             assert len(value) == 64
         elif isinstance(expected, np.ndarray):
-            assert np.array_equal(value, expected), field.name
+            assert np.array_equal(value[:], expected), field.name
         else:
             assert value == expected, field.name
-    assert isinstance(found.frame, np.memmap)
     assert found.frame.dtype == np.float32
     write_scores(tmp_path / "again.h5", found)
     assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()
@@ -422,7 +420,7 @@ def test_a_changed_byte_is_found_or_changes_nothing(tmp_path, kind, data):
 
 def as_plain(artifact: object) -> dict:
     return {
-        name: value.tobytes() if isinstance(value, np.ndarray) else value
+        name: value[:].tobytes() if isinstance(value, np.ndarray | StoredFrames) else value
         for name, value in vars(artifact).items()
     }
 
@@ -458,7 +456,7 @@ def test_values_that_are_not_finite_are_refused(path):
     frames = np.zeros((4, 8), "<f2")
     frames[2, 3] = np.nan
     with writer_of(path, names=["a.wav"]) as writer:
-        writer.add(SourceClip("a.wav", 4, 16_000, 1, 0.1, 9, "00", 7), [frames.tobytes()])
+        writer.add(SourceClip("a.wav", 4, 16_000, 1, 0.1, 9, "00" * 32, 7), [frames.tobytes()])
         writer.finish([])
     with pytest.raises(ArtifactError, match="not finite"):
         open_features(path)

@@ -446,7 +446,7 @@ def test_validation_scores_that_are_not_finite_name_the_clips(inputs, tmp_path, 
     with pytest.raises(ArtifactError, match="scores are not finite"):
         monkeypatch.setattr(FeatureSet, "clip", clip)
         train(tmp_path / "good", inputs, CONFIG, device="cpu")
-        monkeypatch.setattr(FeatureSet, "clip", bad)
+        monkeypatch.setattr(FeatureSet, "blocks", lambda self, name, _: [bad(self, name)])
         tune(
             tmp_path / "good" / "model.safetensors",
             TuneInputs(inputs.features, reference=inputs.val_strong),

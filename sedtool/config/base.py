@@ -66,7 +66,7 @@ def require_valid(config: Any) -> None:
                 value in about.choices, f"{entry.name} must be one of {valid}, not {quoted(value)}"
             )
         if about and about.within and value is not None:
-            inside = _is_within(about.within, value)
+            inside = is_within(about.within, value)
             require(inside, f"{entry.name} must be in {about.within}, not {value}")
 
 
@@ -77,9 +77,10 @@ class Checked:
         require_valid(self)
 
 
-def _is_within(interval: str, value: Any) -> bool:
+def is_within(interval: str, value: Any) -> bool:
+    """Return whether a number, or each of a tuple, is in an interval such as ``[0, 1)``."""
     if isinstance(value, tuple):
-        return all(_is_within(interval, part) for part in value)
+        return all(is_within(interval, part) for part in value)
     low, high = _ends(interval)
     closed = (value == low and interval[0] == "[") or (value == high and interval[-1] == "]")
     return bool(low < value < high) or closed

@@ -4,11 +4,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
-from sedtool.config.base import DEVICES, Checked, require, require_valid, setting
+from sedtool.config.base import DEVICES, Checked, is_within, require, require_valid, setting
 from sedtool.text import quoted
 
 PRESET = "dcase2017"  # of FEATURE_PRESETS
 STDIN_NAME = "stdin"  # of the clip that standard input is
+FRAME_RATES = "[1e-6, 1000]"  # frames a second; more take memory and time without an end
 CHECK_WORKERS = 4  # files that `check` looks at at a time
 DEMO_WORKERS = 2
 
@@ -24,7 +25,7 @@ class FeatureConfig:
         1024,
         "Samples in a Fourier transform. The analysis window is as long unless --win-length is "
         "given.",
-        within="[2, 1048576]",
+        within="[2, 65536]",
     )
     win_length: int = setting(1024, "Samples in an analysis window.")  # centred in n_fft
     hop_length: int = setting(400, "Samples from one frame to the next.")
@@ -52,6 +53,9 @@ class FeatureConfig:
             1 <= self.hop_length <= self.n_fft,
             f"hop_length must be 1 to n_fft = {self.n_fft} samples, not {self.hop_length}",
         )
+        least = self.sample_rate / 1000
+        what = f"hop_length must be 1 ms at least, {least:g} samples, not {self.hop_length}"
+        require(is_within(FRAME_RATES, self.frame_rate), what)
         require(
             0 <= self.fmin < self.fmax <= self.sample_rate / 2,
             f"0 <= fmin < fmax <= {self.sample_rate / 2:g} Hz (half the sample rate) must hold, "

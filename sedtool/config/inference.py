@@ -21,6 +21,7 @@ from sedtool.config.training import LookupConfig, TrainConfig
 from sedtool.text import quoted
 
 EVENT_FORMAT = "dcase"  # of event lists
+MOST_MEDIAN = 150_000  # frames of a median filter: an hour of 40 a second
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class DecodingConfig:
             require(0 <= value < math.inf, f"windows must be seconds from 0 up, not {value}")
         longest = max(self.windows, default=0.0)  # memory grows with it, however short the clip
         require(longest <= 3_600, f"windows must be at most 3600 s, not {longest:g}")
+
+    def require_rate(self, frame_rate: float) -> None:
+        """Raise a ConfigError if a median filter takes more frames than can be sorted in time."""
+        frames, most = max(self.windows) * frame_rate, MOST_MEDIAN
+        require(frames <= most, f"median filters must be at most {most} frames, not {frames:.0f}")
 
     @classmethod
     def default(cls, n_classes: int) -> Self:

@@ -328,6 +328,7 @@ def prepare(
     inputs = inputs if isinstance(inputs, AudioInputs) else AudioInputs(tuple(inputs))
     model = load_model(model_path)
     decoding = decoding_of(model.classes, model.decoding, config)
+    decoding.require_rate(model.frame_rate)
     source = open_source(model, inputs, config)
     for output in outputs.files:
         refuse_input(output, [model_path, Path(config.threshold), *source.files])

@@ -20,6 +20,7 @@ from sedtool.errors import (
     AudioError,
     ConfigError,
     InputsFailedError,
+    LabelError,
     NothingUsableError,
     SedtoolError,
 )
@@ -209,7 +210,7 @@ def describe_model(path: Path, verify: bool = True) -> Description:
 
 def describe_state(path: Path, verify: bool = True) -> Description:
     """Describe what a run resumes from; it is read and checked either way."""
-    from sedtool.checkpoint import load_state
+    from sedtool.checkpoint import checked_classes, load_state
 
     state = load_state(path)
     try:
@@ -219,10 +220,10 @@ def describe_state(path: Path, verify: bool = True) -> Description:
             "step": state["step"],
             "seed": identity["seed"],
             "pooling": identity["pooling"],
-            "classes": [{"class": name} for name in identity["classes"]],
+            "classes": [{"class": name} for name in checked_classes(identity["classes"])],
             "bytes": path.stat().st_size,
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, LabelError) as error:
         raise ArtifactError(f"{path} is no training state of this sedtool ({error!r})") from None
     return Description(path, "training state", values, verified=True)
 

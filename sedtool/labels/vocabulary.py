@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from sedtool.bounds import MOST_CLASSES, read_table
+from sedtool.bounds import MOST_CLASSES, MOST_LABEL, read_table
 from sedtool.errors import LabelError
 from sedtool.text import first_quoted, quoted, suggestion
 
@@ -31,6 +31,8 @@ class Vocabulary:
                 raise LabelError(
                     f"class name {quoted(label)} is empty or begins or ends with a space"
                 )
+            if len(label) > MOST_LABEL:
+                raise LabelError(f"class name {quoted(label)} is longer than {MOST_LABEL}")
         self._index = {label: k for k, label in enumerate(self.classes)}
         n_parts = {1, *(label.count(",") + 1 for label in self.classes)}
         self.n_parts = sorted(n_parts, reverse=True)  # of names, between their commas

@@ -30,6 +30,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
 _MARKERS = "osD^vPX*"
 _FORMATS = (".png", ".svg", ".pdf")
+_LONGEST = 60  # characters of a name
 _DATES = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # equal figures are equal files
 
 _FONT = "DejaVu Sans"  # comes with matplotlib, so it is the same everywhere
@@ -78,7 +79,9 @@ def mark_intervals(axes: Axes, intervals: Sequence[tuple[float, float]]) -> list
 
 
 def shown(name: str) -> str:
-    r"""Return a name as it can be drawn; what no font here has stands as \\uXXXX."""
+    r"""Return a name as it can be drawn, cut if it is long; what no font has stands as \\uXXXX."""
+    if len(name) > _LONGEST:
+        name = f"{name[:_LONGEST]}… ({len(name)} characters)"
     text = "".join(c if _font_of(c) else f"\\u{ord(c):04x}" for c in name)
     # A legend leaves out names that begin with an underscore.
     return f"\u200b{text}" if text.startswith("_") else text

@@ -1,7 +1,7 @@
-"""features.h5 and scores.h5: written whole or not at all, checked when read, mapped into memory.
+"""features.h5 and scores.h5: written whole or not at all, checked when read.
 
 Only this package knows h5py. `layout` says how both formats look and writes them, `reading` checks
-and maps them, `spool` makes an interrupted run resumable, `features` and `scores` say what the
+and opens them, `spool` makes an interrupted run resumable, `features` and `scores` say what the
 arrays mean, and `merge` joins the files of several shards.
 """
 

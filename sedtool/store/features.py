@@ -13,6 +13,7 @@
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -39,7 +40,7 @@ from sedtool.store.layout import (
     shard_attributes,
     write_flat,
 )
-from sedtool.store.reading import Flat, check_texts, naming, open_flat
+from sedtool.store.reading import Flat, StoredFrames, check_texts, naming, open_flat
 from sedtool.store.spool import Spool, job_of, resumes, unfinished
 
 DTYPES = {"f16": "<f2", "f32": "<f4"}  # name on the command line -> numpy type
@@ -49,6 +50,7 @@ _LAYOUT = Layout(
     frames="/features/logmel",
     frames_types=tuple(DTYPES.values()),
     digests="/features/sha256",
+    within=(-1e5, 1e5),  # the logarithm of the strongest sound is below 1e3
     tables={
         **CLIP_TABLES,
         "/clips/source_rate": ("<u4", 1),
@@ -217,7 +219,7 @@ def write_features(
 
 @dataclass(frozen=True, kw_only=True)
 class Features(FeaturesHeader, ClipTable):
-    """An open features file; its frames are mapped, not read."""
+    """An open features file; its frames are read when they are asked for."""
 
     path: Path
     source_rate: npt.NDArray[np.uint32]  # Hz, of the audio files
@@ -225,7 +227,7 @@ class Features(FeaturesHeader, ClipTable):
     source_size: npt.NDArray[np.uint64]  # bytes
     source_sha256: list[str]
     truncated: npt.NDArray[np.bool_]  # whether the audio file ended before its header said
-    data: npt.NDArray[Any]  # (frames, F)
+    data: StoredFrames  # (frames, F)
     failures: list[tuple[str, str]]  # name and error of files that could not be used
     sha256: str  # of the whole content
 
@@ -235,7 +237,7 @@ class Features(FeaturesHeader, ClipTable):
         return as_base(FeaturesHeader, self)
 
     def clip(self, index: int) -> npt.NDArray[Any]:
-        """Return the features of a clip, a view (T, F)."""
+        """Read the features (T, F) of a clip."""
         start = int(self.start[index])
         return self.data[start : start + int(self.frames[index])]
 
@@ -279,7 +281,7 @@ def open_features(path: Path, verify: bool = True) -> Features:
         **vars(flat.clips),
         path=path,
         config=config,
-        dtype={2: "f16", 4: "f32"}[flat.frames.itemsize],
+        dtype={2: "f16", 4: "f32"}[flat.frames.dtype.itemsize],
         engine=attributes["engine"],
         allow_truncated=bool(attributes["allow_truncated"]),
         shard=flat.shard,
@@ -309,3 +311,5 @@ def _check(flat: Flat, config: FeatureConfig) -> None:
     is_truncated = flat.tables["/clips/truncated"]
     if (is_truncated > 1).any() or flat.attributes["allow_truncated"] not in (0, 1):
         raise ArtifactError("it says other than 0 or 1 of what was truncated")
+    if not all(re.fullmatch("[0-9a-f]{64}", text) for text in flat.tables["/clips/sha256"]):
+        raise ArtifactError("what it has for the digest of an audio file is no sha256")

@@ -1,9 +1,9 @@
 """The HDF5 layout that features.h5 and scores.h5 share, and arrays -> one file of it.
 
 One big array of frames and some small tables, every data set contiguous and unfiltered, so that
-its place in the file is an offset: frames are memory-mapped there, tables are read from there, and
-HDF5 itself only ever parses headers. Contiguous data has no HDF5 checksum, so the file carries its
-own: a sha256 of each 64 MiB of frames, and in the attribute ``sha256`` one of everything else.
+its place in the file is an offset: all of it is read from there, and HDF5 itself only ever parses
+headers. Contiguous data has no HDF5 checksum, so the file carries its own: a sha256 of each 64 MiB
+of frames, and in the attribute ``sha256`` one of everything else.
 
 HDF5 never writes to a disk, since a failing one crashes it: the headers and tables are made in
 memory, with a hole where the frames belong, and go out with plain writes.
@@ -63,6 +63,7 @@ class Layout:
     frames: str  # path of the big array, (frames, width)
     frames_types: tuple[str, ...]  # numpy types it may have
     digests: str  # path of its block digests
+    within: tuple[float, float]  # the least and the greatest value that a frame may have
     tables: Mapping[str, tuple[str, int]]  # path -> numpy type or TEXT, and number of axes
     attributes: Mapping[str, type]  # besides those every file has
 

@@ -109,7 +109,6 @@ def open_scores_part(path: Path) -> Part:
         "decoding": header.decoding,
         "scoring": header.settings,
     }
-    # The mapping ends with this function.
     bare = (replace(clip, frame=clip.frame[:0].copy()) for clip in clip_scores(scores))
     pieces = _pieces(path, scores, scores.frame, bare)
     return Part(path, scores.shard, header, identity, len(pieces), pieces, [])
@@ -124,10 +123,8 @@ def join_scores(whole: Part) -> None:
 
 
 def _pieces(path: Path, file: Features | Scores, data: Any, clips: Iterator[Any]) -> list[Piece]:
-    """Return the clips of a file whose frames are mapped as `data`; without frames it has none."""
-    if not isinstance(data, np.memmap):
-        return []
-    row = data.shape[1] * data.itemsize
+    """Return the clips of a file whose frames are `data`."""
+    row = data.shape[1] * data.dtype.itemsize
     columns = zip(file.names, clips, file.start.tolist(), file.frames.tolist(), strict=True)
     return [
         Piece(name, clip, path, data.offset + start * row, n_frames * row)

@@ -3,11 +3,15 @@
 The file may come from a stranger. Only the names of the layout may be in it, each a hard link to a
 contiguous, unfiltered data set of the exact type, so that nothing is decoded, and nothing outside
 the file is opened. What a data set claims is checked against the file's size before it is read.
+Frames are read where others would map them: a process that touches what is mapped of a file that
+was cut short ends on the spot.
 """
 
 import contextlib
 import io
 import math
+import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +21,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from sedtool.errors import ArtifactError, ConfigError
+from sedtool.errors import ArtifactError, ConfigError, ResourceError
 from sedtool.shards import Shard
 from sedtool.store.layout import (
     CHUNK_SIZE,
@@ -35,6 +39,8 @@ from sedtool.text import is_writable, quoted
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SUPERBLOCKS = (2, 3)  # the versions with checksums
 _MOST_TEXT = 2**20  # bytes of one attribute
+_LONGEST_CLIP = 1e6  # seconds
+_LONGEST_TEXT = 2**16  # bytes of a name or a message in a table
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Flat:
 
     attributes: dict[str, Any]  # str, int or float
     tables: dict[str, Any]  # numpy array, or list of str
-    frames: npt.NDArray[Any]  # memory-mapped, (frames, width)
+    frames: "StoredFrames"
     clips: ClipTable
     shard: Shard
 
@@ -85,11 +91,41 @@ def open_flat(path: Path, layout: Layout, verify: bool) -> Flat:
         clips = _clips(attributes, tables, big.shape[0])
         shard = Shard(attributes["shard"], attributes["n_shards"])
         if verify:
-            _verify(stream, big, tables[layout.digests])
-        if not big.shape[0]:  # nothing can be mapped
-            return Flat(attributes, tables, np.zeros(big.shape, big.dtype), clips, shard)
-        frames = np.memmap(stream, big.dtype, "r", big.offset, big.shape)
+            _verify(stream, big, tables[layout.digests], *layout.within)
+        frames = StoredFrames(path, stream, big)
         return Flat(attributes, tables, frames, clips, shard)
+
+
+class StoredFrames:
+    """The frames (frames, width) of an open file; a slice of them is read from there."""
+
+    def __init__(self, path: Path, stream: BinaryIO, place: "_Place") -> None:
+        self.offset, self.shape, self.dtype = place.offset, place.shape, place.dtype
+        self._path, self._file = path, os.dup(stream.fileno())
+        weakref.finalize(self, os.close, self._file)
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """Read all frames, for numpy."""
+        return np.asarray(self[:], dtype)
+
+    def __getitem__(self, rows: slice) -> npt.NDArray[Any]:
+        """Read the frames from a start to a stop; an ArtifactError says that they are gone."""
+        start, stop, _ = rows.indices(len(self))
+        frames = np.empty((max(stop - start, 0), *self.shape[1:]), self.dtype)
+        left = memoryview(frames.data).cast("B") if frames.size else b""
+        offset = self.offset + start * self.shape[1] * self.dtype.itemsize
+        try:
+            while left and (n_read := os.preadv(self._file, [left], offset)):
+                left, offset = left[n_read:], offset + n_read
+        except OSError as error:
+            raise ResourceError(f"cannot read {self._path}: {error.strerror}") from error
+        if left:
+            raise ArtifactError(f"{self._path}: cut short while it was read; make it again")
+        return frames
 
 
 @contextlib.contextmanager
@@ -212,6 +248,8 @@ def _place(dataset: Any, name: str, kinds: tuple[str, ...], rank: int, size: int
     kind = TEXT if text is not None and text.length is not None else dataset.dtype.str
     if kind not in kinds:
         raise ArtifactError(f"damaged: {name} is of type {dataset.dtype}, not {' or '.join(kinds)}")
+    if kind == TEXT and text.length > _LONGEST_TEXT:
+        raise ArtifactError(f"{name} has texts of {text.length} bytes, more than {_LONGEST_TEXT}")
     if dataset.shape is None or len(dataset.shape) != rank:
         raise ArtifactError(f"damaged: {name} has other than {rank} axes")
     place = _Place(dataset.id.get_offset() or 0, np.dtype(dataset.dtype.str), dataset.shape)
@@ -237,14 +275,17 @@ def read_range(stream: BinaryIO, offset: int, size: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _verify(stream: BinaryIO, place: _Place, digests: list[str]) -> None:
-    """Check the frames, without mapping them: what is mapped and read counts as our memory."""
-    all_finite = True
+def _verify(stream: BinaryIO, place: _Place, digests: list[str], low: float, high: float) -> None:
+    """Check the digests of the frames, and that all are numbers in their range."""
+    all_within = True
 
     def chunks() -> Iterator[bytes]:
-        nonlocal all_finite
+        nonlocal all_within
         for chunk in read_range(stream, place.offset, place.n_bytes):
-            all_finite &= bool(np.isfinite(np.frombuffer(chunk, place.dtype)).all())
+            values = np.frombuffer(chunk, place.dtype)
+            is_half = values.itemsize == 2  # slow to compare; all of it is in range, if finite
+            right = np.isfinite(values) if is_half else (values >= low) & (values <= high)
+            all_within &= bool(right.all())
             yield chunk
 
     found = block_digests(chunks())
@@ -256,8 +297,10 @@ def _verify(stream: BinaryIO, place: _Place, digests: list[str]) -> None:
                 f"damaged: block {number} of {len(found)} of its frames does not match its "
                 "digest; make it again"
             )
-    if not all_finite:
-        raise ArtifactError("its frames hold values that are not finite; make it again")
+    if not all_within:
+        raise ArtifactError(
+            f"its frames hold values that are not finite, or not {low:g} to {high:g}"
+        )
 
 
 def _clips(attributes: Mapping[str, Any], tables: Mapping[str, Any], n_frames: int) -> ClipTable:
@@ -277,8 +320,8 @@ def _clips(attributes: Mapping[str, Any], tables: Mapping[str, Any], n_frames: i
         raise ArtifactError("a clip has no name")
     if not _cover(start, frames, n_frames):
         raise ArtifactError("its clips do not cover its frames one after the other")
-    if not (duration > 0).all() or not np.isfinite(duration).all():
-        raise ArtifactError("a clip has a duration that is no positive number of seconds")
+    if not ((duration > 0) & (duration <= _LONGEST_CLIP)).all():  # so is no NaN
+        raise ArtifactError(f"a clip has a duration that is not in (0, {_LONGEST_CLIP:g}] seconds")
     start, frames = start.astype(np.int64), frames.astype(np.int64)
     return ClipTable(names=names, start=start, frames=frames, duration=duration)
 

@@ -26,7 +26,10 @@ import numpy.typing as npt
 
 from sedtool.atomic import resource_errors
 from sedtool.config import DecodingConfig, from_json, to_json
-from sedtool.errors import ArtifactError
+from sedtool.config.base import is_within
+from sedtool.config.extraction import FRAME_RATES
+from sedtool.errors import ArtifactError, ConfigError, LabelError
+from sedtool.labels import Vocabulary
 from sedtool.shards import WHOLE, Shard
 from sedtool.store.layout import (
     CHUNK_SIZE,
@@ -41,14 +44,16 @@ from sedtool.store.layout import (
     shard_attributes,
     write_flat,
 )
-from sedtool.store.reading import Flat, check_texts, naming, open_flat
+from sedtool.store.reading import Flat, StoredFrames, check_texts, naming, open_flat
 from sedtool.store.spool import write_all
+from sedtool.text import brief, strict_json
 
 _LAYOUT = Layout(
     format="sedtool-scores",
     frames="/scores/frame",
     frames_types=("<f4",),
     digests="/scores/sha256",
+    within=(0.0, 1.0),
     tables={
         **CLIP_TABLES,
         "/classes": (TEXT, 1),
@@ -108,9 +113,9 @@ class ClipScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores(ScoresHeader, ClipTable):
-    """The scores of many clips; of an open file, the frame scores are mapped, not read."""
+    """The scores of many clips; of an open file, frame scores are read when they are asked for."""
 
-    frame: FloatArray  # (frames, K)
+    frame: FloatArray | StoredFrames  # (frames, K)
     clip: FloatArray  # (clips, K)
     window_clip: IntArray  # number of the clip each window is of, ascending
     window_start: IntArray  # first frame of the window, in its clip
@@ -216,6 +221,7 @@ def open_scores(path: Path, verify: bool = True) -> Scores:
     with naming(path):
         decoding = from_json(DecodingConfig, attributes["decoding"], "decoding")
         _check(flat, decoding)
+        _check_settings(flat, decoding)
     return Scores(
         **vars(flat.clips),
         classes=tuple(tables["/classes"]),
@@ -243,8 +249,6 @@ def _check(flat: Flat, decoding: DecodingConfig) -> None:
     check_texts([*classes, flat.attributes["model_sha256"], flat.attributes["settings"]])
     if not 0 < len(classes) == len(set(classes)) == n_classes == len(decoding.thresholds):
         raise ArtifactError("its classes, scores and decoding settings differ in number")
-    if not 0 < flat.attributes["frame_rate"] < np.inf:
-        raise ArtifactError(f"its frame_rate is {flat.attributes['frame_rate']}")
     if tables["/scores/clip"].shape != (n_clips, n_classes):
         raise ArtifactError("its clip scores do not fit its clips")
     if not len(clip) == len(start) == len(frames) == len(tables["/scores/window"]):
@@ -253,13 +257,31 @@ def _check(flat: Flat, decoding: DecodingConfig) -> None:
         raise ArtifactError("its window scores do not fit its classes")
     # Every clip has a scoring window, in order: the clip numbers go from 0 up in steps of 0 or 1.
     steps = np.diff(clip.astype(np.int64), prepend=-1, append=n_clips)
-    if steps[0] != 1 or steps[-1] != 1 or not np.isin(steps, (0, 1)).all():
-        raise ArtifactError("its scoring windows are not in the order of its clips")
+    ascending = (steps[1:-1] > 0) | (start[1:] > start[:-1])
+    if steps[0] != 1 or steps[-1] != 1 or not (np.isin(steps, (0, 1)).all() and ascending.all()):
+        raise ArtifactError("its scoring windows are not in the order of its clips, and in time")
     length = clips.frames[clip].astype(np.uint64)
     if not ((frames > 0) & (frames <= length) & (start <= length - frames)).all():
         raise ArtifactError("a scoring window reaches beyond its clip")
     if not all(_are_probabilities(tables[f"/scores/{name}"]) for name in ("clip", "window")):
         raise ArtifactError("it holds scores that are no numbers in [0, 1]")
+    peaks = np.maximum.reduceat(tables["/scores/window"], np.flatnonzero(steps[:-1]))
+    if (peaks != tables["/scores/clip"]).any():
+        raise ArtifactError("its clip scores are not the maxima over their scoring windows")
+
+
+def _check_settings(flat: Flat, decoding: DecodingConfig) -> None:
+    """Check classes, frame rate, and the settings with which clips were scored."""
+    frame_rate = flat.attributes["frame_rate"]
+    try:
+        Vocabulary(flat.tables["/classes"])
+        decoding.require_rate(frame_rate)
+        if not is_within(FRAME_RATES, frame_rate):
+            raise ValueError(f"its frame_rate is {frame_rate}, not in {FRAME_RATES}")
+        if not isinstance(strict_json(flat.attributes["settings"]), dict):
+            raise ValueError("its settings are no JSON object")
+    except (ConfigError, LabelError, ValueError) as error:
+        raise ArtifactError(brief(error)) from error
 
 
 def _are_probabilities(scores: FloatArray) -> bool:

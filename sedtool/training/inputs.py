@@ -20,6 +20,7 @@ from sedtool.labels import (
     read_vocabulary,
     read_weak,
 )
+from sedtool.text import first_quoted
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,9 @@ def load_inputs(
     for label, count in zip(vocabulary.classes, counts, strict=True):
         if not count:
             log.warning("class %r has no training clip; it cannot be learned", label)
+    validated = validation.clips.targets[: validation.n_labelled].sum(axis=0)
+    if without := [vocabulary.classes[k] for k in np.flatnonzero(validated == 0)]:
+        log.warning("no validation clip has %s; scores leave that out", first_quoted(without))
     if "event_f1" in config.select_by and validation.strong is None:
         raise ConfigError(
             f"--select-by {config.select_by} needs strong validation labels (--val-strong)"

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _ADAM = ("step", "exp_avg", "exp_avg_sq")  # what it keeps of a parameter
 _CONSISTENCY = ("frame_consistency", "clip_consistency")  # losses of a mean teacher
+LOSSES = ("train_loss", "clip_loss", "frame_loss", *_CONSISTENCY, "consistency")  # of a step
 _LEAST_SCALE = 1e-6  # of float16 losses; the scale halves whenever a gradient is not finite
 _LONGEST_WINDOW = 60.0  # seconds, of the scoring windows of a model of longer training clips
 
@@ -248,21 +249,35 @@ class Learner:
         for name, parameter in self.detector.named_parameters():
             moments = {key: tensors.get(f"adam.{key}.{name}") for key in _ADAM}
             if any(value is not None for value in moments.values()):
-                self.optimizer.state[parameter] = _moments(moments, parameter)
+                self.optimizer.state[parameter] = _moments(moments, parameter, state["step"])
         if self.state()["tensors"].keys() != tensors.keys():
             raise ValueError("its tensors are not those of this run")
         for group, lr in zip(self.optimizer.param_groups, state["lr"], strict=True):
-            group["lr"] = float(lr)
+            group["lr"] = number(lr, 0.0, group["lr"])  # it only ever sinks
         best, bad_epochs = state["schedule"]["best"], state["schedule"]["bad_epochs"]
-        self.schedule.best = math.inf if best is None else float(best)
-        self.schedule.num_bad_epochs = int(bad_epochs)
+        self.schedule.best = math.inf if best is None else number(best)
+        self.schedule.num_bad_epochs = int(number(bad_epochs, 0, self.config.plateau_patience))
+        scaler = {key: number(value, 0) for key, value in state["scaler"].items()}
+        if scaler.keys() != self.scaler.state_dict().keys():
+            raise ValueError("its scaler of float16 losses is not that of this run")
         self.scaler.load_state_dict(state["scaler"])
 
 
-def _moments(saved: dict[str, Any], parameter: Tensor) -> dict[str, Tensor]:
+def number(value: Any, low: float = -1e30, high: float = 1e30) -> float:
+    """Return a number of a state, or raise a ValueError if it is none, or not in its range."""
+    if type(value) not in (int, float) or not low <= value <= high:
+        raise ValueError(f"{value!r:.80} in it is no number from {low:g} to {high:g}")
+    return float(value)
+
+
+def _moments(saved: dict[str, Any], parameter: Tensor, step: int) -> dict[str, Tensor]:
     """Return what Adam keeps of a parameter, laid out in memory as the parameter is."""
     if any(saved[key].shape != parameter.shape for key in ("exp_avg", "exp_avg_sq")):
         raise ValueError("the state of the optimiser is of another network")
+    number(saved["step"].item(), 1, step)
+    for key, low in (("exp_avg", -1e30), ("exp_avg_sq", 0)):
+        for end in saved[key].aminmax():
+            number(end.item(), low)
     return {
         "step": saved["step"].reshape(()).clone(),
         "exp_avg": torch.empty_like(parameter).copy_(saved["exp_avg"]),

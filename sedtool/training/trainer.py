@@ -22,7 +22,7 @@ from sedtool.runs import RunSettings, settings_of_weights
 from sedtool.text import brief
 from sedtool.training.folder import RunWriter, new_record, require_same_run, run_identity
 from sedtool.training.inputs import load_inputs
-from sedtool.training.learner import Learner, new_model
+from sedtool.training.learner import LOSSES, Learner, new_model, number
 from sedtool.training.validation import validate
 
 _SAMPLED = 100  # clips whose mel values noise is compared with
@@ -360,16 +360,29 @@ class Trainer:
     def _take_over(self, state: dict[str, Any]) -> None:
         require_same_run(self.identity, state["identity"], str(self.folder.last))
         tensors = dict(state["tensors"])
-        self.rows = _rows(state["columns"], tensors.pop("rows"))
+        self.rows = self._rows(state["columns"], tensors.pop("rows"))
+        begun = len(self.rows) * self.steps  # the step with which the current epoch began
+        self.step = self.saved_step = int(number(state["step"], begun, begun + self.steps))
         self.learner.load(state | {"tensors": tensors})
-        self.step = self.saved_step = int(state["step"])
-        self.loss_sums = {name: float(loss) for name, loss in state["loss_sums"].items()}
-        scored = [(row["epoch"], self.score(row)) for row in self.rows]
-        if [epoch for epoch, _ in scored] != list(range(1, len(scored) + 1)):
-            raise ValueError("its epochs are not in order")
+        for model in self.models.values():
+            require_finite(model.detector, str(self.folder.last))
+        self.loss_sums = {name: number(loss) for name, loss in state["loss_sums"].items()}
+        known = (self.rows[0] if self.rows else self.loss_sums).keys() & LOSSES
+        if self.loss_sums.keys() != (known if self.step > begun else set()):
+            raise ValueError("its losses are not those of this run")
 
-
-def _rows(columns: list[str], values: torch.Tensor) -> list[dict[str, Any]]:
-    """Return the rows of metrics.tsv from a state, shape (epochs, columns)."""
-    rows = [dict(zip(columns, row, strict=True)) for row in values.tolist()]
-    return [{**row, "epoch": int(row["epoch"]), "step": int(row["step"])} for row in rows]
+    def _rows(self, columns: list[str], values: torch.Tensor) -> list[dict[str, Any]]:
+        """Return the rows of metrics.tsv from a state, shape (epochs, columns)."""
+        rows = [dict(zip(columns, row, strict=True)) for row in values.tolist()]
+        learned = self.model.detector.pooling.learned()
+        others = [f"{name}[{label}]" for name in learned for label in self.vocabulary.classes]
+        scores = ("clip_f1", "event_f1")[: 2 if self.validation.strong else 1]
+        names = ["epoch", "step", "lr", "loss", *scores, *others]
+        for i, row in enumerate(rows, 1):
+            if [key for key in row if key not in LOSSES] != names:
+                raise ValueError("its columns are not those of this run")
+            ranges = {"epoch": (i, i), "step": (i * self.steps,) * 2, "lr": (0, self.config.lr)}
+            ranges |= dict.fromkeys(scores, (0, 1))
+            row |= {key: number(value, *ranges.get(key, ())) for key, value in row.items()}
+            row |= {"epoch": i, "step": i * self.steps}
+        return rows
