@@ -281,7 +281,7 @@ def _check_settings(flat: Flat, decoding: DecodingConfig) -> None:
         if not isinstance(strict_json(flat.attributes["settings"]), dict):
             raise ValueError("its settings are no JSON object")
     except (ConfigError, LabelError, ValueError) as error:
-        raise ArtifactError(brief(error)) from error
+        raise ArtifactError(f"its classes or settings cannot be used ({brief(error)})") from error
 
 
 def _are_probabilities(scores: FloatArray) -> bool:
