@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import butter, sosfilt
 
-from sedtool.atomic import refuse_existing, resource_errors, write_text
+from sedtool.atomic import refuse_existing, remove_leftovers, resource_errors, write_text
 from sedtool.audio import AudioInputs
 from sedtool.config import (
     DEVICE,
@@ -98,6 +98,7 @@ class DemoFiles:
         """Take a folder that is new, empty, or of an earlier demo, whose files are then removed."""
         with resource_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(self.marker)
         if not self.marker.exists():
             if any(self.folder.iterdir()):
                 raise OutputExistsError(

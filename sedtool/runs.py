@@ -42,7 +42,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from sedtool import __version__
-from sedtool.atomic import is_locked, lock, write_text
+from sedtool.atomic import claim, is_locked, write_text
 from sedtool.bounds import RECORD, read_bounded
 from sedtool.config import (
     DEVICE,
@@ -352,12 +352,10 @@ class SweepFolder:
 
     def add_record(self, record: "SweepRecord") -> None:
         """Write sweep.json; runs that an earlier sweep asked for stay in it."""
-        holder = self.path / f".{self.record.name}.lock"
-        with lock(holder, self.record):
+        with claim(self.record, overwrite=True):
             earlier = SweepRecord.read(self.record).runs if self.record.exists() else ()
             runs = tuple(dict.fromkeys((*earlier, *record.runs)))
             dataclasses.replace(record, runs=runs).write(self.record)
-            holder.unlink(missing_ok=True)
 
 
 def run_name(pooling: str, seed: int) -> str:

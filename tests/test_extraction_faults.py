@@ -50,6 +50,24 @@ def test_an_unfinished_run_of_other_files_is_no_leave_to_replace_an_output(make_
     assert not journal.exists()
 
 
+def test_a_file_that_the_interrupted_run_did_not_make_is_not_replaced(make_clips, output):
+    folder = make_clips(3)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract([folder], output, CONFIG, progress=killed)
+    assert output.with_name(output.name + ".journal").exists()
+    output.write_text("precious")
+    for make in (extract, plan_extraction):
+        with pytest.raises(OutputExistsError, match="exists; give --overwrite"):
+            make([folder], output, CONFIG)
+    assert output.read_text() == "precious"
+    output.unlink()
+    assert extract([folder], output, CONFIG).n_resumed
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
 def test_a_failing_disk_is_one_line_the_old_output_stays_and_a_rerun_goes_on(
     make_clips, output, number

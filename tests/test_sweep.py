@@ -295,8 +295,12 @@ def test_metrics_that_are_not_of_the_model_are_made_anew(data, stages):
         lambda: (run / "test" / "metrics.json").write_text("{"),
     ):
         spoil()
+        written = ("runs.failures.tsv", "runs/sweep.json", "runs/comparison.md")
+        for path in (*(data / name for name in written), run / "test" / "settings.json"):
+            path.with_name(f".{path.name}.k3j2ab9x.tmp").touch()  # of a sweep that was killed
         assert "1 run made" in sweep(data, pooling="max").stderr
         assert stages.stages() == ["tune", "infer", "evaluate", "compare"]
+        assert not list(data.rglob(".*.tmp"))
 
 
 def test_a_run_that_fails_is_named_and_does_not_stop_the_others(data, stages):

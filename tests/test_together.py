@@ -11,7 +11,9 @@ from click.testing import CliRunner
 from sedtool.atomic import claim_folder, refuse_unfinished
 from sedtool.cli import cli
 from sedtool.comparison import tables
+from sedtool.demo import DemoFiles
 from sedtool.errors import ArtifactError, OutputExistsError
+from sedtool.labels import read_events
 from sedtool.shards import Shard
 from support.command_lines import refused, run, save_small_model
 from support.faults import fail
@@ -183,3 +185,42 @@ def test_a_mark_of_others_names_nothing_that_may_be_replaced(tmp_path):
         with pytest.raises(ArtifactError, match="not complete"):
             refuse_unfinished(out)
     assert (out / "a.tsv").read_text() == "mine"
+
+
+# What killed runs left under temporary names
+
+
+def leave(*paths: Path) -> list[Path]:
+    """Leave a temporary file of each, and of a neighbour; return those."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(f".{path.name}.k3j2ab9x.tmp").touch()
+        path.with_name(f".{path.name}.old.k3j2ab9x.tmp").touch()
+    return [path.with_name(f".{path.name}.old.k3j2ab9x.tmp") for path in paths]
+
+
+def left(folder: Path) -> list[Path]:
+    return sorted(folder.rglob(".*.tmp"))
+
+
+def test_temporary_files_go_with_the_next_run_on_their_output(small, tiny, tmp_path):
+    model, scores = small
+    out, clip = tmp_path / "out", next(iter(read_events(tiny.strong).names))
+    picture, tables, lists, file = out / "a.svg", out / "scores", out / "lists", out / "e.tsv"
+    stem = clip.rpartition("/")[2].removesuffix(".wav")
+    others = leave(
+        *(picture, file, file.with_name("e.tsv.failures.tsv"), tables / f"{stem}.tsv"),
+        *(tables / ".unfinished", lists / f"{clip}.txt", lists / ".unfinished"),
+    )
+    run("plot clip", tiny.features, scores, clip, "-o", picture, "-q")
+    run("convert", scores, "-o", tables, "-q")
+    run("infer", model, scores, "-o", lists, "--format", "audacity", "-q")
+    run("infer", model, scores, "-o", file, "-q")
+    assert left(out) == sorted(others)
+
+
+def test_a_demo_that_was_killed_at_once_is_run_again(tmp_path):
+    files = DemoFiles(tmp_path)
+    leave(files.marker)[0].unlink()
+    files.claim()
+    assert [path.name for path in tmp_path.iterdir()] == [files.marker.name]

@@ -21,7 +21,7 @@ from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
-from sedtool.atomic import refuse_existing, refuse_input, write_bytes
+from sedtool.atomic import claim, refuse_existing, refuse_input, write_bytes
 from sedtool.errors import ConfigError
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -139,7 +139,8 @@ def save(figure: Figure, output: Path) -> None:
     fit_fonts(figure)
     buffer, kind = io.BytesIO(), output.suffix[1:].lower()
     figure.savefig(buffer, format=kind, dpi=150, metadata=_DATES.get(kind, {}))
-    write_bytes(output, buffer.getvalue())
+    with claim(output, overwrite=True):
+        write_bytes(output, buffer.getvalue())
 
 
 # Names of points

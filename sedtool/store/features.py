@@ -176,8 +176,16 @@ def refuse_finished(path: Path, header: FeaturesHeader, n_clips: int, overwrite:
     Returns whether an unfinished run of the job is there.
     """
     goes_on = resumes(path, _job(header, n_clips), overwrite)
-    refuse_existing(path, goes_on or overwrite)
+    refuse_existing(path, overwrite or (goes_on and _is_of(path, header)))
     return goes_on
+
+
+def _is_of(path: Path, header: FeaturesHeader) -> bool:
+    """Return whether a file is what a job makes."""
+    try:
+        return open_features(path, verify=False).header == header
+    except ArtifactError:
+        return False
 
 
 def _job(header: FeaturesHeader, n_clips: int) -> dict[str, Any]:

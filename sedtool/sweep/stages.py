@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sedtool.atomic import write_text
+from sedtool.atomic import remove_leftovers, write_text
 from sedtool.audio import AudioInputs
 from sedtool.checkpoint import teacher_of
 from sedtool.comparison import compare_runs, write_tables
@@ -291,6 +291,7 @@ def _infer(files: RunFolder, settings: SweepSettings, progress: Report) -> Any:
     outputs = replace(settings.outputs, **written, overwrite=True)
     result = infer(model, settings.test, settings.infer, outputs, progress=progress)
     text = json.dumps(scoring_record(settings), indent=2, ensure_ascii=False)
+    remove_leftovers(files.scoring)
     write_text(files.scoring, text + "\n")
     return result
 

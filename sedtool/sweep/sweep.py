@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sedtool.atomic import lock, resource_errors, write_failures
+from sedtool.atomic import claim, lock, remove_leftovers, resource_errors, write_failures
 from sedtool.checkpoint import read_header
 from sedtool.config import FailurePolicy, to_json
 from sedtool.errors import (
@@ -141,7 +141,9 @@ def sweep(
         _left(output, settings, runs, overwrite)  # again, now with the features
     SweepFolder(output).add_record(settings.record(tuple(run.name for run in everything)))
     result = at_work.make_runs(runs, fail_fast)
-    result.failures_path = write_failures(output, result.failures)
+    with claim(SweepFolder(output).record, overwrite=True):  # which other sweeps do, too
+        remove_leftovers(output)
+        result.failures_path = write_failures(output, result.failures)
     failed = {name for name, _, _ in result.failures}
     undone = {run.name for run in _left(output, settings, everything)}
     if undone <= failed and len(failed) < len(everything):
