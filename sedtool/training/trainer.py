@@ -368,7 +368,8 @@ class Trainer:
             require_finite(model.detector, str(self.folder.last))
         self.loss_sums = {name: number(loss) for name, loss in state["loss_sums"].items()}
         known = (self.rows[0] if self.rows else self.loss_sums).keys() & LOSSES
-        if self.loss_sums.keys() != (known if self.step > begun else set()):
+        wanted = known | {"train_loss"} if self.step > begun else set()
+        if self.loss_sums.keys() != wanted:
             raise ValueError("its losses are not those of this run")
 
     def _rows(self, columns: list[str], values: torch.Tensor) -> list[dict[str, Any]]:
