@@ -22,6 +22,8 @@ from support.models import new_model
 from support.stored import example_scores, write_features
 from support.training import CONFIG
 
+pytestmark = pytest.mark.slow
+
 NAN, INF = float("nan"), float("inf")
 LONG = "x" * 10**6
 

@@ -12,6 +12,8 @@ import pytest
 
 from sedtool.signals import Interrupted, listening, poll, stop_signals
 
+pytestmark = pytest.mark.slow
+
 SEDTOOL = [sys.executable, "-m", "sedtool"]
 EVERY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 

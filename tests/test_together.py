@@ -19,6 +19,8 @@ from support.command_lines import refused, run, save_small_model
 from support.faults import fail
 from support.parts import FAILED, fake_features
 
+pytestmark = pytest.mark.slow
+
 TABLE = "filename\tonset\toffset\tevent_label\n" + "".join(
     f"{name}.wav\t{i}.000000\t{i + 1}.000000\tDog\n" for i, name in enumerate("abcd")
 )
