@@ -171,3 +171,11 @@ def test_a_hostile_file_is_refused_and_nothing_else_is_opened(tmp_path, path, ch
         open_features(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert str(caught.value).isprintable()
+
+
+def test_a_file_of_holes_is_refused_before_they_are_read(path):
+    write_features(path)
+    with path.open("ab") as stream:
+        stream.truncate(2**35)
+    with pytest.raises(ArtifactError, match="damaged: of its 34359738368 bytes only"):
+        open_features(path)

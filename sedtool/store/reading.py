@@ -41,6 +41,7 @@ _SUPERBLOCKS = (2, 3)  # the versions with checksums
 _MOST_TEXT = 2**20  # bytes of one attribute
 _LONGEST_CLIP = 1e6  # seconds
 _LONGEST_TEXT = 2**16  # bytes of a name or a message in a table
+_MOST_HOLES = 1000  # bytes of a file for one that is on the disk
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,9 @@ def open_flat(path: Path, layout: Layout, verify: bool) -> Flat:
     """
     with _opened(path) as (stream, file):
         size = stream.seek(0, io.SEEK_END)
+        stored = os.fstat(stream.fileno()).st_blocks * 512  # some file systems say 0
+        if stored and size > _MOST_HOLES * max(stored, 2**18):
+            raise ArtifactError(f"damaged: of its {size} bytes only {stored} are on the disk")
         attributes = _attributes(file, layout)
         _check_members(file, layout)
         places = {
