@@ -1,7 +1,9 @@
 """Fixtures that several test modules use."""
 
 import os
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,58 @@ from sedtool.audio import write_wav
 from sedtool.config import ARCHITECTURES, FEATURE_PRESETS
 from sedtool.extraction import extract
 from sedtool.labels import Event, StrongLabels, write_events, write_weak
-from support import published, sweeps
+from support import campaign, forks, jobs, published, sweeps
 from support.audio import BAD_FILES, RATE
 from support.training import NANO, Tiny
 
 # A busy machine must not fail a property test, nor a random example a run of CI.
 settings.register_profile("sedtool", deadline=None, derandomize=True)
 settings.load_profile("sedtool")
+
+FAILED = pytest.StashKey[bool]()  # of a test: whether it failed
+STARTED = pytest.StashKey[float]()  # of a session
+
+
+def pytest_addoption(parser):
+    said = "write the table of campaigns into this file, between its marks"
+    parser.addoption("--reliability", type=Path, metavar="FILE", help=said)
+
+
+def pytest_configure(config):
+    """Make the folder of records, which the processes of xdist inherit."""
+    config.stash[STARTED] = time.monotonic()
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.TemporaryDirectory(prefix="sedtool-campaign-")
+        os.environ[campaign.FOLDER] = folder.name
+        config.add_cleanup(folder.cleanup)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print what campaigns tried and what held, if any were run."""
+    records = campaign.read_records(Path(os.environ[campaign.FOLDER]))
+    if records:
+        text = campaign.table(records, time.monotonic() - config.stash[STARTED])
+        terminalreporter.section("campaigns")
+        terminalreporter.write(text)
+        if path := config.getoption("--reliability"):
+            campaign.write_between_marks(path, text)
+
+
+@pytest.fixture
+def report(request) -> Iterator[campaign.Report]:
+    """Return what a test tells what it tries; of campaigns it is kept for the table."""
+    told = campaign.Report()
+    yield told
+    if request.node.get_closest_marker("campaign"):
+        folder = Path(os.environ[campaign.FOLDER])
+        told.close(request.node.stash.get(FAILED, False), folder)
 
 
 @pytest.fixture
@@ -81,6 +128,13 @@ def tiny(tmp_path_factory):
     write_weak(tiny.weak_validation, labels.weak())
     write_events(tiny.strong, labels)
     return tiny
+
+
+@pytest.fixture(scope="session")
+def given(tiny, tmp_path_factory):
+    """Return what the lines of `support.jobs` read, made once."""
+    folder = tmp_path_factory.mktemp("jobs")
+    return Path(forks.program(jobs.__file__, jobs.text_of(tiny), folder))
 
 
 @pytest.fixture(scope="module")

@@ -147,9 +147,12 @@ def test_a_reference_without_events_has_no_intervals_and_no_error(tmp_path):
 
 
 @pytest.mark.campaign
-def test_a_million_clips_with_500_classes_are_scored_and_resampled_in_4_gb():
+def test_a_million_clips_with_500_classes_are_scored_and_resampled_in_4_gb(report):
+    tries = report("P17", "a million clips of 500 classes scored, with intervals, in under 4 GB")
     benchmark = Path(__file__).parents[1] / "benchmarks" / "evaluate.py"
     command = [sys.executable, str(benchmark), "--large"]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    print(said)
-    assert float(re.search(r"most memory ([0-9.]+) GB", said)[1]) < 4
+    gigabytes = float(re.search(r"most memory ([0-9.]+) GB", said)[1])
+    tries.what += f": {gigabytes:g} GB"
+    tries.add(1, int(gigabytes < 4))
+    assert gigabytes < 4

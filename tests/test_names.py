@@ -62,7 +62,8 @@ def random_names(count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("size", ["short", pytest.param("long", marks=pytest.mark.campaign)])
-def test_random_names_come_out_as_they_went_in_or_are_refused_by_name(tmp_path, size):
+def test_random_names_come_out_as_they_went_in_or_are_refused_by_name(tmp_path, size, report):
+    tries = report("P14 P16", "random names through extract, infer and evaluate")
     root = tmp_path / "audio"
     wave = tmp_path / "one.wav"
     soundfile.write(wave, NOISE, 22_050)
@@ -105,6 +106,8 @@ def test_random_names_come_out_as_they_went_in_or_are_refused_by_name(tmp_path, 
     scored = evaluate_files(EvaluateInputs(reference, scores), EvaluationConfig())
     assert scored.event.classes["Dog"].tp == len(kept)
     assert scored.n_clips == len(kept)
+    tries.what += f": {len(extracted.failures)} refused by name"
+    tries.add(len(made))
 
 
 def _names(path):

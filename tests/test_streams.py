@@ -1,8 +1,10 @@
 """Pipelines as they are typed: stdout is data, stderr is talk, exit codes say how it went."""
 
+import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,7 @@ from sedtool.checkpoint import save_model
 from sedtool.config import DecodingConfig
 from sedtool.labels import read_events
 from support.audio import MP3
+from support.command_lines import every_command, quick_lines
 from support.models import new_model
 from support.terminals import shown_on_a_terminal
 
@@ -366,3 +369,23 @@ def test_a_log_that_is_an_output_is_refused(folder, other):
     assert done.returncode == 2
     assert b"is another file of this command, too" in done.stderr
     assert not (folder / other.split()[1]).exists()
+
+
+@pytest.mark.campaign
+def test_no_command_minds_where_its_stdout_goes(tiny, tmp_path, report):
+    ways = {"| true": "a reader that has gone", "> /dev/full": "a full device", ">&-": "no stdout"}
+    tries = report("P16", f"every command with {', '.join(ways.values())}")
+    wrong = []
+    commands = [name for name, _ in every_command() if name not in ("demo", "completion")]
+    for command, (number, way) in itertools.product(commands, enumerate(ways)):
+        folder = tmp_path / f"{command} {number}"
+        folder.mkdir()
+        words = shlex.join(map(str, quick_lines(tiny, folder)[command][1:]))
+        line = f"(sedtool {command} {words} -q; echo $? > code) {way}"
+        errors = shell(line, folder).stderr.decode().splitlines()
+        errors = [said for said in errors if not said.startswith("warning: ")]
+        code = (folder / "code").read_text().strip()
+        is_well = code in ("0", "6", "141") and len(errors) <= 1 and "Traceback" not in str(errors)
+        wrong += [] if is_well else [f"{command} {way}: {code}, {errors}"]
+        tries.add(1, int(is_well))
+    assert wrong == []

@@ -23,6 +23,7 @@ from sedtool.checkpoint import load_state, save_state
 from sedtool.config import ARCHITECTURES
 from sedtool.errors import ArtifactError
 from sedtool.training import TrainInputs, train
+from support.campaign import scaled
 from support.faults import Faults, in_a_child
 from support.training import ALL_FILES, CONFIG, NANO, contents, names
 
@@ -242,19 +243,41 @@ def test_of_two_runs_at_once_one_stops_and_nothing_is_lost(tiny, tmp_path):
     assert campaign(tiny, tmp_path, "pairs", 1)[0] == 1
 
 
-@pytest.mark.campaign
-def test_of_fifty_pairs_of_runs_one_each_stops_and_nothing_is_lost(tiny, tmp_path):
-    assert campaign(tiny, tmp_path, "pairs", 50)[0] >= 45
+# What breaks here breaks off the campaign: all that were tried held, or none counts.
 
 
 @pytest.mark.campaign
-def test_a_run_killed_at_each_write_resumes_bit_identical(tiny, tmp_path):
-    assert campaign(tiny, tmp_path, "kills", 1)[0] >= 40
+def test_fifty_pairs_of_runs_lose_nothing(tiny, tmp_path, report):
+    count = scaled(50, 5)
+    tries = report("P5 P11", "pairs of equal trainings at once; how many were sent away")
+    refused = campaign(tiny, tmp_path, "pairs", count)[0]
+    tries.what += f": {refused}"
+    tries.add(count)
+    assert refused >= 0.9 * count
 
 
 @pytest.mark.campaign
-def test_three_hundred_signals_stop_runs_that_resume_bit_identical(tiny, tmp_path):
-    assert campaign(tiny, tmp_path, "signals", 300, 30)[0] >= 150
+def test_the_state_before_survives_a_kill_at_any_write_of_a_save(tiny, tmp_path, report):
+    tries = report("P12", "kill at every operation of the saving of a state")
+    tries.add(campaign(tiny, tmp_path, "saves")[0])
+    assert tries.held >= 6
+
+
+@pytest.mark.campaign
+def test_a_run_killed_at_each_write_resumes_bit_identical(tiny, tmp_path, report):
+    tries = report("P1 P11 P12", "kill at every operation of a training that saves after each step")
+    tries.add(campaign(tiny, tmp_path, "kills", 1)[0])
+    assert tries.held >= 40
+
+
+@pytest.mark.campaign
+def test_three_hundred_signals_stop_runs_that_resume_bit_identical(tiny, tmp_path, report):
+    count = scaled(300, 30)
+    tries = report("P10 P11", "TERM, USR1, INT at random moments of a training; how many it heard")
+    stopped = campaign(tiny, tmp_path, "signals", count, count // 10)[0]
+    tries.what += f": {stopped}"
+    tries.add(count)
+    assert stopped >= count // 2
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+CHANGES = ("fsync", "replace", "rename", "unlink", "truncate", "ftruncate", "mkdir", "rmdir")
+
 
 class Faults:
     """Counts the operations that change the disk, and calls `strike` at one of them."""
@@ -26,8 +28,16 @@ class Faults:
         with pytest.MonkeyPatch.context() as patch:
             opened = io.open
             patch.setattr(io, "open", lambda *a, **k: self.wrapped(opened(*a, **k)))
-            for name in ("fsync", "replace", "unlink", "truncate", "ftruncate"):
+            for name in CHANGES:
                 patch.setattr(os, name, self.counted(getattr(os, name)))
+            open_descriptor = os.open
+
+            def opened_by_number(path, flags, *mode, **where):
+                if flags & os.O_CREAT:
+                    self.step()
+                return open_descriptor(path, flags, *mode, **where)
+
+            patch.setattr(os, "open", opened_by_number)
             yield
 
     def counted(self, function):
