@@ -57,14 +57,13 @@ JOBS = {
     ),
     "train": Job(
         f"train -o out/run --features given/features.h5 {LISTS} {SMALL} --save-every 1e-9",
-        again="--resume", reader="info out/run", replaces=False,
+        again="--resume", replaces=False,
     ),
     "train mean-teacher": Job(
         f"{TEACHER} --save-every 1e-9 --keep-epochs 1", again="--resume", replaces=False
     ),
     "tune": Job(
         "tune out/m.safetensors --features given/features.h5 --reference given/strong.tsv",
-        reader="infer out/m.safetensors given/audio/a.wav",
         brings={"m.safetensors": "m.safetensors"}, replaces=False,
     ),
     "infer": Job(
