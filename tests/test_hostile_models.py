@@ -26,6 +26,8 @@ from sedtool.checkpoint import digest, load_model, load_state, save_model, save_
 from sedtool.errors import ArtifactError
 from support.models import new_model
 
+pytestmark = pytest.mark.slow
+
 MEMORY = 1.5e9  # bytes beyond what Python and torch map when they start
 SECONDS = 20.0
 

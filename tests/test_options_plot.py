@@ -7,6 +7,8 @@ from sedtool.audio import write_wav
 from support.audio import RATE
 from support.command_lines import refused, run, save_small_model, tries
 
+pytestmark = pytest.mark.slow
+
 STRONG = "filename\tonset\toffset\tevent_label\n"
 
 
