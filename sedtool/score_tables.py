@@ -23,7 +23,7 @@ from sedtool.atomic import claim_folder, refuse_unfinished, resource_errors, wri
 from sedtool.audio import AUDIO_SUFFIXES
 from sedtool.decoding import median_frames
 from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
-from sedtool.labels.tables import check_cell, numbered_lines, parse_number, parse_seconds
+from sedtool.labels.cells import check_cell, numbered_lines, parse_number, parse_seconds
 from sedtool.store import Scores, clip_scores, is_hdf5, open_scores
 from sedtool.text import first_quoted
 

@@ -17,9 +17,9 @@ from sedtool.atomic import resource_errors
 from sedtool.bounds import MIB, read_bounded
 from sedtool.errors import AudioError, ConfigError, LabelError, NothingUsableError, ResourceError
 from sedtool.labels import read_names
+from sedtool.labels.cells import numbered_lines
 from sedtool.labels.formats import parse_json
 from sedtool.labels.names import check_name
-from sedtool.labels.tables import numbered_lines
 from sedtool.text import first_quoted, quoted
 
 _log = logging.getLogger(__name__)

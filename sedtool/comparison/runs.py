@@ -14,7 +14,7 @@ from typing import Any
 from sedtool.config import EvaluationConfig, PoolingConfig
 from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
 from sedtool.evaluation.counts import RATES
-from sedtool.labels.tables import table_rows
+from sedtool.labels.cells import table_rows
 from sedtool.runs import (
     RunFolder,
     RunSettings,

@@ -32,7 +32,7 @@ from sedtool.labels import (
     read_vocabulary,
     read_weak,
 )
-from sedtool.labels.tables import table_rows
+from sedtool.labels.cells import table_rows
 from sedtool.score_tables import TIMES, open_frame_scores, score_files
 from sedtool.shards import Shard, has_part_record, read_part
 from sedtool.store import clip_scores, is_hdf5, open_features, open_scores

@@ -18,7 +18,7 @@ from sedtool.bounds import MOST_CLASSES
 from sedtool.errors import LabelError
 from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.labels import Event, EventColumns, NameIndex, StrongLabels, Vocabulary
-from sedtool.labels.tables import LATEST
+from sedtool.labels.cells import LATEST
 from sedtool.text import cut, did_you_mean, first_five, nearest, quoted
 
 LabelInput = StrongLabels | EventColumns | Sequence[Event]

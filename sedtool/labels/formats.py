@@ -61,10 +61,7 @@ from typing import Any
 from sedtool.atomic import write_text
 from sedtool.config import lookup
 from sedtool.errors import LabelError
-from sedtool.labels.events import Event, StrongLabels
-from sedtool.labels.tables import (
-    COLUMNS,
-    RAVEN_TIME,
+from sedtool.labels.cells import (
     check_cell,
     format_times,
     named_cells,
@@ -72,9 +69,10 @@ from sedtool.labels.tables import (
     parse_interval,
     parse_number,
     parse_seconds,
-    read_events,
     table_rows,
 )
+from sedtool.labels.events import Event, StrongLabels
+from sedtool.labels.tables import COLUMNS, RAVEN_TIME, read_events
 from sedtool.text import first_quoted, quoted, strict_json
 
 END_TIME, FILE_OFFSET = "End Time (s)", "File Offset (s)"

@@ -1,4 +1,4 @@
-"""Tables of labels, tab-separated: their lines, cells and numbers, and what their columns say.
+"""Tables of labels, tab-separated: their kinds, and what their rows say.
 
 ::
 
@@ -13,21 +13,31 @@ the first fault (`read_events`, `read_weak`, `read_names`); `sedtool check` show
 passes exactly what a stage takes.
 """
 
-import codecs
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import compress, zip_longest
+from itertools import compress
 from operator import lt
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from sedtool.bounds import MOST_COLUMNS, read_table
+from sedtool.bounds import MOST_COLUMNS
 from sedtool.errors import LabelError
+from sedtool.labels.cells import (
+    LATEST,
+    clean_line,
+    named_cells,
+    numbered_lines,
+    parse_interval,
+    parse_number,
+    parse_seconds,
+    read_text,
+    split_cells,
+)
 from sedtool.labels.events import Event, EventColumns, StrongLabels
 from sedtool.labels.vocabulary import Vocabulary, split_labels
-from sedtool.text import first_quoted, is_writable, quoted
+from sedtool.text import first_quoted, quoted
 
 COLUMNS = {
     "strong": ("filename", "onset", "offset", "event_label"),
@@ -37,116 +47,9 @@ COLUMNS = {
 RAVEN_TIME = "Begin Time (s)"  # a column that only selection tables of Raven have
 OPTIONAL = {"strong": ("confidence",), "weak": (), "unlabelled": ()}
 
-LATEST = 1e9  # seconds, some 30 years: no recording has later times
-_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SPACE, _DELETE = b" \x7f"
 
 T = TypeVar("T")
-
-
-# Lines, cells and numbers
-
-
-def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file, without a byte-order mark; line ends are as they are."""
-    try:
-        data = read_table(path)
-    except OSError as error:
-        raise LabelError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = 1 + data.count(b"\n", 0, error.start)
-        hint = "; save it as UTF-8, not UTF-16" if data.startswith(_UTF_16_MARKS) else ""
-        raise LabelError(f"{path}:{line}: not UTF-8 text (byte {error.start}){hint}") from None
-
-
-def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (``file:line``, text) of the lines of a UTF-8 file, blank ones left out."""
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        where = f"{path}:{number}"
-        line = _clean_line(line, where)
-        if line.strip():
-            yield where, line
-
-
-def table_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield (``file:line``, cells) of a tab-separated file, blank lines left out."""
-    return ((where, _split_cells(line)) for where, line in numbered_lines(path))
-
-
-def _clean_line(line: str, where: str) -> str:
-    """Return a line without the carriage return at its end; refuse control characters."""
-    line = line.removesuffix("\r")
-    if not is_writable(line.replace("\t", " ")):
-        raise LabelError(f"{where}: a control character stands in the line")
-    return line
-
-
-def _split_cells(line: str) -> list[str]:
-    """Return the cells of a line that is separated by tabs, without spaces around them."""
-    return [cell.strip(" ") for cell in line.split("\t")]
-
-
-def named_cells(header: list[str], cells: list[str], where: str) -> dict[str, str]:
-    """Return the cells of a row by column; those missing at its end are empty.
-
-    Trailing tabs of empty cells get lost, but more cells than columns are a LabelError.
-    """
-    if len(cells) > len(header):
-        raise LabelError(f"{where}: {len(cells)} columns where {len(header)} are expected")
-    return dict(zip_longest(header, cells, fillvalue=""))
-
-
-def parse_number(text: str, where: str) -> float:
-    """Return the finite number that `text` is, or raise a LabelError."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or "_" in text or not text.isascii():  # Python reads 1_0 as 10
-        raise LabelError(f"{where}: {quoted(text)} is not a number")
-    return value
-
-
-def parse_seconds(text: str, where: str) -> float:
-    """Return the time that `text` is, in seconds from 0 up, or raise a LabelError."""
-    value = parse_number(text, where)
-    if value < 0:
-        raise LabelError(f"{where}: time {text} is negative")
-    if value > LATEST:
-        raise LabelError(f"{where}: time {text} is beyond {LATEST:g} s; times are in seconds")
-    return abs(value)  # -0 is 0
-
-
-def parse_interval(onset: str, offset: str, where: str) -> tuple[float, float]:
-    """Return onset and offset in seconds, or raise a LabelError."""
-    start, end = parse_seconds(onset, where), parse_seconds(offset, where)
-    if end < start:
-        raise LabelError(f"{where}: offset {end:g} is before onset {start:g}")
-    return start, end
-
-
-def format_times(onset: float, offset: float, decimals: int) -> tuple[str, str]:
-    """Return times as text; rounding never takes the length from an event that has one."""
-    step = 10.0**-decimals
-    first, last = f"{onset:.{decimals}f}", f"{offset:.{decimals}f}"
-    if first == last and offset > onset:  # keep the end: it is the clip's at most
-        if float(last) == 0:
-            return first, f"{step:.{decimals}f}"
-        first = f"{float(last) - step:.{decimals}f}"
-    return first, last
-
-
-def check_cell(text: str) -> str:
-    """Return a text, or raise a LabelError if a table could not carry it unchanged."""
-    if not text or text != text.strip():
-        raise LabelError(
-            f"{quoted(text)} is empty, or begins or ends with a space: a table would lose it"
-        )
-    if not is_writable(text):
-        raise LabelError(f"{text!a} holds a character that a table cannot carry")
-    return text
 
 
 # Rows, and what is wrong with them
@@ -238,10 +141,10 @@ def _records(
     for number, line in enumerate(lines, 1):
         where = f"{path}:{number}"
         try:
-            line = _clean_line(line, where)
+            line = clean_line(line, where)
             if not line.strip():
                 continue
-            cells = _split_cells(line)
+            cells = split_cells(line)
             if not header:
                 header = _header(cells, columns, optional, where)
                 if columns[0] in cells:
