@@ -1,0 +1,166 @@
+"""What a text is that somebody gives as labels: told from its head, with what can be done with it.
+
+Told are the event lists and tables that `sedtool convert` reads, and files of other programs that
+it does not, with how these export them. A table is told by its columns, one without a header by
+where numbers stand in its first row.
+"""
+
+import csv
+import json
+import re
+import shlex
+from itertools import takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+from sedtool.errors import LabelError
+from sedtool.labels.cells import parse_number
+
+
+class Signature(NamedTuple):
+    """What a text is, and what can be done with it."""
+
+    name: str  # that `sedtool convert --from` has for it; empty of what convert does not read
+    what: str  # with its article
+    remedy: str
+
+
+HEAD = 65536  # characters that are looked at
+_READ = ("dcase", "audacity", "raven", "jsonl")  # by `sedtool convert`
+_WEAK = ("esc50", "urbansound8k", "fsd50k", "audioset")  # have no times
+_AS_TABLE = (
+    "write filename, onset, offset and event_label of each event to a table, separated by tabs, "
+    "with times in seconds"
+)
+_FROM_ELAN = (
+    "export it as tab-delimited text with begin and end time in ss.msec alone and without names "
+    "of tiers: that is a label track, which sedtool convert reads"
+)
+_FROM_PRAAT = (
+    "in Praat, Tabulate > Down to Table... and then Save as tab-separated file... make a table of "
+    "tmin, tier, text and tmax, which sedtool convert reads"
+)
+_TABLES = (  # name, what it is, and columns that it has in any order, in lower case
+    ("dcase", "a table of strong labels", "filename|onset|offset|event_label"),
+    ("raven", "a Raven selection table", "begin time (s)|end time (s)"),
+    ("birdnet", "a result table of BirdNET", "start (s)|end (s)|common name"),
+    ("birdnet", "a result table of BirdNET", "filepath|start|end|scientific_name|common_name"),
+    ("birdnet", "a Kaleidoscope table", "indir|folder|in file|offset|duration"),
+    ("esc50", "the table of ESC-50", "filename|fold|target|category"),
+    ("urbansound8k", "the table of UrbanSound8K", "slice_file_name|fsid|classid|class"),
+    ("fsd50k", "a table of FSD50K", "fname|labels|mids"),
+    (
+        "audioset-strong",
+        "a table of AudioSet's strong labels",
+        "segment_id|start_time_seconds|end_time_seconds|label",
+    ),
+    ("audioset", "a segment list of AudioSet", "ytid|start_seconds|end_seconds|positive_labels"),
+    ("praat", "a table that Praat made of a TextGrid", "tmin|tier|text|tmax"),
+)
+_ROWS = (  # name, what it is, and where numbers (n) and other cells (x) stand in its first row
+    ("dcase", "a table of strong labels without a header", ".nn.n?"),
+    ("audacity", "an Audacity label track", "nn.n?"),
+    ("tut", "a list of the TUT data sets, whose second column is a scene", "xxnnx"),
+)
+_CLIPS = {  # columns that name clips
+    *("filename", "begin path", "begin file", "file", "filepath", "in file", "slice_file_name"),
+    *("fname", "segment_id", "ytid"),
+}
+_AUDIOSET_ROW = re.compile(r'[\w-]{11},\s*[\d.]+,\s*[\d.]+,\s*"?/[a-z]/')
+_CLOCK = re.compile(r"\d+:\d\d:\d\d[.,]\d+")
+_OWN_ENDING = re.compile(
+    r"(\.Table\.\d+)?(\.selections)?\.\w+$"
+)  # of a file that is named after its clip
+_TEXTS = (  # how a text begins, what it is, and what can be done with it
+    (r'(File type = "ooTextFile|"Praat chrono).*TextGrid', "a TextGrid of Praat", _FROM_PRAAT),
+    (r"<.*<ANNOTATION_DOCUMENT\b", "an ELAN document", _FROM_ELAN),
+    (r"<.*<sv>", "a Sonic Visualiser session", _AS_TABLE),
+    (r"<\?xml", "an XML document", _AS_TABLE),
+    (r"WEBVTT\b|(\d+\s+)?\d+:\d\d:\d\d[.,]\d+ --> ", "subtitles", _AS_TABLE),
+    (r"%YAML|---\s*\n|(- )?\w+:( [^\t,;]*)?\n", "a YAML document", _AS_TABLE),
+)
+
+
+def signature(head: str, path: Path) -> Signature | None:
+    """Tell from its first `HEAD` characters what a text is; None if that is nothing known.
+
+    Parameters
+    ----------
+    head
+        The beginning of the text.
+    path
+        Where it stands, for the remedy.
+    """
+    head = head[:HEAD].lstrip("\ufeff \r\n")
+    if head[:1] in ("{", "["):
+        return _json(head, path)
+    for beginning, what, remedy in _TEXTS:
+        if re.match(beginning, head, re.DOTALL):
+            return Signature("", what, remedy)
+    return _table(head, path)
+
+
+def _json(head: str, path: Path) -> Signature:
+    if re.search(r'"annotations"\s*:', head) and re.search(r'"(namespace|file_metadata)"', head):
+        return _readable("jams", "a JAMS document", path)
+    if re.search(r'"labels"\s*:\s*\[\s*"', head) and re.search(r'"(result|start)"\s*:', head):
+        return Signature("", "an export of Label Studio", _AS_TABLE)
+    first, _, _ = head.partition("\n")
+    if path.suffix.lower() == ".jsonl" or _is_object(first):
+        return _readable("jsonl", "JSON lines", path, names_clips=True)
+    return Signature("", "a JSON document", _AS_TABLE)
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _table(head: str, path: Path) -> Signature | None:
+    """Tell what a table is by its header, else by its first row."""
+    lines = [line.rstrip("\r") for line in head.split("\n", 20) if line.strip()]
+    comments = list(takewhile(lambda line: line.startswith("#"), lines))
+    first = next(iter(lines[len(comments) :]), "")
+    for line in (*comments, first):
+        columns = {cell.lower() for cell in split_row(line.lstrip("# "))}
+        for name, what, needed in _TABLES:
+            if columns.issuperset(needed.split("|")):
+                return _readable(name, what, path, bool(columns & _CLIPS))
+    if _AUDIOSET_ROW.match(first):
+        return _readable("audioset", "a segment list of AudioSet", path, names_clips=True)
+    cells = split_row(first)
+    if any(map(_CLOCK.fullmatch, cells)):
+        return Signature("", "a table that ELAN exported", _FROM_ELAN)
+    numbers = "".join("n" if _is_number(cell) else "x" for cell in cells)
+    possible = [(name, what) for name, what, where in _ROWS if re.fullmatch(where, numbers)]
+    if len(possible) != 1:
+        return None
+    return _readable(*possible[0], path, possible[0][0] != "audacity")
+
+
+def split_row(line: str) -> list[str]:
+    """Return the cells of a row, separated by tabs, else by semicolons, else by commas."""
+    separator = next((mark for mark in "\t;" if mark in line), ",")
+    row = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    return [cell.strip() for cell in row]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        parse_number(text, "")
+    except LabelError:
+        return False
+    return True
+
+
+def _readable(name: str, what: str, path: Path, names_clips: bool = False) -> Signature:
+    """Return the signature of what convert reads, with the command line that does it."""
+    if name not in _READ:
+        return Signature("", what, _AS_TABLE)
+    stem = _OWN_ENDING.sub("", path.name)
+    suffix = "" if names_clips or "." in stem else " --audio-suffix .wav"
+    output = "weak.tsv" if name in _WEAK else "labels.tsv"
+    line = f"sedtool convert {shlex.quote(str(path))}{suffix} -o {output}"
+    return Signature(name, what, f"{line} makes a table of it")
