@@ -18,7 +18,7 @@ from sedtool.bounds import MIB, read_bounded
 from sedtool.errors import AudioError, ConfigError, LabelError, NothingUsableError, ResourceError
 from sedtool.labels import read_names
 from sedtool.labels.cells import numbered_lines
-from sedtool.labels.formats import parse_json
+from sedtool.labels.formats.json_lines import parse_json
 from sedtool.labels.names import check_name
 from sedtool.text import first_quoted, quoted
 

@@ -1,0 +1,71 @@
+"""How an event list of a format is read and written, and where a folder keeps a clip."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sedtool.errors import LabelError
+from sedtool.labels.cells import check_cell
+from sedtool.labels.events import Event, StrongLabels
+
+_NUMBERED_TABLE = re.compile(r"\.Table\.\d+$")  # as Raven names what it saves
+_LONGEST_NAME = 230  # bytes; file systems take 255, and a temporary name is longer
+
+
+@dataclass(frozen=True)
+class EventFormat:
+    """How one kind of event list is read and written.
+
+    A list is its header once, then the rows of one clip after the other.
+    """
+
+    name: str
+    suffix: str  # of its files
+    read: Callable[[Path, str], StrongLabels]  # (path, name of a clip that it does not name)
+    row: Callable[[Event, int, bool], str]  # (event, its number, with confidence)
+    header: Callable[[bool], str] = lambda confidence: ""  # (with confidence)
+    silent: Callable[[str], str] = lambda name: ""  # what says that the clip has no events
+    one_clip: bool = False  # a file holds one clip, which the file is named after
+
+    def rows(self, events: Iterable[Event], first: int = 1, confidence: bool = False) -> str:
+        """Return events sorted by file, then onset, and numbered from `first`.
+
+        A name or a label that the format cannot hold is a LabelError.
+        """
+        ordered = sorted(events, key=lambda e: (e.name, e.onset, e.offset, e.label))
+        return "".join(self.row(event, n, confidence) for n, event in enumerate(ordered, first))
+
+    @property
+    def last_suffix(self) -> str:
+        """Return what the names of its files end with, whoever wrote them."""
+        return "." + self.suffix.rpartition(".")[2]
+
+    def file_of(self, name: str) -> Path:
+        """Return where a folder keeps the clip `name`: its name with the suffix added.
+
+        It is a LabelError if that would be outside the folder, hidden, or could not be read back.
+        """
+        parts = check_cell(name).split("/")
+        if any(part in ("", ".", "..") for part in parts):
+            raise LabelError(f"{name!r} leads out of the folder, or is no plain path")
+        if any(part.startswith(".") for part in parts):
+            raise LabelError(f"{name!r} would be a hidden file, which is not read back")
+        if any(len(os.fsencode(part + self.suffix)) > _LONGEST_NAME for part in parts):
+            raise LabelError(f"{name!r} is too long for the name of a file")
+        return Path(name + self.suffix)
+
+    def clip_of(self, file: str) -> str:
+        """Return the clip that a label file is named after: its name without the suffix."""
+        name = file.removesuffix(self.last_suffix)
+        if self.name == "raven":
+            name = _NUMBERED_TABLE.sub("", name.removesuffix(".selections"))
+        return name
+
+
+def table_row(cells: Sequence[str], event: Event, confidence: bool) -> str:
+    """Return a row of a table, and in it the confidence of its event if that is asked for."""
+    if confidence:
+        cells = [*cells, "" if event.confidence is None else f"{event.confidence:.4f}"]
+    return "\t".join(cells) + "\n"
