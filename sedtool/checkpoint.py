@@ -41,9 +41,9 @@ from sedtool.config import (
 from sedtool.config.base import added_fields
 from sedtool.crnn import Detector
 from sedtool.errors import ArtifactError, ConfigError, LabelError
+from sedtool.file_kinds import kind_of_file
 from sedtool.labels import Vocabulary
 from sedtool.runs import RunFolder
-from sedtool.store import is_hdf5
 from sedtool.text import brief, is_writable, strict_json
 
 __all__ = [
@@ -248,23 +248,30 @@ def load_model(path: Path) -> Model:
         its own description.
     """
     _require_regular(path, MOST_MODEL)
-    if is_hdf5(path):
-        raise ArtifactError(
-            f"{path} holds features or scores and is no model; the model comes first"
-        )
     try:
         header = read_header(path)
         with safe_open(path, framework="pt") as file:
             return _read_model(path, header, file)
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path} is no model file ({brief(error)})") from error
+        raise ArtifactError(
+            f"{path} is no model file ({_mistaken(path) or brief(error)})"
+        ) from error
+
+
+def _mistaken(path: Path) -> str:
+    """Return what a file is that was taken for a model; nothing if it seems to be one."""
+    kind = kind_of_file(path)
+    if kind is None or kind.what == "a model of sedtool train":
+        return ""
+    is_input = kind.is_media or kind.what.endswith((" extract", " infer"))
+    return f"{kind}" + "; the model comes first" * is_input
 
 
 def _read_model(path: Path, header: dict[str, Any], file: Any) -> Model:
     """Read an open model file."""
     try:
         if header["format"] != MODEL_FORMAT:
-            raise ArtifactError(f"{path} is a {header['format']} file, not a model")
+            raise ArtifactError(f"{path} is no model file ({_mistaken(path)})")
         version = header["format_version"]
         if version not in (2, MODEL_VERSION):
             raise ArtifactError(

@@ -15,7 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # From the bottom up; a module imports those of the lines below its own, and its own package.
 LAYERS = (
-    "errors signals bounds __version__",
+    "errors signals bounds file_kinds __version__",
     "text",
     "config machine",
     "atomic draws",
@@ -42,6 +42,7 @@ OWNERS = {
     "h5py": "store",
     "soundfile": "audio",
     "soxr": "audio",
+    "av": "audio",
     "matplotlib": "plots",
     "sed_eval": "evaluation/sed_eval_engine.py",
 }

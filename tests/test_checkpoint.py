@@ -217,7 +217,10 @@ def rewrite(path, change_header=lambda header: None, change_tensors=lambda tenso
     ("change", "message"),
     [
         (lambda h: h.update(format_version=9), "has model format 9; this sedtool reads 3"),
-        (lambda h: h.update(format="other"), "is a other file, not a model"),
+        (
+            lambda h: h.update(format="other"),
+            r"is no model file \(it is safetensors weights of another program",
+        ),
         (lambda h: h.pop("classes"), "header cannot be used"),
         (lambda h: h.update(classes=["Dog"]), "thresholds are not one for each"),
         (lambda h: h["architecture"].update(gru_units=128), "and the model's is"),
@@ -261,7 +264,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, content):
 
 
 def test_features_in_the_place_of_a_model_are_named(tiny):
-    with pytest.raises(ArtifactError, match="holds features or scores and is no model"):
+    with pytest.raises(ArtifactError, match=r"features of sedtool extract; the model comes first"):
         load_model(tiny.features)
 
 

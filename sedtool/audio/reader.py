@@ -43,6 +43,7 @@ from sedtool.atomic import write_bytes
 from sedtool.audio.containers import Damage, find_damage, read_mpeg_layout
 from sedtool.config import FeatureConfig
 from sedtool.errors import AudioError, ResourceError, machine_fault
+from sedtool.file_kinds import kind_of_file
 from sedtool.labels.names import check_name
 from sedtool.text import in_other_form
 
@@ -129,7 +130,7 @@ class AudioReader:
                 self._check_length()
             except soundfile.LibsndfileError as error:
                 self._require_disk()
-                raise self._error("not audio that libsndfile can decode") from error
+                raise self._error(self._undecodable()) from error
             except (OSError, ValueError) as error:
                 raise self._unreadable(error) from error
             self._closing = closing.pop_all()
@@ -183,6 +184,12 @@ class AudioReader:
             return ResourceError(f"{self.path} cannot be read: {fault}")
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         return self._error(f"cannot be read ({reason})")
+
+    def _undecodable(self) -> str:
+        """Return what is said of a file that libsndfile does not open."""
+        kind = kind_of_file(self.path)
+        convert = "; convert it to FLAC, e.g. with ffmpeg" if kind and kind.is_media else ""
+        return "not audio that libsndfile can decode" + (f": {kind}{convert}" if kind else "")
 
     def _require_disk(self) -> None:
         """Raise a ResourceError if a disk fails, which libsndfile takes for the end of the file."""

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sedtool.errors import ArtifactError, ConfigError, ResourceError
+from sedtool.file_kinds import kind_of_file
 from sedtool.shards import Shard
 from sedtool.store.layout import (
     CHUNK_SIZE,
@@ -150,7 +151,9 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, h5py.File]]:
                 raise ArtifactError("not a regular file")
             with path.open("rb", buffering=0) as stream:
                 if not _has_superblock(stream):
-                    raise ArtifactError("not an HDF5 file that sedtool wrote")
+                    kind = kind_of_file(path)
+                    what = f": {kind}" if kind else ""
+                    raise ArtifactError(f"not an HDF5 file that sedtool wrote{what}")
                 with h5py.File(stream, "r") as file:
                     yield stream, file
     except FileNotFoundError as error:
