@@ -42,7 +42,6 @@ OWNERS = {
     "h5py": "store",
     "soundfile": "audio",
     "soxr": "audio",
-    "av": "audio",
     "matplotlib": "plots",
     "sed_eval": "evaluation/sed_eval_engine.py",
 }
