@@ -1,8 +1,6 @@
 """Memory is bounded by settings: more clips, or longer ones, cost next to nothing more."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,38 +10,13 @@ import soundfile
 from support.audio import encoded
 from support.campaign import scaled
 from support.command_lines import save_small_model
+from support.peaks import peak
 
 pytestmark = pytest.mark.slow
 
 GIGABYTE = 10**9
 TRAINING = ("--arch", "small", "--epochs", 1, "--steps-per-epoch", 5, "--batch-size", 8)
 WAVE = encoded(np.random.default_rng(3).uniform(-0.3, 0.3, 3_200), 16_000, "WAV")
-
-
-PROGRAM = """
-import atexit, sys
-from pathlib import Path
-from sedtool.__main__ import main
-
-def say():
-    status = Path("/proc/self/status").read_text()
-    print("\\nPEAK", status.split("VmHWM:")[1].split()[0], file=sys.stderr)
-
-atexit.register(say)
-main()
-"""
-
-
-def peak(*words: object, exit_code: int = 0) -> int:
-    """Run a command line in a process of its own; return the most memory it had, in bytes.
-
-    The figures of `getrusage` would count what this process had when it started the other.
-    """
-    line = [sys.executable, "-c", PROGRAM, *map(str, words), "-q"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(line, capture_output=True, text=True, env=environment)
-    assert done.returncode == exit_code, done.stderr[-500:]
-    return 1024 * int(done.stderr.split("PEAK")[1])
 
 
 def make_clips(folder: Path, count: int) -> None:

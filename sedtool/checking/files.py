@@ -1,6 +1,7 @@
 """What is checked: clips, as audio or the table of a features file, and label files."""
 
 import hashlib
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,17 +10,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from sedtool.audio import AudioReader, read_header
 from sedtool.errors import AudioError, ConfigError
 from sedtool.labels import NameIndex, Vocabulary, check_name
 from sedtool.labels.names import Match
-from sedtool.labels.tables import Fault, Row, read_rows
+from sedtool.labels.tables import Fault, read_rows
 from sedtool.store import open_features
 from sedtool.text import file_sha256
 
+SHOWN = 5  # places of each finding
 PROBE_SIZE = 2**16  # bytes compared before whole files of equal size are
 
 Progress = Callable[[int, int, str], None]  # done, all, name of the latest
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -47,74 +54,132 @@ class Clip:
 
 
 class LabelFile:
-    """The rows of a label file, the faults of those that cannot be read, and whose clips they are.
+    """The rows of a label file by columns, their clips, and the faults of what cannot be read.
 
     Labels that are no class of the vocabulary are kept. `index` has the clips that names may mean.
+    Names, and the labels that a row has, are numbered in the order in which they first occur.
     """
 
     def __init__(
         self, path: Path, kind: str, vocabulary: Vocabulary | None, index: NameIndex
     ) -> None:
         self.path, self.kind, self._index = path, kind, index
-        self.rows: list[Row] = []
-        self.faults: list[Fault] = []
+        self.n_faults: Counter[str] = Counter()  # of a kind, see `Fault`
+        self.faults: defaultdict[str, list[str]] = defaultdict(list)  # the first of each kind
+        names: dict[str, int] = {}
+        labels: dict[tuple[str, ...], int] = {}
+        rows, times = array("q"), array("d")  # three of a row, and two
         for item in read_rows(path, kind, vocabulary):
             if isinstance(item, Fault):
-                self.faults.append(item)
-            else:
-                self.rows.append(item)
+                self._note(item)
+                continue
+            name = names.setdefault(item.name, len(names))
+            rows.extend((item.line, name, labels.setdefault(item.labels, len(labels))))
+            times.extend((item.onset, item.offset))
+        self.names, self.labels = list(names), list(labels)
+        self.line, self.name, self.labelled = np.array(rows).reshape(-1, 3).T.copy()
+        self.onset, self.offset = np.array(times).reshape(-1, 2).T.copy()  # seconds
+
+    def _note(self, fault: Fault) -> None:
+        self.n_faults[fault.kind] += 1
+        if len(self.faults[fault.kind]) < SHOWN:
+            self.faults[fault.kind].append(str(fault))
 
     @property
     def n_rows(self) -> int:
         """Return the number of rows, those that cannot be read included."""
-        return len(self.rows) + sum(fault.kind != "file" for fault in self.faults)
+        return len(self.line) + self.n_faults["row"] + self.n_faults["time"]
 
-    def at(self, row: Row) -> str:
+    def at(self, row: int) -> str:
         """Return ``file:line`` of a row."""
-        return f"{self.path}:{row.line}"
+        return f"{self.path}:{self.line[row]}"
 
-    def events(self) -> Iterator[Row]:
-        """Yield the rows of a strong file that are events."""
-        return (row for row in self.rows if row.labels and self.kind == "strong")
+    def named(self, row: int) -> str:
+        """Return the name in a row."""
+        return self.names[int(self.name[row])]
 
-    @cached_property
-    def first_rows(self) -> dict[str, Row]:
-        """Return the first row of each clip name, in order."""
-        first: dict[str, Row] = {}
-        for row in self.rows:
-            first.setdefault(row.name, row)
-        return first
+    def kinds_of_rows(self) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Yield the first row of each that differ in their labels, and these."""
+        return zip(_first(self.labelled).tolist(), self.labels, strict=True)
 
     @cached_property
-    def matches(self) -> dict[str, Match]:
-        """Return what each name means."""
-        return {match.name: match for match in self._index.matches(self.first_rows)}
+    def is_labelled(self) -> BoolArray:
+        """Return whether each row has a label; one of a strong file is an event then."""
+        is_labelled: BoolArray = np.array([*map(bool, self.labels)], bool)[self.labelled]
+        return is_labelled
 
     @cached_property
-    def nearest(self) -> dict[str, str | None]:
-        """Return the clip that is nearest to each name that means none."""
-        missing = (name for name, match in self.matches.items() if match.fault == "missing")
-        return {name: self._index.nearest(name) for name in missing}
+    def first(self) -> IntArray:
+        """Return the first row of each name."""
+        return _first(self.name)
 
     @cached_property
-    def clip_of(self) -> dict[str, str]:
+    def same_labels(self) -> IntArray:
+        """Return a number for the labels of each row, in whatever order they stand."""
+        numbers: dict[frozenset[str], int] = {}
+        equal = [numbers.setdefault(frozenset(labels), len(numbers)) for labels in self.labels]
+        return self._of_rows(equal)
+
+    def _of_rows(self, values: Sequence[int] | IntArray) -> IntArray:
+        """Return the value of each row, from those of what they are labelled."""
+        of_rows: IntArray = np.array(values, np.int64)[self.labelled]
+        return of_rows
+
+    @cached_property
+    def order(self) -> IntArray:
+        """Return the rows by name, labels, onset and offset; equal ones as they stand."""
+        columns = self.offset, self.onset, self.same_labels, self.name
+        return np.lexsort(columns).astype(np.int64)
+
+    @cached_property
+    def matches(self) -> list[Match]:
+        """Return what those names mean that are not exactly those of their clips."""
+        found = self._index.matches(self.names)
+        return [match for match in found if match.clip != match.name or match.fault]
+
+    @cached_property
+    def nearest(self) -> dict[str, str]:
+        """Return the clip that is nearest to each name that means none, where there is one."""
+        missing = (match.name for match in self.matches if match.fault == "missing")
+        return {name: near for name in missing if (near := self._index.nearest(name)) is not None}
+
+    @cached_property
+    def clips(self) -> list[str]:
         """Return the clip of each name: of what is missing the nearest, or else the name itself."""
-        return {n: m.clip or self.nearest.get(n) or n for n, m in self.matches.items()}
+        meant = self.nearest | {match.name: match.clip for match in self.matches if match.clip}
+        return [meant.get(name, name) for name in self.names]
 
     @cached_property
-    def labels_by_clip(self) -> dict[str, set[str]]:
+    def labels_by_clip(self) -> dict[str, frozenset[str]]:
         """Return the labels of each clip, without those of events that last no time."""
-        labels: dict[str, set[str]] = {}
-        for row in self.rows:
-            counts = self.kind != "strong" or row.offset > row.onset
-            labels.setdefault(self.clip_of[row.name], set()).update(row.labels if counts else ())
-        return labels
+        sets = [frozenset(labels) for labels in self.labels]
+        shared: dict[frozenset[str], frozenset[str]] = {}
+        by_clip: dict[str, frozenset[str]] = {}
+        counts = self.offset > self.onset if self.kind == "strong" else self.is_labelled
+        rows = zip(self.name.tolist(), self.labelled.tolist(), counts.tolist(), strict=True)
+        for name, labelled, count in rows:
+            clip, more = self.clips[name], sets[labelled] if count else frozenset()
+            labels = by_clip.get(clip, frozenset()) | more
+            by_clip[clip] = shared.setdefault(labels, labels)
+        return by_clip
 
     @cached_property
     def clips_by_label(self) -> Counter[str]:
-        """Return the number of clips of each label."""
-        pairs = {(row.name, label) for row in self.rows for label in row.labels}
-        return Counter(label for _, label in pairs)
+        """Return the number of names that have each label."""
+        numbers: dict[str, int] = {}
+        each = [numbers.setdefault(label, len(numbers)) for of in self.labels for label in of]
+        size = np.array([len(labels) for labels in self.labels], np.int64)
+        start, count = self._of_rows(np.cumsum(size) - size), self._of_rows(size)
+        place = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        label = np.array(each, np.int64)[np.repeat(start, count) + place]
+        pairs = np.sort(np.repeat(self.name, count) * len(numbers) + label)
+        pairs = pairs[np.diff(pairs, prepend=-1) > 0] % (len(numbers) or 1)
+        return Counter(dict(zip(numbers, np.bincount(pairs).tolist(), strict=True)))
+
+
+def _first(numbers: IntArray) -> IntArray:
+    """Return where each number first occurs."""
+    return np.unique(numbers, return_index=True)[1].astype(np.int64)
 
 
 def listed_clips(features: Iterable[Path]) -> dict[str, Clip]:

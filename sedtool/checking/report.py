@@ -4,12 +4,14 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from statistics import fmean, median
 
+import numpy as np
+
 from sedtool.audio import AudioInputs, find_audio
-from sedtool.checking.files import Clip, LabelFile, Progress, copies, inspect, listed_clips
+from sedtool.checking.files import SHOWN, Clip, LabelFile, Progress, copies, inspect, listed_clips
 from sedtool.checking.rules import (
     NOTE,
     PROBLEM,
@@ -26,7 +28,7 @@ from sedtool.labels import NameIndex, read_vocabulary
 from sedtool.store import is_hdf5
 from sedtool.text import aligned, counted
 
-SHOWN = 5  # places of each finding
+MOST_ROWS = 1000  # of a table of classes, as text
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ class FileSummary:
     @classmethod
     def of(cls, file: LabelFile) -> "FileSummary":
         """Count a label file's rows, clips and events."""
-        events = sum(1 for _ in file.events()) if file.kind == "strong" else None
-        return cls(str(file.path), file.kind, file.n_rows, len(file.first_rows), events)
+        events = int(file.is_labelled.sum()) if file.kind == "strong" else None
+        return cls(str(file.path), file.kind, file.n_rows, len(file.names), events)
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,17 @@ class ClassSummary:
     @classmethod
     def all_of(cls, file: LabelFile, classes: Iterable[str]) -> Iterator["ClassSummary"]:
         """Count the clips and events of each class, and measure its events."""
-        events: dict[str, list[float]] = {label: [] for label in classes}
-        for row in file.events():
-            events.setdefault(row.labels[0], []).append(row.offset - row.onset)
+        is_strong = file.kind == "strong"
+        by_labels = np.argsort(file.labelled, kind="stable")
+        lengths = (file.offset - file.onset)[by_labels]
+        ends = np.cumsum(np.bincount(file.labelled)).tolist()
+        parts = {
+            labels: slice(*of) for labels, of in zip(file.labels, pairwise([0, *ends]), strict=True)
+        }
         for label in classes:
-            n_events = len(events[label]) if file.kind == "strong" else None
-            given = [length for length in events[label] if length > 0]
+            events = lengths[parts.get((label,), slice(0))].tolist() if is_strong else []
+            n_events = len(events) if is_strong else None
+            given = [length for length in events if length > 0]
             measures = (sum, fmean, median, min, max) if given else ()
             times = [float(measure(given)) for measure in measures]
             yield cls(label, str(file.path), file.clips_by_label[label], n_events, *times)
@@ -196,10 +203,13 @@ class Report:
             if findings:
                 lines += ["", title, *(line for f in findings for line in f.lines())]
         for name in dict.fromkeys(row.file for row in self.classes):
-            rows = [row.cells() for row in self.classes if row.file == name]
+            classes = [row for row in self.classes if row.file == name]
+            rows = [row.cells() for row in classes[:MOST_ROWS]]
             lines += ["", f"Classes of {name}{', times in seconds' * (len(rows[0]) > 2)}"]
             heading = ["class", "clips", "events", "total", "mean", "median", "min", "max"]
             lines += [f"  {line}" for line in aligned([heading[: len(rows[0])], *rows], 1)]
+            if more := len(classes) - len(rows):
+                lines.append(f"  ... and {more} more; --json has all of them")
         return lines
 
     def json(self) -> str:
@@ -233,10 +243,10 @@ def check(
     kinds = {"strong": inputs.strong, "weak": inputs.weak, "unlabelled": inputs.unlabelled}
     given = [(path, kind) for kind, paths in kinds.items() for path in paths]
     files = [LabelFile(path, kind, vocabulary, index) for path, kind in given]
-    labels = {label for file in files for row in file.rows for label in row.labels}
+    labels = {label for file in files for labels in file.labels for label in labels}
     classes = vocabulary.classes if vocabulary else tuple(sorted(labels))
     data = Data(clips, files, classes, vocabulary, copies(clips.values(), workers))
-    labelled = [file for file in files if file.kind != "unlabelled" and file.rows]
+    labelled = [file for file in files if file.kind != "unlabelled" and file.names]
     return Report(
         tuple(_findings(data)),
         tuple(row for file in labelled for row in ClassSummary.all_of(file, classes)),

@@ -6,14 +6,15 @@ A problem stops a later stage or spoils its result; a note is worth knowing. Tim
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from statistics import median
 from typing import NamedTuple
+
+import numpy as np
 
 from sedtool.checking.files import Clip, LabelFile
 from sedtool.config import FeatureConfig
 from sedtool.labels import Vocabulary
-from sedtool.labels.tables import Row
 from sedtool.text import first_five, quoted
 
 PROBLEM, NOTE = "problem", "note"
@@ -138,10 +139,10 @@ def in_audio(data: Data) -> Iterator[Found]:
     yield from _clips(data.clips.values())
     yield from _lengths(data.clips.values())
     yield from _copies(data)
-    named = {clip for file in data.files for clip in file.clip_of.values()}
-    for name in data.clips:
-        if data.files and name not in named:
-            yield Found("unlabelled", name)
+    unlabelled = dict.fromkeys(data.clips if data.files else ())
+    for clip in chain.from_iterable(file.clips for file in data.files):
+        unlabelled.pop(clip, None)
+    yield from (Found("unlabelled", name) for name in unlabelled)
 
 
 def _clips(clips: Collection[Clip]) -> Iterator[Found]:
@@ -172,10 +173,10 @@ def _lengths(clips: Collection[Clip]) -> Iterator[Found]:
 
 def _copies(data: Data) -> Iterator[Found]:
     """Yield the clips with the same audio: a leak if they have labels in different files."""
-    files: dict[str, set[str]] = defaultdict(set)  # that have labels of a clip
-    for file in data.files:
-        for clip in file.clip_of.values():
-            if file.kind != "unlabelled":
+    files: dict[str, set[str]] = {name: set() for names in data.copies for name in names}
+    for file in data.files if files else ():  # that have labels of a clip
+        for clip in file.clips if file.kind != "unlabelled" else ():
+            if clip in files:
                 files[clip].add(str(file.path))
     for names in data.copies:
         labelled = [name for name in names if files[name]]
@@ -190,8 +191,8 @@ def in_spelling(data: Data) -> Iterator[Found]:
     """Yield the labels that differ in case, spaces, hyphens and underscores only."""
     spellings: dict[str, dict[str, str]] = defaultdict(dict)
     for file in data.files if data.vocabulary is None else ():
-        for row in file.rows:
-            for label in row.labels:
+        for row, labels in file.kinds_of_rows():
+            for label in labels:
                 key = "".join(c for c in label.casefold() if not (c.isspace() or c in "_-"))
                 spellings[key].setdefault(label, file.at(row))
     for variants in spellings.values():
@@ -217,40 +218,46 @@ def in_labels(file: LabelFile, data: Data) -> Iterator[Found]:
 
 def _faults(file: LabelFile, data: Data) -> Iterator[Found]:
     kinds = {"file": "unreadable-labels", "row": "bad-row", "time": "bad-time"}
-    for fault in file.faults:
-        yield Found(kinds[fault.kind], str(fault))
-    if not (file.rows or file.faults):
+    for kind, first in file.faults.items():
+        yield from (Found(kinds[kind], text) for text in first)
+        if more := file.n_faults[kind] - len(first):
+            yield Found(kinds[kind], "", more)
+    if not (file.names or file.faults):
         yield Found("empty-file", str(file.path))
-    elif file.rows and file.kind != "unlabelled" and not data.classes:
+    elif file.names and file.kind != "unlabelled" and not data.classes:
         what = "no row has a label, and there is no class list"
         yield Found("empty-file", f"{file.path}: {what}")
 
 
 def _unknown_labels(file: LabelFile, classes: Vocabulary | None) -> Iterator[Found]:
     """Yield each label of no class once, for all its rows."""
-    rows: dict[str, list[Row]] = defaultdict(list)
+    first: dict[str, int] = {}  # rows
+    count: Counter[str] = Counter()
     if classes is None:
         return
-    for row in file.rows:
-        for label in row.labels:
+    for (row, labels), n_rows in zip(file.kinds_of_rows(), np.bincount(file.labelled), strict=True):
+        for label in labels:
             if label not in classes:
-                rows[label].append(row)
-    for number, (label, among) in enumerate(rows.items()):
+                first.setdefault(label, row)
+                count[label] += int(n_rows)
+    for number, (label, row) in enumerate(first.items()):
         hint = classes.suggestion(label) if number < SUGGESTED else ""
-        text = f"{file.at(among[0])}: unknown label {quoted(label)}{hint} (rows: {len(among)})"
-        yield Found("unknown-label", text, len(among))
+        text = f"{file.at(row)}: unknown label {quoted(label)}{hint} (rows: {count[label]})"
+        yield Found("unknown-label", text, count[label])
 
 
 def _repeated(file: LabelFile) -> Iterator[Found]:
     """Yield the rows that say what an earlier row says; only of an event it matters."""
-    first: dict[tuple[object, ...], Row] = {}
-    for row in file.rows:
-        key = (row.name, frozenset(row.labels), row.onset, row.offset)
-        earlier = first.setdefault(key, row)
-        if earlier is not row:
-            is_event = file.kind == "strong" and row.labels
-            text = f"{file.at(row)}: {row.name}: the same as line {earlier.line}"
-            yield Found("duplicate-event" if is_event else "duplicate-row", text)
+    if len(file.names) == len(file.line):
+        return
+    columns = np.array([c[file.order] for c in (file.name, file.same_labels)])
+    times = np.array([c[file.order] for c in (file.onset, file.offset)])
+    is_new = np.r_[True, (np.diff(columns) != 0).any(axis=0) | (np.diff(times) != 0).any(axis=0)]
+    earlier = file.order[np.maximum.accumulate(np.where(is_new, np.arange(len(is_new)), 0))]
+    for row, first in sorted(np.stack([file.order, earlier], axis=1)[~is_new].tolist()):
+        is_event = file.kind == "strong" and file.is_labelled[row]
+        text = f"{file.at(row)}: {file.named(row)}: the same as line {file.line[first]}"
+        yield Found("duplicate-event" if is_event else "duplicate-row", text)
 
 
 def _differing(file: LabelFile) -> Iterator[Found]:
@@ -258,67 +265,76 @@ def _differing(file: LabelFile) -> Iterator[Found]:
 
     Rows of one label each add up; of those that list several it is not clear which is right.
     """
-    kind = "added-labels" if all(len(row.labels) <= 1 for row in file.rows) else "relabelled"
-    rows: dict[str, list[Row]] = defaultdict(list)
-    for row in file.rows:
-        rows[row.name].append(row)
-    for name, among in rows.items():
-        if len({frozenset(row.labels) for row in among}) > 1:
-            first, last = (", ".join(row.labels) or "no label" for row in (among[0], among[-1]))
-            text = f"{file.at(among[-1])}: {name}: {last}; in line {among[0].line} {first}"
-            yield Found(kind, text)
+    kind = "added-labels" if all(len(labels) <= 1 for labels in file.labels) else "relabelled"
+    last = np.zeros(len(file.names), np.int64)
+    last[file.name] = np.arange(len(file.name))
+    first_labels = file.same_labels[file.first]
+    for name in np.unique(file.name[file.same_labels != first_labels[file.name]]).tolist():
+        rows = file.first[name], last[name]
+        one, other = (", ".join(file.labels[file.labelled[r]]) or "no label" for r in rows)
+        where = f"{file.at(rows[1])}: {file.names[name]}"
+        yield Found(kind, f"{where}: {other}; in line {file.line[rows[0]]} {one}")
 
 
 def _events(file: LabelFile, clips: Mapping[str, Clip]) -> Iterator[Found]:
     """Yield the events that last no time, and those that end after their clip."""
-    for row in file.events():
-        clip, label = clips.get(file.clip_of[row.name]), row.labels[0]
-        if row.offset == row.onset:
-            yield Found("zero-length", f"{file.at(row)}: {row.name}: {label} at {row.onset:g} s")
-        if clip and clip.duration is not None and row.offset > clip.duration + TOLERANCE:
-            what = f"{label} to {row.offset:.3f} s, the audio ends at {clip.duration:.3f} s"
-            if row.onset and f"_{row.onset:.3f}_{row.offset:.3f}" in row.name:  # as in AudioSet
+    known = (clips.get(clip) for clip in file.clips)
+    lasts = np.array([c.duration if c else None for c in known], float)[file.name]  # NaN: not known
+    is_late = file.offset > lasts + TOLERANCE
+    for row in np.flatnonzero(file.is_labelled & (is_late | (file.onset == file.offset))).tolist():
+        onset, offset, (label,) = file.onset[row], file.offset[row], file.labels[file.labelled[row]]
+        where = f"{file.at(row)}: {file.named(row)}"
+        if offset == onset:
+            yield Found("zero-length", f"{where}: {label} at {onset:g} s")
+        if is_late[row]:
+            what = f"{label} to {offset:.3f} s, the audio ends at {lasts[row]:.3f} s"
+            if onset and f"_{onset:.3f}_{offset:.3f}" in file.named(row):  # as in AudioSet
                 what += "; these are the clip's own times in a longer recording"
-            yield Found("past-end", f"{file.at(row)}: {row.name}: {what}")
+            yield Found("past-end", f"{where}: {what}")
 
 
 def _gaps(file: LabelFile) -> Iterator[Found]:
     """Yield the events that leave no time to those before them of their class and clip."""
-    events: dict[tuple[str, str], dict[tuple[float, float], Row]] = defaultdict(dict)
-    for row in file.events():
-        if row.offset > row.onset:
-            events[row.name, row.labels[0]].setdefault((row.onset, row.offset), row)
-    for (name, label), rows in events.items():
-        end = -1.0
-        for (onset, offset), row in sorted(rows.items()):
-            if onset - end <= TOLERANCE:
-                kind = "overlap" if onset - end < -TOLERANCE else "touching"
-                what = f"{label} from {onset:g} s, one ends at {end:g} s"
-                yield Found(kind, f"{file.at(row)}: {name}: {what}")
-            end = max(end, offset)
+    rows = file.order[(file.is_labelled & (file.offset > file.onset))[file.order]]
+    columns = (file.name, file.labelled, file.onset, file.offset)
+    before: tuple[float, ...] = ()
+    end = -1.0
+    for row, *event in zip(rows.tolist(), *(c[rows].tolist() for c in columns), strict=True):
+        name, labelled, onset, offset = event
+        if (name, labelled, onset, offset) == before:
+            continue
+        if before[:2] != (name, labelled):
+            end = -1.0
+        if onset - end <= TOLERANCE:
+            kind = "overlap" if onset - end < -TOLERANCE else "touching"
+            what = f"{file.labels[labelled][0]} from {onset:g} s, one ends at {end:g} s"
+            yield Found(kind, f"{file.at(row)}: {file.names[name]}: {what}")
+        end, before = max(end, offset), (name, labelled, onset, offset)
 
 
 def _unlabelled(file: LabelFile, classes: Sequence[str]) -> Iterator[Found]:
     """Yield the clips without labels, and the classes of few clips or none."""
-    labelled = {row.name for row in file.rows if row.labels}
-    for name, row in file.first_rows.items():
-        if name not in labelled:
-            yield Found("without-labels", f"{file.at(row)}: {name}")
+    n_labelled = np.bincount(file.name, file.is_labelled, len(file.names))
+    for name in np.flatnonzero(n_labelled == 0).tolist():
+        yield Found("without-labels", f"{file.at(file.first[name])}: {file.names[name]}")
     counts = file.clips_by_label
-    for label in classes if file.rows else ():
+    for label in classes if file.names else ():
         if counts[label] < RARE:
             yield Found("rare-class", f"{label}: {counts[label]} clips")
 
 
 def _names(file: LabelFile) -> Iterator[Found]:
     """Yield the names that mean no clip, or not exactly the one that they should."""
-    for name, match in file.matches.items():
-        at, near = file.at(file.first_rows[name]), file.nearest.get(name)
+    line = (
+        dict(zip(file.names, file.line[file.first].tolist(), strict=True)) if file.matches else {}
+    )
+    for match in file.matches:
+        name, at, near = match.name, f"{file.path}:{line[match.name]}", file.nearest.get(match.name)
         if near:
             yield Found("misnamed", f"{at}: {name} (there is {near})")
         elif match.fault:
             yield Found(match.fault, f"{at}: {match.message or name}")
-        elif match.clip != name:
+        else:
             yield Found("by-basename", f"{at}: {name} is {match.clip}")
 
 

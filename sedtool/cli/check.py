@@ -9,7 +9,7 @@ from sedtool.cli.console import progress, say, write_stdout
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config.extraction import CHECK_WORKERS
 from sedtool.errors import InputsFailedError
-from sedtool.text import plain
+from sedtool.text import bounded, plain
 
 
 @click.command(cls=SedtoolCommand)
@@ -46,7 +46,7 @@ def check(decode: bool, workers: int, as_json: bool, quiet: bool, **options: Any
     inputs = taken(CheckInputs, options, audio=opt.audio_inputs(options))
     with progress("check", quiet) as report_progress:
         report = check_files(inputs, decode=decode, workers=workers, progress=report_progress)
-    lines = [report.json()] if as_json else [plain(line) for line in report.lines()]
+    lines = [report.json()] if as_json else [bounded(plain(line)) for line in report.lines()]
     write_stdout("".join(f"{line}\n" for line in lines))
     if report.problems:
         raise InputsFailedError(report.verdict())
