@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from sedtool.bounds import RECORD, read_bounded
-from sedtool.errors import ArtifactError, ConfigError, OutputExistsError, ResourceError
+from sedtool.errors import ArtifactError, BusyError, ConfigError, OutputExistsError, ResourceError
 
 _RESOURCE_ERRNO = {
     errno.ENOSPC: "the disk is full",
@@ -350,16 +350,21 @@ def claim(
     process is making always.
     """
     files = [output for output in outputs if output is not None and appears_whole(output)]
-    if ours is None:
-        ours = made_before(files[0], files) if files else ()
+
+    def refuse_finished() -> None:
+        made = ours
+        if made is None:
+            made = made_before(files[0], files) if files else ()
+        for output in files:
+            refuse_existing(output, overwrite or output in made)
+
+    refuse_finished()
     with contextlib.ExitStack() as held:
         for output in files:
-            may_replace = overwrite or output in ours
-            refuse_existing(output, may_replace)
             target = Path(os.path.realpath(output))
             path = target.with_name(f".{target.name}.lock")
             held.enter_context(_holding(path, output))
-            refuse_existing(output, may_replace)  # another run may have finished it meanwhile
+        refuse_finished()  # again, for another run may have made them meanwhile, mark and all
         remove_leftovers(*files)
         yield
 
@@ -398,7 +403,7 @@ def _holding(path: Path, output: Path) -> Iterator[None]:
 def lock(path: Path, output: Path) -> BinaryIO:
     """Open and lock the file `path`, which stands for `output`; closing it unlocks.
 
-    A lock that another process holds is a ResourceError.
+    A lock that another process holds is a BusyError.
     """
     until = time.monotonic() + _LOCK_PATIENCE
     while True:
@@ -411,7 +416,7 @@ def lock(path: Path, output: Path) -> BinaryIO:
             if time.monotonic() < until:
                 time.sleep(_LOCK_PATIENCE / 10)
                 continue
-            raise ResourceError(
+            raise BusyError(
                 f"another sedtool is making {output}; wait for it or name another output"
             ) from error
         except OSError as error:  # some network file systems have no locks

@@ -75,6 +75,10 @@ class ResourceError(SedtoolError):
     exit_code = 6
 
 
+class BusyError(ResourceError):
+    """Another process makes what was to be written; the machine is well."""
+
+
 class ScoreError(SedtoolError):
     """A score is below the limit that was set for it; all outputs are complete."""
 

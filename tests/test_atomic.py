@@ -1,6 +1,7 @@
 """A file under its final name is whole; what stood there stays until then."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -181,6 +182,26 @@ def test_an_output_is_claimed_once_and_a_killed_holder_leaves_no_lock(tmp_path):
     with claim(path):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_what_another_run_has_finished_meanwhile_is_refused_and_not_taken_for_its_own(
+    tmp_path, monkeypatch
+):
+    path, mark = tmp_path / "x.tsv", tmp_path / ".x.tsv.unfinished"
+    path.write_text("made")
+    files = {path.name: [path.stat().st_size, path.stat().st_mtime_ns]}
+    mark.write_text(json.dumps({"format": "sedtool-unfinished", "files": files}))
+    holding = atomic._holding
+
+    def ended(*arguments):
+        mark.unlink()  # as the run does that renamed the file
+        return holding(*arguments)
+
+    with claim(path):
+        pass  # without another run, it is what was interrupted
+    monkeypatch.setattr(atomic, "_holding", ended)
+    with pytest.raises(OutputExistsError), claim(path):
+        pass
 
 
 def test_a_pipe_that_nobody_reads_is_refused_and_one_that_somebody_will_is_written(

@@ -72,13 +72,14 @@ class Trial:
         if left and number != signal.SIGKILL:
             self.wrong.append(f"P3 {where}: left {left}")
 
-    def pair(self) -> bool:
-        """Run the command twice at once; return whether one worked and nothing was lost."""
+    def pair(self, delay: float) -> bool:
+        """Run the command, and again so much later; return whether one worked, with all kept."""
         self.begin()
-        names = ("one", "two")
-        for name in names:
+        forks = []
+        for name in ("one", "two"):
             (self.folder / name).mkdir()
-        forks = [self._in(self.folder / name) for name in names]
+            forks.append(self._in(self.folder / name))
+            time.sleep(delay)
         codes = [fork.wait().code for fork in forks]
         may_both_work = self.name in ("sweep", "tune")  # runs share a sweep; models are rewritten
         others = {BUSY, EXISTS} | ({self.job.code} if may_both_work else set())
@@ -104,7 +105,9 @@ def try_command(name: str, count: int, pairs: int, given: Path, folder: Path) ->
         number.name: sum(trial.stop(number, fresh=turn % 10 == 9) for turn in range(count))
         for number in SIGNALS
     }
-    return {"held": held, "pairs": sum(trial.pair() for _ in range(pairs)), "wrong": trial.wrong}
+    # Every second time the other one begins while the first is at work, or has just ended.
+    delays = [trial.chance.uniform(0, trial.seconds) * (turn % 2) for turn in range(pairs)]
+    return {"held": held, "pairs": sum(map(trial.pair, delays)), "wrong": trial.wrong}
 
 
 def tried(name: str, count: int, pairs: int, given: Path, folder: Path) -> dict:

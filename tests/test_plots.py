@@ -22,7 +22,7 @@ from sedtool.config.evaluation import CorrelationConfig
 from sedtool.config.network import GRADIENT_EXAMPLES
 from sedtool.errors import ArtifactError, ConfigError, LabelError, OutputExistsError
 from sedtool.plots import canvas, plot_curves, plot_durations, plot_frames, plot_gradients
-from sedtool.plots.canvas import NamedPoint, place_names, save, shown
+from sedtool.plots.canvas import NamedPoint, check_output, place_names, save, shown
 from sedtool.plots.curves import History, draw_curves, read_history
 from sedtool.plots.gradients import (
     EXAMPLE,
@@ -143,6 +143,17 @@ def test_there_is_a_panel_for_every_pooling_and_one_scale_for_all(tmp_path):
     assert len({axes.get_ylim() for axes in figure.axes[1:]}) == 1
     assert {axes.get_yscale() for axes in figure.axes[1:]} == {"symlog"}
     save(figure, tmp_path / "g.png")
+
+
+def test_a_figure_that_another_run_has_drawn_meanwhile_stays(tmp_path):
+    path = tmp_path / "g.svg"
+    check_output(path, False)
+    path.write_text("drawn meanwhile")
+    with pytest.raises(OutputExistsError):
+        save(Figure(), path)
+    assert path.read_text() == "drawn meanwhile"
+    save(Figure(), path, overwrite=True)
+    assert path.read_text().startswith("<?xml")
 
 
 def test_the_drawing_of_examples_leaves_the_global_draws_alone():

@@ -134,12 +134,12 @@ def check_output(output: Path, overwrite: bool, *inputs: Path | None) -> None:
 
 
 @styled()
-def save(figure: Figure, output: Path) -> None:
-    """Write a figure as PNG, SVG or PDF, by the suffix."""
+def save(figure: Figure, output: Path, overwrite: bool = False) -> None:
+    """Write a figure as PNG, SVG or PDF, by the suffix, unless another run has meanwhile."""
     fit_fonts(figure)
     buffer, kind = io.BytesIO(), output.suffix[1:].lower()
     figure.savefig(buffer, format=kind, dpi=150, metadata=_DATES.get(kind, {}))
-    with claim(output, overwrite=True):
+    with claim(output, overwrite=overwrite):
         write_bytes(output, buffer.getvalue())
 
 

@@ -34,7 +34,9 @@ def plot_clip(
     feature_set = FeatureSet([features])
     spectrogram = feature_set.clip(find_clip(feature_set.place, name, features))
     events = reference_events(reference, name) if reference is not None else None
-    canvas.save(draw_clip(spectrogram, feature_set.config, scored, stored, events), output)
+    canvas.save(
+        draw_clip(spectrogram, feature_set.config, scored, stored, events), output, overwrite
+    )
 
 
 def find_clip(names: Iterable[str], name: str, where: Path) -> str:

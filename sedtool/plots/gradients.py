@@ -119,7 +119,7 @@ def plot_gradients(
         raise ConfigError("--scores, --clip and --class belong together; --reference needs them")
     every = [text for name in POOLING_NAMES for text in GRADIENT_EXAMPLES.get(name, (name,))]
     configs = [PoolingConfig.parse(text) for text in poolings or every]
-    canvas.save(draw_gradients(example, configs), output)
+    canvas.save(draw_gradients(example, configs), output, overwrite)
 
 
 def example_pooling(config: PoolingConfig) -> Pooling:
@@ -317,7 +317,8 @@ def plot_frames(
             )
         curves.append(frame_curve(model, stored.clip(clip), label))
     title = f"{label} in {clip}"
-    canvas.save(draw_frames(stored.clip(clip), stored.config, curves, title, intervals), output)
+    figure = draw_frames(stored.clip(clip), stored.config, curves, title, intervals)
+    canvas.save(figure, output, overwrite)
     described = zip(models, curves, strict=True)
     return [f"{path}: {curve.describe(intervals)}" for path, curve in described]
 

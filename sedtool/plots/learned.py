@@ -55,7 +55,7 @@ def plot_pooling(
     canvas.check_output(output, overwrite, *models, durations_from)
     loaded = [(str(path), load_model(path)) for path in models]
     durations = read_events(durations_from).mean_durations() if durations_from else {}
-    canvas.save(draw_pooling(loaded, durations), output)
+    canvas.save(draw_pooling(loaded, durations), output, overwrite)
 
 
 @canvas.styled()
@@ -216,7 +216,7 @@ def plot_durations(
         means = np.concatenate([s.mean for s in sets])[None]
         seconds = np.concatenate([s.durations for s in sets])
         found["all"] = rank_correlation(seconds, means, config)
-    canvas.save(draw_durations(sets, found), output)
+    canvas.save(draw_durations(sets, found), output, overwrite)
     lines = [_describe(entry, found[entry.name]) for entry in sets]
     return lines + ([f"all classes: {found['all']}"] if "all" in found else [])
 
