@@ -1,5 +1,6 @@
 """A sweep makes the runs that are not done, each as its stages would, and goes on after a stop."""
 
+import errno
 import json
 import os
 import re
@@ -9,13 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 import yaml
 
 from sedtool.atomic import lock
 from sedtool.checkpoint import load_model
-from sedtool.errors import ConfigError
+from sedtool.errors import BusyError, ConfigError, ResourceError
 from sedtool.runs import RunSettings, run_name
 from sedtool.sweep import grid, parse_poolings, parse_seeds
 from support.sweeps import RECIPE, invoke, sweep
@@ -407,21 +409,37 @@ def test_a_recipe_is_needed_and_features_or_audio(data, stages):
     assert "there is no --audio to make it of" in sweep(data, exit_code=2).stderr
 
 
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (MemoryError, "out of memory; a smaller --batch-size"),
-        (ZeroDivisionError, "this is a bug in sedtool: ZeroDivisionError: the loss is not finite"),
-    ],
-)
-def test_a_run_that_meets_what_nobody_foresaw_does_not_stop_the_others(
-    data, stages, monkeypatch, error, message
-):
+def test_a_run_that_meets_what_nobody_foresaw_does_not_stop_the_others(data, stages, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(data))  # takes the traceback of a bug
-    stages.fail("train", "max", error=error)
+    stages.fail("train", "max", error=ZeroDivisionError)
     said = sweep(data, pooling="max,power", exit_code=3).stderr
+    message = "this is a bug in sedtool: ZeroDivisionError: the loss is not finite"
     assert f"max/seed-0: failed: train: {message}" in said
     assert (data / "runs" / "power" / "seed-0" / "test" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "error", "message"),
+    [
+        ("train", MemoryError, "out of memory; a smaller --batch-size"),
+        ("infer", partial(OSError, errno.EMFILE), "the loss is not finite; raise `ulimit -n`"),
+        ("extract", ResourceError, "features.h5: the loss is not finite; "),
+        ("compare", ResourceError, "compare: the loss is not finite; "),
+    ],
+)
+def test_a_machine_that_fails_ends_a_sweep_which_goes_on_later(data, stages, stage, error, message):
+    (data / "features.h5").unlink()
+    stages.fail(stage, error=error)
+    said = sweep(data, "--tolerate", "100%", pooling="max", exit_code=6).stderr
+    assert message in said and "; run the same command again to go on" in said
+    assert not (data / "runs.failures.tsv").exists() and "failed" not in said
+    stages.fail("no stage")
+    assert "max" in sweep(data, pooling="max").stdout
+
+
+def test_a_run_that_is_busy_after_all_does_not_stop_the_others(data, stages):
+    stages.fail("tune", error=BusyError)
+    assert "2 of 2 runs failed" in sweep(data, exit_code=4).stderr
 
 
 def test_the_environment_sets_options_of_the_stages_below_set_and_above_the_recipe(

@@ -15,6 +15,7 @@ from sedtool.checkpoint import read_header
 from sedtool.config import FailurePolicy, to_json
 from sedtool.errors import (
     ArtifactError,
+    BusyError,
     InputsFailedError,
     NothingUsableError,
     ResourceError,
@@ -39,7 +40,8 @@ from sedtool.text import clock, counted, first_five
 
 _WAIT = 2.0  # seconds until features that another sweep makes are looked for again
 _F1 = ("event", "segment", "clip")
-_STOPPED = "stopped; run the same command again to go on"
+_AGAIN = "run the same command again to go on"
+_STOPPED = f"stopped; {_AGAIN}"
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +105,7 @@ def sweep(
     """Make those runs that are not made: train, tune, infer, evaluate; then compare them.
 
     A run that another process works on is left to it, so several sweeps can share a folder. A run
-    that fails does not keep the others from being made.
+    that fails does not keep the others from being made; a machine that fails ends the sweep.
 
     Parameters
     ----------
@@ -122,6 +124,8 @@ def sweep(
     ------
     ArtifactError
         If a run of other settings stands in the folder.
+    ResourceError
+        If a stage meets a full disk, or runs out of memory or of open files.
     StageError
         If features cannot be made.
     StoppedError
@@ -270,6 +274,8 @@ class _Sweep:
             except Exception as error:
                 reason, code = self._hooks.explain(error)
                 log.error("%s", reason)
+                if code == ResourceError.exit_code and not isinstance(error, BusyError):
+                    raise ResourceError(f"{what}: {reason}; {_AGAIN}") from error
                 raise StageError(step.stage, reason, code) from None
             log.info("%s", result)
         return result
@@ -354,9 +360,7 @@ def _held(path: Path, output: Path) -> Iterator[bool]:
     """Lock the file `path`, which stands for `output`; yields whether that was possible."""
     try:
         stream = lock(path, output)
-    except ResourceError as error:
-        if not isinstance(error.__cause__, BlockingIOError):
-            raise
+    except BusyError:
         yield False
         return
     with stream:

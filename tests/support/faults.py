@@ -59,7 +59,8 @@ class FaultyStream:
 
     def write(self, data) -> int:
         def half():
-            self.stream.write(bytes(data)[: len(data) // 2])
+            whole = data if isinstance(data, str) else bytes(data)
+            self.stream.write(whole[: len(whole) // 2])
             self.stream.flush()
 
         self.faults.step(half)

@@ -39,6 +39,7 @@ class Job:
     code: int = 0  # of a run to its end
     again: str = ""  # what the line of a rerun has more
     reader: str = ""  # the next stage, which takes what is whole and refuses what is not
+    lacks: str = "\0"  # what that stage says on stdout where it leaves out what is not done
     brings: Mapping[str, str] = field(
         default_factory=dict
     )  # into out/, from given/; "" is a folder
@@ -114,7 +115,7 @@ JOBS = {
     "plot pooling": Job("plot pooling given/m.safetensors -o out/p.pdf"),
     "sweep": Job(
         f"{SWEEP} --test features.h5 --test-reference strong.tsv --pooling max,power",
-        reader="compare out/runs --resamples 20", replaces=False,
+        reader="compare out/runs --resamples 20", lacks="\nnot in it: ", replaces=False,
     ),
     "demo": Job("demo -o out/demo --device cpu --workers 1", replaces=False),
 }  # fmt: skip
