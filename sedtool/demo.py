@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import butter, sosfilt
 
-from sedtool.atomic import refuse_existing, remove_leftovers, resource_errors, write_text
+from sedtool.atomic import claim, refuse_existing, resource_errors, write_text
 from sedtool.audio import AudioInputs
 from sedtool.config import (
     DEVICE,
@@ -94,16 +94,20 @@ class DemoFiles:
         self.clip_picture = folder / "clip.png"
         self.pooling_picture = folder / "exponents.png"
 
-    def claim(self) -> None:
-        """Take a folder that is new, empty, or of an earlier demo, whose files are then removed."""
+    def refuse_others(self) -> None:
+        """Refuse a folder that is not new, empty, or of a demo."""
         with resource_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(self.marker)
+            names = {path.name for path in self.folder.iterdir()}
+        begun = f".{self.marker.name}."  # with which the names of its lock and of a part begin
+        if self.marker.name not in names and not all(name.startswith(begun) for name in names):
+            raise OutputExistsError(
+                f"{self.folder} holds files that no demo made; name a new folder"
+            )
+
+    def begin(self) -> None:
+        """Mark the folder, and remove what an earlier demo left in it."""
         if not self.marker.exists():
-            if any(self.folder.iterdir()):
-                raise OutputExistsError(
-                    f"{self.folder} holds files that no demo made; name a new folder"
-                )
             write_text(self.marker, "Made by sedtool demo, which may remove what it made here.\n")
         for folder in (self.audio, self.labels, self.run):
             shutil.rmtree(folder, ignore_errors=True)
@@ -130,10 +134,20 @@ def run_demo(
     pick_device(device)  # before minutes are spent
     files = DemoFiles(folder)
     refuse_existing(files.metrics, overwrite)
-    files.claim()
+    files.refuse_others()
+    with claim(files.marker, overwrite=True):
+        refuse_existing(files.metrics, overwrite)  # which another demo may have just made
+        files.begin()
+        return _run_stages(files, bar, seed, workers, device, overwrite)
+
+
+def _run_stages(
+    files: DemoFiles, bar: Bar, seed: int, workers: int, device: str, overwrite: bool
+) -> Evaluation:
+    """Go from sounds to figures and metrics, whose file comes last and says that all is there."""
     with bar("make sounds") as report:
         sounds = (tuple(SOUNDS), SIZES, partial(make_clip, seed))
-        write_dataset(folder, *sounds, overwrite=overwrite, progress=report)
+        write_dataset(files.folder, *sounds, overwrite=overwrite, progress=report)
     with bar("extract") as report:
         config, audio = FEATURE_PRESETS["dcase2017"], files.audio
         run = ExtractConfig(workers=workers)
@@ -143,13 +157,12 @@ def run_demo(
         test = AudioInputs((files.audio / "test",), root=files.audio)
         outputs = InferOutputs(files.events, files.scores, files.tags)
         infer(files.model, test, InferConfig(device=device), outputs, progress=report)
-    compared = EvaluateInputs(files.reference, files.scores)
-    evaluation = evaluate_files(compared, EvaluationConfig(), files.metrics)
     labels = read_events(files.reference).weak()
     clip = max(sorted(labels), key=lambda name: len(labels[name]))  # with most to see
     plot_clip(files.features, files.scores, clip, files.clip_picture, reference=files.reference)
     plot_pooling([files.model], files.pooling_picture, durations_from=files.validation)
-    return evaluation
+    compared = EvaluateInputs(files.reference, files.scores)
+    return evaluate_files(compared, EvaluationConfig(), files.metrics)
 
 
 def _train(files: DemoFiles, training: TrainConfig, bar: Bar, device: str) -> None:

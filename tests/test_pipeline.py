@@ -119,6 +119,8 @@ def test_the_demo_leaves_everything_it_promises(tmp_path, monkeypatch):
     assert metrics["parameters"]["n_clips"] == 8
     for picture in ("clip.png", "exponents.png"):
         assert (folder / picture).read_bytes().startswith(PNG)
+    newest = max(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    assert newest.name == "metrics.json"  # whose presence says that all the others are there
     # The table's event scores are those of the event list it leaves.
     scored = evaluate(
         read_events(folder / "labels" / "test_strong.tsv"),

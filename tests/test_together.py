@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from sedtool.atomic import claim_folder, refuse_unfinished
+from sedtool.atomic import claim, claim_folder, refuse_unfinished
 from sedtool.cli import cli
 from sedtool.comparison import tables
-from sedtool.demo import DemoFiles
-from sedtool.errors import ArtifactError, OutputExistsError
+from sedtool.demo import DemoFiles, run_demo
+from sedtool.errors import ArtifactError, BusyError, OutputExistsError
 from sedtool.labels import read_events
 from sedtool.shards import Shard
 from support.command_lines import refused, run, save_small_model
@@ -224,5 +224,13 @@ def test_temporary_files_go_with_the_next_run_on_their_output(small, tiny, tmp_p
 def test_a_demo_that_was_killed_at_once_is_run_again(tmp_path):
     files = DemoFiles(tmp_path)
     leave(files.marker)[0].unlink()
-    files.claim()
+    files.refuse_others()
+    with claim(files.marker, overwrite=True):
+        files.begin()
     assert [path.name for path in tmp_path.iterdir()] == [files.marker.name]
+
+
+def test_of_two_demos_in_a_folder_one_is_refused_at_once(tmp_path):
+    with claim(DemoFiles(tmp_path).marker), pytest.raises(BusyError):
+        run_demo(tmp_path, bar=None)
+    assert not list(tmp_path.iterdir())
