@@ -80,7 +80,7 @@ def test_faults_are_counted_exactly_and_the_first_five_kept(tmp_path, audio):
     assert report.files[0].rows == 1_008
 
 
-def test_a_check_shows_a_thousand_classes_and_says_how_many_more_there_are(tmp_path, audio, runner):
+def test_a_check_shows_a_thousand_classes_and_says_how_many_more_there_are(tmp_path, audio):
     table, classes = tmp_path / "weak.tsv", tmp_path / "classes.txt"
     table.write_text("filename\tevent_labels\na.wav\tx\n")
     classes.write_text("\n".join(["x", *(f"{i} {'long ' * 190}end" for i in range(5_000))]))
