@@ -167,10 +167,120 @@ def test_warnings_name_the_clip_where_it_has_a_name(file, caplog):
     assert caplog.messages == [f"{what}: the clip is silent throughout" for what in (path, "x")]
 
 
-@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF])
-def test_a_wav_whose_size_was_never_filled_in_is_read_to_its_end(file, size):
-    streamed = patched(WAV, 40, struct.pack("<I", size))
-    assert np.array_equal(read(file(streamed), 22_050), read(file(WAV), 22_050))
+# Where the size of the samples stands, as what, and what it counts besides.
+SIZES = {
+    "wav": (WAV, WAV.index(b"data") + 4, "<I", 0),
+    "aiff": (AIFF, AIFF.index(b"SSND") + 4, ">I", 8),
+    "w64": (W64, W64.index(b"data\xf3") + 16, "<Q", 24),
+    "rf64": (RF64, RF64.index(b"ds64") + 16, "<Q", 0),
+    "au": (AU, 8, ">I", 0),
+    "caf": (CAF, CAF.index(b"data\0") + 4, ">Q", 4),
+}
+ALL_ONES, HALF = 2**32 - 1, 2**31
+STREAMED = {
+    "all ones": ALL_ONES,
+    "all ones less the header of a WAV": ALL_ONES - 36,
+    "all ones less the header and its id": ALL_ONES - 44,
+    "sox, espeak": HALF - 2**12,
+    "aplay": HALF - 2**8,
+    "arecord": HALF,
+    "players": HALF - 1,
+    "players less the header of a WAV": HALF - 1 - 36,
+    "GStreamer": HALF - 2**16,
+}
+
+
+def stating(kind, size):
+    content, offset, format, more = SIZES[kind]
+    return patched(content, offset, struct.pack(format, size + more))
+
+
+@pytest.mark.parametrize("kind", SIZES)
+@pytest.mark.parametrize("size", STREAMED.values(), ids=STREAMED)
+def test_audio_whose_size_was_never_filled_in_is_read_to_its_end(file, kind, size, caplog):
+    if size == ALL_ONES and kind == "aiff":
+        size -= SIZES[kind][3]  # which 32 bits do not hold besides
+    assert np.array_equal(
+        read(file(stating(kind, size)), 22_050), read(file(FORMATS[kind]), 22_050)
+    )
+    is_known = kind == "wav" or size in (ALL_ONES, HALF, HALF - 1, HALF - 2**12, HALF - 2**8)
+    assert not (is_known and caplog.messages)
+
+
+@pytest.mark.parametrize("kind", ["w64", "rf64", "caf"])
+@pytest.mark.parametrize("size", [2**63 - 1, 2**64 - 1])
+def test_a_size_that_no_disk_holds_is_read_to_the_end(file, kind, size, caplog):
+    more = SIZES[kind][3]
+    assert np.array_equal(
+        read(file(stating(kind, size - more)), 22_050), read(file(FORMATS[kind]), 22_050)
+    )
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_a_size_of_0_with_audio_behind_it_is_said_and_can_be_taken(file, kind, caplog):
+    path = file(stating(kind, 0))
+    n_bytes = 2 * len(NOISE)
+    with pytest.raises(AudioError) as error:
+        read(path, 22_050)
+    assert str(error.value) == (
+        f"{path}: its header states 0 bytes of audio, {n_bytes} follow: the recorder did not close "
+        "it; --allow-truncated takes it"
+    )
+    with AudioReader(path, None, allow_truncated=True) as reader:
+        wave = np.concatenate(list(reader))
+        assert reader.truncated
+    assert np.array_equal(wave, read(file(FORMATS[kind]), 22_050))
+    assert len(caplog.messages) == 1
+
+
+def test_a_size_of_0_before_another_chunk_is_0(file):
+    for kind in ("wav", "aiff"):
+        _, offset, format, more = SIZES[kind]
+        empty = stating(kind, 0)[: offset + 4 + more] + b"LIST" + struct.pack(format, 4) + b"INFO"
+        with pytest.raises(AudioError, match="no samples"):
+            read(file(empty), 22_050)
+
+
+@pytest.fixture
+def piped(tmp_path):
+    """Return a function that gives audio the path that standard input has."""
+    streams = []
+
+    def spool(content):
+        streams.append((tmp_path / "spooled").open("w+b"))
+        streams[-1].write(content)
+        streams[-1].flush()
+        return Path(f"/dev/fd/{streams[-1].fileno()}")
+
+    yield spool
+    for stream in streams:
+        stream.close()
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_audio_from_a_pipe_is_read_to_its_end_whatever_it_states(piped, file, kind, caplog):
+    whole = read(file(FORMATS[kind]), 22_050)
+    assert np.array_equal(read(piped(stating(kind, 0)), 22_050), whole)
+    assert not caplog.messages
+    assert np.array_equal(read(piped(stating(kind, 10**6)), 22_050), whole)
+    assert len(caplog.messages) == 1
+    assert "used as far as it goes, though truncated: its header states" in caplog.text
+
+
+@pytest.mark.parametrize("kind", sorted({*SIZES} - {"w64"}))
+def test_a_size_that_stops_in_the_middle_of_the_audio_is_a_warning(file, kind, caplog):
+    wave = read(file(stating(kind, 30_000)), 22_050)
+    assert np.array_equal(wave, read(file(FORMATS[kind]), 22_050)[:15_000])
+    assert "states 30000 bytes of audio, and 14100 more are not read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "more", [b"LIST\x88\x13\0\0" + b"x" * 5_000, bytes(9_000), b"ID3\3" * 2_000]
+)
+def test_tags_and_zeros_after_the_audio_are_no_warning(file, more, caplog):
+    assert len(read(file(WAV + more), 22_050)) == len(NOISE)
+    assert not caplog.messages
 
 
 FLAC_FROM_A_PIPE = patched(FLAC, 21, bytes([FLAC[21] & 0xF0, 0, 0, 0, 0]))

@@ -389,3 +389,13 @@ def test_no_command_minds_where_its_stdout_goes(tiny, tmp_path, report):
         wrong += [] if is_well else [f"{command} {way}: {code}, {errors}"]
         tries.add(1, int(is_well))
     assert wrong == []
+
+
+def test_a_stream_of_arecord_is_one_recording(folder):
+    content = next((folder / "rec").glob("a*.wav")).read_bytes()
+    at = content.index(b"data") + 4
+    for size in (b"\0\0\0\x80", bytes(4)):
+        (folder / "piped").write_bytes(content[:at] + size + content[at + 4 :])
+        done = shell("cat piped | sedtool infer m.safetensors - -q", folder)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert names_in(done.stdout) == ["stdin"]

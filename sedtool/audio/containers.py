@@ -1,16 +1,23 @@
 """What the container of an audio file says about its length, against the bytes that are there.
 
+A program that writes into a pipe, or dies, leaves a size that is none: 0, or as much as fits. Such
+a file is read to its end, a dead recorder's only where that is asked for.
+
 libsndfile opens a truncated WAV, AIFF, AU, W64, CAF or Ogg file as a shorter one and says nothing,
 and of several Ogg or MP3 streams in one file it reads the first and says nothing, so their
 structure is read here. FLAC and MP3 state their length in samples; the reader compares that with
 what it decodes.
 """
 
+import io
+import os
 import re
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
+
+_COPY_AGAIN = "copy the file again"
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,68 @@ class Damage:
 
     message: str
     at_end: bool = False  # the end is missing, and nothing else: what comes before can be used
-    remedy: str = "copy the file again"
+    remedy: str = ""  # other than the usual one
+    is_taken: bool = False  # whether it is no more than a warning
+
+    def __str__(self) -> str:
+        """Return what is wrong, and what can be done."""
+        usual = _COPY_AGAIN + ", or take what is there with --allow-truncated" * self.at_end
+        return f"{self.message}; {self.remedy or usual}"
+
+
+class Patch(NamedTuple):
+    """What a header has to say at an offset for libsndfile to read to the end of the file."""
+
+    offset: int
+    content: bytes
+
+
+class Patched(io.RawIOBase):
+    """A file that is read as if its header were another one."""
+
+    def __init__(self, stream: BinaryIO, patch: Patch) -> None:
+        self._stream, self._patch = stream, patch
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = (0, self._stream.tell(), os.fstat(self._stream.fileno()).st_size)[whence]
+        return self._stream.seek(min(max(base + offset, 0), _FARTHEST))  # a header may say anything
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        view, start = memoryview(buffer).cast("B"), self._stream.tell()
+        try:
+            data = self._stream.read(len(view))
+        except OSError:  # libsndfile takes a disk that fails for the end of the file
+            data = b""
+        view[: len(data)] = data
+        for place, byte in enumerate(self._patch.content, self._patch.offset - start):
+            if 0 <= place < len(data):
+                view[place] = byte
+        return len(data)
+
+
+class _Sound(NamedTuple):
+    """What a container states of its samples."""
+
+    start: int  # their offset
+    size: int  # in bytes
+    place: int  # offset of what states the size
+    format: str  # of that, for struct
+    more: int = 0  # bytes that it counts besides
+
+    @property
+    def is_streamed(self) -> bool:
+        """Return whether the size stands for one that was not known when it was written."""
+        sizes = (self.size, self.start + self.size - 8, self.start + self.size)  # RIFF, file
+        return self.size > _FARTHEST or any(size in _STREAMED for size in sizes)
+
+    def up_to(self, end: int) -> Patch:
+        """Return what has to be stated for the samples to end there."""
+        most = 2 ** (8 * struct.calcsize(self.format)) - 1
+        size = max(end - self.start, 0) + self.more
+        return Patch(self.place, struct.pack(self.format, min(size, most)))
 
 
 @dataclass(frozen=True)
@@ -30,8 +98,21 @@ class _Chunks:
     id_size: int  # bytes
     size: str  # struct format
     audio: bytes  # id of the chunk that holds the samples
-    counts_header: bool = False  # whether a size includes id and size themselves
+    lead: int = 0  # bytes in that chunk before the samples
+    counted: int = 0  # bytes of id and size that a size includes
     alignment: int = 2  # bytes
+
+    @property
+    def header(self) -> int:
+        """Return the bytes of an id and a size."""
+        return self.id_size + struct.calcsize(self.size)
+
+    def read(self, stream: BinaryIO, position: int) -> tuple[bytes, int]:
+        """Return id and size of the chunk that begins there; no id at the end of the file."""
+        head = _read(stream, position, self.header)
+        if len(head) < self.header:
+            return b"", 0
+        return head[: self.id_size], struct.unpack(self.size, head[self.id_size :])[0]
 
 
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
@@ -40,62 +121,86 @@ _CONTAINERS = {
     b"RIFF": _Chunks(12, 4, "<I", b"data"),
     b"RIFX": _Chunks(12, 4, ">I", b"data"),
     b"RF64": _Chunks(12, 4, "<I", b"data"),
-    b"FORM": _Chunks(12, 4, ">I", b"SSND"),
-    b"riff": _Chunks(40, 16, "<Q", _W64_DATA, counts_header=True, alignment=8),
-    b"caff": _Chunks(8, 4, ">Q", b"data", alignment=1),
+    b"FORM": _Chunks(12, 4, ">I", b"SSND", lead=8),
+    b"riff": _Chunks(40, 16, "<Q", _W64_DATA, counted=24, alignment=8),
+    b"caff": _Chunks(8, 4, ">Q", b"data", lead=4, alignment=1),
 }
 
-# Sizes that programs write when they cannot go back to fill in the right one: ffmpeg and others,
-# sox, arecord, players of the 2 GiB era, ffmpeg again in W64, and CAF by its definition. They say
-# nothing about truncation.
-_STREAMED = frozenset((0xFFFFFFFF, 0x7FFFF000, 0x7FFFFF00, 0x7FFFFFFF, 2**63 - 1, 2**64 - 1))
+# Sizes that programs write when they cannot go back to fill in the right one, or that with the
+# header before the samples make such a size: ffmpeg, players of the 2 GiB era, sox, aplay, arecord,
+# GStreamer. They say nothing about truncation, nor does what no file system holds.
+_STREAMED = (2**32 - 1, 2**31 - 1, 2**31 - 2**12, 2**31 - 2**8, 2**31, 2**31 - 2**16)
 
+MAX_UNREAD = 4_096  # bytes at the end that no sample is decoded from: two MP3 frames, or a tag
 _MOST_CHUNKS = 10_000  # with more of them a file would take minutes
 _FARTHEST = 2**43  # bytes; a chunk that claims more ends beyond what any file system holds
 _OGG_FIRST_PAGE, _OGG_LAST_PAGE = 2, 4  # flags
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def find_damage(stream: BinaryIO, size: int) -> Damage | None:
-    """Return what is missing or damaged in an audio file of `size` bytes, or None.
+def find_damage(
+    stream: BinaryIO, size: int, is_piped: bool = False
+) -> tuple[Damage | None, Patch | None]:
+    """Return what is missing or damaged in an audio file of `size` bytes, and a patch to read it.
 
-    Any format is taken. This moves the stream, and so does `read_mpeg_layout`.
+    Any format is taken. This moves the stream, and so does `read_mpeg_layout`. With the patch
+    libsndfile reads to the end of the file, whatever its header states: what came through a pipe
+    states nothing that need be true.
     """
     magic = _read(stream, 0, 4)
     if magic == b"OggS":
-        return _damage_of_ogg(stream)
+        return _damage_of_ogg(stream), None
     if magic == b".snd":
         offset, length = struct.unpack(">II", _read(stream, 4, 8).ljust(8, b"\0"))
-        end = 0 if length in _STREAMED else offset + length
+        sound: _Sound | None = _Sound(offset, length, 8, ">I")
     else:
-        end = _end_of_audio(stream, _CONTAINERS[magic]) if magic in _CONTAINERS else 0
-    if end <= size:
-        return None
-    return Damage(f"truncated: its header states {end} bytes, {size} are there", at_end=True)
+        sound = _find_sound(stream, size, _CONTAINERS[magic]) if magic in _CONTAINERS else None
+    if sound is None:
+        return None, None
+    there, after = size - sound.start, size - sound.start - sound.size
+    if after < 0:
+        message = f"truncated: its header states {size - after} bytes, {size} are there"
+        is_near = any(-(2**17) <= sound.size - limit <= 2**12 for limit in (2**31, 2**32))
+        remedy = "" if there > 0 else _COPY_AGAIN
+        damage = Damage(message, at_end=True, remedy=remedy, is_taken=is_piped or is_near)
+        return None if sound.is_streamed else damage, sound.up_to(size)
+    if sound.size == 0 and there > 0:
+        message = (
+            f"its header states 0 bytes of audio, {there} follow: the recorder did not close it"
+        )
+        damage = Damage(message, at_end=True, remedy="--allow-truncated takes it")
+        return None if is_piped else damage, sound.up_to(size)
+    rest = _read(stream, size - after, MAX_UNREAD + 1).strip(b"\0")
+    is_rest = len(rest) > MAX_UNREAD and not re.match(rb"[ -~]{4}|ID3", rest)  # a chunk, a tag
+    if not is_rest or magic == b"riff":  # of which libsndfile reads all
+        return None, None
+    message = f"the header states {sound.size} bytes of audio, and {after} more are not read"
+    return Damage(message, is_taken=True), None
 
 
-def _end_of_audio(stream: BinaryIO, layout: _Chunks) -> int:
-    """Return the offset at which the audio chunk claims to end; 0 where it is not stated."""
-    header = layout.id_size + struct.calcsize(layout.size)
+def _find_sound(stream: BinaryIO, end: int, layout: _Chunks) -> _Sound | None:
+    """Return what a file that ends there states of its samples; None if it does not."""
     position = layout.first
-    wide_size = 0  # of the audio in an RF64 file, whose 32-bit size holds all ones
+    wide = 0  # offset of the size of the samples in RF64, whose own 32-bit size holds all ones
     for _ in range(_MOST_CHUNKS):
-        chunk = _read(stream, position, header + 16)
-        if len(chunk) < header:
-            return 0  # there is no audio chunk: libsndfile will say so
-        identifier = chunk[: layout.id_size]
-        size: int = struct.unpack(layout.size, chunk[layout.id_size : header])[0]
-        body = size - header if layout.counts_header else size
-        if identifier == b"ds64" and len(chunk) == header + 16:
-            wide_size = struct.unpack("<Q", chunk[header + 8 :])[0]
+        identifier, stated = layout.read(stream, position)
+        body = stated - layout.counted
+        if not identifier or (body < 0 and identifier != layout.audio):
+            return None  # libsndfile will say so
         if identifier == layout.audio:
-            if size in _STREAMED:
-                body = wide_size
-            return position + header + body
-        if body < 0:
-            return 0
-        position += header + body + (-body) % layout.alignment
-    return 0
+            break
+        if identifier == b"ds64":
+            wide = position + layout.header + 8
+        position += layout.header + body + (-body) % layout.alignment
+    else:
+        return None
+    start, more = position + layout.header + layout.lead, layout.lead + layout.counted
+    if wide:
+        return _Sound(start, struct.unpack("<Q", _read(stream, wide, 8))[0], wide, "<Q")
+    after, length = layout.read(stream, start)
+    if stated <= more and re.match(rb"[ -~]{4}", after) and length <= end - start:
+        return None  # there are no samples, but another chunk
+    return _Sound(start, max(stated - more, 0), position + layout.id_size, layout.size, more)
 
 
 def _damage_of_ogg(stream: BinaryIO) -> Damage | None:

@@ -24,6 +24,7 @@ from sedtool.text import first_quoted, quoted
 
 _log = logging.getLogger(__name__)
 
+SPOOLED = Path("/dev/fd")  # where the copy of standard input is, as a path
 MAX_LIST = 256 * MIB
 MOST_PATH = 4096  # bytes: no system takes a longer one
 MAX_AUDIO = 4 * 2**30  # bytes of audio on standard input
@@ -172,7 +173,7 @@ def spool_stdin() -> Path:
             descriptor = _spool(stream)
     except ResourceError as error:
         raise ResourceError(f"{error}; TMPDIR can name another folder for it") from error
-    return Path(f"/dev/fd/{descriptor}")
+    return SPOOLED / str(descriptor)
 
 
 def _spool(stream: BinaryIO) -> int:

@@ -40,7 +40,14 @@ import soundfile
 import soxr
 
 from sedtool.atomic import write_bytes
-from sedtool.audio.containers import Damage, find_damage, read_mpeg_layout
+from sedtool.audio.containers import (
+    MAX_UNREAD,
+    Damage,
+    Patched,
+    find_damage,
+    read_mpeg_layout,
+)
+from sedtool.audio.lists import SPOOLED
 from sedtool.config import FeatureConfig
 from sedtool.errors import AudioError, ResourceError, machine_fault
 from sedtool.file_kinds import kind_of_file
@@ -55,7 +62,6 @@ MAX_RATIO = 1_000  # of the reduced fraction of two rates; beyond it soxr takes 
 MAX_CHANNELS = 64
 MAX_SECONDS = 24 * 3600.0
 MAX_SAMPLE = 1e4  # integer audio is within 1, floating-point audio a little above
-MAX_UNREAD = 4_096  # bytes at the end that no sample is decoded from: two MP3 frames, or a tag
 _PROBE = 2**16  # bytes before and behind the place where decoding failed
 UNKNOWN_LENGTH = 2**62  # libsndfile says 2**63 - 1 samples of a FLAC that came out of a pipe
 
@@ -124,10 +130,14 @@ class AudioReader:
                     check_name(self.name)
                 # One descriptor for all that is read; libsndfile then goes by content, not suffix.
                 self._stream = closing.enter_context(self.path.open("rb", buffering=0))
-                sound = _ForwardOnly(self._stream.fileno(), closefd=False)
+                is_piped = self.path.parent == SPOOLED
+                damage, patch = find_damage(self._stream, self._size, is_piped)
+                self._stream.seek(0)
+                where = Patched(self._stream, patch) if patch else self._stream.fileno()
+                sound = _ForwardOnly(where, closefd=False)
                 self._sound = closing.enter_context(sound)
                 self._check_format()
-                self._check_length()
+                self._check_length(damage)
             except soundfile.LibsndfileError as error:
                 self._require_disk()
                 raise self._error(self._undecodable()) from error
@@ -237,10 +247,9 @@ class AudioReader:
                 "see --channel"
             )
 
-    def _check_length(self) -> None:
+    def _check_length(self, damage: Damage | None) -> None:
         # The descriptor's position belongs to libsndfile: it is put back.
         position = self._stream.tell()
-        damage = find_damage(self._stream, self._size)
         is_mpeg = self._sound.format == "MP3"
         self._mpeg = read_mpeg_layout(self._stream, self._size) if is_mpeg else None
         self._stream.seek(position)
@@ -252,8 +261,8 @@ class AudioReader:
     def _accept(self, damage: Damage) -> None:
         """Note damage that costs no more than the end of the clip, if that is allowed."""
         self._require_disk()
-        if not (self.allow_truncated and damage.at_end):
-            raise self._error(f"{damage.message}; {damage.remedy}")
+        if not (damage.is_taken or (self.allow_truncated and damage.at_end)):
+            raise self._error(str(damage))
         if not self.truncated:
             self._warnings.append(f"used as far as it goes, though {damage.message}")
         self.truncated = True
