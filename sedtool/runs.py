@@ -132,7 +132,7 @@ class RunFolder:
             return "killed"
         return None if status is None else str(status)
 
-    def _read_record(self) -> dict[str, Any]:
+    def read_record(self) -> dict[str, Any]:
         """Return what run.json says; nothing if it cannot be read."""
         try:
             return read_json(self.record)
@@ -141,14 +141,14 @@ class RunFolder:
 
     def is_trained(self) -> bool:
         """Return whether training has ended well."""
-        return self._read_record().get("status") == "finished" and self.model.exists()
+        return self.read_record().get("status") == "finished" and self.model.exists()
 
     def input_digests(self, settings: "RunSettings") -> dict[Path, str]:
         """Return the digests of the files that the run read; none where run.json has others.
 
         It names them as they were typed, in the order of config.yaml, which has them resolved.
         """
-        found = self._read_record().get("inputs")
+        found = self.read_record().get("inputs")
         paths = dict.fromkeys(path for group in settings.files.values() for path in group)
         digests = list(found.values()) if isinstance(found, dict) else []
         return dict(zip(paths, digests, strict=True)) if len(paths) == len(digests) else {}

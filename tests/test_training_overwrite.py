@@ -9,7 +9,13 @@ import shutil
 import pytest
 
 from sedtool.checkpoint import load_model
-from sedtool.errors import ArtifactError, DivergedError, ResourceError, StoppedError
+from sedtool.errors import (
+    ArtifactError,
+    DivergedError,
+    OutputExistsError,
+    ResourceError,
+    StoppedError,
+)
 from sedtool.training import TrainInputs, train
 from support.faults import Faults, fail
 from support.training import ALL_FILES, CONFIG, contents, names, stop_after
@@ -115,6 +121,20 @@ def test_a_new_run_that_diverges_leaves_the_old_one_which_goes_on(run, old, inpu
     longer = dataclasses.replace(CONFIG, epochs=3)
     assert train(run, inputs, longer, device="cpu", resume=True).epochs == 3
     assert not (run / ".new").exists()
+
+
+def test_a_new_run_that_left_no_state_is_not_taken_for_the_old_one(run, old, new, inputs, other):
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(run, inputs, CONFIG, device="cpu", overwrite=True, progress=killed)
+    assert not (run / ".new" / "last.pt").exists()
+    with pytest.raises(OutputExistsError, match="no state to go on from; give --overwrite again"):
+        train(run, inputs, CONFIG, device="cpu", resume=True)
+    assert contents(run) == contents(old)
+    train(run, inputs, other, device="cpu", overwrite=True)
+    assert contents(run) == contents(new)
 
 
 def test_a_new_run_that_was_stopped_in_its_first_epoch_is_resumed(run, old, new, inputs, other):

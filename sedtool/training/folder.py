@@ -85,7 +85,17 @@ class RunWriter(RunFolder):
             yield
 
     def refuse_existing(self) -> None:
-        """Raise OutputExistsError if a run is there that may be neither resumed nor replaced."""
+        """Raise OutputExistsError if a run is there that may be neither resumed nor replaced.
+
+        A new one that left no state is not resumed, nor the old one in its place; one that diverged
+        has come to its end.
+        """
+        status = self._new.read_record().get("status", "diverged")
+        if self._resume and not self.replaces and status != "diverged":
+            raise OutputExistsError(
+                f"{self._home.path}: the run that --overwrite began has no state to go on from; "
+                f"give --overwrite again, or remove {self._new.path} to resume the run before it"
+            )
         may_go_on = self._resume and (self.has_state or self._stopped_early())
         if self._is_there() and not may_go_on and not self._overwrite:
             raise OutputExistsError(
