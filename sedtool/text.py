@@ -184,10 +184,12 @@ def in_other_form(path: str | Path, exists: Callable[[str], bool] = os.path.lexi
     return f"; did you mean {there}, in another Unicode form?" if there is not None else ""
 
 
-def strict_json(text: str | bytes) -> Any:
+def strict_json(text: str | bytes, parse_float: Callable[[str], Any] | None = None) -> Any:
     """Read JSON; what readers disagree on, such as NaN or a repeated key, is a ValueError."""
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        return json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=parse_float
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

@@ -263,7 +263,7 @@ def test_the_versions_are_those_that_are_written():
 @pytest.mark.parametrize("name", EVENT_FORMATS)
 def test_the_example_of_an_event_format_is_what_is_written(name):
     form = EVENT_FORMATS[name]
-    assert blocks(name) == [form.header(True) + form.rows(EVENTS, 1, True)]
+    assert blocks(name) == [form.text(CLIP, EVENTS, confidence=True)]
 
 
 def test_the_example_of_clip_tags_is_what_is_written():
@@ -453,9 +453,18 @@ def test_a_shell_sums_events(artifacts):
     assert [(label, float(total)) for label, total in rows] == sums * 2
 
 
+def test_a_shell_makes_a_table_of_label_studio(tmp_path):
+    value = {"start": 0.2, "end": 0.9, "labels": ["Dog"]}
+    regions = [{"value": value, "type": "labels"}, {"value": {"choices": ["x"]}}]
+    tasks = [{"data": {"audio": "/upload/1/a.wav"}, "annotations": [{"result": regions}]}]
+    (tmp_path / "labelstudio.json").write_text(json.dumps(tasks))
+    run(["sh", "-c", blocks("sh")[3]], tmp_path)
+    assert read_events(tmp_path / "labels.tsv").events == [Event("a.wav", 0.2, 0.9, "Dog")]
+
+
 def test_a_shell_reads_metrics(artifacts):
     require("jq")
-    first, *rows = run(["sh", "-c", blocks("sh")[3]], artifacts).splitlines()
+    first, *rows = run(["sh", "-c", blocks("sh")[4]], artifacts).splitlines()
     event = json.loads((artifacts / "metrics.json").read_text())["event"]
     assert float(first) == event["macro"]["f1"]
     assert {row.split("\t")[0]: int(row.split("\t")[2]) for row in rows} == {

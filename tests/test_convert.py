@@ -123,7 +123,7 @@ def test_recordings_are_named_by_paths_and_the_audio_suffix(tmp_path, files, exp
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     paths = [tmp_path / name for name in files]
-    assert set(read_labels(paths, audio_suffix=".wav").names) == expected
+    assert set(read_labels(paths, audio_suffix=".wav")[0].names) == expected
 
 
 def test_hidden_files_and_other_files_in_a_folder_are_passed_over(table, tmp_path):
@@ -161,13 +161,13 @@ def test_confidences_go_along(tmp_path):
 @pytest.mark.parametrize(
     ("output", "settings", "message"),
     [
-        ("x.txt", {}, r"say with --to dcase\|audacity\|raven\|jsonl\|weak"),
+        ("x.txt", {}, r"say with --to dcase\|audacity\|raven\|jsonl\|jams\|weak"),
         ("folder/", {}, "say with --to"),
         ("folder/", {"target": "weak"}, "weak labels are one file"),
         ("x", {"target": "audacity"}, "one clip a file and here are 3: give a folder"),
         (None, {"target": "audacity"}, "one clip a file and here are 3: give a folder"),
         (None, {"target": "jsnol"}, "unknown format 'jsnol'.*did you mean 'jsonl'"),
-        (None, {"source": "weak"}, "unknown format 'weak'"),
+        (None, {"source": "scores"}, "unknown format 'scores'"),
         (None, {"audio_suffix": "wav"}, "'wav' is not like .wav"),
     ],
 )
@@ -211,14 +211,16 @@ def test_a_file_in_the_way_of_a_folder_is_one_line(tmp_path):
 
 
 def test_a_folder_without_label_files_is_nothing_usable(tmp_path):
-    with pytest.raises(NothingUsableError, match=r"no label file \(\.jsonl \.tsv \.txt\) in"):
+    with pytest.raises(
+        NothingUsableError, match=r"no label file \(\.csv \.jams \.jsonl \.tsv \.txt\) in"
+    ):
         convert_to(None, tmp_path)
 
 
 def test_a_pipe_needs_its_format_said(tmp_path):
     with pytest.raises(LabelError, match="no regular file: say with --from"):
         read_labels([Path("/dev/null")])
-    assert read_labels([Path("/dev/null")], "dcase").events == []
+    assert read_labels([Path("/dev/null")], "dcase")[0].events == []
 
 
 @pytest.mark.parametrize("form", ["raven", "jsonl"])
@@ -233,7 +235,10 @@ def test_a_pipe_needs_its_format_said(tmp_path):
 def test_published_labels_keep_every_digit_both_ways(tmp_path, path, form, published_lists):
     output = tmp_path / f"x{EVENT_FORMATS[form].suffix}"
     convert_to(output, published_lists.folder / path)
-    events, back = read_events(published_lists.folder / path).events, read_labels([output]).events
+    events, back = (
+        read_events(published_lists.folder / path).events,
+        read_labels([output])[0].events,
+    )
     key = lambda e: (e.name, e.onset, e.offset, e.label)  # noqa: E731
     assert sorted(back, key=key) == sorted(events, key=key)
 

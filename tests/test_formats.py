@@ -302,9 +302,14 @@ def test_the_format_of_a_file_is_told(tmp_path, name, text, expected):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("x.txt", "1\t2\t3\t4\n", r"--from dcase\|audacity$"),
-        ("x.txt", "hello world\n", r"--from dcase\|audacity\|raven\|jsonl$"),
-        ("x", "", r"--from dcase\|audacity\|raven\|jsonl$"),
+        ("x.txt", "1\t2\t3\t4\n", "say with --from audacity or --from dcase which$"),
+        (
+            "x.txt",
+            "hello world\n",
+            r"--from dcase\|audacity\|raven\|jsonl\|jams\|.*, or write filename",
+        ),
+        ("x", "", "it is empty; say it with --from"),
+        ("x.txt", "PK\3\4", "it is a ZIP archive; unpack it"),
         ("x.jsonl", "0\t1\tDog\n", "cannot tell"),
         ("x.selections.txt", "0\t1\tDog\n", "cannot tell"),
     ],

@@ -217,6 +217,16 @@ def test_what_means_nothing_for_features_is_refused(tiny, option):
 # convert
 
 
+@tries("convert", "--names")
+def test_label_ids_get_names(tmp_path):
+    events = write(
+        tmp_path / "e.tsv", "filename\tonset\toffset\tevent_label\na.wav\t0\t1\t/m/09x0r\n"
+    )
+    names = write(tmp_path / "n.csv", 'index,mid,display_name\n0,/m/09x0r,"Speech"\n')
+    assert "\tSpeech\n" in run("convert", events, "--names", names).stdout
+    assert "does not exist" in refused("convert", events, "--names", tmp_path / "x.csv")
+
+
 @tries("convert", "inputs", "--from", "--to", "--output", "--audio-suffix", "--overwrite")
 def test_event_lists_change_their_format_and_back(tiny, tmp_path):
     given = run("convert", tiny.strong).stdout
@@ -243,7 +253,7 @@ def test_event_lists_change_their_format_and_back(tiny, tmp_path):
         ("--from jsnl", "did you mean 'jsonl'"),
         ("--to json", "did you mean 'jsonl'"),
         ("--to audacity", "give a folder"),
-        ("-o x.txt", "say with --to dcase|audacity|raven|jsonl|weak"),
+        ("-o x.txt", "say with --to dcase|audacity|raven|jsonl|jams|weak"),
         ("--from raven", "no column 'Begin Time (s)'"),
         ("--audio-suffix wav", "is not like .wav"),
     ],

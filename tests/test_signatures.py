@@ -91,10 +91,15 @@ def test_what_is_not_read_is_told_with_how_to_export_it(what, remedy, text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "\n", "a.wav\tDog\n", "a.wav\n", "1\t2\t3\t4\n", "fname\tlabel\n", "# x\n", "Dog\nCat\n"],
+    ["", "\n", "a.wav\tDog\n", "a.wav\n", "fname\tlabel\n", "# x\n", "Dog\nCat\n"],
 )
 def test_what_could_be_anything_is_not_told(text):
     assert signature(text, Path("x.txt")) is None
+
+
+def test_a_track_or_a_table_of_numbers_alone_is_not_guessed():
+    told = signature("1\t2\t3\t4\n", Path("x.txt"))
+    assert (told.name, told.remedy) == ("", "say with --from audacity or --from dcase which")
 
 
 def test_a_label_track_named_after_no_suffix_is_given_one():

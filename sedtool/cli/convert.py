@@ -1,4 +1,4 @@
-"""`sedtool convert`: event lists of one format -> another, or to weak labels; scores to tables."""
+"""`sedtool convert`: label files of one format -> another, or to weak labels; scores to tables."""
 
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,19 @@ from sedtool.cli.settings import SedtoolCommand, taken
     click.option(
         "--from",
         "source",
-        help="The format of the inputs: dcase, audacity, raven or jsonl. By default, it is found "
-        "from the files.",
+        help="The format of the inputs: dcase, audacity, raven, jsonl, jams, weak, birdnet, praat "
+        "or audioset. By default, it is found from the files.",
     ),
     click.option(
         "--audio-suffix",
         metavar=".SUFFIX",
-        help="The suffix of the audio file that a label track a.txt belongs to.",
+        help="The suffix that clips have whose names are without one, as that of a label track "
+        "a.txt.",
+    ),
+    click.option(
+        "--names",
+        type=opt.INPUT,
+        help="A table of label ids and names, as class_labels_indices.csv of AudioSet.",
     ),
 )
 @opt.group(
@@ -34,17 +40,19 @@ from sedtool.cli.settings import SedtoolCommand, taken
     click.option(
         "--to",
         "target",
-        help="The format of the output: one of those above, weak or scores. By default, it is "
-        "found from OUTPUT.",
+        help="The format of the output: dcase, audacity, raven, jsonl, jams, weak or scores. By "
+        "default, it is found from OUTPUT.",
     ),
     opt.overwrite,
 )
 def convert(inputs: tuple[Path, ...], output: str | None, quiet: bool, **options: Any) -> None:
-    """Convert event lists and scores between formats.
+    """Convert label files and scores between formats.
 
-    The formats of event lists are DCASE tables, Audacity label tracks, Raven tables and JSON
-    lines. Folders are searched for label files. Several inputs are joined; no clip may be in two
-    of them. If OUTPUT is a folder, each clip gets a file.
+    Event lists are DCASE tables, Audacity label tracks, Raven tables, JSON lines and JAMS. Read,
+    but not written, are results of BirdNET, tables that Praat makes of a TextGrid, and weak labels,
+    such as those of AudioSet, ESC-50, FSD50K and UrbanSound8K. Folders are searched for label
+    files. Several inputs are joined; no clip may be in two of them. If OUTPUT is a folder, each
+    clip gets a file.
 
     A scores.h5 becomes a folder of score files for sed_scores_eval, a TSV for each clip, filtered
     with the median filter lengths that the file carries.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sedtool.inference import InferOutputs
     from sedtool.shards import Shard
 
-_FORMATS = ("dcase", "audacity", "raven", "jsonl")
+_FORMATS = ("dcase", "audacity", "raven", "jsonl", "jams")
 
 
 def _next(outputs: "InferOutputs", shard: "Shard") -> str:

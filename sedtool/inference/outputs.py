@@ -221,7 +221,9 @@ class ResultWriter:
             path = self.outputs.file_of(scores.name)
             with resource_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, form.header(confidence) + form.rows(events, 1, confidence))
+            write_text(path, form.text(scores.name, events, confidence))
+        elif self.emit is not None and form.one_clip:
+            self.emit(form.text(scores.name, events, confidence))
         elif self.emit is not None:
             header = "" if self.n_clips else form.header(confidence)
             self.emit(header + form.rows(events, 1 + self.n_events, confidence))

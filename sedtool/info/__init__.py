@@ -24,6 +24,7 @@ from sedtool.info.artifacts import (
 )
 from sedtool.info.description import Description
 from sedtool.info.texts import describe_json, describe_labels, describe_recipe
+from sedtool.labels.signatures import decode_head, read_head, signature
 from sedtool.runs import SweepFolder, is_run_folder
 from sedtool.store import file_format, is_hdf5
 from sedtool.text import quoted
@@ -101,10 +102,18 @@ def _find(path: Path) -> Callable[[Path, bool], Description]:
         return describe_model
     if suffix in (".yaml", ".yml"):
         return describe_recipe
-    if suffix in (".tsv", ".csv", ".txt", ".jsonl"):
+    return _find_text(path, head)
+
+
+def _find_text(path: Path, head: bytes) -> Callable[[Path, bool], Description]:
+    told = signature(decode_head(read_head(path)), path)
+    is_table = path.suffix.lower() in (".tsv", ".csv", ".txt", ".jsonl")
+    if is_table or (told is not None and told.name == "jams"):
         return describe_labels
     if head.lstrip(b" \t\r\n\xef\xbb\xbf").startswith(b"{"):
         return describe_json
+    if told is not None:
+        raise ArtifactError(f"{path}: this is {told.what}; {told.remedy}")
     raise ArtifactError(
         f"{path}: of no known kind; known are audio files and folders of them, labels, features, "
         "scores, models, run folders, folders of sweeps, training states, recipes, metrics and "

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ from sedtool.config.recipe import read_recipe
 from sedtool.errors import ArtifactError, ConfigError, LabelError
 from sedtool.info.description import Description, first_of
 from sedtool.labels import (
-    detect_format,
+    SOURCES,
+    LabelSource,
+    StrongLabels,
     read_durations,
     read_names,
     read_thresholds,
     read_vocabulary,
     read_weak,
 )
+from sedtool.labels.signatures import signature
 from sedtool.runs import read_json
 from sedtool.shards import PART_SUFFIX, read_part, read_part_record
 
@@ -26,7 +30,7 @@ _RATES = ("f1", "precision", "recall")
 _FAILURES = ["filename", "stage", "error"]  # columns
 _RAVEN = "Begin Time (s)"  # a column of its tables
 _KINDS = (
-    "event lists (DCASE, Audacity, Raven, JSON lines), weak labels (filename, event_labels), "
+    "event lists (DCASE, Audacity, Raven, JSON lines, JAMS), weak labels (filename, event_labels), "
     "clip lists (filename), durations (filename, duration), thresholds (event_label, threshold) "
     "failures (filename, stage, error), training metrics (epoch, …) and class lists (.txt)"
 )
@@ -43,13 +47,20 @@ def describe_labels(path: Path, verify: bool) -> Description:
         raise LabelError(f"{path} is empty")
     first = [cell.strip() for cell in lines[0].split("\t")]
     has_header = bool({"filename", "event_label", "epoch", _RAVEN} & set(first))
-    kind = _kind_by_header(first) if has_header else _kind_by_shape(first, path)
-    if kind is None:
-        raise ArtifactError(f"{path}: a table of no known kind; known are {_KINDS}")
+    told = signature(text, path)
+    kind: str | None
+    if told is not None and told.name:
+        kind, values = _source_values(path, SOURCES[told.name])
+    else:
+        kind = _kind_by_header(first) if has_header else _kind_by_shape(first, path)
+        if kind is None:
+            what = f"a table of no known kind; known are {_KINDS}"
+            raise ArtifactError(f"{path}: {f'{told.what}; {told.remedy}' if told else what}")
+        values = _table_values(kind, path, lines)
     is_part = path.with_name(path.name + PART_SUFFIX).exists()
     values = {
         "rows": len(lines) - has_header,
-        **_table_values(kind, path, lines),
+        **values,
         "shard": str(read_part_record(path).shard) if is_part else None,
     }
     if is_part and verify:
@@ -58,16 +69,12 @@ def describe_labels(path: Path, verify: bool) -> Description:
 
 
 def _kind_by_header(columns: list[str]) -> str | None:
-    if _RAVEN in columns:
-        return "strong labels"
     if columns[0] == "epoch":
         return "training metrics"
     if "filename" not in columns:
         return "thresholds" if "threshold" in columns else None
     if "event_labels" in columns:
         return "weak labels"
-    if {"onset", "offset", "event_label"} <= set(columns):
-        return "strong labels"
     if columns == _FAILURES:
         return "failures"
     return "durations" if "duration" in columns else "clip list"
@@ -75,10 +82,6 @@ def _kind_by_header(columns: list[str]) -> str | None:
 
 def _kind_by_shape(cells: list[str], path: Path) -> str | None:
     """Return the kind of a file without a header line."""
-    if cells[0].startswith("{"):
-        return "strong labels"
-    if len(cells) in (3, 4, 5):
-        return "strong labels" if any(map(_is_number, cells[1:3])) else None
     if len(cells) == 2:
         return "durations" if _is_number(cells[1]) else "weak labels"
     if len(cells) == 1 and Path(cells[0]).suffix.lower() in AUDIO_SUFFIXES:
@@ -96,8 +99,6 @@ def _is_number(text: str) -> bool:
 def _table_values(kind: str, path: Path, lines: list[str]) -> dict[str, Any]:
     """Return what there is to say of a table of a known kind."""
     match kind:
-        case "strong labels":
-            return _strong(path)
         case "weak labels":
             return _weak(path, lines)
         case "clip list":
@@ -121,16 +122,21 @@ def _row(columns: list[str], line: str) -> dict[str, str]:
     return dict(zip(columns, line.split("\t"), strict=False))
 
 
-def _strong(path: Path) -> dict[str, Any]:
-    kind = detect_format(path)
-    labels = kind.read(path, kind.clip_of(path.name))
+def _source_values(path: Path, source: LabelSource) -> tuple[str, dict[str, Any]]:
+    """Return the kind of labels that a file has, and what there is to say of them."""
+    labels = source.read(path, source.clip_of(path.name))
+    if not isinstance(labels, StrongLabels):
+        return "weak labels", {"format": source.name, **_weak_values(labels)}
+    return "strong labels", {"format": source.name, **_strong_values(labels)}
+
+
+def _strong_values(labels: StrongLabels) -> dict[str, Any]:
     lengths: dict[str, list[float]] = {label: [] for label in labels.classes}
     for event in labels.events:
         lengths[event.label].append(event.offset - event.onset)
     means = labels.mean_durations()
     silent = set(labels.names) - {event.name for event in labels.events}
     return {
-        "format": kind.name,
         "clips": len(labels.names),
         "clips_without_events": len(silent),
         "events": len(labels.events),
@@ -156,7 +162,10 @@ def _weak(path: Path, lines: list[str]) -> dict[str, Any]:
             "classes": None,
             "note": "class names with commas in them: only a class list can tell them apart",
         }
-    labels = read_weak(path)
+    return _weak_values(read_weak(path))
+
+
+def _weak_values(labels: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     counts = Counter(label for found in labels.values() for label in found)
     return {
         "clips": len(labels),

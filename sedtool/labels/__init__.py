@@ -7,11 +7,14 @@ quotes mean themselves. Times are seconds.
 from sedtool.labels.events import Event, EventColumns, StrongLabels
 from sedtool.labels.formats import (
     EVENT_FORMATS,
+    SOURCES,
     EventFormat,
+    LabelSource,
     detect_format,
     event_format,
     format_events,
     format_weak,
+    read_label_names,
     write_events,
     write_weak,
 )
@@ -29,9 +32,11 @@ from sedtool.labels.vocabulary import Vocabulary
 
 __all__ = [
     "EVENT_FORMATS",
+    "SOURCES",
     "Event",
     "EventColumns",
     "EventFormat",
+    "LabelSource",
     "NameIndex",
     "StrongLabels",
     "Vocabulary",
@@ -44,6 +49,7 @@ __all__ = [
     "read_durations",
     "read_events",
     "read_groups",
+    "read_label_names",
     "read_names",
     "read_thresholds",
     "read_vocabulary",

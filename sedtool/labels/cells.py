@@ -3,6 +3,7 @@
 import codecs
 import math
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import zip_longest
 from pathlib import Path
 
@@ -97,6 +98,12 @@ def parse_interval(onset: str, offset: str, where: str) -> tuple[float, float]:
     if end < start:
         raise LabelError(f"{where}: offset {end:g} is before onset {start:g}")
     return start, end
+
+
+def parse_span(onset: str, duration: str, where: str) -> tuple[float, float]:
+    """Return onset and offset in seconds; they are added in decimals, so that 0.2 + 0.7 is 0.9."""
+    start, length = parse_seconds(onset, where), parse_seconds(duration, where)
+    return start, float(Decimal(repr(start)) + (Decimal(duration) if length else 0))
 
 
 def format_times(onset: float, offset: float, decimals: int) -> tuple[str, str]:

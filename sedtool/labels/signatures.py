@@ -5,6 +5,7 @@ it does not, with how these export them. A table is told by its columns, one wit
 where numbers stand in its first row.
 """
 
+import codecs
 import csv
 import json
 import re
@@ -25,10 +26,9 @@ class Signature(NamedTuple):
     remedy: str
 
 
-HEAD = 65536  # characters that are looked at
-_READ = ("dcase", "audacity", "raven", "jsonl")  # by `sedtool convert`
-_WEAK = ("esc50", "urbansound8k", "fsd50k", "audioset")  # have no times
-_AS_TABLE = (
+HEAD = 65536  # bytes or characters that are looked at
+_WEAK = ("weak", "audioset")  # have no times
+AS_TABLE = (
     "write filename, onset, offset and event_label of each event to a table, separated by tabs, "
     "with times in seconds"
 )
@@ -46,11 +46,11 @@ _TABLES = (  # name, what it is, and columns that it has in any order, in lower 
     ("birdnet", "a result table of BirdNET", "start (s)|end (s)|common name"),
     ("birdnet", "a result table of BirdNET", "filepath|start|end|scientific_name|common_name"),
     ("birdnet", "a Kaleidoscope table", "indir|folder|in file|offset|duration"),
-    ("esc50", "the table of ESC-50", "filename|fold|target|category"),
-    ("urbansound8k", "the table of UrbanSound8K", "slice_file_name|fsid|classid|class"),
-    ("fsd50k", "a table of FSD50K", "fname|labels|mids"),
+    ("weak", "the table of ESC-50", "filename|fold|target|category"),
+    ("weak", "the table of UrbanSound8K", "slice_file_name|fsid|classid|class"),
+    ("weak", "a table of FSD50K", "fname|labels|mids"),
     (
-        "audioset-strong",
+        "dcase",
         "a table of AudioSet's strong labels",
         "segment_id|start_time_seconds|end_time_seconds|label",
     ),
@@ -60,7 +60,7 @@ _TABLES = (  # name, what it is, and columns that it has in any order, in lower 
 _ROWS = (  # name, what it is, and where numbers (n) and other cells (x) stand in its first row
     ("dcase", "a table of strong labels without a header", ".nn.n?"),
     ("audacity", "an Audacity label track", "nn.n?"),
-    ("tut", "a list of the TUT data sets, whose second column is a scene", "xxnnx"),
+    ("dcase", "a list of the TUT data sets, whose second column is a scene", "xxnnx"),
 )
 _CLIPS = {  # columns that name clips
     *("filename", "begin path", "begin file", "file", "filepath", "in file", "slice_file_name"),
@@ -68,17 +68,31 @@ _CLIPS = {  # columns that name clips
 }
 _AUDIOSET_ROW = re.compile(r'[\w-]{11},\s*[\d.]+,\s*[\d.]+,\s*"?/[a-z]/')
 _CLOCK = re.compile(r"\d+:\d\d:\d\d[.,]\d+")
-_OWN_ENDING = re.compile(
-    r"(\.Table\.\d+)?(\.selections)?\.\w+$"
-)  # of a file that is named after its clip
+# What follows the name of a clip in that of its file.
+_OWN_ENDING = re.compile(r"(\.Table\.\d+)?(\.selections|\.BirdNET\.results)?\.\w+$")
 _TEXTS = (  # how a text begins, what it is, and what can be done with it
     (r'(File type = "ooTextFile|"Praat chrono).*TextGrid', "a TextGrid of Praat", _FROM_PRAAT),
     (r"<.*<ANNOTATION_DOCUMENT\b", "an ELAN document", _FROM_ELAN),
-    (r"<.*<sv>", "a Sonic Visualiser session", _AS_TABLE),
-    (r"<\?xml", "an XML document", _AS_TABLE),
-    (r"WEBVTT\b|(\d+\s+)?\d+:\d\d:\d\d[.,]\d+ --> ", "subtitles", _AS_TABLE),
-    (r"%YAML|---\s*\n|(- )?\w+:( [^\t,;]*)?\n", "a YAML document", _AS_TABLE),
+    (r"<.*<sv>", "a Sonic Visualiser session", AS_TABLE),
+    (r"<\?xml", "an XML document", AS_TABLE),
+    (r"WEBVTT\b|(\d+\s+)?\d+:\d\d:\d\d[.,]\d+ --> ", "subtitles", AS_TABLE),
+    (r"%YAML|---\s*\n|(- )?\w+:( [^\t,;]*)?\n", "a YAML document", AS_TABLE),
 )
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first bytes of a file, or raise a LabelError."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(HEAD)
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def decode_head(data: bytes) -> str:
+    """Return the text of the first bytes; what is none, as the half of a letter, is replaced."""
+    is_utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_utf_16 else "utf-8-sig", errors="replace")
 
 
 def signature(head: str, path: Path) -> Signature | None:
@@ -104,11 +118,11 @@ def _json(head: str, path: Path) -> Signature:
     if re.search(r'"annotations"\s*:', head) and re.search(r'"(namespace|file_metadata)"', head):
         return _readable("jams", "a JAMS document", path)
     if re.search(r'"labels"\s*:\s*\[\s*"', head) and re.search(r'"(result|start)"\s*:', head):
-        return Signature("", "an export of Label Studio", _AS_TABLE)
+        return Signature("", "an export of Label Studio", AS_TABLE)
     first, _, _ = head.partition("\n")
     if path.suffix.lower() == ".jsonl" or _is_object(first):
         return _readable("jsonl", "JSON lines", path, names_clips=True)
-    return Signature("", "a JSON document", _AS_TABLE)
+    return Signature("", "a JSON document", AS_TABLE)
 
 
 def _is_object(line: str) -> bool:
@@ -124,27 +138,32 @@ def _table(head: str, path: Path) -> Signature | None:
     comments = list(takewhile(lambda line: line.startswith("#"), lines))
     first = next(iter(lines[len(comments) :]), "")
     for line in (*comments, first):
-        columns = {cell.lower() for cell in split_row(line.lstrip("# "))}
+        columns = {cell.lower() for cell in _split_row(line.lstrip("# "))}
         for name, what, needed in _TABLES:
             if columns.issuperset(needed.split("|")):
                 return _readable(name, what, path, bool(columns & _CLIPS))
     if _AUDIOSET_ROW.match(first):
         return _readable("audioset", "a segment list of AudioSet", path, names_clips=True)
-    cells = split_row(first)
+    cells = _split_row(first)
     if any(map(_CLOCK.fullmatch, cells)):
         return Signature("", "a table that ELAN exported", _FROM_ELAN)
     numbers = "".join("n" if _is_number(cell) else "x" for cell in cells)
     possible = [(name, what) for name, what, where in _ROWS if re.fullmatch(where, numbers)]
-    if len(possible) != 1:
-        return None
-    return _readable(*possible[0], path, possible[0][0] != "audacity")
+    if len(possible) > 1:
+        what = "a label track or a table of strong labels"
+        return Signature("", what, "say with --from audacity or --from dcase which")
+    return _readable(*possible[0], path, possible[0][0] != "audacity") if possible else None
 
 
-def split_row(line: str) -> list[str]:
+def _split_row(line: str) -> list[str]:
     """Return the cells of a row, separated by tabs, else by semicolons, else by commas."""
-    separator = next((mark for mark in "\t;" if mark in line), ",")
-    row = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    row = next(csv.reader([line], delimiter=separator_of(line), skipinitialspace=True), [])
     return [cell.strip() for cell in row]
+
+
+def separator_of(line: str) -> str:
+    """Return what parts the cells of a first row."""
+    return next((mark for mark in "\t;" if mark in line), ",")
 
 
 def _is_number(text: str) -> bool:
@@ -157,8 +176,6 @@ def _is_number(text: str) -> bool:
 
 def _readable(name: str, what: str, path: Path, names_clips: bool = False) -> Signature:
     """Return the signature of what convert reads, with the command line that does it."""
-    if name not in _READ:
-        return Signature("", what, _AS_TABLE)
     stem = _OWN_ENDING.sub("", path.name)
     suffix = "" if names_clips or "." in stem else " --audio-suffix .wav"
     output = "weak.tsv" if name in _WEAK else "labels.tsv"

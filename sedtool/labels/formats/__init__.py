@@ -1,4 +1,4 @@
-r"""The formats of event lists, by name; how a format is told, and where a folder keeps a clip.
+r"""The formats of label files, by name; and how the format of a file is told.
 
 ::
 
@@ -7,35 +7,44 @@ r"""The formats of event lists, by name; how a format is told, and where a folde
     audacity    .txt              one a file    six decimals, never rounded to zero length
     raven       .selections.txt   many          every digit
     jsonl       .jsonl            many          every digit
+    jams        .jams             one a file    every digit
 
-A module each says what is read and written: `dcase`, `audacity`, `raven`, `json_lines`.
+These are read and written. A module each says how: `dcase`, `audacity`, `raven`, `json_lines`,
+`jams`; those of `published` are read only, and so are weak labels.
 """
 
-import re
 from pathlib import Path
 
 from sedtool.config import lookup
 from sedtool.errors import LabelError
-from sedtool.labels.cells import parse_number, table_rows
+from sedtool.file_kinds import HEAD_SIZE, file_kind
 from sedtool.labels.formats.audacity import AUDACITY
 from sedtool.labels.formats.dcase import DCASE, format_events, format_weak, write_events, write_weak
-from sedtool.labels.formats.form import EventFormat
+from sedtool.labels.formats.form import EventFormat, LabelSource
+from sedtool.labels.formats.jams import JAMS
 from sedtool.labels.formats.json_lines import JSON_LINES
+from sedtool.labels.formats.published import AUDIOSET, BIRDNET, PRAAT, read_label_names
 from sedtool.labels.formats.raven import RAVEN
-from sedtool.labels.tables import RAVEN_TIME
+from sedtool.labels.signatures import AS_TABLE, decode_head, read_head, signature
+from sedtool.labels.tables import Fault, read_rows, read_weak
 
 __all__ = [
     "EVENT_FORMATS",
+    "SOURCES",
     "EventFormat",
+    "LabelSource",
     "detect_format",
     "event_format",
     "format_events",
     "format_weak",
+    "read_label_names",
     "write_events",
     "write_weak",
 ]
 
-EVENT_FORMATS = {form.name: form for form in (DCASE, AUDACITY, RAVEN, JSON_LINES)}
+EVENT_FORMATS = {form.name: form for form in (DCASE, AUDACITY, RAVEN, JSON_LINES, JAMS)}
+WEAK = LabelSource("weak", ".tsv", lambda path, name: read_weak(path))
+SOURCES = {**EVENT_FORMATS, **{form.name: form for form in (WEAK, BIRDNET, PRAAT, AUDIOSET)}}
 
 
 def event_format(name: str) -> EventFormat:
@@ -43,11 +52,8 @@ def event_format(name: str) -> EventFormat:
     return lookup(EVENT_FORMATS, name, "format")
 
 
-def detect_format(path: Path) -> EventFormat:
-    """Tell the format of a file from its first line, or if it is empty from its suffix.
-
-    ``{`` begins JSON lines, a column ``Begin Time (s)`` a Raven table, a column ``filename`` one of
-    DCASE. Without a header, numbers in columns two and three mean DCASE, in one and two Audacity.
+def detect_format(path: Path) -> LabelSource:
+    """Tell the format of a file from its head, or if it is empty from its suffix.
 
     Raises
     ------
@@ -58,35 +64,28 @@ def detect_format(path: Path) -> EventFormat:
     if path.exists() and not path.is_file():  # a pipe can be read once only
         raise LabelError(f"{path} is no regular file: say with --from what it holds")
     longest_first = sorted(EVENT_FORMATS.values(), key=lambda f: len(f.suffix), reverse=True)
-    by_suffix = [f.name for f in longest_first if path.name.lower().endswith(f.suffix)][:1]
-    cells = next((cells for _, cells in table_rows(path)), None)
-    possible = by_suffix if cells is None else _formats_that_begin(cells)
-    if by_suffix and by_suffix[0] in ("jsonl", "raven"):
-        possible = [name for name in possible if name == by_suffix[0]]
-    if len(possible) != 1:
+    by_suffix = next((f for f in longest_first if path.name.lower().endswith(f.suffix)), None)
+    data = read_head(path)
+    head = decode_head(data)
+    if by_suffix is not None and not head.strip():
+        return by_suffix
+    told = signature(head, path)
+    if told is not None and not told.name:
+        raise LabelError(f"{path}: this is {told.what}; {told.remedy}")
+    kind = None if told else file_kind(data[:HEAD_SIZE], path.name)
+    name = told.name if told else "" if kind else _name_by_rows(path)
+    if not name or (by_suffix in (JSON_LINES, RAVEN) and by_suffix is not SOURCES[name]):
         raise LabelError(
-            f"{path}: cannot tell what kind of event list this is; "
-            f"say it with --from {'|'.join(possible or EVENT_FORMATS)}"
+            f"{path}: cannot tell what kind of label file this is{f': {kind}' if kind else ''}; "
+            f"say it with --from {'|'.join(SOURCES)}, or {AS_TABLE}"
         )
-    return EVENT_FORMATS[possible[0]]
+    return SOURCES[name]
 
 
-def _formats_that_begin(cells: list[str]) -> list[str]:
-    """Return the formats that a file with this first line may have."""
-    if cells[0].startswith("{"):
-        return ["jsonl"]
-    if RAVEN_TIME in cells:
-        return ["raven"]
-    if "filename" in cells:
-        return ["dcase"]
-    numbers = "".join("n" if _is_number(cell) else "x" for cell in cells)
-    kinds = {"dcase": ".nn.n?", "audacity": "nn.n?"}  # where numbers must stand
-    return [name for name, pattern in kinds.items() if re.fullmatch(pattern, numbers)]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        parse_number(text, "")
-    except LabelError:
-        return False
-    return True
+def _name_by_rows(path: Path) -> str:
+    """Return the name of the kind of table that can be read, for columns of other names."""
+    for kind, name in (("strong", "dcase"), ("weak", "weak")):
+        first = next(read_rows(path, kind), None)
+        if not isinstance(first, Fault) or first.kind != "file":
+            return name
+    return ""

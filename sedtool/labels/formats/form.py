@@ -10,37 +10,60 @@ from sedtool.errors import LabelError
 from sedtool.labels.cells import check_cell
 from sedtool.labels.events import Event, StrongLabels
 
-_NUMBERED_TABLE = re.compile(r"\.Table\.\d+$")  # as Raven names what it saves
+# What Raven and BirdNET add to the name of a recording, for that of its table.
+_ADDED = re.compile(
+    r"(\.Table\.\d+)?(\.selections|\.BirdNET\.results|\.BirdNET\.selection\.table)?$"
+)
 _LONGEST_NAME = 230  # bytes; file systems take 255, and a temporary name is longer
 
 
-@dataclass(frozen=True)
-class EventFormat:
-    """How one kind of event list is read and written.
+Labels = StrongLabels | dict[str, tuple[str, ...]]  # events, or the labels of each clip
 
-    A list is its header once, then the rows of one clip after the other.
-    """
+
+@dataclass(frozen=True)
+class LabelSource:
+    """How one kind of label file is read."""
 
     name: str
     suffix: str  # of its files
-    read: Callable[[Path, str], StrongLabels]  # (path, name of a clip that it does not name)
+    read: Callable[[Path, str], Labels]  # (path, name of a clip that it does not name)
+
+    @property
+    def last_suffix(self) -> str:
+        """Return what the names of its files end with, whoever wrote them."""
+        return "." + self.suffix.rpartition(".")[2]
+
+    def clip_of(self, file: str) -> str:
+        """Return the clip that a label file is named after: its name without the suffix."""
+        name = file[: -len(self.last_suffix)] if file.lower().endswith(self.last_suffix) else file
+        return _ADDED.sub("", name) if self.name in ("raven", "birdnet") else name
+
+
+@dataclass(frozen=True)
+class EventFormat(LabelSource):
+    """How one kind of event list is read and written.
+
+    A list is its header once, then the rows of one clip after the other; or a document for each.
+    """
+
     row: Callable[[Event, int, bool], str]  # (event, its number, with confidence)
     header: Callable[[bool], str] = lambda confidence: ""  # (with confidence)
     silent: Callable[[str], str] = lambda name: ""  # what says that the clip has no events
-    one_clip: bool = False  # a file holds one clip, which the file is named after
+    one_clip: bool = False  # a file holds one clip
+    document: Callable[[str, Sequence[Event], bool], str] | None = None  # (clip, events, with …)
 
     def rows(self, events: Iterable[Event], first: int = 1, confidence: bool = False) -> str:
         """Return events sorted by file, then onset, and numbered from `first`.
 
         A name or a label that the format cannot hold is a LabelError.
         """
-        ordered = sorted(events, key=lambda e: (e.name, e.onset, e.offset, e.label))
-        return "".join(self.row(event, n, confidence) for n, event in enumerate(ordered, first))
+        return "".join(self.row(e, n, confidence) for n, e in enumerate(ordered(events), first))
 
-    @property
-    def last_suffix(self) -> str:
-        """Return what the names of its files end with, whoever wrote them."""
-        return "." + self.suffix.rpartition(".")[2]
+    def text(self, name: str, events: Sequence[Event], confidence: bool, silent: str = "") -> str:
+        """Return the list of one clip; without rows, `silent` stands in their place."""
+        if self.document is not None:
+            return self.document(name, ordered(events), confidence)
+        return self.header(confidence) + (self.rows(events, 1, confidence) or silent)
 
     def file_of(self, name: str) -> Path:
         """Return where a folder keeps the clip `name`: its name with the suffix added.
@@ -56,12 +79,10 @@ class EventFormat:
             raise LabelError(f"{name!r} is too long for the name of a file")
         return Path(name + self.suffix)
 
-    def clip_of(self, file: str) -> str:
-        """Return the clip that a label file is named after: its name without the suffix."""
-        name = file.removesuffix(self.last_suffix)
-        if self.name == "raven":
-            name = _NUMBERED_TABLE.sub("", name.removesuffix(".selections"))
-        return name
+
+def ordered(events: Iterable[Event]) -> list[Event]:
+    """Return events sorted by file, onset, offset and label."""
+    return sorted(events, key=lambda e: (e.name, e.onset, e.offset, e.label))
 
 
 def table_row(cells: Sequence[str], event: Event, confidence: bool) -> str:

@@ -11,6 +11,7 @@ not print is escaped.
 """
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,11 @@ def _read_jsonl(path: Path, name: str) -> StrongLabels:
             raise LabelError(
                 f"{where}: onset, offset and event_label must be all given or all null"
             )
-        onset, offset = (_digits(entry, key, where) for key in ("onset", "offset"))
+        onset, offset = (digits(entry, key, where) for key in ("onset", "offset"))
         times = parse_interval(onset, offset, where)
         confidence = None
         if entry.get("confidence") is not None:
-            confidence = parse_number(_digits(entry, "confidence", where), where)
+            confidence = parse_number(digits(entry, "confidence", where), where)
         events.append(Event(clip, *times, _text(entry, "event_label", where), confidence))
     return StrongLabels(events, tuple(names))
 
@@ -67,12 +68,12 @@ def _text(entry: dict[str, Any], key: str, where: str) -> str:
     return value
 
 
-def _digits(entry: dict[str, Any], key: str, where: str) -> str:
+def digits(entry: dict[str, Any], key: str, where: str) -> str:
     """Return a JSON number as text; true and false are no numbers."""
-    value = entry[key]
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    value = entry.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise LabelError(f"{where}: {key} {quoted(value)} is not a number")
-    return repr(value)
+    return str(value)
 
 
 def _jsonl_row(event: Event, number: int, confidence: bool) -> str:
@@ -84,8 +85,13 @@ def _jsonl_row(event: Event, number: int, confidence: bool) -> str:
 
 def _json_line(*values: str | float | None, **more: float) -> str:
     entry = dict(zip(COLUMNS["strong"], values, strict=True)) | more
-    text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text) + "\n"
+    return json_text(entry) + "\n"
+
+
+def json_text(value: object) -> str:
+    """Return a value as JSON on one line, in which what would not print is escaped."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 JSON_LINES = EventFormat(

@@ -55,9 +55,7 @@ def _read_raven(path: Path, name: str) -> StrongLabels:
     names: dict[str, None] = {}
     views: dict[tuple[str, str], dict[tuple[str, str], Event]] = {}
     for where, row, label in _selections(path):
-        recording = row.get("Begin Path") or row.get("Begin File", "")
-        if _WINDOWS_PATH.match(recording):
-            recording = recording.replace("\\", "/")
+        recording = posix_path(row.get("Begin Path") or row.get("Begin File", ""))
         names[recording or name] = None
         if len(names) > 1 and not row.get(FILE_OFFSET):
             raise LabelError(
@@ -73,6 +71,11 @@ def _read_raven(path: Path, name: str) -> StrongLabels:
             events.append(event)
         _add_view(drawn, row, event, where)
     return StrongLabels(events, tuple(names) or (name,))
+
+
+def posix_path(path: str) -> str:
+    """Return a path with ``/`` for the backslashes of Windows."""
+    return path.replace("\\", "/") if _WINDOWS_PATH.match(path) else path
 
 
 def _selections(path: Path) -> Iterator[tuple[str, dict[str, str], str]]:

@@ -1,0 +1,148 @@
+"""Tables of other programs and data sets that are read, and not written.
+
+::
+
+    birdnet     .csv    results of BirdNET-Analyzer as CSV, for R, and for Kaleidoscope
+    praat       .txt    what Praat's "Down to Table..." makes of a TextGrid
+    audioset    .csv    segment lists of AudioSet: YTID, start, end, ids of labels
+
+Cells are separated by tabs, semicolons or commas, and quoted as in CSV. Columns are found by name.
+
+- A table that does not name its clips, as most of BirdNET and those of Praat, is of the clip that
+  the file is named after. A row without text, or with ``nocall``, is no event.
+- The tiers of a TextGrid are joined.
+- A clip of AudioSet is ``YTID_start_end``, and its labels are those of all of it. They are ids;
+  `read_label_names` reads the files that give them names.
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sedtool.bounds import RECORD, read_bounded
+from sedtool.errors import LabelError
+from sedtool.labels.cells import (
+    decode_text,
+    named_cells,
+    numbered_lines,
+    parse_interval,
+    parse_number,
+    parse_span,
+)
+from sedtool.labels.events import Event, StrongLabels
+from sedtool.labels.formats.form import Labels, LabelSource
+from sedtool.labels.formats.raven import NO_CALL, posix_path
+from sedtool.labels.signatures import separator_of
+from sedtool.text import first_quoted, quoted, strict_json
+
+LABEL_ID = re.compile(r"/[a-z]/\w+")  # of AudioSet's ontology
+
+
+class _Layout(NamedTuple):
+    """The columns of a table, in lower case."""
+
+    onset: str
+    end: str  # the offset, or the duration
+    label: str
+    clip: tuple[str, ...] = ()  # parts of its path; those that are not there are passed over
+    confidence: str = ""
+
+
+_BIRDNET = (
+    _Layout("start (s)", "end (s)", "common name", ("file",), "confidence"),
+    _Layout("start", "end", "common_name", ("filepath",), "confidence"),
+    _Layout("offset", "duration", "common_name", ("indir", "folder", "in file"), "confidence"),
+    _Layout("offset", "duration", "top1match", ("indir", "folder", "in file")),
+)
+_PRAAT = (_Layout("tmin", "tmax", "text"),)
+
+
+def _read_events(path: Path, name: str, layouts: Sequence[_Layout]) -> Labels:
+    rows = _rows(path)
+    where, header = next(rows, (f"{path}", []))
+    columns = [column.lower() for column in header]
+    layout = next((each for each in layouts if set(each[:3]) <= set(columns)), None)
+    if layout is None:
+        wanted = ", ".join(layouts[0][:3])
+        raise LabelError(f"{where}: no columns {wanted}; the columns are {first_quoted(header)}")
+    parse = parse_span if layout.end == "duration" else parse_interval
+    events: list[Event] = []
+    names: dict[str, None] = {}
+    for where, cells in rows:
+        row = named_cells(columns, cells, where)
+        clip = posix_path("/".join(filter(None, (row.get(part) for part in layout.clip)))) or name
+        names[clip] = None
+        if (label := row[layout.label]) not in ("", NO_CALL):
+            times = parse(row[layout.onset], row[layout.end], where)
+            number = row.get(layout.confidence)
+            confidence = parse_number(number, where) if number else None
+            events.append(Event(clip, *times, label, confidence))
+    return StrongLabels(events, tuple(names) or (name,))
+
+
+def _read_audioset(path: Path, name: str) -> Labels:
+    labels: dict[str, dict[str, None]] = {}
+    for where, cells in _rows(path):
+        if cells[0].lower() == "ytid":
+            continue
+        if len(cells) != 4:
+            raise LabelError(
+                f"{where}: {len(cells)} columns; a segment list of AudioSet has YTID, start, end "
+                'and labels, as in AAAAAAAAAAA, 30.000, 40.000, "/m/09x0r,/m/05zppz"'
+            )
+        parse_interval(cells[1], cells[2], where)
+        given = [label.strip() for label in cells[3].split(",")]
+        if not all(given):
+            raise LabelError(f"{where}: a label of {quoted(cells[3])} is empty")
+        labels.setdefault("_".join(cells[:3]), {}).update(dict.fromkeys(given))
+    return {clip: tuple(of_clip) for clip, of_clip in labels.items()}
+
+
+def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield (``file:line``, cells) of the rows, without those that begin with ``#``."""
+    separator = ""
+    for where, line in numbered_lines(path):
+        if line.startswith("#"):
+            continue
+        separator = separator or separator_of(line)
+        try:
+            [row] = csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True)
+        except csv.Error as error:
+            raise LabelError(f"{where}: not CSV ({error})") from None
+        yield where, [cell.strip() for cell in row]
+
+
+def read_label_names(path: Path) -> dict[str, str]:
+    """Read label ids and their names: AudioSet's class lists and ontology, FSD50K's vocabulary.
+
+    Of each row of a table, the cell like ``/m/09x0r`` is the id, and the name is the other one
+    that is no whole number; a first row without an id is the header.
+    """
+    if path.suffix.lower() == ".json":
+        return _read_ontology(path)
+    names: dict[str, str] = {}
+    for number, (where, cells) in enumerate(_rows(path)):
+        ids = [cell for cell in cells if LABEL_ID.fullmatch(cell)]
+        others = [c for c in cells if c and not c.isdigit() and not LABEL_ID.fullmatch(c)]
+        if len(ids) == len(others) == 1:
+            names[ids[0]] = others[0]
+        elif number or ids:
+            raise LabelError(f"{where}: not one id like /m/09x0r and one name, but {quoted(cells)}")
+    return names
+
+
+def _read_ontology(path: Path) -> dict[str, str]:
+    try:
+        entries = strict_json(decode_text(read_bounded(path, RECORD), path))
+        return {str(entry["id"]): str(entry["name"]) for entry in entries}
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise LabelError(f"{path}: not the ontology of AudioSet ({error})") from None
+
+
+BIRDNET = LabelSource("birdnet", ".csv", lambda path, name: _read_events(path, name, _BIRDNET))
+PRAAT = LabelSource("praat", ".txt", lambda path, name: _read_events(path, name, _PRAAT))
+AUDIOSET = LabelSource("audioset", ".csv", _read_audioset)

@@ -1,0 +1,230 @@
+"""What data sets and other programs publish is read by `convert`, or it says how to export it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sedtool.cli import cli
+from sedtool.errors import LabelError
+from sedtool.labels import SOURCES, StrongLabels, detect_format, read_label_names
+
+AUDIOSET = (
+    "# Segments csv created Sun Mar  5 10:54:31 2017\n# num_ytids=2, num_segs=2\n"
+    "# YTID, start_seconds, end_seconds, positive_labels\n"
+    '-PJHxphWEs4, 30.000, 40.000, "/m/09x0r,/t/dd00088"\n'
+    'bbbbbbbbbbb, 0.000, 8.500, "/m/012xff"\n'
+)
+CLASSES = (
+    'index,mid,display_name\n0,/m/09x0r,"Speech"\n1,/t/dd00088,"Gush"\n'
+    '2,/m/012xff,"Male speech, man speaking"\n'
+)
+R_COLUMNS = "filepath,start,end,scientific_name,common_name,confidence,lat,lon,week\n"
+RAVEN = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)"
+
+# The name of a file, what is in it, and what becomes of it: events, or labels of clips.
+TIMED = {
+    "birdnet.csv": (
+        "Start (s),End (s),Scientific name,Common name,Confidence,File\n"
+        '0.0,3.0,Strix varia,"Barred Owl, adult",0.42,C:\\data\\a.wav\n'
+        "3.0,6.0,nocall,nocall,1.0,b.wav\n",
+        "C:/data/a.wav\t0.000\t3.000\tBarred Owl, adult\t0.4200\nb.wav\t\t\t\n",
+    ),
+    "rec.BirdNET.results.csv": (
+        "Start (s),End (s),Scientific name,Common name,Confidence\n"
+        "0.0,3.0,Strix varia,Barred Owl,0.4200\n",
+        "rec\t0.000\t3.000\tBarred Owl\t0.4200\n",
+    ),
+    "r.csv": (
+        f"{R_COLUMNS}a.wav,3.0,6.0,Strix varia,Barred Owl,0.4200,-1,-1,-1\n",
+        "a.wav\t3.000\t6.000\tBarred Owl\t0.4200\n",
+    ),
+    "kaleidoscope.csv": (
+        "INDIR,FOLDER,IN FILE,OFFSET,DURATION,scientific_name,common_name,confidence,lat\n"
+        "data,site1,a.wav,0.2,0.7,Strix varia,Barred Owl,0.4200,-1\n",
+        "data/site1/a.wav\t0.200\t0.900\tBarred Owl\t0.4200\n",
+    ),
+    "rec1.Table": (
+        "tmin\ttier\ttext\ttmax\n0.2\tsounds\tDog\t0.9\n0.9\tsounds\t\t2\n",
+        "rec1.Table\t0.200\t0.900\tDog\n",
+    ),
+}
+WEAK = {
+    "audioset.csv": (
+        AUDIOSET,
+        "-PJHxphWEs4_30.000_40.000\t/m/09x0r,/t/dd00088\nbbbbbbbbbbb_0.000_8.500\t/m/012xff\n",
+    ),
+    "plain.csv": (
+        AUDIOSET.replace("# YTID, start_seconds, ", "YTID,start_seconds,"),
+        "-PJHxphWEs4_30.000_40.000\t/m/09x0r,/t/dd00088\nbbbbbbbbbbb_0.000_8.500\t/m/012xff\n",
+    ),
+}
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(files, *line, code=0):
+        for name, text in files.items():
+            Path(name).write_text(text, "utf-8", newline="")
+        result = CliRunner().invoke(cli, ["convert", *line], catch_exceptions=False)
+        assert result.exit_code == code, result.output
+        return result
+
+    return run
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("name", TIMED)
+def test_events_that_others_publish_become_a_table(run, name, end):
+    text, rows = TIMED[name]
+    out = run({name: text.replace("\n", end)}, name).stdout
+    assert "".join(out.splitlines(keepends=True)[1:]).replace("\t\n", "\n") == rows.replace(
+        "\t\n", "\n"
+    )
+
+
+@pytest.mark.parametrize("name", WEAK)
+@pytest.mark.parametrize("output", [None, "weak.tsv"])
+def test_labels_without_times_become_weak_labels_and_it_says_so(run, name, output):
+    text, rows = WEAK[name]
+    result = run({name: text}, name, *(["-o", output] if output else []))
+    written = Path(output).read_text() if output else result.stdout
+    assert written == "filename\tevent_labels\n" + rows
+    assert "labels without times become weak labels" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "line", [["--to", "jsonl"], ["-o", "x.jsonl"], ["--to", "raven", "-o", "x/"]]
+)
+def test_labels_without_times_cannot_become_events(run, line):
+    result = run({"a.csv": AUDIOSET}, "a.csv", *line, code=2)
+    assert "labels without times, which can only become weak labels" in result.output
+
+
+def test_names_without_a_suffix_are_given_one(run):
+    out = run({"a.csv": AUDIOSET}, "a.csv", "--audio-suffix", ".wav").stdout
+    assert "-PJHxphWEs4_30.000_40.000.wav\t" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("class_labels_indices.csv", CLASSES),
+        ("mid.tsv", "/m/09x0r\tSpeech\n/t/dd00088\tGush\n/m/012xff\tMale speech, man speaking\n"),
+        (
+            "vocabulary.csv",
+            '0,Speech,/m/09x0r\n1,Gush,/t/dd00088\n2,"Male speech, man speaking",/m/012xff\n',
+        ),
+        (
+            "ontology.json",
+            json.dumps(
+                [
+                    {"id": "/m/09x0r", "name": "Speech"},
+                    {"id": "/t/dd00088", "name": "Gush"},
+                    {"id": "/m/012xff", "name": "Male speech, man speaking"},
+                ]
+            ),
+        ),
+    ],
+)
+def test_a_file_of_names_translates_label_ids(run, name, text):
+    result = run({name: text, "a.csv": AUDIOSET}, "a.csv", "--names", name)
+    assert result.stdout.endswith(
+        "-PJHxphWEs4_30.000_40.000\tSpeech,Gush\n"
+        "bbbbbbbbbbb_0.000_8.500\tMale speech, man speaking\n"
+    )
+
+
+def test_label_ids_without_names_are_kept_with_a_hint(run):
+    assert "--names FILE takes their names" in run({"a.csv": AUDIOSET}, "a.csv").stderr
+
+
+def test_an_id_without_a_name_is_refused(run):
+    files = {"n.csv": CLASSES.replace("/t/dd00088", "/t/dd00089"), "a.csv": AUDIOSET}
+    assert (
+        "n.csv has no name for '/t/dd00088'"
+        in run(files, "a.csv", "--names", "n.csv", code=2).output
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\nc,d\n", r"n.csv:2: not one id like /m/09x0r and one name, but \['c', 'd'\]"),
+        ("/m/1,/m/2,x\n", r"n.csv:1: not one id"),
+        ('/m/1,"x\n', r"n.csv:1: not CSV"),
+    ],
+)
+def test_a_file_that_names_no_ids_is_refused(tmp_path, text, message):
+    (tmp_path / "n.csv").write_text(text)
+    with pytest.raises(LabelError, match=message):
+        read_label_names(tmp_path / "n.csv")
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "message"),
+    [
+        (
+            "birdnet",
+            "a,b\n",
+            r"x:1: no columns start \(s\), end \(s\), common name; the columns are",
+        ),
+        ("birdnet", f"{R_COLUMNS}a.wav,3,2,x,Owl,1\n", "x:2: offset 2 is before onset 3"),
+        ("birdnet", f"{R_COLUMNS}a.wav,0,1,x,Owl,high\n", "x:2: 'high' is not a number"),
+        ("birdnet", f'{R_COLUMNS}a.wav,0,1,x,"Owl,1\n', "x:2: not CSV"),
+        ("praat", "", "x: no columns tmin, tmax, text"),
+        ("audioset", "aaaaaaaaaaa, 0, 10\n", "x:1: 3 columns; a segment list of AudioSet has YTID"),
+        ("audioset", 'aaaaaaaaaaa, 0, 10, "/m/1,"\n', "x:1: a label of '/m/1,' is empty"),
+        ("audioset", "aaaaaaaaaaa, 9, 1, /m/1\n", "x:1: offset 1 is before onset 9"),
+    ],
+)
+def test_a_wrong_row_is_refused_with_its_line(tmp_path, source, text, message):
+    (tmp_path / "x").write_text(text)
+    with pytest.raises(LabelError, match=message):
+        SOURCES[source].read(tmp_path / "x", "a.wav")
+
+
+OTHERS = {
+    "x.TextGrid": ('File type = "ooTextFile"\nObject class = "TextGrid"\n', "Down to Table..."),
+    "x.eaf": ('<?xml version="1.0"?>\n<ANNOTATION_DOCUMENT AUTHOR="">\n', "tab-delimited text"),
+    "elan.txt": ("default\t\t00:00:00.200\t0.2\t00:00:00.900\t0.9\tDog\n", "label track"),
+    "labelstudio.json": (
+        '[{"id": 1, "data": {"audio": "/data/a.wav"}, "annotations": [{"result": [{"value": '
+        '{"start": 0.2, "end": 0.9, "labels": ["Dog"]}, "type": "labels"}]}]}]',
+        "Label Studio; write filename, onset",
+    ),
+    "x.json": ('{\n "a": 1\n}', "a JSON document; write filename, onset"),
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_not_read_is_named_with_how_to_export_it(run, name, encoding):
+    text, remedy = OTHERS[name]
+    Path(name).write_bytes(text.encode(encoding))
+    message = run({}, name, code=2).stderr
+    assert remedy in message
+    assert message.count("\n") == 1
+    assert "not JSON" not in message
+
+
+def test_a_folder_is_searched_for_jams_and_csv_where_there_is_nothing_else(run, tmp_path):
+    (tmp_path / "meta").mkdir()
+    assert "\t/m/012xff\n" in run({"meta/a.csv": AUDIOSET}, "meta").stdout
+    out = run({"meta/a.wav.txt": "0\t1\tCat\n"}, "meta").stdout
+    assert out == "filename\tonset\toffset\tevent_label\na.wav\t0.000\t1.000\tCat\n"
+
+
+def test_columns_of_other_names_are_told_by_their_rows(tmp_path):
+    (tmp_path / "x.txt").write_text("a.wav\tDog\nb.wav\tCat\n")
+    assert detect_format(tmp_path / "x.txt").name == "weak"
+
+
+def test_a_source_has_a_name_and_reads_labels(tmp_path):
+    (tmp_path / "x").write_text(TIMED["r.csv"][0])
+    assert isinstance(SOURCES["birdnet"].read(tmp_path / "x", ""), StrongLabels)
+    assert SOURCES["birdnet"].clip_of("x/rec.BirdNET.results.csv") == "x/rec"
