@@ -47,6 +47,7 @@ class ConvertSettings:
     target: str | None = None
     audio_suffix: str = ""  # added to the names of clips that have none
     names: Path | None = None  # of a file that names label ids
+    min_confidence: float | None = None  # of events that are taken
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -56,6 +57,8 @@ class ConvertSettings:
             lookup(dict.fromkeys(TARGETS), self.target, "format")
         if self.audio_suffix and (self.audio_suffix[0] != "." or "/" in self.audio_suffix):
             raise ConfigError(f"--audio-suffix {quoted(self.audio_suffix)} is not like .wav")
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise ConfigError(f"--min-confidence {self.min_confidence:g} is not between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ def convert(
         target = WEAK
     if into_folder and target == WEAK:
         raise ConfigError("weak labels are one file; name one as the output")
+    strong = _confident(strong, settings.min_confidence)
     strong, weak = _named(strong, weak, settings.names)
     if into_folder:
         _write_folder(Path(str(output)), strong, EVENT_FORMATS[target], settings.overwrite)
@@ -121,6 +125,27 @@ def convert(
         with claim(Path(output), overwrite=settings.overwrite):
             write_text(Path(output), text)
     return ConvertResult(len(strong.names) + len(weak), len(strong.events))
+
+
+def _confident(labels: StrongLabels, least: float | None) -> StrongLabels:
+    """Return the labels without events of less confidence; say what became of unsure ones."""
+    bound = 1.0 if least is None else least
+    kept = [e for e in labels.events if e.confidence is None or e.confidence >= bound]
+    n, n_below = len(labels.events), len(labels.events) - len(kept)
+    if not n_below:
+        return labels
+    if least is not None:
+        log.warning(
+            "%d of %d events are left out, as their confidence is below %g", n_below, n, least
+        )
+        return StrongLabels(kept, labels.names)
+    log.warning(
+        "%d of %d events have a confidence below 1 and are taken like the others; "
+        "--min-confidence X leaves out those below X",
+        n_below,
+        n,
+    )
+    return labels
 
 
 def _named(strong: StrongLabels, weak: Weak, path: Path | None) -> tuple[StrongLabels, Weak]:

@@ -217,13 +217,18 @@ def test_what_means_nothing_for_features_is_refused(tiny, option):
 # convert
 
 
-@tries("convert", "--names")
-def test_label_ids_get_names(tmp_path):
-    events = write(
-        tmp_path / "e.tsv", "filename\tonset\toffset\tevent_label\na.wav\t0\t1\t/m/09x0r\n"
-    )
+@tries("convert", "--names", "--min-confidence")
+def test_label_ids_get_names_and_unsure_events_are_left_out(tmp_path):
+    header = "filename\tonset\toffset\tevent_label\tconfidence\n"
+    rows = "a.wav\t0\t1\t/m/09x0r\t0.5\nb.wav\t0\t1\t/m/09x0r\t0.4\n"
+    events = write(tmp_path / "e.tsv", header + rows)
     names = write(tmp_path / "n.csv", 'index,mid,display_name\n0,/m/09x0r,"Speech"\n')
-    assert "\tSpeech\n" in run("convert", events, "--names", names).stdout
+    line = ("convert", events, "--names", names, "--to", "weak")
+    assert run(*line, "--min-confidence", "0.5").stdout.splitlines()[1:] == [
+        "a.wav\tSpeech",
+        "b.wav\t",
+    ]
+    assert "not between 0 and 1" in refused(*line, "--min-confidence", "2")
     assert "does not exist" in refused("convert", events, "--names", tmp_path / "x.csv")
 
 

@@ -31,6 +31,12 @@ from sedtool.cli.settings import SedtoolCommand, taken
         type=opt.INPUT,
         help="A table of label ids and names, as class_labels_indices.csv of AudioSet.",
     ),
+    click.option(
+        "--min-confidence",
+        type=float,
+        metavar="X",
+        help="Leave out events whose confidence is below X.",
+    ),
 )
 @opt.group(
     "Output",
