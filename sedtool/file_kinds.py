@@ -194,6 +194,8 @@ def _of_archive(head: bytes, name: str) -> FileKind | None:
     kind = next((kind for pattern, kind in _ZIPPED if re.search(pattern, head)), None)
     if kind is None and name.lower().endswith((".pt", ".pth", ".ckpt")):
         return _TRAINING_STATE
+    if kind is None and name.lower().endswith((".xlsx", ".xlsm", ".ods")):
+        return FileKind("a spreadsheet", _AS_TABLE)
     return kind or FileKind("a ZIP archive", _UNPACK)
 
 

@@ -20,6 +20,7 @@ from sedtool.errors import (
     NothingUsableError,
     ResourceError,
 )
+from sedtool.labels.cells import quoted_cell
 from support.audio import BAD_FILES, FLAC, NOISE, OGG, WAV, patched, tree
 
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -166,7 +167,7 @@ def test_any_paths_come_back_from_a_list_between_nul_bytes(here, names):
 
 
 def as_tsv(names: list[str]) -> str:
-    rows = [("event_label", "filename"), *(("Dog", name) for name in names)]
+    rows = [("event_label", "filename"), *(("Dog", quoted_cell(name)) for name in names)]
     return "".join("\t".join(row) + "\n" for row in rows)
 
 
@@ -240,15 +241,14 @@ def test_a_folder_named_like_a_manifest_is_a_folder(here):
     [
         ("m.tsv", "filename\tl\n\n\tx\n", r"m\.tsv:3: the filename is empty"),
         ("m.tsv", "filename\na\tb\n", r"m\.tsv:2: 2 columns where 1 are expected"),
-        ("m.csv", "file,label\na.wav,Dog\n", r"m\.csv:1: one column must be 'filename'"),
-        ("m.csv", "filename,filename\n", r"m\.csv:1: one column must be 'filename'"),
+        ("m.csv", "filename,filename\n", r"m\.csv:1: a column name stands twice in 'filename'"),
         ("m.csv", 'filename,l\n"a.wav,Dog\nb.wav,Cat\n', r"m\.csv:2: not CSV \(unexpected end"),
-        ("m.csv", 'filename\n"a"b.wav\n', r"m\.csv:2: not CSV \("),
+        ("m.csv", 'filename,l\n"a"b.wav,x\n', r"m\.csv:2: not CSV \("),
         ("m.csv", "filename,l\na.wav\n", r"m\.csv:2: 1 columns where 2 are expected"),
         ("m.csv", "filename,l\na.wav,b,c\n", r"m\.csv:2: 3 columns where 2 are expected"),
         ("m.csv", "filename,l\n,Dog\n", r"m\.csv:2: the filename is empty"),
         ("m.csv", "filename\na\x1b.wav\n", r"m\.csv:2: a control character"),
-        ("m.csv", "filename\n" + "a" * 200_000, r"m\.csv:2: not CSV \(field larger"),
+        ("m.csv", "filename,l\n" + "a" * 200_000, r"m\.csv:2: not CSV \(field larger"),
         ("m.csv", b"filename\na\xff.wav\n", r"m\.csv:2: not UTF-8 text \(byte 10\)"),
         ("m.jsonl", '{"audio_filepath": "a.wav"}\n{"audio', r"m\.jsonl:2: not JSON \("),
         ("m.jsonl", '["a.wav"]', r"m\.jsonl:1: not an object with a text 'audio_filepath'"),

@@ -156,7 +156,7 @@ def unknown_duration(data):
 
 
 def unreadable_labels(data):
-    data.weak[0] = "filename\tlabels"
+    data.weak[0] = "filename\tfold"
 
 
 def empty_file(data):

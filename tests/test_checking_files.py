@@ -33,14 +33,24 @@ def test_a_copy_is_told_though_one_of_the_two_was_decoded(tmp_path):
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (b"filename\tevent_labels\na\xff.wav\tDog\n", "line 2: not UTF-8 text (byte 23)"),
         (
-            "filename\tevent_labels\n".encode("utf-16"),
-            "line 1: not UTF-8 text (byte 0); save it as UTF-8, not UTF-16",
+            b"filename\tevent_labels\na\xff.wav\tDog\n",
+            "line 2: not UTF-8 text (byte 23); it may be Windows-1252 or Latin-1; save it as UTF-8 "
+            "text",
         ),
         (
+            "filename\tevent_labels\n".encode("utf-16-le"),
+            "line 1: it seems to be UTF-16 text without a byte-order mark; save it as UTF-8 text",
+        ),
+        (
+            "filename\tevent_labels\n".encode("utf-16")[:-1],
+            "line 1: UTF-16 text that is cut off or broken; save it as UTF-8 text",
+        ),
+        (b"PK\3\4\xff", "not UTF-8 text: it is a ZIP archive; unpack it"),
+        (
             b"Selection\tBegin Time (s)\tEnd Time (s)\tAnnotation\n1\t0\t1\tDog\n",
-            "it looks like a Raven table, of which sedtool convert makes a DCASE table",
+            "line 1: it looks like a Raven selection table; sedtool convert FOLDER/weak.tsv "
+            "--audio-suffix .wav -o labels.tsv makes a table of it",
         ),
         (None, "cannot be read (No such file or directory)"),
     ],
@@ -52,5 +62,4 @@ def test_of_a_file_that_cannot_be_read_the_line_and_what_mends_it_are_said(tmp_p
     file = LabelFile(path, "weak", None, NameIndex(()))
     (found,) = findings_of(path, in_labels(file, Data({}, [file], (), None, ())))
     assert found.kind == "unreadable-labels"
-    shown = found.lines()[1].strip()
-    assert shown == line or (shown.startswith("line 1: ") and shown.endswith(f"; {line}"))
+    assert found.lines()[1].strip().replace(str(tmp_path), "FOLDER") == line

@@ -156,7 +156,7 @@ def test_a_raven_table_is_recognised_however_many_columns_it_has(tmp_path, kind)
     path = tmp_path / "labels.txt"
     path.write_text("Selection\tBegin Time (s)\tEnd Time (s)\tAnnotation\n1\t0\t1\tDog\n")
     (fault,) = read_rows(path, kind)
-    assert "it looks like a Raven table, of which sedtool convert makes" in str(fault)
+    assert "it looks like a Raven selection table; sedtool convert" in str(fault)
 
 
 def faults(path, kind, vocabulary=None):
@@ -179,7 +179,7 @@ def test_labels_without_a_class_make_no_model(tmp_path):
 
 def test_a_header_that_train_refuses_is_no_row(tmp_path):
     path = tmp_path / "weak.tsv"
-    path.write_text("file\tevent_labels\na.wav\tDog\n")
+    path.write_text("sound\tevent_labels\na.wav\tDog\n")
     assert faults(path, "weak") == {"unreadable-labels"}
     with pytest.raises(LabelError, match="no column 'filename'"):
         read_weak(path)

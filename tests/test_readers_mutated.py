@@ -27,6 +27,7 @@ from sedtool.checkpoint import digest, load_model, load_state, save_state
 from sedtool.config.recipe import read_recipe
 from sedtool.errors import SedtoolError
 from sedtool.labels import (
+    dialect,
     read_durations,
     read_events,
     read_names,
@@ -95,9 +96,17 @@ def cells(path: Path) -> Iterator[list[str]]:
 
 
 def table(path: Path, columns: list[str]) -> list[dict[str, str]]:
-    """Return rows by column; a first row of other words is a row."""
+    """Return rows by column; a first row of other words is a row.
+
+    Of other names of columns only those are reached that differ in case and marks.
+    """
     rows = list(cells(path))
-    header = rows.pop(0) if rows and "filename" in rows[0] else columns
+    first = [dialect.normal(cell) for cell in rows[0]] if rows else []
+    header = columns
+    if set(columns) <= set(first) or (rows and "filename" in rows[0]):
+        header = [
+            name if name in columns else cell for name, cell in zip(first, rows.pop(0), strict=True)
+        ]
     return [dict(itertools.zip_longest(header, row, fillvalue="")) for row in rows]
 
 

@@ -4,7 +4,6 @@ A list has one path a line, or between NUL bytes, and nothing else. A manifest i
 lines with a column of paths among others.
 """
 
-import csv
 import logging
 import os
 import sys
@@ -20,7 +19,7 @@ from sedtool.labels import read_names
 from sedtool.labels.cells import numbered_lines
 from sedtool.labels.formats.json_lines import parse_json
 from sedtool.labels.names import check_name
-from sedtool.text import first_quoted, quoted
+from sedtool.text import quoted
 
 _log = logging.getLogger(__name__)
 
@@ -75,8 +74,8 @@ def read_manifest(path: Path) -> list[str]:
     """Read the paths in a manifest, each once, in order.
 
     ======  ===================================================================================
-    .tsv    the column ``filename``, or the first where there is no header line; no quoting
-    .csv    the column ``filename``; quoting as usual
+    .tsv    the column ``filename``, or the first where there is no header line
+    .csv    the same: both are read as `sedtool.labels.dialect` says
     .jsonl  ``audio_filepath`` of one JSON object a line, as in NeMo; its ``offset`` must be 0,
             and its ``duration`` is not looked at: files are read to their end
     ======  ===================================================================================
@@ -87,29 +86,6 @@ def read_manifest(path: Path) -> list[str]:
     if not found:
         raise NothingUsableError(f"{path} names no audio file")
     return found
-
-
-def _read_csv(path: Path) -> Iterator[str]:
-    header: list[str] | None = None
-    for where, line in numbered_lines(path):
-        try:
-            # Line by line: a quote that is never closed must not swallow the rows after it.
-            [cells] = csv.reader([line], strict=True)
-        except csv.Error as error:
-            raise LabelError(f"{where}: not CSV ({error})") from None
-        if header is None:
-            header = cells
-            if header.count("filename") != 1:
-                raise LabelError(
-                    f"{where}: one column must be 'filename'; the columns are {first_quoted(cells)}"
-                )
-            continue
-        if len(cells) != len(header):
-            raise LabelError(f"{where}: {len(cells)} columns where {len(header)} are expected")
-        name = cells[header.index("filename")]
-        if not name:
-            raise LabelError(f"{where}: the filename is empty")
-        yield name
 
 
 def _read_jsonl(path: Path) -> Iterator[str]:
@@ -136,7 +112,7 @@ def _read_jsonl(path: Path) -> Iterator[str]:
 
 _READERS: dict[str, Callable[[Path], Iterator[str] | list[str]]] = {
     ".tsv": read_names,
-    ".csv": _read_csv,
+    ".csv": read_names,
     ".jsonl": _read_jsonl,
 }
 

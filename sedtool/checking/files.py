@@ -16,8 +16,9 @@ import numpy.typing as npt
 from sedtool.audio import AudioReader, read_header
 from sedtool.errors import AudioError, ConfigError
 from sedtool.labels import NameIndex, Vocabulary, check_name
+from sedtool.labels.dialect import Fault
 from sedtool.labels.names import Match
-from sedtool.labels.tables import Fault, read_rows
+from sedtool.labels.tables import read_rows
 from sedtool.store import open_features
 from sedtool.text import file_sha256
 

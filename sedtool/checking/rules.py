@@ -61,7 +61,7 @@ RULES = {
     # A label file by itself
     "unreadable-labels": Rule(
         "label files that cannot be read",
-        "make each the tab-separated table in UTF-8 that its message asks for",
+        "make each the table that its message asks for",
     ),
     "bad-row": Rule(
         "rows that cannot be read", "correct these lines; all stages stop at the first"

@@ -2,6 +2,7 @@
 
 import codecs
 import math
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import zip_longest
@@ -9,14 +10,16 @@ from pathlib import Path
 
 from sedtool.bounds import read_table
 from sedtool.errors import LabelError
+from sedtool.file_kinds import HEAD_SIZE, file_kind
 from sedtool.text import is_writable, quoted
 
 LATEST = 1e9  # seconds, some 30 years: no recording has later times
+QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a cell that stands in quotes as a whole
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file, without a byte-order mark; line ends are as they are."""
+    """Return the text of a UTF-8 file, or of UTF-16 with a byte-order mark; that is left out."""
     try:
         data = read_table(path)
     except OSError as error:
@@ -26,12 +29,20 @@ def read_text(path: Path) -> str:
 
 def decode_text(data: bytes, path: Path) -> str:
     """Return the text that the bytes of a file are, as `read_text` does."""
+    is_utf_16 = data.startswith(_UTF_16_MARKS) and not data.startswith(codecs.BOM_UTF32_LE)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-16" if is_utf_16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = 1 + data.count(b"\n", 0, error.start)
-        hint = "; save it as UTF-8, not UTF-16" if data.startswith(_UTF_16_MARKS) else ""
-        raise LabelError(f"{path}:{line}: not UTF-8 text (byte {error.start}){hint}") from None
+        kind = file_kind(data[:HEAD_SIZE], path.name)
+        if is_utf_16:
+            what = "UTF-16 text that is cut off or broken"
+        elif kind is not None:
+            raise LabelError(f"{path}: not UTF-8 text: {kind}") from None
+        else:
+            form = "" if b"\0" in data else "; it may be Windows-1252 or Latin-1"
+            what = f"not UTF-8 text (byte {error.start}){form}"
+        raise LabelError(f"{path}:{line}: {what}; save it as UTF-8 text") from None
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -61,6 +72,16 @@ def split_cells(line: str) -> list[str]:
     return [cell.strip(" ") for cell in line.split("\t")]
 
 
+def unquoted(cell: str) -> str:
+    """Return a cell without the quotes that CSV puts around it as a whole."""
+    return cell[1:-1].replace('""', '"') if QUOTED.fullmatch(cell) else cell
+
+
+def quoted_cell(text: str) -> str:
+    """Return `check_cell` of a text, in quotes if they would be taken off it."""
+    return '"' + text.replace('"', '""') + '"' if QUOTED.fullmatch(check_cell(text)) else text
+
+
 def named_cells(header: list[str], cells: list[str], where: str) -> dict[str, str]:
     """Return the cells of a row by column; those missing at its end are empty.
 
@@ -78,8 +99,18 @@ def parse_number(text: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or "_" in text or not text.isascii():  # Python reads 1_0 as 10
-        raise LabelError(f"{where}: {quoted(text)} is not a number")
+        hint = "; write numbers with a point, and not with a comma" if "," in text else ""
+        raise LabelError(f"{where}: {quoted(text)} is not a number{hint}")
     return value
+
+
+def is_number(text: str) -> bool:
+    """Return whether `parse_number` reads a text."""
+    try:
+        parse_number(text, "")
+    except LabelError:
+        return False
+    return True
 
 
 def parse_seconds(text: str, where: str) -> float:

@@ -14,6 +14,7 @@ passes exactly what a stage takes.
 """
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
 from operator import lt
@@ -22,45 +23,31 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from sedtool.bounds import MOST_COLUMNS
 from sedtool.errors import LabelError
 from sedtool.labels.cells import (
     LATEST,
     clean_line,
-    named_cells,
     numbered_lines,
     parse_interval,
     parse_number,
     parse_seconds,
     read_text,
-    split_cells,
+    unquoted,
 )
+from sedtool.labels.dialect import COLUMNS, OPTIONAL, Fault, dialect_of, plain_columns
 from sedtool.labels.events import Event, EventColumns, StrongLabels
 from sedtool.labels.vocabulary import Vocabulary, split_labels
-from sedtool.text import first_quoted, quoted
+from sedtool.text import quoted
 
-COLUMNS = {
-    "strong": ("filename", "onset", "offset", "event_label"),
-    "weak": ("filename", "event_labels"),
-    "unlabelled": ("filename",),
-}
 RAVEN_TIME = "Begin Time (s)"  # a column that only selection tables of Raven have
-OPTIONAL = {"strong": ("confidence",), "weak": (), "unlabelled": ()}
 
+_OPENING_QUOTE = re.compile(r'(^|[\t\n])"')
 _SPACE, _DELETE = b" \x7f"
 
 T = TypeVar("T")
 
 
 # Rows, and what is wrong with them
-
-
-class Fault(LabelError):
-    """Why a table or one of its rows cannot be read, with file and line."""
-
-    def __init__(self, message: str, kind: str = "row") -> None:
-        super().__init__(message)
-        self.kind = kind  # "file": nothing can be read; "row"; or "time": of a row
 
 
 class Row(NamedTuple):
@@ -132,29 +119,21 @@ def _records(
     path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = (), text: str | None = None
 ) -> Iterator[_Record | Fault]:
     """Yield the cells of each row by column: by header where there is one, else by position."""
-    header: list[str] = []
     try:
         lines = (read_text(path) if text is None else text).split("\n")
+        dialect = dialect_of(lines, path, columns, optional)
     except LabelError as error:
-        yield Fault(str(error), "file")
+        yield error if isinstance(error, Fault) else Fault(str(error), "file")
         return
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines[dialect.first - 1 :], dialect.first):
         where = f"{path}:{number}"
         try:
             line = clean_line(line, where)
             if not line.strip():
                 continue
-            cells = split_cells(line)
-            if not header:
-                header = _header(cells, columns, optional, where)
-                if columns[0] in cells:
-                    continue
-            row = named_cells(header, cells, where)
+            row = dialect.row(line, where)
             if not row[columns[0]]:
                 raise LabelError(f"{where}: the {columns[0]} is empty")
-        except Fault as fault:  # of the header
-            yield fault
-            return
         except LabelError as error:
             yield Fault(str(error))
         else:
@@ -167,51 +146,6 @@ def _strictly(items: Iterable[T | Fault]) -> Iterator[T]:
         if isinstance(item, Fault):
             raise item
         yield item
-
-
-def _header(
-    cells: list[str], columns: tuple[str, ...], optional: tuple[str, ...], where: str
-) -> list[str]:
-    """Return the column names that a file's first row gives, or those of a file without header.
-
-    The header of another table, or one that was meant and cannot be read, is a Fault.
-    """
-    if len(cells) > MOST_COLUMNS:
-        raise Fault(f"{where}: {len(cells)} columns; a table of labels has a few", "file")
-    if columns[0] in cells:
-        missing = [column for column in columns if column not in cells]
-        if missing:
-            what = f"no column {quoted(missing[0])}; the columns are {first_quoted(cells)}"
-            raise Fault(f"{where}: {what}{_other_kind(cells, columns)}", "file")
-        if len(set(cells)) < len(cells):
-            raise Fault(f"{where}: a column name stands twice in {first_quoted(cells)}", "file")
-        return cells
-    if columns == ("filename",):
-        return ["filename", *cells[1:]]
-    if any(cell.strip("'\"") == columns[0] for cell in cells):
-        what = f"the columns stand in quotes: {first_quoted(cells)}; write them without"
-    elif len(cells) == 1 and (columns[0] in cells[0] or "," in cells[0]):
-        what = f"columns must be separated by tabs, not as in {quoted(cells[0])}"
-    elif len(set(cells) & set(columns[1:])) > (len(columns) > 2):  # one may be a label
-        what = f"no column {quoted(columns[0])}; the columns are {first_quoted(cells)}"
-    elif RAVEN_TIME in cells or not len(columns) <= len(cells) <= len(columns + optional):
-        what = f"{len(cells)} columns and no header line; expected {', '.join(columns)}"
-        what += _other_kind(cells, columns)
-    else:
-        return [*columns, *optional]
-    raise Fault(f"{where}: {what}", "file")
-
-
-def _other_kind(cells: list[str], expected: tuple[str, ...]) -> str:
-    """Return a hint if the first row is one of another kind of label table."""
-    if RAVEN_TIME in cells:
-        return "; it looks like a Raven table, of which sedtool convert makes a DCASE table"
-    for kind, columns in COLUMNS.items():
-        fits = set(columns) <= set(cells) or "filename" not in cells
-        if expected in COLUMNS.values() and len(cells) == len(columns) and fits:
-            what = "unlabelled clips" if kind == "unlabelled" else f"{kind} labels"
-            return f"; it looks like a table of {what}"
-    return ""
 
 
 # Files
@@ -271,7 +205,9 @@ def _plain_events(text: str) -> StrongLabels | None:
     try:
         columns = _columns(text)
         first = [cells[0] for cells in columns]
-        header = _header(first, COLUMNS["strong"], OPTIONAL["strong"], "")
+        header = plain_columns(first, COLUMNS["strong"], OPTIONAL["strong"])
+        if header is None:
+            return None
         if "filename" in first:
             columns = [cells[1:] for cells in columns]
         column = dict(zip(header, columns, strict=False))
@@ -283,6 +219,8 @@ def _plain_events(text: str) -> StrongLabels | None:
 
 def _columns(text: str) -> list[list[str]]:
     """Return the cells of each column; a ValueError if lines differ in length or a cell is odd."""
+    if '"' in text and _OPENING_QUOTE.search(text):
+        raise ValueError("a cell may stand in quotes")
     text = text.replace("\r\n", "\n")
     if not text.endswith("\n"):
         text += "\n"
@@ -347,7 +285,7 @@ def _numbers(column: Sequence[str]) -> dict[str, float]:
 
 def read_vocabulary(path: Path) -> Vocabulary:
     """Read a class list: one name a line, in the order the model will have."""
-    lines = list(numbered_lines(path))
+    lines = [(where, unquoted(line)) for where, line in numbered_lines(path)]
     for where, line in lines:
         if "\t" in line:
             raise LabelError(f"{where}: a class list has one name a line, and no columns")

@@ -2,11 +2,13 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sedtool.bounds import MOST_CLASSES, MOST_LABEL, read_table
+from sedtool.bounds import MOST_CLASSES, MOST_LABEL
 from sedtool.errors import LabelError
+from sedtool.labels.cells import read_text
+from sedtool.labels.dialect import Dialect
 from sedtool.text import first_quoted, quoted, suggestion
 
 
@@ -70,14 +72,20 @@ class Vocabulary:
 
 def _line_of(label: str, path: Path) -> str:
     """Return ``:N`` for the first line that has the label in a cell; nothing if none has."""
-    wanted = label.encode()
     if not path.is_file():
         return ""  # a pipe cannot be read again
-    with contextlib.suppress(OSError):  # of a file without lines, too
-        for number, line in enumerate(read_table(path).splitlines(), 1):
-            if wanted in line and wanted in (cell.strip() for cell in line.split(b"\t")):
+    with contextlib.suppress(LabelError):  # of a file that is no table, too
+        for number, line in enumerate(read_text(path).split("\n"), 1):
+            if label in line and label in _cells(line):
                 return f":{number}"
     return ""
+
+
+def _cells(line: str) -> Iterator[str]:
+    """Yield the cells of a line, whatever separates them."""
+    for mark in "\t,;":
+        with contextlib.suppress(LabelError):
+            yield from map(str.strip, Dialect(mark).cells(line, ""))
 
 
 def split_labels(text: str, vocabulary: Vocabulary | None = None) -> tuple[str, ...]:

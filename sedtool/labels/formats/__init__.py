@@ -18,6 +18,7 @@ from pathlib import Path
 from sedtool.config import lookup
 from sedtool.errors import LabelError
 from sedtool.file_kinds import HEAD_SIZE, file_kind
+from sedtool.labels.dialect import Fault
 from sedtool.labels.formats.audacity import AUDACITY
 from sedtool.labels.formats.dcase import DCASE, format_events, format_weak, write_events, write_weak
 from sedtool.labels.formats.form import EventFormat, LabelSource
@@ -26,7 +27,7 @@ from sedtool.labels.formats.json_lines import JSON_LINES
 from sedtool.labels.formats.published import AUDIOSET, BIRDNET, PRAAT, read_label_names
 from sedtool.labels.formats.raven import RAVEN
 from sedtool.labels.signatures import AS_TABLE, decode_head, read_head, signature
-from sedtool.labels.tables import Fault, read_rows, read_weak
+from sedtool.labels.tables import read_rows, read_weak
 
 __all__ = [
     "EVENT_FORMATS",

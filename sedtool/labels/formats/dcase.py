@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sedtool.atomic import write_text
-from sedtool.labels.cells import check_cell, format_times
+from sedtool.labels.cells import check_cell, format_times, quoted_cell
+from sedtool.labels.dialect import COLUMNS
 from sedtool.labels.events import Event, StrongLabels
 from sedtool.labels.formats.form import EventFormat, table_row
-from sedtool.labels.tables import COLUMNS, read_events
+from sedtool.labels.tables import read_events
 
 
 def _dcase_header(confidence: bool) -> str:
@@ -20,7 +21,7 @@ def _dcase_header(confidence: bool) -> str:
 
 def _dcase_row(event: Event, number: int, confidence: bool) -> str:
     times = format_times(event.onset, event.offset, 3)
-    return table_row([check_cell(event.name), *times, check_cell(event.label)], event, confidence)
+    return table_row([quoted_cell(event.name), *times, quoted_cell(event.label)], event, confidence)
 
 
 def format_events(events: Iterable[Event]) -> str:
@@ -36,9 +37,10 @@ def format_events(events: Iterable[Event]) -> str:
 
 def format_weak(labels: Mapping[str, Sequence[str]]) -> str:
     """Return weak labels as DCASE TSV, in the given order, labels joined by commas."""
+    joined = {name: ",".join(map(check_cell, of_clip)) for name, of_clip in labels.items()}
     rows = [
-        f"{check_cell(name)}\t{','.join(map(check_cell, of_clip))}\n"
-        for name, of_clip in labels.items()
+        f"{quoted_cell(name)}\t{quoted_cell(text) if text else ''}\n"
+        for name, text in joined.items()
     ]
     return "\t".join(COLUMNS["weak"]) + "\n" + "".join(rows)
 
@@ -61,5 +63,5 @@ DCASE = EventFormat(
     read=lambda path, name: read_events(path),
     row=_dcase_row,
     header=_dcase_header,
-    silent=lambda name: f"{check_cell(name)}\t\t\t\n",  # the other cells are empty
+    silent=lambda name: f"{quoted_cell(name)}\t\t\t\n",  # the other cells are empty
 )

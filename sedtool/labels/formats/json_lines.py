@@ -17,9 +17,9 @@ from typing import Any
 
 from sedtool.errors import LabelError
 from sedtool.labels.cells import numbered_lines, parse_interval, parse_number
+from sedtool.labels.dialect import COLUMNS
 from sedtool.labels.events import Event, StrongLabels
 from sedtool.labels.formats.form import EventFormat
-from sedtool.labels.tables import COLUMNS
 from sedtool.text import first_quoted, quoted, strict_json
 
 
