@@ -174,7 +174,7 @@ def _open_whole(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
         raise
     with resource_errors(path):
-        _sync_folder(final.parent)
+        sync_folder(final.parent)
 
 
 def _create(temporary: Path, final: Path) -> IO[bytes]:
@@ -280,7 +280,7 @@ def _appear(files: _Together, mark: Path) -> None:
             with resource_errors(final):
                 temporary.replace(final)
         for folder in {final.parent for _, final in files.written}:
-            _sync_folder(folder)
+            sync_folder(folder)
         for path in files.discarded:
             path.unlink(missing_ok=True)
         mark.unlink()
@@ -318,10 +318,15 @@ def made_before(result: Path, outputs: Iterable[Path]) -> set[Path]:
     return {ours[p] for p, made in listed.items() if Path(p).is_file() and _stamp(p) == made}
 
 
-def refuse_unfinished(folder: Path) -> None:
-    """Raise an ArtifactError if only a part of a result is in a folder."""
-    if (folder / _MARK).exists():
-        raise ArtifactError(f"{folder}: not complete; run again what was to fill it")
+def is_unfinished(result: Path) -> bool:
+    """Return whether a folder holds only a part of a result, or a file is the first of a part."""
+    return os.path.exists(_mark_of(result))  # noqa: PTH110  # a name that is too long is none
+
+
+def refuse_unfinished(result: Path) -> None:
+    """Raise an ArtifactError if only a part of a result is there."""
+    if is_unfinished(result):
+        raise ArtifactError(f"{result}: not complete; run again what was to fill it")
 
 
 def _mark_of(result: Path) -> Path:
@@ -458,8 +463,8 @@ def remove_leftovers(*paths: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable."""
+def sync_folder(folder: Path) -> None:
+    """Make the renames in a folder themselves durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

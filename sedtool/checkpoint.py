@@ -2,7 +2,8 @@
 
 Both are safetensors with a JSON table in the header, never a pickle, so that reading them runs
 nothing. They may be a stranger's all the same: nothing that they declare is believed before it is
-checked, and what they may take of memory is bounded.
+checked, and what they may take of memory is bounded. They are read, not mapped: a process that
+touches what is mapped of a file that was cut short ends on the spot.
 
 ``model.safetensors`` holds the weights and everything that `infer` needs. What scores depend on
 and the decoding settings are hashed apart: tuning changes what a model decides, not what it is.
@@ -25,8 +26,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from sedtool import __version__
@@ -247,15 +248,15 @@ def load_model(path: Path) -> Model:
         If the file is no sedtool model, from a newer version, damaged, or its weights do not fit
         its own description.
     """
-    _require_regular(path, MOST_MODEL)
     try:
-        header = read_header(path)
-        with safe_open(path, framework="pt") as file:
-            return _read_model(path, header, file)
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        content = _read(path, MOST_MODEL)
+        header, tensors = _table(content), load(content)
+    except (SafetensorError, OSError, *_BUILTIN) as error:
         raise ArtifactError(
             f"{path} is no model file ({_mistaken(path) or brief(error)})"
         ) from error
+    del content  # the tensors are copies
+    return _read_model(path, header, tensors)
 
 
 def _mistaken(path: Path) -> str:
@@ -267,8 +268,8 @@ def _mistaken(path: Path) -> str:
     return f"{kind}" + "; the model comes first" * is_input
 
 
-def _read_model(path: Path, header: dict[str, Any], file: Any) -> Model:
-    """Read an open model file."""
+def _read_model(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
+    """Make the model of a file's table and tensors."""
     try:
         if header["format"] != MODEL_FORMAT:
             raise ArtifactError(f"{path} is no model file ({_mistaken(path)})")
@@ -277,7 +278,7 @@ def _read_model(path: Path, header: dict[str, Any], file: Any) -> Model:
             raise ArtifactError(
                 f"{path} has model format {version}; this sedtool reads {MODEL_VERSION}"
             )
-        model = _rebuild(path, header, file)
+        model = _rebuild(path, header, tensors)
         weights, whole = header["weights_sha256"], header["sha256"]
     except _UNUSABLE as error:
         what = f"{path}: the model's header cannot be used ({brief(error)})"
@@ -290,8 +291,8 @@ def _read_model(path: Path, header: dict[str, Any], file: Any) -> Model:
     return model
 
 
-def _rebuild(path: Path, header: dict[str, Any], file: Any) -> Model:
-    """Make the model that `header` describes and fill it with the tensors of `file`."""
+def _rebuild(path: Path, header: dict[str, Any], stored: dict[str, Tensor]) -> Model:
+    """Make the model that `header` describes and fill it with the tensors that are stored."""
 
     def part(cls: Any, key: str) -> Any:
         return from_json(cls, json.dumps(header[key]), str(path))
@@ -312,7 +313,7 @@ def _rebuild(path: Path, header: dict[str, Any], file: Any) -> Model:
     if type(epoch := trained.get("epoch", 0)) is not int or not 0 <= epoch <= 10**6:
         raise ValueError("the epoch it was trained for is no number up to a million")
     detector = empty_detector(architecture, pooling, features.n_mels, len(classes))
-    tensors = _read_tensors(path, file, detector)
+    tensors = _take_tensors(path, stored, detector)
     trained_on = tensors.pop("trained_on").numpy()
     detector.load_state_dict(tensors, assign=True)
     detector.use_fast_layout()
@@ -331,29 +332,28 @@ def checked_classes(names: Any) -> tuple[str, ...]:
     return Vocabulary(names).classes
 
 
-def _read_tensors(path: Path, file: Any, detector: Detector) -> dict[str, Tensor]:
-    """Read the tensors of a file if they are those of `detector`, by name, shape and type.
+def _take_tensors(path: Path, stored: dict[str, Tensor], detector: Detector) -> dict[str, Tensor]:
+    """Take the tensors of a file if they are those of `detector`, by name, shape and type.
 
     They are copied to where torch places tensors: a matrix product may differ in its last bit with
-    the alignment of its operands, and in the file that depends on the length of the header.
+    the alignment of its operands.
     """
     expected = detector.state_dict()
-    names = set(file.keys())
-    if wrong := names ^ {*expected, "trained_on"}:
+    if wrong := stored.keys() ^ {*expected, "trained_on"}:
         name = min(wrong)
-        what = "is not one of the model's" if name in names else "is missing"
+        what = "is not one of the model's" if name in stored else "is missing"
         raise ArtifactError(f"{path}: weight {name[:80]!a} {what}")
-    n_clips = file.get_slice("trained_on").get_shape()[:1]
+    n_clips = stored["trained_on"].shape[:1]
     expected["trained_on"] = torch.empty(*n_clips, 8, dtype=torch.uint8, device="meta")
     tensors: dict[str, Tensor] = {}
     for name, tensor in expected.items():
-        shape, stored = list(tensor.shape), file.get_slice(name).get_shape()
-        tensors[name] = file.get_tensor(name).clone() if stored == shape else torch.empty(0)
-        if stored != shape or tensors[name].dtype != tensor.dtype:
+        found = stored.pop(name)
+        if (found.shape, found.dtype) != (tensor.shape, tensor.dtype):
             raise ArtifactError(
-                f"{path}: weight {name} is {tensors[name].dtype} of shape {stored}, and the "
-                f"model's is {tensor.dtype} of shape {shape}"
+                f"{path}: weight {name} is {found.dtype} of shape {list(found.shape)}, and the "
+                f"model's is {tensor.dtype} of shape {list(tensor.shape)}"
             )
+        tensors[name] = found.clone()
     return tensors
 
 
@@ -384,25 +384,23 @@ def save_state(path: Path, state: dict[str, Any], previous: Path | None = None) 
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Read a training state; its tensors are views of the file, which is to be left as it is.
+    """Read a training state.
 
     Raises
     ------
     ArtifactError
         If the file cannot be read, or is not what was saved.
     """
-    _require_regular(path, MOST_STATE)
     try:
-        with path.open("rb") as stream:
-            if stream.read(4) == b"PK\x03\x04":
-                what = "an earlier version of sedtool wrote it, which alone can resume this run"
-                raise ValueError(what)
-        header = read_header(path)
+        content = _read(path, MOST_STATE)
+        if content.startswith(b"PK\x03\x04"):
+            what = "an earlier version of sedtool wrote it, which alone can resume this run"
+            raise ValueError(what)
+        header = _table(content)
         if (header["format"], header["format_version"]) != (STATE_FORMAT, STATE_VERSION):
             raise ValueError(f"it is {header['format']} {header['format_version']}")
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        state: dict[str, Any] = {**header["state"], "tensors": tensors}
+        state: dict[str, Any] = {**header["state"], "tensors": load(content)}
+        del content
         intact = digest(state) == header["sha256"]
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         what = f"{path} cannot be read as a training state ({brief(error)})"
@@ -426,15 +424,21 @@ def _to_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Return the table of a model or state, of which nothing else is read.
+    """Return the table of a model or state, of which nothing else is read; see `_table`."""
+    with path.open("rb") as stream:
+        begin = stream.read(8)
+        return _table(begin + stream.read(min(int.from_bytes(begin, "little"), MOST_HEADER)))
+
+
+def _table(content: bytes) -> dict[str, Any]:
+    """Return the table of a file that begins so.
 
     Raises a ValueError if there is none, or one that readers could understand in different ways.
     """
-    with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if length > min(os.fstat(stream.fileno()).st_size, MOST_HEADER):
-            raise ValueError(f"a header of {length} bytes")
-        header = strict_json(stream.read(length))
+    length = int.from_bytes(content[:8], "little")
+    if length > min(len(content) - 8, MOST_HEADER):
+        raise ValueError(f"a header of {length} bytes")
+    header = strict_json(content[8 : 8 + length])
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     if not isinstance(metadata, dict):
         raise ValueError("a header without metadata")
@@ -444,8 +448,8 @@ def read_header(path: Path) -> dict[str, Any]:
     return table
 
 
-def _require_regular(path: Path, most: int) -> None:
-    """Refuse what is not there, of more than `most` bytes, or a FIFO, which blocks its reader."""
+def _read(path: Path, most: int) -> bytes:
+    """Read a file; none that is not there, of more than `most` bytes, or a FIFO, which blocks."""
     try:
         status = path.stat()
     except OSError as error:
@@ -454,6 +458,8 @@ def _require_regular(path: Path, most: int) -> None:
         raise ArtifactError(f"{path} is not a regular file")
     if status.st_size > most:
         raise ArtifactError(f"{path} is larger than {most // 2**20} MiB, the most that is read")
+    with path.open("rb") as stream:
+        return stream.read(status.st_size)
 
 
 def digest(value: Any) -> str:

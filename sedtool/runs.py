@@ -94,6 +94,11 @@ class RunFolder:
         """Return the files that may hold the other network of a mean teacher."""
         return tuple(self.other(name) for name in ("student", "teacher"))
 
+    @property
+    def replacement(self) -> "RunFolder":
+        """Return the folder of a run that takes the place of this one once it has a model."""
+        return RunFolder(self.path / ".new")
+
     def epoch(self, number: int) -> Path:
         return self.epochs / f"{number:03d}.safetensors"
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -335,3 +336,13 @@ def test_the_length_of_the_header_changes_no_bit_of_a_score(tmp_path):
             logits = load_model(tmp_path / "m").detector(features, lengths)[0]
         kinds.add(logits.numpy().tobytes())
     assert len(kinds) == 1
+
+
+def test_a_file_that_is_cut_short_after_it_was_read_changes_nothing(tmp_path, saved):
+    path = tmp_path / "last.pt"
+    save_state(path, STATE)
+    model, state = load_model(saved), load_state(path)
+    before = model.weights_sha256, digest(state)
+    for file in (saved, path):
+        os.truncate(file, 0)
+    assert (model.weights_sha256, digest(state)) == before

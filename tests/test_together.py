@@ -9,10 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from sedtool.atomic import claim, claim_folder, refuse_unfinished
+from sedtool.audio import AudioInputs
+from sedtool.checking import CheckInputs, check
 from sedtool.cli import cli
 from sedtool.comparison import tables
 from sedtool.demo import DemoFiles, run_demo
 from sedtool.errors import ArtifactError, BusyError, OutputExistsError
+from sedtool.info import describe
 from sedtool.labels import read_events
 from sedtool.shards import Shard
 from support.command_lines import refused, run, save_small_model
@@ -234,3 +237,17 @@ def test_of_two_demos_in_a_folder_one_is_refused_at_once(tmp_path):
     with claim(DemoFiles(tmp_path).marker), pytest.raises(BusyError):
         run_demo(tmp_path, bar=None)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_complete_is_named_so_by_info_and_refused_by_check(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.tsv").write_text("filename\tonset\toffset\tevent_label\na.wav\t0\t1\tdog\n")
+    (tmp_path / "b.tsv").write_bytes((out / "a.tsv").read_bytes())
+    for mark in (out / ".unfinished", tmp_path / ".b.tsv.unfinished"):
+        mark.write_text('{"files": {}}')
+    for path in (out, tmp_path / "b.tsv"):
+        assert describe(path).kind == "unfinished output"
+    for inputs in (CheckInputs(AudioInputs((out,))), CheckInputs(AudioInputs(()), [out / "a.tsv"])):
+        with pytest.raises(ArtifactError, match="out: not complete"):
+            check(inputs, workers=1)

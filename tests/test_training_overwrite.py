@@ -16,6 +16,7 @@ from sedtool.errors import (
     ResourceError,
     StoppedError,
 )
+from sedtool.info import describe
 from sedtool.training import TrainInputs, train
 from support.faults import Faults, fail
 from support.training import ALL_FILES, CONFIG, contents, names, stop_after
@@ -66,6 +67,13 @@ def test_the_old_run_goes_when_the_new_one_has_its_place(run, new, inputs, other
     assert names(run) == ALL_FILES
 
 
+def test_the_place_that_a_run_takes_is_on_the_disk(run, inputs, other, monkeypatch):
+    synced = []
+    monkeypatch.setattr("sedtool.training.folder.sync_folder", synced.append)
+    train(run, inputs, other, device="cpu", overwrite=True)
+    assert synced and set(synced) == {run}
+
+
 def test_a_full_disk_anywhere_costs_neither_run_its_model(old, new, inputs, tmp_path, other):
     models = {contents(old)["model"]: "old", contents(new)["model"]: "new"}
     seen = []
@@ -106,9 +114,12 @@ def test_a_run_that_failed_while_it_took_its_place_takes_it_next_time(run, new, 
         with contextlib.suppress(ResourceError):
             train(run, inputs, other, device="cpu", overwrite=True)
     load_model(run / "model.safetensors")
+    replaced_by = describe(run).values["being_replaced"]
+    assert (replaced_by is not None) == (run / ".new" / "model.safetensors").exists()
     train(run, inputs, other, device="cpu", resume=True)
     assert contents(run) == contents(new)
     assert names(run) == ALL_FILES
+    assert describe(run).values["being_replaced"] is None
 
 
 def test_a_new_run_that_diverges_leaves_the_old_one_which_goes_on(run, old, inputs, other):

@@ -10,6 +10,7 @@ from statistics import fmean, median
 
 import numpy as np
 
+from sedtool.atomic import refuse_unfinished
 from sedtool.audio import AudioInputs, find_audio
 from sedtool.checking.files import SHOWN, Clip, LabelFile, Progress, copies, inspect, listed_clips
 from sedtool.checking.rules import (
@@ -237,11 +238,13 @@ def check(
     need to be told apart, `workers` files at a time. `progress` is called in this thread after each
     file. A class list that cannot be read is a LabelError; faults of label files are findings.
     """
+    kinds = {"strong": inputs.strong, "weak": inputs.weak, "unlabelled": inputs.unlabelled}
+    given = [(path, kind) for kind, paths in kinds.items() for path in paths]
+    for place in (*map(Path, inputs.audio.paths), *(path.parent for path, _ in given)):
+        refuse_unfinished(place)
     vocabulary = read_vocabulary(inputs.classes) if inputs.classes else None
     clips = _clips(inputs.audio, decode, workers, progress)
     index = NameIndex(clips)
-    kinds = {"strong": inputs.strong, "weak": inputs.weak, "unlabelled": inputs.unlabelled}
-    given = [(path, kind) for kind, paths in kinds.items() for path in paths]
     files = [LabelFile(path, kind, vocabulary, index) for path, kind in given]
     labels = {label for file in files for labels in file.labels for label in labels}
     classes = vocabulary.classes if vocabulary else tuple(sorted(labels))

@@ -7,6 +7,7 @@ of 50 GB takes no longer than a small one; with it every digest is checked, and 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sedtool.atomic import is_unfinished
 from sedtool.audio import AUDIO_SUFFIXES
 from sedtool.audio.find import suggestion
 from sedtool.errors import ArtifactError, ConfigError, SedtoolError
@@ -50,10 +51,11 @@ def describe(path: Path, verify: bool = False, progress: Progress | None = None)
     """
     path = Path(path)
     try:
-        if path.exists() and not path.is_dir():
-            return _find(path)(path, verify)
-        if unfinished := describe_unfinished(path):
+        is_file = path.exists() and not path.is_dir()
+        if (is_unfinished(path) or not is_file) and (unfinished := describe_unfinished(path)):
             return unfinished
+        if is_file:
+            return _find(path)(path, verify)
         if not path.exists():
             raise _missing(path)
         if SweepFolder(path).record.is_file():

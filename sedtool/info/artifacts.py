@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from sedtool.atomic import is_locked
+from sedtool.atomic import is_locked, is_unfinished
 from sedtool.audio import AudioHeader, AudioReader, find_audio, read_header
 from sedtool.config import DecodingConfig
 from sedtool.errors import (
@@ -27,7 +27,7 @@ from sedtool.errors import (
 from sedtool.info.description import Description, first_of
 from sedtool.info.texts import macro_f1, read_recipe_sections
 from sedtool.labels import printable
-from sedtool.runs import RunFolder, SweepFolder, SweepRecord, read_json, split_name
+from sedtool.runs import RunFolder, SweepFolder, SweepRecord, is_run_folder, read_json, split_name
 from sedtool.store import open_features, open_scores, unfinished
 
 Progress = Callable[[int, int, str], None]  # members done, all members, name of the latest
@@ -35,6 +35,7 @@ Progress = Callable[[int, int, str], None]  # members done, all members, name of
 _LEARNED = ("n", "theta", "alpha")  # what poolings learn for each class
 _OF_ALL_CLASSES = ("gate", "min_duration", "merge_gap")  # decoding settings
 _DONE = "done"
+_RERUN = "run the same command again"
 
 
 # Audio
@@ -151,6 +152,8 @@ def describe_scores(path: Path, verify: bool) -> Description:
 
 def describe_unfinished(path: Path) -> Description | None:
     """Describe an output, maybe a folder, that was begun; None if there is no such run."""
+    if is_unfinished(path):
+        return Description(path, "unfinished output", {"to_finish": _RERUN})
     target = path.resolve()
     lock = target.with_name(f".{target.name}.lock")
     if path.is_dir():
@@ -164,7 +167,7 @@ def describe_unfinished(path: Path) -> Description | None:
         "shard": str(begun.shard),
         "manifest_sha256": begun.manifest_sha256,
         "being_made": is_locked(lock),
-        "to_finish": "run the same command again",
+        "to_finish": _RERUN,
     }
     return Description(path, "unfinished output", values)
 
@@ -232,6 +235,7 @@ def describe_run(path: Path, verify: bool) -> Description:
     """Describe a run folder: how the run ended, and whether what it left is whole."""
     problems: list[SedtoolError] = []
     folder = RunFolder(path)
+    new = folder.replacement.path
     run = _attempt(read_json, folder.record, problems) or {}
     sections = _attempt(read_recipe_sections, folder.config, problems) or {}
     members: dict[str, Any] = {}
@@ -255,6 +259,7 @@ def describe_run(path: Path, verify: bool) -> Description:
     values = {
         "status": folder.status(run),
         "being_made": is_locked(folder.lock),
+        "being_replaced": f"train --resume goes on in {new}" if is_run_folder(new) else None,
         **recorded("error", "started", "finished"),
         "epochs": run.get("epochs", last.get("epochs")),
         **recorded("best_epoch", "best_score", "stopped_early", "seed", "device", "host"),

@@ -18,7 +18,14 @@ from typing import Any
 import torch
 
 from sedtool import __version__
-from sedtool.atomic import claim, lock, remove_leftovers, resource_errors, write_text
+from sedtool.atomic import (
+    claim,
+    lock,
+    remove_leftovers,
+    resource_errors,
+    sync_folder,
+    write_text,
+)
 from sedtool.checkpoint import Model, digest, load_state, save_model
 from sedtool.config import TrainConfig, TrainInputs
 from sedtool.datasets import TrainingClips, ValidationClips
@@ -45,7 +52,7 @@ class RunWriter(RunFolder):
     def __init__(self, path: Path, resume: bool = False, overwrite: bool = False) -> None:
         if resume and overwrite:
             raise ConfigError("--resume goes on with a run and --overwrite starts anew; give one")
-        self._home, self._new = RunFolder(path), RunFolder(path / ".new")
+        self._home, self._new = RunFolder(path), RunFolder(path).replacement
         self._resume, self._overwrite = resume, overwrite
         self._settle_in(self._new if resume and self._new.has_state else self._home)
 
@@ -149,6 +156,7 @@ class RunWriter(RunFolder):
                 target = old.path / file.relative_to(new.path)
                 target.parent.mkdir(exist_ok=True)
                 file.replace(target)
+                sync_folder(target.parent)
             for folder in (new.epochs, old.epochs):
                 _quietly(folder.rmdir)  # if it is empty
         self._settle_in(old)
