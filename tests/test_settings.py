@@ -48,6 +48,31 @@ def shown(*arguments, **environment):
 # Precedence
 
 
+def test_the_section_all_is_of_every_command_that_has_the_option_and_weaker_than_its_own(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("tune:\n  collar: 0.1\nall:\n  collar: 0.05\n  epochs: 7\n")
+    of_train, of_tune, of_evaluate = (
+        shown(*words, "-c", recipe) for words in (("train",), ("tune",), ("evaluate",))
+    )
+    assert of_train["collar"] == of_evaluate["collar"] == (0.05, f"{recipe}:4")
+    assert of_tune["collar"] == (0.1, f"{recipe}:2")
+    assert of_train["epochs"] == (7, f"{recipe}:5")
+    assert "epochs" not in of_tune
+    by_set = shown("tune", "-c", recipe, "--set", "all.collar=0.3")
+    assert by_set["collar"] == (0.3, "--set all.collar")
+    assert shown("train", SEDTOOL_ALL_COLLAR="0.4")["collar"] == (0.4, "SEDTOOL_ALL_COLLAR")
+    typed = shown("train", "--collar", "0.6", "-c", recipe)
+    assert typed["collar"] == (0.6, "command line")
+
+
+def test_a_key_of_the_section_all_that_no_command_has_is_refused(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("all:\n  colar: 0.05\n")
+    refused = run("tune", "-c", recipe, "--print-config")
+    assert refused.exit_code == 2
+    assert f"{recipe}:2: all has no option 'colar'; did you mean" in refused.stderr
+
+
 SOURCES = ("config", "environment", "set", "command line")  # from the weakest
 
 

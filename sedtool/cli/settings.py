@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from itertools import chain
@@ -28,6 +28,7 @@ from sedtool.text import quoted, suggestion
 T = TypeVar("T")
 
 _ENVIRONMENT = "SEDTOOL_"
+ALL = "all"  # the section of settings of every command that has such an option
 _COMMON = "Common options"  # their title in --help
 _log = logging.getLogger(__name__)
 
@@ -221,15 +222,26 @@ def _collect(
     if not (recipe or sets or ours):
         return {}
     section, known = section_name(ctx), _sections(ctx)
+    mine = known[section]
+    known[ALL] = {key: option for options in known.values() for key, option in options.items()}
     given: dict[str, Given] = {}
     environment = _from_environment(known, section, is_asked=base is not None)
-    for setting in chain(_from_recipe(recipe), environment, _from_sets(sets)):
+    sources = (_from_recipe(recipe), environment, _from_sets(sets))
+    for setting in chain.from_iterable(map(_general_first, sources)):
         parameter = _find(known, setting)
-        if parameter is None or setting.section != section or parameter.name in typed:
+        if parameter is None or setting.section not in (section, ALL):
             continue  # the inputs of other commands may come later
+        parameter = mine.get(setting.key)
+        if parameter is None or parameter.name in typed:
+            continue
         placed = replace(setting, value=_placed(parameter, setting, base))
         given[str(parameter.name)] = replace(placed, value=_checked(parameter, placed, ctx))
     return {name: setting for name, setting in given.items() if setting.value is not None}
+
+
+def _general_first(settings: Iterable[Given]) -> list[Given]:
+    """Return the settings of one source, with those of all commands before those of one."""
+    return sorted(settings, key=lambda setting: setting.section != ALL)
 
 
 def _from_recipe(recipe: str | None) -> Iterator[Given]:
@@ -256,7 +268,7 @@ def _from_environment(
         rest = variable.removeprefix(_ENVIRONMENT).lower().replace("_", "-")
         matching = [name for name in known if rest.startswith(f"{name}-")]
         name = max(matching, key=len, default="")
-        if name == section:
+        if name in (section, ALL):
             yield Given(name, rest.removeprefix(f"{name}-"), _value(text, variable), variable)
         elif not name and not is_asked:  # it may belong to others, so that it is no error
             _log.warning("%s in the environment is no setting of sedtool", variable)
