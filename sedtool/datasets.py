@@ -219,6 +219,11 @@ class TrainingClips:
         return self.weak.features
 
     @property
+    def events(self) -> list[Event]:
+        """Return the events of the strong labels."""
+        return [event for of_clip in self.strong.events.values() for event in of_clip]
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Return the names of all of them, each once: a clip may be of several kinds."""
         return tuple(dict.fromkeys(name for kind in self for name in kind.names))
@@ -265,6 +270,12 @@ class ValidationClips:
         unknown = np.zeros((len(others), len(vocabulary)), targets.dtype)
         clips = Clips(features, (*labels, *others), np.concatenate([targets, unknown]))
         return cls(clips, len(labels), events)
+
+    def weak(self, classes: Sequence[str]) -> dict[str, list[str]]:
+        """Return the classes of each of the first clips, by its name."""
+        names, targets = self.clips.names[: self.n_labelled], self.clips.targets
+        rows = zip(names, targets[: self.n_labelled], strict=True)
+        return {name: [classes[int(k)] for k in np.flatnonzero(row)] for name, row in rows}
 
 
 def weak_targets(

@@ -66,7 +66,11 @@ Bar = Callable[[str], AbstractContextManager[Report]]  # title -> progress callb
 
 SIZES = {"train": 600, "validation": 150, "test": 150}  # clips
 TRAINING = TrainConfig(
-    arch="small", pooling="power", epochs=12, time_shift=16.0, select_by="clip_f1"
+    arch="small",
+    pooling="power",
+    epochs=12,
+    time_shift=16.0,
+    tune=False,  # a stage does it
 )
 
 SAMPLE_RATE = 16_000  # Hz

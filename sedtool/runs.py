@@ -5,6 +5,9 @@ A run folder holds::
     config.yaml         every setting, resolved: `train -c config.yaml -o OTHER` repeats it
     run.json            command, versions, digests of inputs; written first, closed at the end
     metrics.tsv         a row an epoch, without a clock: equal runs are equal files
+    trained_on.tsv      the names of the training clips
+    held_out.tsv        weak labels of the training clips that were held out for validation, if any;
+                        held_out_strong.tsv has their strong ones
     model.safetensors   the best model so far, by the stated validation score
     teacher.safetensors the teacher of that epoch, of a mean teacher; or student.safetensors
     epochs/             040.safetensors and so on: models of epochs that were to be kept
@@ -62,7 +65,7 @@ _SWEEP_FORMAT = {"format": "sedtool-sweep", "format_version": 1}
 _WORKING = ("save_every",)
 # Settings that may differ between a run and its resumption; the steps that a mean teacher's ramp
 # has are compared, not how they were given.
-_RESUMABLE = (*_WORKING, "epochs", "patience", "keep_epochs", "ramp_up")
+_RESUMABLE = (*_WORKING, "epochs", "patience", "keep_epochs", "ramp_up", "tune")
 # Settings that do not tell one system of a comparison from another.
 _OF_ONE_SYSTEM = (*_WORKING, "pooling", "seed")
 
@@ -75,6 +78,8 @@ class RunFolder:
         self.config, self.record = path / "config.yaml", path / "run.json"
         self.history, self.model = path / "metrics.tsv", path / "model.safetensors"
         self.last, self.previous = path / "last.pt", path / "previous.pt"
+        self.trained_on, self.held_out = path / "trained_on.tsv", path / "held_out.tsv"
+        self.held_out_strong = path / "held_out_strong.tsv"
         self.epochs = path / "epochs"
         self.lock = path / ".lock"  # held by `train`
         # What a sweep adds.
@@ -111,7 +116,8 @@ class RunFolder:
     def files(self) -> list[Path]:
         """Return what `train` writes, the model last."""
         texts, states = (self.config, self.record, self.history), (self.previous, self.last)
-        return [*texts, *self.kept, *states, *self.others, self.model]
+        clips = (self.trained_on, self.held_out, self.held_out_strong)
+        return [*texts, *clips, *self.kept, *states, *self.others, self.model]
 
     @property
     def written(self) -> list[Path]:

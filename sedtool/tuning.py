@@ -9,12 +9,13 @@ import dataclasses
 import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from sedtool.atomic import claim
 from sedtool.checkpoint import Model, load_model, save_model, source_tags
@@ -30,11 +31,11 @@ from sedtool.datasets import Clips, FeatureSet, ValidationClips
 from sedtool.decoding import find_spans, median_frames
 from sedtool.errors import LabelError
 from sedtool.evaluation import EventArrays, event_counts
-from sedtool.labels import StrongLabels, Vocabulary, read_events
+from sedtool.labels import Event, StrongLabels, Vocabulary, read_events
 from sedtool.machine import pick_device
 from sedtool.scoring import Failure, score_clips, stored_clip
 from sedtool.store import ClipScores
-from sedtool.text import file_sha256
+from sedtool.text import file_sha256, first_quoted
 
 __all__ = ["TuneInputs", "TuneResult", "clip_f1", "tune"]
 
@@ -105,34 +106,56 @@ def _fit(
     validation = ValidationClips.read(
         features, inputs.weak, inputs.reference, vocabulary, inputs.missing
     )
-    clips, n, strong = validation.clips, validation.n_labelled, validation.strong
-    _refuse_training_clips(model, clips)
-    scores = _score(model, clips, device, progress)
+    _refuse_training_clips(model, validation.clips)
+    model.decoding = _with_lengths(inputs, model.classes, model.decoding, config)
+    model.decoding.require_rate(model.frame_rate)
+    are_given = inputs.durations_from is not None or inputs.window is not None
+    grid = dataclasses.replace(config, windows=()) if are_given else config
+    files = (inputs.reference, inputs.weak, inputs.durations_from)
+    digests = {str(path): file_sha256(path) for path in files if path is not None}
+    return fit_decoding(model, validation, digests, grid, pick_device(device), progress)
 
+
+def fit_decoding(
+    model: Model,
+    validation: ValidationClips,
+    files: Mapping[str, str],
+    config: TuneConfig,
+    device: torch.device,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> tuple[int, float, float | None]:
+    """Fit the decoding settings of a model to validation clips that it has not seen.
+
+    Clip thresholds are fitted to the labelled clips, and with strong labels frame thresholds and
+    median filter lengths on the grid of `config`; see `tune`. The model keeps what they were fitted
+    on: `files`, digests by name.
+
+    Returns
+    -------
+    tuple of int, float and float or None
+        The number of clips, and macro clip F1 and event F1 on them; None without strong labels.
+    """
+    clips, n, strong = validation.clips, validation.n_labelled, validation.strong
+    scores = _score(model, clips, device, progress)
     clip_scores = np.stack([clip.clip for clip in scores[:n]])
     fitted, clip_f1 = best_clip_thresholds(clip_scores, clips.targets[:n])
+    if without := [model.classes[k] for k in np.flatnonzero(np.isnan(clip_f1))]:
+        log.warning("no validation clip has %s; the threshold is 0.5", first_quoted(without))
     # Frames use the same thresholds until strong labels say better, as in the system that the
     # power-pooling paper's DCASE 2017 experiment builds on.
     thresholds = tuple(fitted.tolist())
     decoding = dataclasses.replace(
         model.decoding, clip_thresholds=thresholds, thresholds=thresholds
     )
-    for label, f1 in zip(model.classes, clip_f1, strict=True):
-        if np.isnan(f1):
-            log.warning("no validation clip has %r; its threshold is 0.5", label)
-    decoding = _with_lengths(inputs, model.classes, decoding, config)
-    decoding.require_rate(model.frame_rate)
     event_f1 = None
     if strong is not None:
         with_events = set(strong.names)
         of_events = [clip for clip in scores if clip.name in with_events]
-        are_given = inputs.durations_from is not None or inputs.window is not None
-        grid = dataclasses.replace(config, windows=()) if are_given else config
         decoding, event_f1 = tune_events(
-            of_events, strong, model.classes, model.frame_rate, decoding, grid
+            of_events, strong, model.classes, model.frame_rate, decoding, config
         )
     model.decoding = decoding
-    model.tuned = _provenance(model, inputs, config, clip_f1, event_f1, len(scores))
+    model.tuned = _provenance(model, files, config, clip_f1, event_f1, len(scores))
     return len(scores), macro(clip_f1), None if event_f1 is None else macro(event_f1)
 
 
@@ -148,12 +171,15 @@ def _refuse_training_clips(model: Model, clips: Clips) -> None:
 
 
 def _score(
-    model: Model, clips: Clips, device: str, progress: Callable[[int, int, str], None] | None
+    model: Model,
+    clips: Clips,
+    device: torch.device,
+    progress: Callable[[int, int, str], None] | None,
 ) -> list[ClipScores]:
     stored = (stored_clip(clips.features, name) for name in clips.names)
     scores: list[ClipScores] = []
     windows = WindowConfig(model.window)
-    for clip in score_clips(model, stored, windows, pick_device(device)):
+    for clip in score_clips(model, stored, windows, device):
         if isinstance(clip, Failure):
             raise LabelError(f"{clip.name}: {clip.error}")
         scores.append(clip)
@@ -165,22 +191,22 @@ def _score(
 def _with_lengths(
     inputs: TuneInputs, classes: tuple[str, ...], decoding: DecodingConfig, config: TuneConfig
 ) -> DecodingConfig:
-    """Set the median filter lengths from what was given, else to the default."""
-    seconds = decoding.window if inputs.window is None else inputs.window
-    decoding = dataclasses.replace(decoding, windows=(seconds,) * len(classes))
+    """Set the median filter lengths from what was given; else they stay."""
+    if inputs.window is not None:
+        return dataclasses.replace(decoding, windows=(inputs.window,) * len(classes))
     if inputs.durations_from is None:
         return decoding
     labels = read_events(inputs.durations_from)
     decoding, without = lengths_from_durations(labels, classes, decoding, config)
     if without:
-        given = (inputs.durations_from, ", ".join(without), seconds)
-        log.warning("%s has no event of %s; their median filter length is %g s", *given)
+        given = (inputs.durations_from, first_quoted(without))
+        log.warning("%s has no event of %s; their median filter lengths stay", *given)
     return decoding
 
 
 def _provenance(
     model: Model,
-    inputs: TuneInputs,
+    files: Mapping[str, str],
     config: TuneConfig,
     clip_f1: np.ndarray,
     event_f1: np.ndarray | None,
@@ -192,9 +218,8 @@ def _provenance(
         pairs = zip(model.classes, values.tolist(), strict=True)
         return {label: None if value != value else value for label, value in pairs}
 
-    files = (inputs.reference, inputs.weak, inputs.durations_from)
     return {
-        "files": {str(path): file_sha256(path) for path in files if path is not None},
+        "files": dict(files),
         "clips": n_clips,
         "clip_f1": by_class(clip_f1),
         "event_f1": None if event_f1 is None else by_class(event_f1),
@@ -245,6 +270,32 @@ def macro(values: np.ndarray) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
 
 
+def untuned_decoding(
+    events: Iterable[Event], classes: Sequence[str], frame_rate: float
+) -> DecodingConfig:
+    """Return the decoding settings of a model before it is tuned.
+
+    They are the same for every class, but that no median filter is so long that it erases the
+    shortest labelled event of its class: an event of n frames outlives a filter of 2n - 1.
+    """
+    shortest: dict[str, float] = {}
+    for event in events:
+        if event.offset > event.onset:
+            length = event.offset - event.onset
+            shortest[event.label] = min(length, shortest.get(event.label, length))
+
+    def longest(label: str) -> float:
+        n_frames = max(int(shortest[label] * frame_rate), 1)
+        return (2 * n_frames - 1) / frame_rate if n_frames > 1 else 0.0
+
+    default = DecodingConfig.default(len(classes))
+    lengths = [
+        min(longest(label), length) if label in shortest else length
+        for label, length in zip(classes, default.windows, strict=True)
+    ]
+    return dataclasses.replace(default, windows=tuple(lengths))
+
+
 def lengths_from_durations(
     labels: StrongLabels, classes: Sequence[str], decoding: DecodingConfig, config: TuneConfig
 ) -> tuple[DecodingConfig, list[str]]:
@@ -284,6 +335,7 @@ def tune_events(
     groups = _equally_long(scores)
     best_f1 = np.full(len(classes), -1.0)
     thresholds, lengths = list(decoding.thresholds), list(decoding.windows)
+    tolerances = EvaluationConfig(config.collar, config.offset_ratio)
     trials = [(length,) * len(classes) for length in _distinct(config.windows, frame_rate)]
     grid = itertools.product(
         trials or [decoding.windows], sorted(config.thresholds, key=lambda t: abs(t - 0.5))
@@ -294,7 +346,7 @@ def tune_events(
         )
         estimates = _estimate(groups, len(classes), frame_rate, uniform)
         for k, (of_class, estimated) in enumerate(zip(references, estimates, strict=True)):
-            f1 = _event_f1(of_class, estimated)
+            f1 = _event_f1(of_class, estimated, tolerances)
             if f1 > best_f1[k]:
                 best_f1[k], thresholds[k], lengths[k] = f1, threshold, trial[k]
     tuned = dataclasses.replace(decoding, thresholds=tuple(thresholds), windows=tuple(lengths))
@@ -341,9 +393,11 @@ def _estimate(
     return [EventArrays(clip[rows], onset[rows], offset[rows]) for rows in of_class]
 
 
-def _event_f1(reference: EventArrays, estimated: EventArrays) -> float:
-    """Return F1 with the default tolerances of `evaluate`; -1 without a reference event."""
+def _event_f1(
+    reference: EventArrays, estimated: EventArrays, tolerances: EvaluationConfig
+) -> float:
+    """Return the event F1 of one class; -1 without a reference event."""
     n_reference, n_estimated = len(reference.onset), len(estimated.onset)
     if not n_reference:
         return -1.0
-    return 2 * event_counts(reference, estimated, EvaluationConfig()) / (n_reference + n_estimated)
+    return 2 * event_counts(reference, estimated, tolerances) / (n_reference + n_estimated)

@@ -343,7 +343,7 @@ def test_the_best_model_outlives_a_training_that_diverges(lines, tmp_path, monke
         return step(self, batch, number)
 
     monkeypatch.setattr(Learner, "step", diverges)
-    message = refused(*lines["train"], "--epochs", "3", exit_code=8)
+    message = refused(*lines["train"], "--epochs", "3", "-q", exit_code=8)
     assert "training diverged in epoch 3, step 3: the loss is nan" in message
     assert f"{best} is the best model so far" in message
     assert load_model(best).trained["epoch"] in (1, 2)

@@ -8,8 +8,22 @@ import pytest
 import yaml
 
 from sedtool.checkpoint import load_model, load_state
-from sedtool.config import ARCHITECTURES, FEATURE_PRESETS, ExtractConfig, TrainConfig
+from sedtool.config import (
+    ARCHITECTURES,
+    FEATURE_PRESETS,
+    DecodingConfig,
+    ExtractConfig,
+    TrainConfig,
+)
 from sedtool.extraction import extract
+from sedtool.labels import (
+    Event,
+    StrongLabels,
+    read_events,
+    read_names,
+    read_weak,
+    write_events,
+)
 from sedtool.pooling import POOLINGS
 from sedtool.training.trainer import Trainer
 from support.command_lines import refused, run, save_small_model, tries
@@ -278,6 +292,88 @@ def test_the_best_epoch_is_told_by_the_score_and_stalls_end_the_run(short, outpu
             done = trained(line, output, "--select-by", select_by, "--patience", patience)
             assert load_model(output / "model.safetensors").trained["epoch"] == best
             assert len(done) == epochs
+
+
+@pytest.fixture
+def strong(tiny, tmp_path):
+    """Strong labels of the training clips."""
+    labels = [Event(name, 0.2, 0.7, *of_clip) for name, of_clip in read_weak(tiny.weak).items()]
+    write_events(tmp_path / "strong.tsv", StrongLabels(labels, tuple(e.name for e in labels)))
+    return tmp_path / "strong.tsv"
+
+
+def test_the_score_to_select_by_follows_what_is_learned_from_and_validated_on(
+    short, output, strong
+):
+    def selected(*options):
+        trained(short, output, *options)
+        return load_model(output / "model.safetensors").trained["selected_by"]
+
+    assert selected() == "clip_f1"
+    mean_teacher = ("--method", "mean-teacher", "--batch-size", "2,0,2")
+    assert selected(*mean_teacher, "--strong", strong) == "event_f1"
+    assert selected(*mean_teacher) == "clip_f1"
+    assert selected(*mean_teacher, "--strong", strong, "--select-by", "loss") == "loss"
+
+
+@tries("train", "--tune")
+@pytest.mark.parametrize("kind", ["strong", "weak", "held out"])
+def test_training_leaves_what_tune_would_make_of_the_model(line, output, tiny, kind):
+    labels, option, weak = {
+        "strong": (("--val-strong", tiny.strong), "--reference", tiny.strong),
+        "weak": (("--val-weak", tiny.weak_validation), "--weak", tiny.weak_validation),
+        "held out": ((), "--weak", output / "held_out.tsv"),
+    }[kind]
+    trained((*line, *labels), output, "--no-tune")
+    model = output / "model.safetensors"
+    assert not load_model(model).tuned
+    run("tune", model, "--features", tiny.features, option, weak)
+    by_hand = load_model(model)
+    trained((*line, *labels), output)
+    fitted = load_model(model)
+    assert fitted.decoding == by_hand.decoding != DecodingConfig.default(2)
+    assert [*fitted.tuned["files"].values()] == [*by_hand.tuned["files"].values()]
+    assert fitted.weights_sha256 == by_hand.weights_sha256
+
+
+def test_held_out_clips_and_training_clips_are_those_of_the_labels(line, output, tiny):
+    trained(line, output)
+    held_out, trained_on = (read_names(output / f"{n}.tsv") for n in ("held_out", "trained_on"))
+    assert sorted(held_out + trained_on) == sorted(read_names(tiny.weak))
+    labels = read_weak(tiny.weak)
+    assert read_weak(output / "held_out.tsv") == {name: labels[name] for name in held_out}
+
+
+def test_held_out_strong_labels_are_written_too(line, output, strong):
+    weak = line.index("--weak")
+    only = (*line[:weak], *line[weak + 2 :], "--strong", strong, "--method", "strong")
+    trained(only, output)
+    labels, held_out = read_events(strong), read_events(output / "held_out_strong.tsv")
+    assert held_out.events == [e for e in labels.events if e.name in held_out.names]
+    assert {e.name: (e.label,) for e in held_out.events} == read_weak(output / "held_out.tsv")
+
+
+@tries("train", "--collar", "--offset-ratio")
+@tries("tune", "--collar", "--offset-ratio")
+def test_event_f1_of_training_and_tuning_is_what_evaluate_says_with_these_tolerances(
+    short, output, tiny, tmp_path
+):
+    scores = {}
+    for collar, ratio in (("0.01", "0"), ("0.1", "0"), ("0.1", "0.9")):
+        how = ("--collar", collar, "--offset-ratio", ratio)
+        *_, last = trained(short, output, "--epochs", "3", "--lr", "3e-3", *how)
+        fitted = json.loads((output / "run.json").read_text())["fitted"]["event_f1"]
+        events = tmp_path / "events.tsv"
+        run("infer", output, tiny.audio / "val", "--root", tiny.audio, "-o", events)
+        done = run("evaluate", tiny.strong, events, "--format", "json", *how)
+        scores[how] = json.loads(done.stdout)["event"]["macro"]["f1"]
+        assert fitted == pytest.approx(scores[how])
+        assert float(last["event_f1"]) <= fitted + 1e-6  # it is on a smaller grid
+        run("tune", output, "--features", tiny.features, "--reference", tiny.strong, *how)
+        by_class = load_model(output / "model.safetensors").tuned["event_f1"]
+        assert sum(by_class.values()) / 2 == pytest.approx(fitted)
+        events.unlink()
+    assert len(set(scores.values())) > 1
 
 
 def test_selecting_by_events_needs_strong_labels(line, output, tiny):

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from sedtool.checkpoint import load_model
 from sedtool.cli import cli
-from sedtool.config import FEATURE_PRESETS, WindowConfig
+from sedtool.config import FEATURE_PRESETS, TuneConfig, TuneInputs, WindowConfig
 from sedtool.errors import (
     ArtifactError,
     ConfigError,
@@ -30,6 +30,7 @@ from sedtool.training import TrainInputs, learner, load_inputs, train
 from sedtool.training.folder import RunWriter
 from sedtool.training.trainer import Trainer
 from sedtool.training.validation import _predict, validate
+from sedtool.tuning import tune
 from support.training import PASSES as CONFIG
 from support.training import stop_after, whole_contents
 
@@ -78,6 +79,49 @@ def test_a_run_that_was_stopped_anywhere_and_resumed_ends_bit_identical(
     assert stopped.value.exit_code == 75
     train(run, inputs, CONFIG, device="cpu", resume=True)
     assert whole_contents(run) == whole_contents(finished)
+
+
+@pytest.mark.parametrize("at", [1, 5])
+def test_a_run_that_was_stopped_while_its_decoding_was_fitted_is_fitted_when_resumed(
+    inputs, finished, tmp_path, at
+):
+    fitting, run = [], tmp_path / "run"
+
+    def progress(step, n_steps, where):
+        fitting.extend(["fitting"] * ("fitting the decoding" in where))
+
+    with pytest.raises(StoppedError, match="after the last step, while the decoding was fitted"):
+        stop = lambda: 75 * (len(fitting) >= at)  # noqa: E731
+        train(run, inputs, CONFIG, device="cpu", progress=progress, stop=stop)
+    assert not load_model(run / "model.safetensors").tuned
+    train(run, inputs, CONFIG, device="cpu", resume=True)
+    assert whole_contents(run) == whole_contents(finished)
+
+
+def test_what_was_tuned_by_hand_is_left_alone_when_a_finished_run_is_resumed(
+    inputs, finished, tiny, tmp_path
+):
+    run = shutil.copytree(finished, tmp_path / "run")
+    labels = TuneInputs((tiny.features,), weak=tiny.weak_validation)
+    tune(run / "model.safetensors", labels, TuneConfig())
+    before = (run / "model.safetensors").read_bytes()
+    train(run, inputs, CONFIG, device="cpu", resume=True)
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("score", [0.0, 1.0])
+def test_a_score_that_stays_at_its_end_is_remarked_once(
+    inputs, tmp_path, caplog, monkeypatch, score
+):
+    scores = {"loss": 1.0, "clip_f1": score, "event_f1": 0.5}
+    monkeypatch.setattr("sedtool.training.trainer.validate", lambda *_: dict(scores))
+    config = dataclasses.replace(CONFIG, epochs=9, steps_per_epoch=1, select_by="clip_f1")
+    said = []
+    train(tmp_path / "run", inputs, config, device="cpu", epoch_ended=said.append)
+    (remark,) = (r.getMessage() for r in caplog.records if "for 5 epochs" in r.getMessage())
+    assert remark.startswith(f"clip_f1 of the validation clips has been {score:g}")
+    assert len(said) == 9
+    assert f"clip_f1 {score:.3f}, event_f1 0.500" in said[3]
 
 
 def test_a_finished_run_can_be_given_more_epochs(inputs, finished, tmp_path):
@@ -423,7 +467,7 @@ def test_a_plan_for_a_run_that_is_there_is_one_for_what_is_left(inputs, finished
     [
         ("val_strong", "sedtool tune {model} --features {features} --reference {labels}"),
         ("val_weak", "sedtool tune {model} --features {features} --weak {labels}"),
-        (None, "sedtool infer {model} INPUT -o events.tsv"),
+        (None, "sedtool tune {model} --features {features} --weak {held_out}"),
     ],
 )
 def test_the_summary_names_the_next_command(tiny, tmp_path, labels, following):
@@ -438,8 +482,14 @@ def test_the_summary_names_the_next_command(tiny, tmp_path, labels, following):
     assert dry.exit_code == 0, dry.stderr
     assert "1 epochs of 1 steps" in dry.stderr
     assert not (tmp_path / "a run").exists()
-    done = CliRunner().invoke(cli, command)
+    done = CliRunner().invoke(cli, [*command, "--no-tune"])
     assert done.exit_code == 0, done.stderr
-    model = quote(str(tmp_path / "a run" / "model.safetensors"))
-    expected = following.format(model=model, features=tiny.features, labels=given)
+    model, held_out = (
+        quote(str(tmp_path / "a run" / name)) for name in ("model.safetensors", "held_out.tsv")
+    )
+    files = {"features": tiny.features, "labels": given, "held_out": held_out}
+    expected = following.format(model=model, **files)
     assert done.stderr.endswith(f"; next: {expected}\n")
+    done = CliRunner().invoke(cli, [*command, "--overwrite"])
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.endswith(f"; next: sedtool infer {model} INPUT -o events.tsv\n")

@@ -382,7 +382,7 @@ def test_a_learning_rate_that_is_too_high_stops_the_run(inputs, tmp_path, amp):
     config = dataclasses.replace(CONFIG, lr=1e25, amp=amp)
     with pytest.raises(DivergedError, match=r"step 2: .*; the clips of the batch: train/"):
         train(tmp_path / "run", inputs, config, device="cpu")
-    assert names(tmp_path / "run") == ["config.yaml", "run.json"]
+    assert names(tmp_path / "run") == ["config.yaml", "run.json", "trained_on.tsv"]
 
 
 def test_float16_gradients_that_always_overflow_stop_the_run(inputs, tmp_path, monkeypatch):

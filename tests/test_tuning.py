@@ -22,6 +22,7 @@ from sedtool.tuning import (
     lengths_from_durations,
     tune,
     tune_events,
+    untuned_decoding,
 )
 from support.score_files import scored_whole
 
@@ -113,6 +114,18 @@ def test_windows_that_are_given_are_left_alone():
     assert tuned.windows == (0.5, 0.7)
 
 
+@given(n_frames=st.integers(1, 200), frame_rate=st.sampled_from([10.0, 25.0, 62.5, 100.0]))
+def test_no_untuned_median_filter_erases_the_shortest_labelled_event(n_frames, frame_rate):
+    events = [Event("a", 1.0, 1.0 + n_frames / frame_rate + 1e-6, "Dog"), Event("a", 0, 9, "Dog")]
+    decoding = untuned_decoding(events, CLASSES, frame_rate)
+    frame = np.zeros((20 * n_frames, 2), np.float32)
+    frame[n_frames : 2 * n_frames] = 1.0
+    clip = scored_whole("a", len(frame) / frame_rate, frame, np.ones(2, np.float32))
+    found = decode_clip(clip, CLASSES, frame_rate, decoding)
+    assert [e.label for e in found if e.label == "Dog"] == ["Dog"]
+    assert decoding.windows[0] <= decoding.windows[1] == 0.3  # no event is labelled Drone
+
+
 def test_windows_are_a_third_of_the_mean_duration():
     labels = StrongLabels(
         [Event("a", 0, 3.0, "Dog"), Event("a", 5, 8.6, "Dog"), Event("a", 1, 1, "Drone")], ("a",)
@@ -127,7 +140,7 @@ def test_windows_are_a_third_of_the_mean_duration():
 @pytest.fixture(scope="module")
 def model(tiny, tmp_path_factory):
     run = tmp_path_factory.mktemp("tuning") / "run"
-    config = TrainConfig(arch="small", epochs=2, batch_size=(4,), lr=3e-3)
+    config = TrainConfig(arch="small", epochs=2, batch_size=(4,), lr=3e-3, tune=False)
     inputs = TrainInputs((tiny.features,), tiny.weak, val_strong=tiny.strong)
     return train(run, inputs, config, device="cpu").model
 
@@ -145,9 +158,9 @@ def test_strong_labels_set_everything_and_leave_the_weights(tiny, model):
 
 
 def test_weak_labels_set_clip_thresholds_and_windows_come_from_durations(tiny, model):
-    weak = TuneInputs((tiny.features,), weak=tiny.weak_validation)
+    weak, before = TuneInputs((tiny.features,), weak=tiny.weak_validation), load_model(model)
     tune(model, weak, TuneConfig())
-    assert load_model(model).decoding.windows == (0.3, 0.3)
+    assert load_model(model).decoding.windows == before.decoding.windows
     tune(model, dataclasses.replace(weak, durations_from=tiny.strong), TuneConfig())
     decoding = load_model(model).decoding
     assert decoding.windows == pytest.approx((0.5 / 3, 0.5 / 3))

@@ -25,6 +25,7 @@ from sedtool.config import (
     InferConfig,
     TrainConfig,
     TrainInputs,
+    TuneConfig,
     TuneInputs,
 )
 from sedtool.config.evaluation import CompareConfig
@@ -232,6 +233,7 @@ class Stages:
                 train=taken(TrainInputs, train),
                 training=taken(TrainConfig, train),
                 tune=taken(TuneInputs, tune) if is_fitted else None,
+                tuning=taken(TuneConfig, tune),
                 devices={"train": train["device"], "tune": tune["device"]},
                 test=opt.audio_inputs(infer),
                 infer=taken(InferConfig, infer),

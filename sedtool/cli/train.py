@@ -37,7 +37,7 @@ from sedtool.signals import stop_signals
         TrainConfig,
         *("method", "epochs", "steps_per_epoch", "batch_size", "balance", "lr", "pooling_lr"),
         *("schedule", "plateau_patience", "time_shift", "shift_mode", "strong_clip_loss"),
-        *("select_by", "patience", "seed"),
+        *("select_by", "collar", "offset_ratio", "patience", "tune", "seed"),
     ),
 )
 @opt.group("Mean teacher", *opt.settings(TrainConfig, *MEAN_TEACHER))
@@ -66,15 +66,22 @@ def train(output: Path, dry_run: bool, quiet: bool, **options: Any) -> None:
         from sedtool.training import train as train_model
 
         with progress("train", quiet) as report:
-            result = train_model(output, inputs, config, **how, progress=report, stop=stop)
-        say(f"{result}; next: {_next(result.model, inputs)}", quiet)
+            result = train_model(
+                *(output, inputs, config),
+                **how,
+                progress=report,
+                epoch_ended=lambda line: say(line, quiet),
+                stop=stop,
+            )
+        say(f"{result}; next: {_next(result.model, inputs, config.tune)}", quiet)
 
 
-def _next(model: Path, inputs: TrainInputs) -> str:
-    """Return the command that follows: fit thresholds where there are labels to fit them to."""
-    labels = inputs.val_strong or inputs.val_weak
-    if labels is None:
+def _next(model: Path, inputs: TrainInputs, is_tuned: bool) -> str:
+    """Return the command that follows: fit the decoding, if training did not."""
+    if is_tuned:
         return f"sedtool infer {quote(str(model))} INPUT -o events.tsv"
     features = [word for path in inputs.features for word in ("--features", path)]
     option = "--reference" if inputs.val_strong else "--weak"
+    held_out = model.with_name("held_out.tsv")
+    labels = inputs.val_strong or inputs.val_weak or held_out
     return join(map(str, ["sedtool", "tune", model, *features, option, labels]))

@@ -17,25 +17,30 @@ from sedtool.config import TuneConfig, TuneInputs
 @opt.group(
     "Input", *opt.settings(TuneInputs, "features", "reference", "weak", "missing", "partial")
 )
-@opt.group("Decoding", *opt.settings(TuneInputs, "durations_from", "window"))
+@opt.group(
+    "Decoding",
+    *opt.settings(TuneInputs, "durations_from", "window"),
+    *opt.settings(TuneConfig, "collar", "offset_ratio"),
+)
 @opt.group("Execution", opt.device)
 def tune(model: Path, device: str, quiet: bool, **options: Any) -> None:
     """Fit a model's decoding to validation labels.
 
-    What is fitted is written into MODEL, a model file or the folder of a run. Clip thresholds
-    maximise clip F1, of the clips of --weak if it is given, else of those of --reference. With
-    strong labels, frame thresholds (0.05 to 0.95 in steps of 0.05) and median filter lengths (on a
-    grid from 0 to 3 s) maximise event F1. Without them, frames take the clip thresholds, and
-    median filter lengths come from --durations-from, or are 0.3 s. Clips that the model was
-    trained on are refused.
+    `train` ends with this, on its own validation clips; here it is done again, on other labels or
+    for other tolerances. What is fitted is written into MODEL, a model file or the folder of a run.
+    Clip thresholds maximise clip F1, of the clips of --weak if it is given, else of those of
+    --reference. With strong labels, frame thresholds (0.05 to 0.95 in steps of 0.05) and median
+    filter lengths (on a grid from 0 to 3 s) maximise event F1. Without them, frames take the clip
+    thresholds, and median filter lengths come from --durations-from, or stay as they are. Clips
+    that the model was trained on are refused.
 
     \b
     Example: sedtool tune run/ --features val.h5 --reference validation.tsv
     """
     from sedtool.tuning import tune as tune_model
 
-    inputs = taken(TuneInputs, options)
+    inputs, config = taken(TuneInputs, options), taken(TuneConfig, options)
     with progress("tune", quiet) as report:
-        result = tune_model(model, inputs, TuneConfig(), device=device, progress=report)
+        result = tune_model(model, inputs, config, device=device, progress=report)
     following = f"sedtool infer {quote(str(model))} INPUT -o events.tsv"
     say(f"{result} -> {model}; next: {following}", quiet)

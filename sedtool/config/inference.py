@@ -16,6 +16,7 @@ from sedtool.config.base import (
     require_valid,
     setting,
 )
+from sedtool.config.evaluation import EvaluationConfig
 from sedtool.config.extraction import FilesConfig
 from sedtool.config.training import LookupConfig, TrainConfig
 from sedtool.text import quoted
@@ -178,11 +179,14 @@ class TuneInputs(LookupConfig):
 
 
 @dataclass(frozen=True)
-class TuneConfig:
-    """The grid on which frame thresholds and median filter lengths are searched.
+class TuneConfig(Checked):
+    """The grid on which frame thresholds and median filter lengths are searched, for what score.
 
     Without lengths (`windows`), those that are there stay.
     """
+
+    collar: Seconds = as_in(EvaluationConfig, "collar")
+    offset_ratio: float = as_in(EvaluationConfig, "offset_ratio")
 
     thresholds: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(1, 20))
     windows: tuple[Seconds, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)

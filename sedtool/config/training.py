@@ -3,7 +3,8 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from sedtool.config.base import REQUIRED, SEEDS, require, require_valid, setting
+from sedtool.config.base import REQUIRED, SEEDS, Seconds, as_in, require, require_valid, setting
+from sedtool.config.evaluation import EvaluationConfig
 from sedtool.config.network import ARCHITECTURES, POOLING_NAMES, PoolingConfig, parse_architecture
 from sedtool.text import quoted
 
@@ -151,10 +152,13 @@ class TrainConfig:
     seed: int = setting(0, "The seed of everything that is drawn at random.", within=SEEDS)
     amp: str = setting("off", "Mixed precision on a GPU.", choices=("off", "bf16", "fp16"))
     select_by: str = setting(
-        "clip_f1",
-        "The validation score of the best epoch; those of events need strong labels.",
-        choices=("clip_f1", "event_f1", "clip_f1+event_f1", "loss"),
+        "auto",
+        "The validation score of the best epoch; those of events need strong labels. auto: "
+        "event_f1 where strong labels are both learned from and validated on, else clip_f1.",
+        choices=("auto", "clip_f1", "event_f1", "clip_f1+event_f1", "loss"),
     )
+    collar: Seconds = as_in(EvaluationConfig, "collar")  # of event_f1
+    offset_ratio: float = as_in(EvaluationConfig, "offset_ratio")
     patience: int = setting(
         0, "Stop after this many epochs without a better score; 0 means never.", within="[0, 1e6]"
     )
@@ -167,6 +171,12 @@ class TrainConfig:
         10.0,
         "Save within an epoch after this many minutes; every epoch ends with a save.",
         within="(0, 1e6]",
+    )
+    tune: bool = setting(
+        True,
+        "Whether training ends by fitting thresholds and median filter lengths to the validation "
+        "clips, as `sedtool tune` does.",
+        paired=True,
     )
     keep_epochs: tuple[int, ...] = setting(
         (), "Keep the models of these epochs, as RUN/epochs/040.safetensors.", metavar="N,N,..."

@@ -364,11 +364,12 @@ def _refuse_loose_part(source: ClipSource, config: InferConfig, outputs: InferOu
 
 def _warn_if_untuned(model: Model, path: Path, config: InferConfig) -> None:
     if not model.tuned and "auto" in (config.threshold, config.clip_threshold, config.median):
+        lengths = sorted({f"{seconds:g}" for seconds in model.decoding.windows}, key=float)
         _log.warning(
-            "%s is not tuned: thresholds are %g and median filters %g s long where none are given",
+            "%s is not tuned: thresholds are %g and median filters %s s long where none are given",
             path,
             DecodingConfig.threshold,
-            DecodingConfig.window,
+            " to ".join(dict.fromkeys((lengths[0], lengths[-1]))),
         )
 
 

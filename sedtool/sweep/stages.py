@@ -198,6 +198,7 @@ class SweepSettings:
     train: TrainInputs
     training: TrainConfig  # each run has a pooling and a seed of its own
     tune: TuneInputs | None  # None where no labels to tune to are known
+    tuning: TuneConfig
     devices: Mapping[str, str]  # of train and tune
     test: AudioInputs  # the features of the test clips
     infer: InferConfig
@@ -258,8 +259,8 @@ def call(step: Step, settings: SweepSettings, progress: Report) -> Any:
     output, files = step.output, step.folder
     match step.stage:
         case "extract":
-            how = (settings.features, settings.extract)
-            return extract(settings.audio[output], output, *how, progress=progress)
+            made_of = (settings.features, settings.extract)
+            return extract(settings.audio[output], output, *made_of, progress=progress)
         case "train":
             assert step.run is not None
             with stop_signals() as stop:
@@ -276,7 +277,8 @@ def call(step: Step, settings: SweepSettings, progress: Report) -> Any:
         case "tune":
             assert settings.tune is not None
             device = settings.devices["tune"]
-            return tune(files.model, settings.tune, TuneConfig(), device=device, progress=progress)
+            how = (settings.tune, settings.tuning)
+            return tune(files.model, *how, device=device, progress=progress)
         case "infer":
             return _infer(files, settings, progress)
         case "evaluate":

@@ -11,7 +11,7 @@ import logging
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from sedtool.errors import (
     ResourceError,
     StoppedError,
 )
-from sedtool.labels import Vocabulary, format_events
+from sedtool.labels import Vocabulary, format_events, write_events, write_weak
 from sedtool.runs import RunFolder, read_json, settings_of_weights
 from sedtool.text import file_sha256
 
@@ -205,6 +205,17 @@ class RunWriter(RunFolder):
     def _write_record(self) -> None:
         write_text(self.record, json.dumps(self._record, indent=2) + "\n")
 
+    def write_clips(self, trained: TrainingClips) -> None:
+        """Write which clips are trained on."""
+        names = ("filename", *sorted(trained.names))
+        write_text(self.trained_on, "".join(f"{name}\n" for name in names))
+
+    def write_held_out(self, held_out: ValidationClips, classes: Sequence[str]) -> None:
+        """Write the labels of the training clips that are validated on instead."""
+        write_weak(self.held_out, held_out.weak(classes))
+        if held_out.strong is not None:
+            write_events(self.held_out_strong, held_out.strong)
+
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Write a row an epoch; columns are those of the first row."""
         lines: list[Iterable[str]] = [rows[0]]
@@ -278,8 +289,7 @@ def run_identity(
     for name, kind in zip(("weak", "unlabelled", "strong"), clips, strict=True):
         identity[f"{name} training clips"] = digest(kind.names)
         identity[f"{name} training labels"] = digest(torch.from_numpy(kind.targets))
-    events = [event for of_clip in clips.strong.events.values() for event in of_clip]
-    identity["strong training events"] = digest(format_events(events))
+    identity["strong training events"] = digest(format_events(clips.events))
     identity["validation clips"] = digest(validation.clips.names)
     identity["validation labels"] = digest(torch.from_numpy(validation.clips.targets))
     strong = validation.strong

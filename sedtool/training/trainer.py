@@ -13,20 +13,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from sedtool.checkpoint import require_finite, save_model, save_state
-from sedtool.config import DEVICE, TrainConfig, TrainInputs
+from sedtool.checkpoint import load_model, require_finite, save_model, save_state
+from sedtool.config import DEVICE, TrainConfig, TrainInputs, TuneConfig
 from sedtool.datasets import TrainingBatches
 from sedtool.errors import ArtifactError, DivergedError, StoppedError
+from sedtool.labels import StrongLabels
 from sedtool.machine import pick_device
 from sedtool.runs import RunSettings, settings_of_weights
-from sedtool.text import brief
+from sedtool.text import brief, file_sha256
 from sedtool.training.folder import RunWriter, new_record, require_same_run, run_identity
 from sedtool.training.inputs import load_inputs
 from sedtool.training.learner import LOSSES, Learner, new_model, number
 from sedtool.training.validation import validate
+from sedtool.tuning import TuneResult, fit_decoding, lengths_from_durations, untuned_decoding
 
 _SAMPLED = 100  # clips whose mel values noise is compared with
 _LOUD = 0.9  # share of these values below its standard deviation
+_IDLE_EPOCHS = 5  # after which a score that does not move is remarked
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +45,15 @@ class TrainResult:
     epochs: int  # that were run
     stopped_early: bool
     seconds: float  # that this session took
+    fitted: TuneResult | None = None  # what the decoding settings were fitted to at the end
 
     def __str__(self) -> str:
         """Return one line for a summary."""
         early = ", stopped early" if self.stopped_early else ""
+        decoding = f"; decoding {self.fitted}" if self.fitted else ""
         return (
             f"{self.epochs} epochs{early}, in {self.seconds:.1f} s; best {self.selected_by} "
-            f"{self.best_score:.3f} in epoch {self.best_epoch} -> {self.model}"
+            f"{self.best_score:.3f} in epoch {self.best_epoch}{decoding} -> {self.model}"
         )
 
 
@@ -61,6 +66,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
+    epoch_ended: Callable[[str], None] | None = None,
     stop: Callable[[], int] | None = None,
 ) -> TrainResult:
     """Train a model into the run folder `run`, by the method of the settings.
@@ -71,6 +77,8 @@ def train(
         What may be done with a run that is there already: go on with it, or start anew over it.
     progress
         Called after every step with the steps done, all steps, and where the run stands.
+    epoch_ended
+        Called after every epoch with a line of its losses and validation scores.
     stop
         Asked before every step and every batch of validation; an exit code other than 0 saves and
         stops the run.
@@ -103,13 +111,17 @@ def train(
             RunSettings.of(inputs, config, device).write(folder.config)
             if trainer.rows:
                 folder.write_metrics(trainer.rows)
+            trainer.write_clips()
             while not trainer.finished():
                 trainer.train_epoch(report)
                 trainer.validate()
+                if epoch_ended:
+                    epoch_ended(trainer.epoch_line())
+            fitted = trainer.fit_decoding(report) if config.tune else None
         except BaseException as error:
             folder.abandon(error)
             raise
-        result = trainer.result(time.monotonic() - started)
+        result = trainer.result(time.monotonic() - started, fitted)
         folder.close_record("finished", **dataclasses.asdict(result) | {"model": result.model.name})
     return result
 
@@ -130,7 +142,15 @@ class Trainer:
     ) -> None:
         self.folder, self.config, self.stop = folder, config, stop
         self.clips, self.validation, self.vocabulary = load_inputs(inputs, config)
+        self.labels = (inputs.val_strong, inputs.val_weak)  # to validate on; none: held-out clips
+        self.selected_by = config.select_by
+        if config.select_by == "auto":
+            of_events = self.validation.strong is not None and len(self.clips.strong)
+            self.selected_by = "event_f1" if of_events else "clip_f1"
         model = new_model(self.clips, self.vocabulary, config)
+        strong = self.validation.strong
+        events = [*self.clips.events, *(strong.events if strong else ())]
+        model.decoding = untuned_decoding(events, model.classes, model.frame_rate)
         self.batches = TrainingBatches(
             self.clips, self.vocabulary, config, model.architecture.time_pooling
         )
@@ -223,6 +243,31 @@ class Trainer:
         self.folder.write_metrics(self.rows)
         self.save()
         self.folder.take_place()
+        self._warn_of_idle_score()
+
+    def epoch_line(self) -> str:
+        """Return the losses and scores of the latest epoch, for people."""
+        row = self.rows[-1]
+        scores = [f"{n} {row[n]:.3f}" for n in ("clip_f1", "event_f1") if n in row]
+        best = " (best so far)" if self.best_row() is row else ""
+        return (
+            f"epoch {row['epoch']} of {self.config.epochs}: loss {row['train_loss']:.3f}; of the "
+            f"validation clips {row['loss']:.3f}, {', '.join(scores)}{best}"
+        )
+
+    def _warn_of_idle_score(self) -> None:
+        """Warn once of a score that has stayed at its least or greatest value."""
+        scores = [self.score(row) for row in self.rows]
+        latest, before = set(scores[-_IDLE_EPOCHS:]), set(scores[-_IDLE_EPOCHS - 1 : -_IDLE_EPOCHS])
+        if len(scores) < _IDLE_EPOCHS or len(latest) > 1 or latest == before:
+            return
+        meaning = {
+            0.0: "nothing is learned so far; look at labels and --lr",
+            1.0: "they are too few or too easy to tell epochs apart by it",
+        }.get(scores[-1])
+        if meaning and self.selected_by != "loss":
+            what = "%s of the validation clips has been %g for %d epochs: %s"
+            log.warning(what, self.selected_by, scores[-1], _IDLE_EPOCHS, meaning)
 
     def pause(self) -> None:
         """Save, or save and raise a StoppedError, if it is time to; no step is half done then."""
@@ -234,6 +279,8 @@ class Trainer:
             raise StoppedError("stopped before the first step; run it again", code)
         if code:
             where = f"in epoch {len(self.rows) + 1} after step {self.step}"
+            if self.finished():
+                where = "after the last step, while the decoding was fitted"
             raise StoppedError(f"stopped {where}; --resume goes on from {self.folder.last}", code)
 
     # The run
@@ -250,25 +297,62 @@ class Trainer:
         On few clips scores are often equal, and the first of them is that of a network that has
         learned least.
         """
-        sign = -1 if self.config.select_by == "loss" else 1
+        sign = -1 if self.selected_by == "loss" else 1
         return max(self.rows, key=lambda row: (sign * self.score(row), -float(row["loss"])))
 
-    def result(self, seconds: float) -> TrainResult:
+    def write_clips(self) -> None:
+        """Write what is trained on, and what is held out of it for validation."""
+        self.folder.write_clips(self.clips)
+        if not any(self.labels):
+            self.folder.write_held_out(self.validation, self.vocabulary.classes)
+
+    def fit_decoding(self, progress: Callable[[int, int, str], None]) -> TuneResult | None:
+        """Fit the decoding settings of the best models to the validation clips.
+
+        Where there are no strong validation labels, the median filter lengths come from the strong
+        labels that are trained on, if there are any. A model that is tuned already stays as it is.
+        """
+
+        def report(done: int, total: int, name: str) -> None:
+            self.pause()
+            what = f"fitting the decoding, clip {done} of {total}"
+            progress(self.step, self.config.epochs * self.steps, what)
+
+        started, fitted = time.monotonic(), None
+        config = TuneConfig(self.config.collar, self.config.offset_ratio)
+        held_out = (self.folder.held_out_strong, self.folder.held_out)
+        files = {str(path): file_sha256(path) for path in self.labels if path}
+        files = files or {path.name: file_sha256(path) for path in held_out if path.exists()}
+        for path in self.files.values():
+            model = load_model(path)
+            if model.tuned:
+                continue
+            if self.validation.strong is None:
+                labels = StrongLabels(self.clips.events, ())
+                lengths = (labels, model.classes, model.decoding, config)
+                model.decoding, _ = lengths_from_durations(*lengths)
+            what = (self.validation, files, config, self.learner.device, report)
+            fitted = TuneResult(*fit_decoding(model, *what), time.monotonic() - started)
+            save_model(path, model)
+        return fitted
+
+    def result(self, seconds: float, fitted: TuneResult | None) -> TrainResult:
         """Return how the run ended."""
         best, n_epochs = self.best_row(), len(self.rows)
         return TrainResult(
             self.folder.model,
             best["epoch"],
             self.score(best),
-            self.config.select_by,
+            self.selected_by,
             n_epochs,
             n_epochs < self.config.epochs,
             seconds,
+            fitted,
         )
 
     def score(self, row: dict[str, Any]) -> float:
         """Return the validation score of an epoch that models are selected by."""
-        return sum(float(row[name]) for name in self.config.select_by.split("+"))
+        return sum(float(row[name]) for name in self.selected_by.split("+"))
 
     def _where(self) -> str:
         """Return the epoch and its loss so far, for people."""
@@ -282,7 +366,7 @@ class Trainer:
             "config": settings_of_weights(self.config),
             "epoch": row["epoch"],
             "step": row["step"],
-            "selected_by": self.config.select_by,
+            "selected_by": self.selected_by,
             "validation": {k: v for k, v in row.items() if k in ("loss", "clip_f1", "event_f1")},
             "clips": len(self.clips),
         }

@@ -14,6 +14,7 @@ del ARCHITECTURES["nano"]
 
 ALL_FILES = [
     *("config.yaml", "last.pt", "metrics.tsv", "model.safetensors", "previous.pt", "run.json"),
+    "trained_on.tsv",
 ]
 
 
