@@ -102,7 +102,7 @@ def waves() -> Corpus:
         "data size odd": (riff(fmt(), chunk(b"data", PCM, len(PCM) - 1)), 22_049 / 22_050),
         "data size small": (riff(fmt(), chunk(b"data", PCM, 22_050)), 0.5),
         "data size one more": (riff(fmt(), chunk(b"data", PCM, len(PCM) + 1)), "truncated"),
-        "data size huge": (riff(fmt(), chunk(b"data", PCM, 2**32 - 9)), "truncated"),
+        "data size huge": (riff(fmt(), chunk(b"data", PCM, 2**32 - 9)), 1.0),
         "data size streamed": (riff(fmt(), chunk(b"data", PCM, 2**32 - 1)), 1.0),
         "two data": (riff(fmt(), DATA, DATA), REFUSED),
         "data before fmt": (riff(DATA, fmt()), REFUSED),
