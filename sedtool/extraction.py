@@ -25,6 +25,7 @@ from sedtool.atomic import refuse_existing, refuse_input, resource_errors, write
 from sedtool.audio import (
     AUDIO_SUFFIXES,
     RESAMPLER,
+    AudioFiles,
     AudioInputs,
     AudioReader,
     find_audio,
@@ -60,7 +61,7 @@ class ExtractTask:
     """What an extraction is of, once all that can be refused beforehand was."""
 
     output: Path
-    files: dict[str, Path]  # of the whole list, by name
+    files: AudioFiles  # of the whole list, by name
     names: list[str]  # of these, those to extract
     header: FeaturesHeader
     engine: Engine
@@ -129,6 +130,7 @@ class ExtractionResult:
     n_clips: int = 0  # in the output
     n_resumed: int = 0  # of these, taken over from an interrupted run
     n_truncated: int = 0  # of these, used as far as they go
+    n_passed_over: int = 0  # files of audio or video that cannot be read
     audio_seconds: float = 0.0  # of the clips that were computed, not resumed
     seconds: float = 0.0  # that the run took
     failures: list[tuple[str, str, str]] = field(default_factory=list)  # name, stage, error
@@ -139,7 +141,8 @@ class ExtractionResult:
         resumed = f" ({self.n_resumed} of an interrupted run)" if self.n_resumed else ""
         truncated = f", {self.n_truncated} truncated" if self.n_truncated else ""
         failed = f", {len(self.failures)} failed" if self.failures else ""
-        return f"{self.n_clips} clips{resumed}{truncated}{failed}, " + real_time(
+        passed_over = f", {self.n_passed_over} passed over" if self.n_passed_over else ""
+        return f"{self.n_clips} clips{resumed}{truncated}{failed}{passed_over}, " + real_time(
             self.audio_seconds, self.seconds
         )
 
@@ -183,7 +186,8 @@ def extract(
     started = time.monotonic()
     config = config or ExtractConfig()
     task = prepare(inputs, output, features, config, root)
-    result = ExtractionResult(len(task.names), task.header.shard)
+    n_passed_over = len(task.files.passed_over)
+    result = ExtractionResult(len(task.names), task.header.shard, n_passed_over=n_passed_over)
     with FeaturesWriter(task.output, task.header, task.names, config.overwrite) as writer:
         for name, clip in list(writer.done.items()):
             if stamp(task.files[name]) != (clip.size, clip.modified):

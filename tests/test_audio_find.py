@@ -40,6 +40,38 @@ def test_hidden_files_and_folders_are_left_out(tmp_path):
     assert list(find_audio([tmp_path])) == ["c.wav"]
 
 
+def test_audio_and_video_that_cannot_be_read_is_passed_over_and_named(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(find, "has_av", lambda: False)
+    tree(tmp_path, "a.wav", "b.M4A", "x/c.webm", "d.amr", "e.wma", "f.wma", ".g.mp4", "notes.txt")
+    found = find_audio([tmp_path])
+    assert list(found) == ["a.wav"]
+    assert list(found.passed_over) == ["b.M4A", "d.amr", "e.wma", "f.wma", "x/c.webm"]
+    said = (
+        "5 files passed over: .amr .m4a .webm .wma cannot be read; "
+        "pip install 'sedtool[av]' to read them, or convert them to FLAC, e.g. with ffmpeg"
+    )
+    assert caplog.messages == [said]
+    with pytest.raises(NothingUsableError) as error:
+        find_audio([tmp_path / "x"])
+    assert str(error.value).startswith(f"no audio file in {tmp_path}/x; 1 file passed over: .webm ")
+
+
+def test_a_file_that_is_given_by_name_is_not_passed_over(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(find, "has_av", lambda: False)
+    tree(tmp_path, "a.wav", "b.m4a")
+    assert list(find_audio([tmp_path, tmp_path / "b.m4a"])) == ["a.wav", "b.m4a"]
+    assert not caplog.messages
+
+
+def test_audio_and_video_that_pyav_reads_is_found(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(find, "has_av", lambda: True)
+    tree(tmp_path, "a.wav", "b.M4A", "c.webm", "notes.txt")
+    assert list(find_audio([tmp_path])) == ["a.wav", "b.M4A", "c.webm"]
+    assert not caplog.messages
+
+
 def test_a_file_is_taken_whatever_its_suffix(tmp_path):
     tree(tmp_path, "clip.bin", "clip.wav")
     assert list(find_audio([tmp_path / "clip.bin"])) == ["clip.bin"]

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from sedtool.audio import AudioInputs, write_wav
+from sedtool.audio import AudioInputs, find, write_wav
 from sedtool.checking import CheckInputs, check
 from sedtool.checking.rules import RULES
 from sedtool.cli import cli
@@ -87,6 +87,11 @@ class DataSet:
         )
 
 
+@pytest.fixture(autouse=True)
+def without_av(monkeypatch):
+    monkeypatch.setattr(find, "has_av", lambda: False)
+
+
 @pytest.fixture
 def data(tmp_path):
     return DataSet(tmp_path)
@@ -115,6 +120,15 @@ def test_a_clean_data_set_has_no_finding_at_all(data, decode):
 def unreadable_audio(data):
     for name in ("train/0.wav", "val/20.wav"):
         (data.folder / "audio" / name).write_bytes(b"this is no audio")
+
+
+def passed_over(data):
+    audio = data.folder / "audio" / "train"
+    (audio / "0.wav").unlink()
+    (audio / "0.m4a").write_bytes(b"\0\0\0\x1cftypM4A \0\0\2\0")
+    (audio / "2.mp4").write_bytes(b"\0\0\0\x1cftypisom\0\0\2\0")  # of which 2.wav is the audio
+    (audio / "film.webm").write_bytes(b"\x1a\x45\xdf\xa3\x9f\x42\x82\x84webm")
+    data.weak = [row.replace("train/0.wav", "train/0.m4a") for row in data.weak]
 
 
 def short_clip(data):
@@ -301,6 +315,7 @@ def label_spelling(data):
 
 SEEDED = {
     unreadable_audio: {"unreadable-audio": 2},
+    passed_over: {"unreadable-audio": 1, "passed-over": 1},
     short_clip: {"short-clip": 1},
     leak: {"leak": 1},
     duplicate_audio: {"duplicate-audio": 2},
@@ -523,6 +538,18 @@ def test_fifty_thousand_rows_take_seconds(data):
 
 def run(data, *options):
     return CliRunner().invoke(cli, ["check", *data.write(), *options])
+
+
+def test_what_is_passed_over_is_named_with_the_way_to_read_it(data):
+    passed_over(data)
+    report = data.check()
+    [place] = finding(report, "passed-over").first
+    assert place == (
+        "train/film.webm: not audio that libsndfile can decode: it is WebM audio or video; "
+        "pip install 'sedtool[av]' to read it, or convert it to FLAC, e.g. with ffmpeg"
+    )
+    assert finding(report, "unreadable-audio").first[0].startswith("train/0.m4a: not audio")
+    assert report.audio.clips == 41
 
 
 def test_the_command_ends_with_0_where_nothing_is_wrong(data):

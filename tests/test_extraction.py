@@ -14,7 +14,7 @@ import soundfile
 from click.testing import CliRunner
 
 from sedtool import extraction
-from sedtool.audio import read
+from sedtool.audio import find, read
 from sedtool.cli import cli
 from sedtool.config import FEATURE_PRESETS, ExtractConfig, FeatureConfig
 from sedtool.errors import (
@@ -501,3 +501,12 @@ def test_an_output_that_is_an_input_is_refused(make_clips, tmp_path):
         with pytest.raises(ConfigError, match="recording is an input"):
             make([recording], recording, CONFIG, ExtractConfig(overwrite=True))
     assert recording.read_bytes() == content
+
+
+def test_the_summary_counts_what_was_passed_over(make_clips, output, monkeypatch):
+    monkeypatch.setattr(find, "has_av", lambda: False)
+    folder = make_clips(2)
+    (folder / "b.m4a").touch()
+    (folder / "c.amr").touch()
+    result = run(folder, output)
+    assert str(result).startswith("2 clips, 2 passed over, ")

@@ -11,7 +11,7 @@ catch them, since moving the descriptor aside would move it for every thread. A 
 gives ``sys.stderr`` another descriptor, and 2 to ``/dev/null``, before it starts any.
 """
 
-from sedtool.audio.find import AUDIO_SUFFIXES, AudioInputs, find_audio
+from sedtool.audio.find import AUDIO_SUFFIXES, AudioFiles, AudioInputs, find_audio
 from sedtool.audio.reader import (
     RESAMPLER,
     AudioHeader,
@@ -28,6 +28,7 @@ from sedtool.audio.reader import (
 __all__ = [
     "AUDIO_SUFFIXES",
     "RESAMPLER",
+    "AudioFiles",
     "AudioHeader",
     "AudioInfo",
     "AudioInputs",

@@ -9,16 +9,27 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from sedtool.audio.av_reader import has_av, without_av
 from sedtool.audio.lists import is_manifest, read_list, read_manifest, spool_stdin
 from sedtool.config.extraction import STDIN_NAME
 from sedtool.errors import AudioError, ConfigError, NothingUsableError
 from sedtool.labels.names import NameIndex, check_name
-from sedtool.text import in_other_form, nearest
+from sedtool.text import counted, in_other_form, nearest
 
 AUDIO_SUFFIXES = (
     *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
     *(".rf64", ".snd", ".w64", ".wav", ".wave"),
 )
+
+# Audio and video that libsndfile does not read.
+OTHER_SUFFIXES = (
+    *(".3g2", ".3ga", ".3gp", ".aac", ".ac3", ".adts", ".amr", ".ape", ".asf", ".avi"),
+    *(".awb", ".dff", ".dsf", ".dts", ".eac3", ".ec3", ".flv", ".m2ts", ".m4a", ".m4b"),
+    *(".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp4", ".mpc", ".mpeg", ".mpg"),
+    *(".mpga", ".mts", ".ogm", ".ogv", ".ra", ".rm", ".rmvb", ".shn", ".spx", ".tak"),
+    *(".tta", ".voc", ".vob", ".weba", ".webm", ".wma", ".wmv", ".wv"),
+)
+_SUFFIXES = frozenset((*AUDIO_SUFFIXES, *OTHER_SUFFIXES))
 
 MOST_COMPARED = 10_000  # names of a folder, to find the one that may have been meant
 
@@ -57,9 +68,25 @@ class AudioInputs:
         return "-" in self.paths
 
 
-def find_audio(
-    inputs: AudioInputs | Sequence[str | Path], root: Path | None = None
-) -> dict[str, Path]:
+class AudioFiles(dict[str, Path]):
+    """Audio files by clip name."""
+
+    def __init__(self, files: dict[str, Path], passed_over: dict[str, Path] | None = None) -> None:
+        super().__init__(files)
+        self.passed_over = passed_over or {}  # what else of audio and video the folders have
+
+    @property
+    def notice(self) -> str:
+        """Return what was passed over: ``4 files passed over: .m4a .webm cannot be read; …``."""
+        suffixes = sorted({path.suffix.lower() for path in self.passed_over.values()})
+        number, them = (
+            counted(len(self.passed_over), "file"),
+            "them" if len(self.passed_over) > 1 else "it",
+        )
+        return f"{number} passed over: {' '.join(suffixes)} cannot be read; {without_av(them)}"
+
+
+def find_audio(inputs: AudioInputs | Sequence[str | Path], root: Path | None = None) -> AudioFiles:
     """Return the audio files that `inputs` mean, by clip name, sorted by name.
 
     A name is a path relative to the root, ``/``-separated, so that it stands for one file, and a
@@ -71,7 +98,8 @@ def find_audio(
         What is given; a sequence is short for `AudioInputs` with these `paths`:
 
         - Files, taken whatever their suffix, and folders, searched recursively for audio suffixes
-          in any case. Hidden files and folders inside a folder are left out; links to folders are
+          in any case, and those of what PyAV reads: without it, such files are passed over with a
+          warning. Hidden files and folders inside a folder are left out; links to folders are
           followed.
         - Patterns such as ``rec/**/*.wav``, unless a file has that very name; they stand for the
           files and folders that they match.
@@ -102,16 +130,20 @@ def find_audio(
     if root is not None:
         inputs = replace(inputs, root=root)
     if inputs.is_stdin:
-        return {inputs.stdin_name: spool_stdin()}
+        return AudioFiles({inputs.stdin_name: spool_stdin()})
     found = _Found(inputs.root)
     for path in inputs.paths:
         found.add_given(path)
     if inputs.files_from is not None:
         found.add_list(read_list(inputs.files_from, inputs.null))
-    if not found.files:
+    files = found.by_name()
+    if not files:
         where = ", ".join(str(path) for path in inputs.paths) or inputs.files_from or "no input"
-        raise NothingUsableError(f"no audio file in {where} ({' '.join(AUDIO_SUFFIXES)})")
-    return found.by_name()
+        what = f"; {files.notice}" if files.passed_over else f" ({' '.join(AUDIO_SUFFIXES)})"
+        raise NothingUsableError(f"no audio file in {where}{what}")
+    if files.passed_over:
+        _log.warning("%s", files.notice)
+    return files
 
 
 class _Found:
@@ -121,7 +153,9 @@ class _Found:
         self.root = Path(_absolute(root)) if root is not None else None
         if self.root is not None and not self.root.is_dir():
             raise ConfigError(f"the root {self.root} is not a folder")
+        self.suffixes = _SUFFIXES if has_av() else frozenset(AUDIO_SUFFIXES)
         self.files: dict[str, None] = {}
+        self.passed_over: dict[str, None] = {}  # what is no less audio or video, but not read
         self.folders: set[str] = set()  # what is common to them is the default root
 
     def add_given(self, given: str | Path) -> None:
@@ -146,15 +180,11 @@ class _Found:
         for path in map(_absolute, entries):
             self._add_path(path)
 
-    def by_name(self) -> dict[str, Path]:
+    def by_name(self) -> AudioFiles:
         """Return the files by their names, sorted."""
-        root = self.root or Path(os.path.commonpath(self.folders))
-        start = str(root / "_")[:-1]
-        names = {file.removeprefix(start): file for file in self.files}
-        for name, file in names.items():
-            if name.startswith("/"):
-                raise ConfigError(f"{file} is not under the root {root}; give another --root")
-        return {name: Path(names[name]) for name in sorted(names)}
+        root = self.root or Path(os.path.commonpath(self.folders or ["/"]))
+        passed_over = [file for file in self.passed_over if file not in self.files]
+        return AudioFiles(_named(self.files, root), _named(passed_over, root))
 
     def _add(self, path: str) -> None:
         if is_manifest(Path(path)):
@@ -165,7 +195,9 @@ class _Found:
     def _add_path(self, path: str) -> None:
         if os.path.isdir(path):  # noqa: PTH112
             self.folders.add(path)
-            self.files.update(dict.fromkeys(map(str, walk(Path(path)))))
+            for file in walk(Path(path)):
+                is_read = file.suffix.lower() in self.suffixes
+                (self.files if is_read else self.passed_over)[str(file)] = None
         else:
             self.folders.add(path.rpartition("/")[0] or "/")
             self.files[path] = None
@@ -204,6 +236,16 @@ def _found_by_name(
         what = "%s: %d files are not there, but others like them: %s"
         _log.warning(what, manifest, len(misnamed), index.listed(misnamed))
     return {row: start + name for row, name in found.items()}
+
+
+def _named(files: Iterable[str], root: Path) -> dict[str, Path]:
+    """Return files by their names, sorted; a ConfigError names one that is not under the root."""
+    start = str(root / "_")[:-1]
+    names = {file.removeprefix(start): file for file in files}
+    for name, file in names.items():
+        if name.startswith("/"):
+            raise ConfigError(f"{file} is not under the root {root}; give another --root")
+    return {name: Path(names[name]) for name in sorted(names)}
 
 
 def _is_name(text: str) -> bool:
@@ -248,13 +290,13 @@ def _exists(path: str) -> bool:
 
 
 def walk(folder: Path, above: Above = frozenset()) -> Iterator[Path]:
-    """Yield the audio files under a folder, at any depth."""
+    """Yield the audio and video files under a folder, at any depth."""
     entries, above = _list(folder, "*", above)
     for entry in entries:
         path = Path(entry.path)
         if _is_folder(entry):
             yield from walk(path, above)
-        elif path.suffix.lower() in AUDIO_SUFFIXES:
+        elif path.suffix.lower() in _SUFFIXES:
             yield path
 
 

@@ -40,6 +40,7 @@ import soundfile
 import soxr
 
 from sedtool.atomic import write_bytes
+from sedtool.audio.av_reader import without_av
 from sedtool.audio.containers import (
     MAX_UNREAD,
     Damage,
@@ -198,7 +199,7 @@ class AudioReader:
     def _undecodable(self) -> str:
         """Return what is said of a file that libsndfile does not open."""
         kind = kind_of_file(self.path)
-        convert = "; convert it to FLAC, e.g. with ffmpeg" if kind and kind.is_media else ""
+        convert = f"; {without_av()}" if kind and kind.is_media else ""
         return "not audio that libsndfile can decode" + (f": {kind}{convert}" if kind else "")
 
     def _require_disk(self) -> None:

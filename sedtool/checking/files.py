@@ -45,6 +45,7 @@ class Clip:
     sha256: str | None = None  # of the audio file
     constant: float | None = None  # the value of all samples
     error: str | None = None  # why the audio cannot be used
+    is_passed_over: bool = False  # whether other stages leave it out, as what they do not read
 
     @property
     def format(self) -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations, pairwise
-from pathlib import Path
+from pathlib import Path, PurePath
 from statistics import fmean, median
 
 import numpy as np
@@ -288,4 +288,10 @@ def _clips(
     for name in found:
         if name in listed:
             raise ConfigError(f"clip {name!r} is in a features file and among the audio files")
-    return listed | inspect(found, decode, workers, progress)
+    clips = listed | inspect(found, decode, workers, progress)
+    stems = {PurePath(name).with_suffix("") for name in clips}  # the audio of a video may be there
+    rest = {
+        n: at for n, at in found.passed_over.items() if PurePath(n).with_suffix("") not in stems
+    }
+    passed_over = inspect(rest, decode, workers).items()
+    return clips | {name: replace(clip, is_passed_over=True) for name, clip in passed_over}

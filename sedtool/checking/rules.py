@@ -44,6 +44,7 @@ RULES = {
     "unreadable-audio": Rule(
         "audio files that cannot be used", "copy or convert them again, or leave them out"
     ),
+    "passed-over": Rule("files of audio or video that no stage reads, and no label file names"),
     "short-clip": Rule(
         "clips shorter than one analysis window", "leave them out, or shorten --win-length"
     ),
@@ -136,13 +137,20 @@ class Data:
 
 def in_audio(data: Data) -> Iterator[Found]:
     """Yield what is found in the clips, and in which label files name them."""
-    yield from _clips(data.clips.values())
-    yield from _lengths(data.clips.values())
-    yield from _copies(data)
-    unlabelled = dict.fromkeys(data.clips if data.files else ())
+    unlabelled = dict.fromkeys(data.clips)
     for clip in chain.from_iterable(file.clips for file in data.files):
         unlabelled.pop(clip, None)
-    yield from (Found("unlabelled", name) for name in unlabelled)
+    passed_over = [name for name in unlabelled if data.clips[name].is_passed_over]
+    yield from (Found("passed-over", f"{name}: {data.clips[name].error}") for name in passed_over)
+    for name in passed_over:
+        unlabelled.pop(name)
+    left_out = frozenset(passed_over)
+    clips = [clip for name, clip in data.clips.items() if name not in left_out]
+    yield from _clips(clips)
+    yield from _lengths(clips)
+    yield from _copies(data)
+    if data.files:
+        yield from (Found("unlabelled", name) for name in unlabelled)
 
 
 def _clips(clips: Collection[Clip]) -> Iterator[Found]:

@@ -58,6 +58,7 @@ class InferResult:
     n_clips: int = 0
     n_resumed: int = 0  # of these, taken over from an interrupted run
     n_events: int = 0
+    n_passed_over: int = 0  # files of audio or video that cannot be read
     audio_seconds: float = 0.0  # of the clips that were scored or decoded anew, not resumed
     seconds: float = 0.0
     failures: list[tuple[str, str, str]] = field(default_factory=list)  # filename, stage, error
@@ -79,9 +80,12 @@ class InferResult:
     def __str__(self) -> str:
         """Return a line that sums up."""
         resumed = f" ({self.n_resumed} of an interrupted run)" if self.n_resumed else ""
+        failed = f"{len(self.failures)} failed"
+        if self.n_passed_over:
+            failed += f", {self.n_passed_over} passed over"
         return (
             f"{self.n_events} events in {self.n_clips} clips{resumed}, "
-            f"{len(self.failures)} failed; {real_time(self.audio_seconds, self.seconds)}"
+            f"{failed}; {real_time(self.audio_seconds, self.seconds)}"
         )
 
 
@@ -127,7 +131,7 @@ def infer(
     config, outputs = config or InferConfig(), outputs or InferOutputs()
     task = prepare(model_path, inputs, config, outputs)
     _warn_if_untuned(task.model, model_path, config)
-    result = InferResult(task.source.shard)
+    result = InferResult(task.source.shard, n_passed_over=task.source.n_passed_over)
     _Inference(task, config, outputs, result, progress).run(emit)
     result.seconds = time.monotonic() - started
     return result
@@ -143,6 +147,7 @@ class ClipSource:
     files: list[Path]  # that are read
     digests: list[str]  # of these files, where they have them
     claimed_duration: Callable[[str], float]  # seconds, as the header says; 0 if it does not
+    n_passed_over: int = 0  # files of audio or video that cannot be read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,6 +298,7 @@ def _audio_source(model: Model, inputs: AudioInputs, config: InferConfig) -> Uns
         shard=shard,
         manifest_sha256=manifest_digest(list(found)),
         files=list(found.values()),
+        n_passed_over=len(found.passed_over),
         digests=[],
         claimed_duration=claimed_duration,
         features=features,
