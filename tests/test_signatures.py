@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sedtool.labels.signatures import HEAD, signature
+from sedtool.labels.signatures import HEAD, decode_head, signature
 
 SCAPER = {
     "sandbox": {},
@@ -61,6 +63,14 @@ OTHERS = [
     ("Label Studio", "to a table", json.dumps(MINIMAL)),
     ("a JSON document", "to a table", '{\n  "images": []\n}\n'),
     ("a Sonic Visualiser session", "to a table", '<?xml version="1.0"?>\n<!DOCTYPE x>\n<sv>\n'),
+    (
+        "an Audacity project",
+        "labels as text",
+        '<?xml version="1.0"?>\n<project audacityversion="3">',
+    ),
+    ("numbers without names of clips", "to a table", "0.5,1.2,Parate_song\n"),
+    ("numbers without names of clips", "to a table", "10,1,0,-50,30\n"),
+    ("numbers without names of clips", "to a table", "0.200000000,0.9,0.7,Dog\n"),
     ("an XML document", "to a table", '<?xml version="1.0"?>\n<a/>\n'),
     ("subtitles", "to a table", "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nDog\n"),
     ("subtitles", "to a table", "1\n00:00:01,000 --> 00:00:02,000\nDog\n"),
@@ -105,6 +115,12 @@ def test_a_track_or_a_table_of_numbers_alone_is_not_guessed():
 def test_a_label_track_named_after_no_suffix_is_given_one():
     assert "--audio-suffix .wav" in signature("0\t1\tDog\n", Path("rec1.txt")).remedy
     assert "--audio-suffix" not in signature("0\t1\tDog\n", Path("rec1.wav.txt")).remedy
+
+
+@given(st.text() | st.lists(st.sampled_from("nx0.\t,;\r\n\"'#{[<: \0")).map("".join))
+def test_any_text_is_looked_at_without_an_error(text):
+    signature(text, Path("x.txt"))
+    assert decode_head(text.encode("utf-16-le", "surrogatepass")) is not None
 
 
 def test_no_more_than_the_head_is_looked_at():

@@ -73,6 +73,7 @@ _OWN_ENDING = re.compile(r"(\.Table\.\d+)?(\.selections|\.BirdNET\.results)?\.\w
 _TEXTS = (  # how a text begins, what it is, and what can be done with it
     (r'(File type = "ooTextFile|"Praat chrono).*TextGrid', "a TextGrid of Praat", _FROM_PRAAT),
     (r"<.*<ANNOTATION_DOCUMENT\b", "an ELAN document", _FROM_ELAN),
+    (r"<.*<project\b.*audacity", "an Audacity project", "export its labels as text"),
     (r"<.*<sv>", "a Sonic Visualiser session", AS_TABLE),
     (r"<\?xml", "an XML document", AS_TABLE),
     (r"WEBVTT\b|(\d+\s+)?\d+:\d\d:\d\d[.,]\d+ --> ", "subtitles", AS_TABLE),
@@ -134,7 +135,7 @@ def _is_object(line: str) -> bool:
 
 def _table(head: str, path: Path) -> Signature | None:
     """Tell what a table is by its header, else by its first row."""
-    lines = [line.rstrip("\r") for line in head.split("\n", 20) if line.strip()]
+    lines = [line for line in head.splitlines()[:20] if line.strip()]
     comments = list(takewhile(lambda line: line.startswith("#"), lines))
     first = next(iter(lines[len(comments) :]), "")
     for line in (*comments, first):
@@ -148,10 +149,13 @@ def _table(head: str, path: Path) -> Signature | None:
     if any(map(_CLOCK.fullmatch, cells)):
         return Signature("", "a table that ELAN exported", _FROM_ELAN)
     numbers = "".join("n" if _is_number(cell) else "x" for cell in cells)
-    possible = [(name, what) for name, what, where in _ROWS if re.fullmatch(where, numbers)]
+    is_certain = "\t" in first or not numbers.startswith("n")  # commas part other columns, too
+    possible = [pair[:2] for pair in _ROWS if is_certain and re.fullmatch(pair[2], numbers)]
     if len(possible) > 1:
         what = "a label track or a table of strong labels"
         return Signature("", what, "say with --from audacity or --from dcase which")
+    if not possible and numbers.startswith("nn") and len(cells) > 2:
+        return Signature("", "a table of numbers without names of clips", AS_TABLE)
     return _readable(*possible[0], path, possible[0][0] != "audacity") if possible else None
 
 
