@@ -66,7 +66,7 @@ class ConvertResult:
     """What was done."""
 
     n_clips: int
-    n_events: int
+    n_events: int | None  # None: there are only labels without times
 
 
 def convert(
@@ -75,7 +75,9 @@ def convert(
     settings: ConvertSettings,
     emit: Callable[[str], None],
 ) -> ConvertResult:
-    """Convert event lists.
+    """Convert label files.
+
+    Labels without times become weak labels where nothing else is asked for, and nothing else.
 
     Parameters
     ----------
@@ -85,8 +87,8 @@ def convert(
         A file; or a folder, which exists or ends with ``/``, for a file a clip. None: the
         text goes to `emit`.
     settings
-        Formats. A target that is None is told by the suffix of the output, ``.tsv``, ``.jsonl`` or
-        ``.selections.txt``; without an output it is dcase.
+        Formats. A target that is None is told by the suffix of the output, ``.tsv``, ``.jsonl``,
+        ``.jams`` or ``.selections.txt``; without an output it is dcase.
     emit
         Takes the text if there is no output.
     """
@@ -124,7 +126,8 @@ def convert(
     else:
         with claim(Path(output), overwrite=settings.overwrite):
             write_text(Path(output), text)
-    return ConvertResult(len(strong.names) + len(weak), len(strong.events))
+    n_events = len(strong.events) if strong.names or not weak else None
+    return ConvertResult(len(strong.names) + len(weak), n_events)
 
 
 def _confident(labels: StrongLabels, least: float | None) -> StrongLabels:

@@ -1,11 +1,13 @@
 """Event formats: what Audacity, Raven and BirdNET-Analyzer write is read, strictly, and back."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sedtool.convert import format_labels
 from sedtool.errors import ConfigError, LabelError
 from sedtool.labels import EVENT_FORMATS, Event, StrongLabels, detect_format, event_format
 
@@ -224,6 +226,27 @@ def test_json_lines_keep_everything_and_print_no_control_character(tmp_path_fact
     path = written(form, events, tmp_path_factory)
     assert sorted(form.read(path, "").events, key=key) == sorted(events, key=key)
     assert all(line.isprintable() for line in path.read_text("utf-8").split("\n"))
+
+
+MILLISECONDS = st.integers(0, 10_000_000).map(lambda n: n / 1000)
+TEN_THOUSANDTHS = st.none() | st.integers(0, 10_000).map(lambda n: n / 10_000)
+LISTS = st.lists(st.tuples(TEXTS, MILLISECONDS, MILLISECONDS, TEXTS, TEN_THOUSANDTHS), min_size=1)
+
+
+@pytest.mark.parametrize("form", EVENT_FORMATS.values(), ids=EVENT_FORMATS)
+@given(rows=LISTS)
+def test_what_a_format_can_carry_reads_back_as_it_was(tmp_path_factory, form, rows):
+    if form.one_clip:
+        rows = [("a.wav", *row[1:]) for row in rows]
+    events = [Event(name, *sorted((a, b)), label, score) for name, a, b, label, score in rows]
+    if form.name == "audacity":  # has no place for the rest of an event without a confidence
+        events = [replace(event, confidence=event.confidence or None) for event in events]
+    labels = StrongLabels(events, tuple({event.name: None for event in events}))
+    path = tmp_path_factory.mktemp("formats") / f"x{form.suffix}"
+    path.write_text(format_labels(labels, form.name), "utf-8", newline="\n")
+    back = form.read(path, "a.wav")
+    assert sorted(back.events, key=key) == sorted(events, key=key)
+    assert set(back.names) == set(labels.names)
 
 
 def key(event):

@@ -1,6 +1,8 @@
 """What data sets and other programs publish is read by `convert`, or it says how to export it."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -47,7 +49,11 @@ TIMED = {
     ),
     "rec1.Table": (
         "tmin\ttier\ttext\ttmax\n0.2\tsounds\tDog\t0.9\n0.9\tsounds\t\t2\n",
-        "rec1.Table\t0.200\t0.900\tDog\n",
+        "rec1\t0.200\t0.900\tDog\n",
+    ),
+    "tut.txt": (
+        "audio/street/x1.wav\tstreet\t0.186\t2.558\tcar\n",
+        "audio/street/x1.wav\t0.186\t2.558\tcar\n",
     ),
 }
 WEAK = {
@@ -58,6 +64,19 @@ WEAK = {
     "plain.csv": (
         AUDIOSET.replace("# YTID, start_seconds, ", "YTID,start_seconds,"),
         "-PJHxphWEs4_30.000_40.000\t/m/09x0r,/t/dd00088\nbbbbbbbbbbb_0.000_8.500\t/m/012xff\n",
+    ),
+    "esc50.csv": (
+        "filename,fold,target,category,esc10,src_file,take\n1-100032-A-0.wav,1,0,dog,True,1,A\n",
+        "1-100032-A-0.wav\tdog\n",
+    ),
+    "UrbanSound8K.csv": (
+        "slice_file_name,fsID,start,end,salience,fold,classID,class\n"
+        "100032-3-0-0.wav,100032,0.0,0.317551,1,5,3,dog_bark\n",
+        "100032-3-0-0.wav\tdog_bark\n",
+    ),
+    "fsd50k.csv": (
+        'fname,labels,mids,split\n64760,"Bark,Dog","/m/05tny_,/m/0bt9lr",train\n',
+        "64760\tBark,Dog\n",
     ),
 }
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -95,6 +114,7 @@ def test_labels_without_times_become_weak_labels_and_it_says_so(run, name, outpu
     written = Path(output).read_text() if output else result.stdout
     assert written == "filename\tevent_labels\n" + rows
     assert "labels without times become weak labels" in result.stderr
+    assert f"labels of {rows.count(chr(10))} clips -> " in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -106,6 +126,8 @@ def test_labels_without_times_cannot_become_events(run, line):
 
 
 def test_names_without_a_suffix_are_given_one(run):
+    out = run({"a.csv": WEAK["fsd50k.csv"][0]}, "a.csv", "--audio-suffix", ".wav").stdout
+    assert out.endswith("64760.wav\tBark,Dog\n")
     out = run({"a.csv": AUDIOSET}, "a.csv", "--audio-suffix", ".wav").stdout
     assert "-PJHxphWEs4_30.000_40.000.wav\t" in out
 
@@ -136,6 +158,10 @@ def test_a_file_of_names_translates_label_ids(run, name, text):
     assert result.stdout.endswith(
         "-PJHxphWEs4_30.000_40.000\tSpeech,Gush\n"
         "bbbbbbbbbbb_0.000_8.500\tMale speech, man speaking\n"
+    )
+    strong = "segment_id\tstart_time_seconds\tend_time_seconds\tlabel\nx_30000\t0\t1\t/m/09x0r\n"
+    assert (
+        "x_30000\t0.000\t1.000\tSpeech\n" in run({"s.tsv": strong}, "s.tsv", "--names", name).stdout
     )
 
 
@@ -212,9 +238,44 @@ def test_what_is_not_read_is_named_with_how_to_export_it(run, name, encoding):
     assert "not JSON" not in message
 
 
+KNOWN = {
+    "rec1.txt": "0.2\t0.9\tDog\n",
+    "my rec1.wav.txt": "0.2\t0.9\tDog\n",
+    "rec1.Table.1.selections.txt": f"{RAVEN}\tAnnotation\n1\tx\t1\t0.2\t0.9\t0\t8000\tDog\n",
+    "e.jsonl": '{"filename": "rec1.wav", "onset": 0.2, "offset": 0.9, "event_label": "Dog"}\n',
+    "rec1.jams": '{"annotations": [\n{"namespace": "segment_open", "data": [\n'
+    '{"time": 0.2, "duration": 0.7, "value": "Dog", "confidence": null}]}]}\n',
+    "rec1.BirdNET.results.csv": "Start (s),End (s),Scientific name,Common name,Confidence\n"
+    "0.2,0.9,Canis,Dog,1.0\n",
+    "rec1.csv": "tmin\ttier\ttext\ttmax\n0.2\tsounds\tDog\t0.9\n",
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_stage_that_refuses_what_convert_reads_says_the_line_and_the_line_works(run, name):
+    Path(name).write_text(KNOWN[name])
+    Path("est.tsv").write_text("filename\tonset\toffset\tevent_label\nrec1.wav\t0.2\t0.9\tDog\n")
+    refused = CliRunner().invoke(cli, ["evaluate", name, "est.tsv"])
+    assert refused.exit_code == 2
+    (line,) = re.findall(r"sedtool (convert .* -o labels\.tsv)", refused.stderr)
+    run({}, *shlex.split(line)[1:])
+    table = Path("labels.tsv").read_text().replace("my rec1", "rec1").replace("\tconfidence", "")
+    assert table.replace("\t1.0000", "") == (
+        "filename\tonset\toffset\tevent_label\nrec1.wav\t0.200\t0.900\tDog\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["audioset.csv", "esc50.csv"])
+def test_a_stage_that_needs_events_says_of_weak_labels_what_they_are(run, name):
+    Path(name).write_text(WEAK[name][0])
+    message = CliRunner().invoke(cli, ["evaluate", name, name]).stderr
+    assert f"sedtool convert {name} -o weak.tsv makes weak labels of it; it has no times" in message
+
+
 def test_a_folder_is_searched_for_jams_and_csv_where_there_is_nothing_else(run, tmp_path):
+    text, _ = WEAK["esc50.csv"]
     (tmp_path / "meta").mkdir()
-    assert "\t/m/012xff\n" in run({"meta/a.csv": AUDIOSET}, "meta").stdout
+    assert "\tdog\n" in run({"meta/esc50.csv": text}, "meta").stdout
     out = run({"meta/a.wav.txt": "0\t1\tCat\n"}, "meta").stdout
     assert out == "filename\tonset\toffset\tevent_label\na.wav\t0.000\t1.000\tCat\n"
 

@@ -81,4 +81,5 @@ def convert(inputs: tuple[Path, ...], output: str | None, quiet: bool, **options
         say(f"scores of {n_clips} clips -> {output}", quiet)
         return
     result = convert_labels(inputs, output, settings, write_stdout)
-    say(f"{result.n_events} events in {result.n_clips} clips -> {output or 'stdout'}", quiet)
+    what = "labels of" if result.n_events is None else f"{result.n_events} events in"
+    say(f"{what} {result.n_clips} clips -> {output or 'stdout'}", quiet)

@@ -182,6 +182,7 @@ def _readable(name: str, what: str, path: Path, names_clips: bool = False) -> Si
     """Return the signature of what convert reads, with the command line that does it."""
     stem = _OWN_ENDING.sub("", path.name)
     suffix = "" if names_clips or "." in stem else " --audio-suffix .wav"
-    output = "weak.tsv" if name in _WEAK else "labels.tsv"
-    line = f"sedtool convert {shlex.quote(str(path))}{suffix} -o {output}"
-    return Signature(name, what, f"{line} makes a table of it")
+    line = f"sedtool convert {shlex.quote(str(path))}{suffix} -o"
+    if name in _WEAK:
+        return Signature(name, what, f"{line} weak.tsv makes weak labels of it; it has no times")
+    return Signature(name, what, f"{line} labels.tsv makes a table of it")

@@ -39,8 +39,6 @@ from sedtool.labels.events import Event, EventColumns, StrongLabels
 from sedtool.labels.vocabulary import Vocabulary, split_labels
 from sedtool.text import quoted
 
-RAVEN_TIME = "Begin Time (s)"  # a column that only selection tables of Raven have
-
 _OPENING_QUOTE = re.compile(r'(^|[\t\n])"')
 _SPACE, _DELETE = b" \x7f"
 

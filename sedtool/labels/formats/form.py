@@ -10,10 +10,10 @@ from sedtool.errors import LabelError
 from sedtool.labels.cells import check_cell
 from sedtool.labels.events import Event, StrongLabels
 
-# What Raven and BirdNET add to the name of a recording, for that of its table.
-_ADDED = re.compile(
-    r"(\.Table\.\d+)?(\.selections|\.BirdNET\.results|\.BirdNET\.selection\.table)?$"
-)
+# What Raven and BirdNET add to the name of a recording for that of its table.
+_BY_RAVEN = re.compile(r"(\.Table\.\d+)?(\.selections)?$")
+_BY_BIRDNET = re.compile(r"\.BirdNET\.(results|selection\.table)$")
+_TABLE = re.compile(r"\.(txt|csv|tsv|table)$", re.IGNORECASE)
 _LONGEST_NAME = 230  # bytes; file systems take 255, and a temporary name is longer
 
 
@@ -35,8 +35,7 @@ class LabelSource:
 
     def clip_of(self, file: str) -> str:
         """Return the clip that a label file is named after: its name without the suffix."""
-        name = file[: -len(self.last_suffix)] if file.lower().endswith(self.last_suffix) else file
-        return _ADDED.sub("", name) if self.name in ("raven", "birdnet") else name
+        return _BY_BIRDNET.sub("", _TABLE.sub("", file))
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,11 @@ class EventFormat(LabelSource):
     silent: Callable[[str], str] = lambda name: ""  # what says that the clip has no events
     one_clip: bool = False  # a file holds one clip
     document: Callable[[str, Sequence[Event], bool], str] | None = None  # (clip, events, with …)
+
+    def clip_of(self, file: str) -> str:
+        """Return the clip that a label file is named after: its name without the suffix."""
+        name = file.removesuffix(self.last_suffix)
+        return _BY_BIRDNET.sub("", _BY_RAVEN.sub("", name) if self.name == "raven" else name)
 
     def rows(self, events: Iterable[Event], first: int = 1, confidence: bool = False) -> str:
         """Return events sorted by file, then onset, and numbered from `first`.

@@ -15,7 +15,6 @@ Cells are separated by tabs, semicolons or commas, and quoted as in CSV. Columns
   `read_label_names` reads the files that give them names.
 """
 
-import csv
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ from sedtool.labels.cells import (
     parse_number,
     parse_span,
 )
+from sedtool.labels.dialect import Dialect
 from sedtool.labels.events import Event, StrongLabels
 from sedtool.labels.formats.form import Labels, LabelSource
 from sedtool.labels.formats.raven import NO_CALL, posix_path
@@ -102,16 +102,11 @@ def _read_audioset(path: Path, name: str) -> Labels:
 
 def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
     """Yield (``file:line``, cells) of the rows, without those that begin with ``#``."""
-    separator = ""
+    dialect = None
     for where, line in numbered_lines(path):
-        if line.startswith("#"):
-            continue
-        separator = separator or separator_of(line)
-        try:
-            [row] = csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True)
-        except csv.Error as error:
-            raise LabelError(f"{where}: not CSV ({error})") from None
-        yield where, [cell.strip() for cell in row]
+        if not line.startswith("#"):
+            dialect = dialect or Dialect(separator_of(line))
+            yield where, dialect.cells(line, where)
 
 
 def read_label_names(path: Path) -> dict[str, str]:

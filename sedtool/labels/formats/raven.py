@@ -36,12 +36,11 @@ from sedtool.labels.cells import (
 )
 from sedtool.labels.events import Event, StrongLabels
 from sedtool.labels.formats.form import EventFormat, table_row
-from sedtool.labels.tables import RAVEN_TIME
 from sedtool.text import first_quoted, quoted
 
-END_TIME, FILE_OFFSET = "End Time (s)", "File Offset (s)"
+BEGIN_TIME, END_TIME, FILE_OFFSET = "Begin Time (s)", "End Time (s)", "File Offset (s)"
 RAVEN_COLUMNS = (
-    *("Selection", "View", "Channel", RAVEN_TIME, END_TIME, "Low Freq (Hz)", "High Freq (Hz)"),
+    *("Selection", "View", "Channel", BEGIN_TIME, END_TIME, "Low Freq (Hz)", "High Freq (Hz)"),
     *("Begin Path", FILE_OFFSET, "Annotation"),
 )
 LABEL_COLUMNS = ("Annotation", "Common Name", "Species", "Label")
@@ -82,7 +81,7 @@ def _selections(path: Path) -> Iterator[tuple[str, dict[str, str], str]]:
     """Yield (``file:line``, cell by column, label) of each row."""
     rows = table_rows(path)
     where, header = next(rows, (f"{path}", []))
-    missing = [column for column in (RAVEN_TIME, END_TIME) if column not in header]
+    missing = [column for column in (BEGIN_TIME, END_TIME) if column not in header]
     if missing:
         raise LabelError(
             f"{where}: no column {quoted(missing[0])}; the columns are {first_quoted(header)}"
@@ -104,7 +103,7 @@ def _selections(path: Path) -> Iterator[tuple[str, dict[str, str], str]]:
 
 
 def _raven_event(row: dict[str, str], recording: str, label: str, where: str) -> Event:
-    begin, end = parse_interval(row[RAVEN_TIME], row[END_TIME], where)
+    begin, end = parse_interval(row[BEGIN_TIME], row[END_TIME], where)
     onset = parse_seconds(row[FILE_OFFSET], where) if row.get(FILE_OFFSET) else begin
     offset = max(end + (onset - begin), onset)  # exactly `end` if the times agree
     confidence = parse_number(row["Confidence"], where) if row.get("Confidence") else None
