@@ -4,8 +4,10 @@ The process must hold no threads, which do not survive a fork: `program` runs a 
 """
 
 import contextlib
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from typing import Any
 
 import torch
 
+import sedtool
 from sedtool.__main__ import main
 from sedtool.config import ARCHITECTURES
 from support.training import NANO
@@ -145,5 +148,9 @@ def program(file: str, *words: object, limit: float | None = None) -> Any:
 def prepare() -> None:
     """Load what takes long to load, once for all forks."""
     torch.set_num_threads(1)
+    for module in pkgutil.walk_packages(sedtool.__path__, "sedtool."):
+        importlib.import_module(module.name)
+    for kind in ("agg", "pdf", "svg"):  # in which figures are drawn
+        importlib.import_module(f"matplotlib.backends.backend_{kind}")
     ARCHITECTURES["nano"] = NANO
     torch.optim.Adam([torch.zeros(1)])
