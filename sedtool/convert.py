@@ -45,7 +45,7 @@ class ConvertSettings:
 
     source: str | None = None
     target: str | None = None
-    audio_suffix: str = ""  # added to the names of clips that have none
+    audio_suffix: str = ""  # that clips are to have
     names: Path | None = None  # of a file that names label ids
     min_confidence: float | None = None  # of events that are taken
     overwrite: bool = False
@@ -204,10 +204,13 @@ def read_labels(
         if has_part_record(path) and not (shard := read_part_record(path).shard).is_whole:
             raise ArtifactError(f"{path} is shard {shard}; join all with sedtool merge first")
         form = SOURCES[source] if source else detect_format(path)
-        labels = form.read(path, form.clip_of(name))
+        named_after = form.clip_of(name)
+        labels = form.read(path, named_after)
         clips = labels.names if isinstance(labels, StrongLabels) else tuple(labels)
-        renamed = {clip: _with_suffix(clip, audio_suffix) for clip in clips}
+        renamed = {clip: _with_suffix(clip, audio_suffix, named_after) for clip in clips}
         for clip in renamed.values():
+            if owner.get(clip) == path:
+                raise LabelError(f"{path}: two clips would be {clip!r} (--audio-suffix)")
             if clip in owner:
                 raise LabelError(
                     f"{clip!r} stands in {owner[clip]} and in {path}; give one of them"
@@ -220,8 +223,12 @@ def read_labels(
     return StrongLabels(events, tuple(clip for clip in owner if clip not in weak)), weak
 
 
-def _with_suffix(clip: str, suffix: str) -> str:
-    return clip if clip.lower().endswith(AUDIO_SUFFIXES) else clip + suffix
+def _with_suffix(clip: str, suffix: str, file: str) -> str:
+    """Return a clip's name with a suffix, in place of another one of audio if no `file` has it."""
+    is_audio = clip.lower().endswith(AUDIO_SUFFIXES)
+    if not suffix or (is_audio and clip == file):
+        return clip
+    return (clip.rpartition(".")[0] if is_audio else clip) + suffix
 
 
 def _label_files(inputs: Sequence[Path], source: str | None) -> list[tuple[str, Path]]:

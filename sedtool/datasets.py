@@ -21,6 +21,7 @@ from sedtool.config import FeatureConfig, TrainConfig
 from sedtool.draws import generator
 from sedtool.errors import ArtifactError, LabelError
 from sedtool.labels import Event, NameIndex, StrongLabels, Vocabulary, read_events, read_weak
+from sedtool.labels.names import inexact
 from sedtool.store import Features, open_features
 
 __all__ = [
@@ -87,21 +88,29 @@ class FeatureSet:
         Raises
         ------
         LabelError
-            If no clip is named, a clip has no features and `missing` is "error", or none has.
+            If no clip is named, or a clip has no features and `missing` is "error".
+        ArtifactError
+            If no clip has features.
         """
         wanted = list(names)
         if not wanted:
             raise LabelError(f"{where} names no clip")
         index = NameIndex(self.place)
         matched, absent = index.resolve(wanted, where)
-        if index.n_inexact:
-            log.warning("%s: %d clips are matched by their basename", where, index.n_inexact)
+        n_inexact, shown = inexact(matched)
+        if n_inexact:
+            what = "%s: %d clips are matched by their basename, suffix or Unicode form: %s"
+            log.warning(what, where, n_inexact, shown)
         files = ", ".join(str(file.path) for file in self.files)
         problem = f"{len(absent)} of {len(wanted)} clips have no features in {files}"
-        if absent and (missing == "error" or not matched):
-            are_misnamed = all(index.nearest(name) is not None for name in absent)
-            remedy = "; --missing skip leaves them out" * bool(matched and not are_misnamed)
-            raise LabelError(f"{where}: {problem} ({index.listed(absent)}){remedy}")
+        if absent:
+            problem += f" ({index.listed(absent)})"
+        if not matched:
+            raise ArtifactError(f"{where}: {problem}")
+        if absent and missing == "error":
+            are_misnamed = all(map(index.near, absent))
+            remedy = "" if are_misnamed else "; --missing skip leaves them out"
+            raise LabelError(f"{where}: {problem}{remedy}")
         if absent:
             log.warning("%s: %s; left out", where, problem)
         return matched

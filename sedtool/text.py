@@ -130,7 +130,7 @@ def latex(text: str) -> str:
 
 def first_five(items: Iterable[str]) -> str:
     """Return the first five items with commas between them, and how many more there are."""
-    listed = list(items)
+    listed = items if isinstance(items, list) else list(items)  # of names that mean a million clips
     more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
     return ", ".join(listed[:5]) + more
 

@@ -1,6 +1,8 @@
 """What `sedtool evaluate` takes for a table, and what it refuses, with file and line."""
 
 import json
+import shlex
+import unicodedata
 
 import pytest
 
@@ -91,10 +93,9 @@ def test_text_stays_text_in_names(write):
     assert result["parameters"]["n_clips"] == len(names)
     assert result["event"]["classes"]["Cat"]["tp"] == len(names)
     assert warnings == []
-    other = write("e.tsv", f"{HEADER}01\t1\t2\tCat\n")
-    assert (
-        evaluated(write("s.tsv", f"{HEADER}1\t1\t2\tCat\n"), other)[0]["event"]["micro"]["tp"] == 0
-    )
+    one, other = (f"{HEADER}{name}\t1\t2\tCat\nx\t1\t2\tCat\n" for name in ("1", "01"))
+    result, _ = evaluated(write("s.tsv", one), write("e.tsv", other))
+    assert result["event"]["micro"]["tp"] == 1
 
 
 @pytest.mark.parametrize("text", ["", "\n", HEADER, "\ufeff", f"{HEADER}a.wav\n"])
@@ -306,14 +307,14 @@ DOUBTS = {
     "another folder": (
         CATS,
         ESTIMATED.replace("a.wav", "/data/a.wav"),
-        "estimated clips matched by their basename, as folders or Unicode forms differ (1): "
-        "/data/a.wav is a.wav",
+        "estimated clips matched by their basename, as folders, suffixes or Unicode forms differ "
+        "(1): /data/a.wav is a.wav",
     ),
     "another Unicode form": (
         CATS.replace("a.wav", "\u00e4.wav"),
         ESTIMATED.replace("a.wav", "a\u0308.wav"),
-        "estimated clips matched by their basename, as folders or Unicode forms differ (1): "
-        "a\u0308.wav is \u00e4.wav",
+        "estimated clips matched by their basename, as folders, suffixes or Unicode forms differ "
+        "(1): a\u0308.wav is \u00e4.wav, in another Unicode form",
     ),
     "a misspelt label": (
         CATS,
@@ -354,12 +355,87 @@ def test_what_does_not_fit_is_a_warning_and_with_strict_an_error(
     assert not output.exists()
 
 
+def cats(*names):
+    return HEADER + "".join(f"{name}\t1\t2\tCat\n" for name in names)
+
+
+KUECHE = [unicodedata.normalize(form, "K\u00fcche") for form in ("NFC", "NFD")]
+
+
+@pytest.mark.parametrize(
+    ("reference", "estimated"),
+    [
+        (cats("a", "b"), cats("a.wav", "b.wav")),
+        (cats("a.mp3", "b.mp3"), cats("x/a", "x/b")),
+        (cats(f"{KUECHE[0]}.wav", "b.wav"), cats(f"{KUECHE[1]}.wav", "b.wav")),
+        (cats(r"C:\x\a.wav", r"C:\x\b.wav"), cats("x/a", "x/b")),
+    ],
+    ids=["no suffix here", "nor there", "Unicode form", "Windows"],
+)
+def test_names_that_are_almost_equal_are_those_of_one_clip(reference, estimated, write):
+    for lists in ((reference, estimated), (estimated, reference)):
+        result, warnings = evaluated(write("r.tsv", lists[0]), write("e.tsv", lists[1]))
+        assert result["event"]["micro"]["tp"] == result["parameters"]["n_clips"] == 2
+        (warning,) = warnings
+        assert warning.startswith("estimated clips matched by their basename")
+
+
+def test_where_no_clip_is_common_the_nearest_is_named_and_the_remedy_works(write, tmp_path):
+    reference, estimated = (
+        write("r.tsv", cats("x/a.mp3", "b")),
+        write("e e.tsv", cats("a.wav", "c")),
+    )
+    output = tmp_path / "out.json"
+    said = refused("evaluate", reference, estimated, "-o", output, exit_code=5)
+    assert f"{reference} and {estimated} do not fit: no clip of the estimated events" in said
+    assert "in the reference: a.wav (there is x/a.mp3), c; 1 may be there under ano" in said
+    assert not output.exists()
+    remedy = shlex.split(said.split("`")[1].replace("RENAMED.tsv", str(tmp_path / "renamed.tsv")))
+    assert remedy[0] == "sedtool"
+    run(*remedy[1:])
+    result, _ = evaluated(tmp_path / "renamed.tsv", estimated)
+    assert result["event"]["micro"]["tp"] == 1
+    said = refused("evaluate", reference, write("e.tsv", cats("y", "z")), exit_code=5)
+    assert said.endswith("in the reference: y, z; there are b, x/a.mp3\n")
+
+
+def test_where_some_clips_are_common_the_names_that_are_nearly_are_shown_and_counted(write):
+    reference = write("r.tsv", cats("a.wav", "b.mp3", "C.wav", *map(str, range(9))))
+    _, warnings = evaluated(reference, write("e.tsv", cats("a.wav", "b.wav", "c.wav", "z")))
+    assert warnings == [
+        "clips of the estimated events that are not in the reference (3): b.wav (there is b.mp3), "
+        "c.wav (there is C.wav), z; 2 may be there under another name",
+        "clips of the reference events that are not in the estimates (11): C.wav (there is c.wav), "
+        "b.mp3 (there is b.wav), 0, 1, 2 and 6 more; 2 may be there under another name",
+    ]
+    few = write("e.tsv", cats("a.wav", "a.mp3", "b.mp3"))
+    (warning,) = evaluated(write("r.tsv", cats("a", "b")), few)[1][1:2]
+    assert warning.endswith("not in the reference (2): a.mp3 (there is a), a.wav (there is a)")
+
+
+def test_labels_durations_groups_and_folders_of_other_clips_do_not_fit(write, tmp_path):
+    lists = write("r.tsv", cats("a.wav")), write("e.tsv", cats("a.wav"))
+    weak = write("w.tsv", "filename\tevent_labels\na.mp3\tCat\n")
+    others = write("d.tsv", "filename\tduration\na.mp3\t3\n"), write("g.tsv", "a.mp3\tg\n")
+    (tmp_path / "scores").mkdir()
+    write("scores/a.mp3.tsv", "onset\toffset\tCat\n0\t1\t0.5\n")
+    for line in (
+        ("evaluate", *lists, "--weak-estimated", weak),
+        ("evaluate", *lists, "--durations", others[0]),
+        ("evaluate", *lists, "--bootstrap", 10, "--groups", others[1]),
+        ("evaluate", lists[0], tmp_path / "scores", "--metrics", "psds1"),
+        ("evaluate", lists[0], tmp_path / "scores", "--metrics", "psds1", "--durations", others[0]),
+    ):
+        said = refused(*line, exit_code=5)
+        assert "(there is a.mp3)" in said or "(there is a.wav)" in said, line
+
+
 def test_strict_says_that_there_are_more_and_names_them(write):
-    lists = write("r.tsv", CATS), write("e.tsv", f"{HEADER}b.wav\t1\t2\tcat\n")
+    lists = write("r.tsv", CATS), write("e.tsv", f"{HEADER}a.wav\t\t\t\nb.wav\t1\t2\tcat\n")
     result = run("evaluate", *lists, "--strict", exit_code=5)
     *warnings, error = result.stderr.splitlines()
-    assert [line.split(":")[0] for line in warnings] == ["warning", "warning"]
-    assert error.endswith("; and 2 more, see above")
+    assert [line.split(":")[0] for line in warnings] == ["warning"]
+    assert error.endswith("; and 1 more, see above")
     assert result.stdout == ""
 
 

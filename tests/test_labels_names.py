@@ -1,5 +1,6 @@
 """The clip that a name means is the same in every stage, and `check` tells what a stage refuses."""
 
+import re
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from sedtool.checking.files import LabelFile
 from sedtool.checking.rules import Data, in_labels
 from sedtool.datasets import FeatureSet
-from sedtool.errors import LabelError
+from sedtool.errors import ArtifactError, LabelError
 from sedtool.evaluation.pair import match_names
 from sedtool.labels import NameIndex
+from sedtool.labels.names import inexact
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Küche.wav") for form in ("NFC", "NFD"))
 
@@ -21,9 +23,7 @@ COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Küche.wav") for form in ("
 def test_names_match_by_path_then_by_unique_basename():
     index = NameIndex(["x/a.wav", "y/b.wav", "z/b.wav"])
     assert index.find("x/a.wav") == "x/a.wav"
-    assert index.n_inexact == 0
     assert index.find("other/a.wav") == "x/a.wav"
-    assert index.n_inexact == 1
     assert index.find("c.wav") is None
     assert index.find("y/b.wav") == "y/b.wav"
     with pytest.raises(LabelError, match=r"'b\.wav' could be any of 2 clips: y/b\.wav, z/b\.wav"):
@@ -58,20 +58,35 @@ def test_what_stands_for_several_clips_names_the_first_five():
             NameIndex(names).find(name)
     with pytest.raises(LabelError, match="could be any of 2 clips"):
         NameIndex([f"x/{COMPOSED}", f"y/{COMPOSED}"]).find(DECOMPOSED)
-    with pytest.raises(LabelError, match="could be any of 2 clips"):
-        NameIndex(["1.wav", "x/1.flac"]).find("1", any_suffix=True)
 
 
-def test_a_name_without_a_suffix_means_a_clip_only_where_that_is_asked_for():
-    index = NameIndex(["x/1.wav", "2.wav"])
-    assert index.find("1") is None
-    assert index.find("1", any_suffix=True) == "x/1.wav"
+@pytest.mark.parametrize(
+    ("names", "clips", "found"),
+    [
+        (["a"], ["x/a.wav"], {"a": "x/a.wav"}),
+        (["x/a.wav"], ["a"], {"x/a.wav": "a"}),
+        (["x/a", "y/a"], ["x/a.wav", "y/a.wav"], {"x/a": "x/a.wav", "y/a": "y/a.wav"}),
+        (["a"], ["a.wav", "a.mp3"], {}),
+        (["a.wav", "a.mp3"], ["a"], {}),
+        (["a.wav", "a"], ["a.wav", "a.mp3"], {"a.wav": "a.wav"}),
+        (["a.wav"], ["a.mp3", "A.wav", "a.b.wav"], {}),
+        (["rec_12.5", "Y_0.000_9.000"], ["rec_12.wav", "Y_0.000_9.wav"], {}),
+        (["rec_12.5"], ["rec_12.5.3gp"], {"rec_12.5": "rec_12.5.3gp"}),
+        ([r"sub\a"], ["sub/a.wav", "b/c.wav"], {r"sub\a": "sub/a.wav"}),
+        ([DECOMPOSED.removesuffix(".wav")], [COMPOSED], {DECOMPOSED[:-4]: COMPOSED}),
+    ],
+)
+def test_a_suffix_more_or_less_makes_no_other_clip_where_nothing_else_is_as_near(
+    names, clips, found
+):
+    assert NameIndex(clips).resolve(names, "labels")[0] == found
+    backwards = NameIndex(names).resolve(clips, "labels")[0]
+    assert backwards == {clip: name for name, clip in found.items()}
 
 
 @pytest.mark.parametrize(
     ("name", "clip"),
     [
-        ("a", "x/a.wav"),
         ("a.flac", "x/a.wav"),
         ("A.WAV", "x/a.wav"),
         ("other/a.mp3", "x/a.wav"),
@@ -82,9 +97,28 @@ def test_a_name_without_a_suffix_means_a_clip_only_where_that_is_asked_for():
 )
 def test_the_nearest_name_is_of_another_suffix_case_folder_or_download(name, clip):
     index = NameIndex(["x/a.wav", "Y-5QrBL6MzLg_60.000_70.000.wav", "Ydog.flac"])
-    assert index.find(name) is None
-    assert index.nearest(name) == clip
+    assert index.resolve([name], "labels") == ({}, [name])
+    assert index.near(name) == ([clip] if clip else [])
     assert index.listed([name]) == (f"{name} (there is {clip})" if clip else name)
+
+
+def test_of_many_names_those_are_shown_that_are_nearly_a_clip():
+    index = NameIndex([f"{i}.wav" for i in range(9)])
+    names = [*(f"x{i}" for i in range(9)), "3.mp3", "4.WAV"]
+    assert index.listed(names) == (
+        "3.mp3 (there is 3.wav), 4.WAV (there is 4.wav), x0, x1, x2 and 6 more; "
+        "2 may be there under another name"
+    )
+    assert NameIndex(["a.mp3", "a.flac"]).listed(["a"]) == "a (there are a.flac, a.mp3)"
+
+
+def test_names_that_look_the_same_are_told_apart():
+    assert inexact({"b": "b", DECOMPOSED: COMPOSED}) == (
+        1,
+        f"{DECOMPOSED} is {COMPOSED}, in another Unicode form",
+    )
+    with pytest.raises(LabelError, match=r"both mean clip .*, in another Unicode form"):
+        NameIndex([COMPOSED]).resolve([COMPOSED, DECOMPOSED], "labels")
 
 
 def test_two_names_for_one_clip_are_refused():
@@ -95,7 +129,9 @@ def test_two_names_for_one_clip_are_refused():
 # `check` and the stages agree on every name
 
 FOLDERS = st.sampled_from(["", "x/", "y/", "x\\", "Y/"])
-BASES = st.sampled_from(["a.wav", "A.wav", "a.flac", "a", "Ya.wav", COMPOSED, DECOMPOSED])
+BASES = st.sampled_from(
+    ["a.wav", "A.wav", "a.flac", "a", "a.5", "a.wav.wav", "Ya.wav", "K", COMPOSED, DECOMPOSED]
+)
 NAMES = st.builds("".join, st.tuples(FOLDERS, BASES))
 
 
@@ -119,6 +155,30 @@ def test_faults_are_exactly_what_a_stage_refuses_or_misses(clips, names):
     assert len(set(found.values())) == len(found)
 
 
+@given(st.sets(NAMES, min_size=1), st.sets(NAMES, min_size=1))
+def test_both_sides_match_the_same(clips, names):
+    try:
+        found, missing = NameIndex(clips).resolve(sorted(names), "labels")
+        backwards, _ = NameIndex(names).resolve(sorted(clips), "labels")
+    except LabelError:
+        return  # one of them cannot be told apart
+    assert backwards == {clip: name for name, clip in found.items()}
+    assert {*found, *missing} == names
+    for name in missing:  # nothing that a suffix makes different alone was passed over
+        apart = [clip for clip in clips if _is_one_suffix_apart(name, clip)]
+        others = [other for other in names if apart and _is_one_suffix_apart(other, apart[0])]
+        assert len(apart) != 1 or len(others) != 1 or apart[0] in found.values()
+
+
+def _is_one_suffix_apart(name, clip):
+    one, other = (
+        unicodedata.normalize("NFC", n.replace("\\", "/")).split("/")[-1] for n in (name, clip)
+    )
+    return any(
+        f"{a}{suffix}" == b for a, b in ((one, other), (other, one)) for suffix in (".wav", ".flac")
+    )
+
+
 @given(st.sets(NAMES, min_size=1), st.lists(NAMES, min_size=1, unique=True))
 @example({"x/a.wav", "y/a.wav"}, ["a.wav", "A.wav"])
 def test_check_finds_the_names_that_training_does_not(tmp_path_factory, clips, names):
@@ -130,7 +190,7 @@ def test_check_finds_the_names_that_training_does_not(tmp_path_factory, clips, n
     features.files, features.place = [], dict.fromkeys(clips, (0, 0))
     try:
         found = features.match(names, path, "skip")
-    except LabelError as error:
+    except (LabelError, ArtifactError) as error:
         missing = counts.get("missing", 0) + counts.get("misnamed", 0)
         refused = {"ambiguous", "same-clip"} & set(counts)
         assert refused or (missing == len(names) and "have no features" in str(error))
@@ -139,12 +199,25 @@ def test_check_finds_the_names_that_training_does_not(tmp_path_factory, clips, n
     assert len(found) == len(names) - counts.get("missing", 0) - counts.get("misnamed", 0)
 
 
-def test_clips_that_are_misnamed_are_not_to_be_skipped():
+def test_clips_that_are_misnamed_are_not_to_be_skipped(caplog):
     features = FeatureSet.__new__(FeatureSet)  # of which only the names count
     features.files, features.place = [], dict.fromkeys(["a.wav", "b.wav"], (0, 0))
     with pytest.raises(LabelError, match=r"1 of 2 .*\(c\.wav\); --missing skip leaves them out"):
         features.match(["a.wav", "c.wav"], Path("weak.tsv"), "error")
     with pytest.raises(LabelError, match=r"1 of 2 .*\(b\.WAV \(there is b\.wav\)\)$"):
         features.match(["a.wav", "b.WAV"], Path("weak.tsv"), "error")
-    with pytest.raises(LabelError, match=r"2 of 3 .*there is b.*, c\.wav\); --missing skip leaves"):
-        features.match(["a.wav", "b.WAV", "c.wav"], Path("weak.tsv"), "error")
+    some = r"2 of 3 .*\(b.WAV \(there is b.wav\), c.wav; 1 may be there under another name\)"
+    with pytest.raises(LabelError, match=some + "; --missing skip leaves"):
+        features.match(["a.wav", "c.wav", "b.WAV"], Path("weak.tsv"), "error")
+    features.match(["a.wav", "c.wav", "b.WAV"], Path("weak.tsv"), "skip")
+    assert re.search(some + "; left out", caplog.text)
+
+
+def test_labels_of_other_clips_altogether_do_not_fit_the_features():
+    features = FeatureSet.__new__(FeatureSet)  # of which only the names count
+    features.files, features.place = [], dict.fromkeys(["a.wav", "b.wav"], (0, 0))
+    for missing in ("error", "skip"):
+        with pytest.raises(
+            ArtifactError, match=r"2 of 2 .* \(a\.mp3 \(there is a\.wav\), c; 1 may be"
+        ):
+            features.match(["a.mp3", "c"], Path("weak.tsv"), missing)

@@ -249,7 +249,13 @@ def test_event_lists_change_their_format_and_back(tiny, tmp_path):
     assert run("convert", tmp_path / "labels").stdout == given
     track = write(tmp_path / "clip.txt", "0.5\t1.0\tDog\n")
     assert "\nclip\t" in run("convert", track).stdout
-    assert "\nclip.flac\t" in run("convert", track, "--audio-suffix", ".flac").stdout
+    flac = ("--audio-suffix", ".flac")
+    assert "\nclip.flac\t" in run("convert", track, *flac).stdout
+    table = write(tmp_path / "t.tsv", "x/a.WAV\t0\t1\tDog\nb\t0\t1\tDog\nc.5\t\t\t\n")
+    names = [row.split("\t")[0] for row in run("convert", table, *flac).stdout.splitlines()[1:]]
+    assert names == ["b.flac", "c.5.flac", "x/a.flac"]
+    twice = write(tmp_path / "t.tsv", "a.wav\t0\t1\tDog\na.mp3\t0\t1\tDog\n")
+    assert "two clips would be 'a.flac'" in refused("convert", twice, *flac)
 
 
 @pytest.mark.parametrize(

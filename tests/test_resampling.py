@@ -140,7 +140,7 @@ def test_resampling_says_how_far_it_is(lists):
 def test_no_clip_and_no_group_are_errors():
     with pytest.raises(LabelError, match="no clip to draw from"):
         statistics(Resampled("x", {}, []), None, ReportConfig(bootstrap=2))
-    with pytest.raises(LabelError, match="1 clips have no group, 1 first"):
+    with pytest.raises(LabelError, match="1 clips have no group: 1; name"):
         statistics(system(hits([1, 1])), None, ReportConfig(bootstrap=2), {"0": "g"})
 
 

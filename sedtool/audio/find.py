@@ -13,7 +13,7 @@ from sedtool.audio.av_reader import has_av, without_av
 from sedtool.audio.lists import is_manifest, read_list, read_manifest, spool_stdin
 from sedtool.config.extraction import STDIN_NAME
 from sedtool.errors import AudioError, ConfigError, NothingUsableError
-from sedtool.labels.names import NameIndex, check_name
+from sedtool.labels.names import NameIndex, check_name, inexact
 from sedtool.text import counted, in_other_form, nearest
 
 AUDIO_SUFFIXES = (
@@ -231,8 +231,9 @@ def _found_by_name(
     index = NameIndex(path.removeprefix(start) for path in there)
     found, missing = index.resolve(rows, manifest)
     if found:
-        _log.warning("%s: %d files are matched by their basename", manifest, len(found))
-    if misnamed := [row for row in missing if index.nearest(row) is not None]:
+        what = "%s: %d files are matched by their basename, suffix or Unicode form: %s"
+        _log.warning(what, manifest, *inexact(found))
+    if misnamed := list(filter(index.near, missing)):
         what = "%s: %d files are not there, but others like them: %s"
         _log.warning(what, manifest, len(misnamed), index.listed(misnamed))
     return {row: start + name for row, name in found.items()}

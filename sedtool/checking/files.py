@@ -139,16 +139,16 @@ class LabelFile:
         found = self._index.matches(self.names)
         return [match for match in found if match.clip != match.name or match.fault]
 
-    @cached_property
-    def nearest(self) -> dict[str, str]:
-        """Return the clip that is nearest to each name that means none, where there is one."""
-        missing = (match.name for match in self.matches if match.fault == "missing")
-        return {name: near for name in missing if (near := self._index.nearest(name)) is not None}
+    def hint(self, name: str) -> str:
+        """Return what to say of a name that means no clip and is near one; or nothing."""
+        return self._index.hint(name)
 
     @cached_property
     def clips(self) -> list[str]:
         """Return the clip of each name: of what is missing the nearest, or else the name itself."""
-        meant = self.nearest | {match.name: match.clip for match in self.matches if match.clip}
+        missing = (match.name for match in self.matches if match.fault == "missing")
+        near = {name: near[0] for name in missing if (near := self._index.near(name))}
+        meant = near | {match.name: match.clip for match in self.matches if match.clip}
         return [meant.get(name, name) for name in self.names]
 
     @cached_property

@@ -15,6 +15,7 @@ import numpy as np
 from sedtool.checking.files import Clip, LabelFile
 from sedtool.config import FeatureConfig
 from sedtool.labels import Vocabulary
+from sedtool.labels.names import name_is
 from sedtool.text import first_five, quoted
 
 PROBLEM, NOTE = "problem", "note"
@@ -97,7 +98,9 @@ RULES = {
     "same-clip": Rule(
         "names that mean a clip that another name means, too", "keep one of the names"
     ),
-    "by-basename": Rule("names that match by their basename, or but for \\ and Unicode form"),
+    "by-basename": Rule(
+        "names that match by their basename, or but for \\, suffix or Unicode form"
+    ),
     "past-end": Rule(  # audio and labels may not belong together
         "events that end after their audio",
         "check that times count from the start of the clip, and that the audio is whole",
@@ -337,13 +340,14 @@ def _names(file: LabelFile) -> Iterator[Found]:
         dict(zip(file.names, file.line[file.first].tolist(), strict=True)) if file.matches else {}
     )
     for match in file.matches:
-        name, at, near = match.name, f"{file.path}:{line[match.name]}", file.nearest.get(match.name)
-        if near:
-            yield Found("misnamed", f"{at}: {name} (there is {near})")
-        elif match.fault:
+        name, at = match.name, f"{file.path}:{line[match.name]}"
+        hint = file.hint(name) if match.fault == "missing" else ""
+        if hint:
+            yield Found("misnamed", f"{at}: {name}{hint}")
+        elif match.fault or not match.clip:
             yield Found(match.fault, f"{at}: {match.message or name}")
         else:
-            yield Found("by-basename", f"{at}: {name} is {match.clip}")
+            yield Found("by-basename", f"{at}: {name_is(name, match.clip)}")
 
 
 def between(one: LabelFile, other: LabelFile) -> Iterator[Found]:

@@ -24,7 +24,7 @@ from sedtool.cli.settings import SedtoolCommand, taken
         "--audio-suffix",
         metavar=".SUFFIX",
         help="The suffix that clips have whose names are without one, as that of a label track "
-        "a.txt.",
+        "a.txt; names in a table have it in place of another one of audio.",
     ),
     click.option(
         "--names",

@@ -25,7 +25,7 @@ from sedtool.config.evaluation import CompareConfig
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation import Evaluation, evaluate
 from sedtool.evaluation.counts import DCASE_RULES, RATES, MacroRule, macro_rates
-from sedtool.evaluation.from_files import read_estimated
+from sedtool.evaluation.from_files import read_estimated, said_of
 from sedtool.evaluation.resampling import (
     Difference,
     Progress,
@@ -243,15 +243,16 @@ def _evaluate(
     estimated = read_estimated(run.scores, partial=False)
 
     def evaluation(config: EvaluationConfig) -> Evaluation:
-        return evaluate(
-            strong,
-            estimated.events,
-            config,
-            classes=run.classes,
-            durations=estimated.durations,
-            weak_reference=weak,
-            weak_estimated=estimated.tags,
-        )
+        with said_of(reference, run.scores):
+            return evaluate(
+                strong,
+                estimated.events,
+                config,
+                classes=run.classes,
+                durations=estimated.durations,
+                weak_reference=weak,
+                weak_estimated=estimated.tags,
+            )
 
     as_recorded = evaluation(replace(run.config, engine="native"))
     for name, scores in as_recorded.scores.items():

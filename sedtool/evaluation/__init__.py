@@ -26,10 +26,11 @@ Metrics
 - `analyse_errors`: each event is correct or of one kind of error; see `analysis`.
 - `evaluate_intersection`, and PSDS: see `intersection` and `psds`.
 
-`evaluate` matches the clip names of the two sides, by path, else by unique basename, and computes
-those that it is asked for. Each function takes events as label files give them, as a sequence of
-`Event`, or as `EventColumns` of arrays, and loads nothing. `event_counts` is for arrays of numbers,
-and fast enough to sit inside a search over thresholds.
+`evaluate` matches the clip names of the two sides, by path, else by unique basename or but for the
+suffix (see `sedtool.labels.names`), and computes those that it is asked for. Each function takes
+events as label files give them, as a sequence of `Event`, or as `EventColumns` of arrays, and loads
+nothing. `event_counts` is for arrays of numbers, and fast enough to sit inside a search over
+thresholds.
 
 Differences from sed_eval
 -------------------------
@@ -57,8 +58,8 @@ counted, differs from sed_eval as the DCASE 2019 task 4 baseline calls it, as fo
 7. Where durations are known, segments past the end of the clip are not scored. Without, as there, a
    clip ends with its last event of either side, and an estimate that runs on by some ms is
    charged a whole segment. Segment scores usually rise, for some systems by more than a point.
-8. Clip names match by unique basename where paths differ. There, such clips have no partner.
-   Scores rise.
+8. Clip names match by unique basename where paths differ, and with or without their suffix. There,
+   such clips have no partner. Scores rise.
 9. A negative time or an offset before its onset is a LabelError. There, activity from a negative
    onset is lost in silence. Labels are compared as they are; there, outer spaces are stripped and
    the label ``none`` is dropped. No score of valid lists moves.

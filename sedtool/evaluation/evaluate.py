@@ -32,6 +32,7 @@ from sedtool.evaluation.pair import LabelInput, Tags, match_sides, pair_up, warn
 from sedtool.evaluation.psds import Psds
 from sedtool.evaluation.resampling import Measure, Statistics, measure, psds_measure
 from sedtool.evaluation.segments import count_clips, count_segments
+from sedtool.labels.names import inexact
 
 _DEFAULT = EvaluationConfig()
 _SHARES = IntersectionConfig()
@@ -238,6 +239,8 @@ def evaluate(
     ------
     LabelError
         If a time is impossible, or a clip name is ambiguous.
+    ArtifactError
+        If no clip is on both sides, or none has a duration.
     ConfigError
         If there is no such metric.
     """
@@ -250,20 +253,21 @@ def evaluate(
     pair = pair_up(
         sides.reference, sides.estimated, classes, config.compat, sides.durations, sides.tags
     )
+    tags_only = sides.tags is not None and set(metrics) == {"clip"}
+    warnings = warnings_of(sides, pair, classes, config.compat, tags_only)
     configs = dict.fromkeys(_COUNTS, config) | {"intersection": intersection}
     counts = {name: _COUNTS[name](pair, configs[name]) for name in metrics if name in _COUNTS}
     errors = {k: count(pair, config) for k, count in _ERRORS.items() if "error-rate" in metrics}
-    tags_only = sides.tags is not None and set(metrics) == {"clip"}
     return Evaluation(
         config,
         classes_given=classes is not None,
-        warnings=tuple(warnings_of(sides, pair, classes, config.compat, tags_only)),
+        warnings=tuple(warnings),
         clips=pair.clips,
         counts=counts,
         clip_source="event lists" if weak_estimated is None else "clip predictions",
         n_clips=len(sides.clips),
         n_durations=len(sides.durations or ()),
-        n_matched_by_basename=len(sides.inexact),
+        n_matched_by_basename=inexact(sides.renamed)[0],
         intersection=intersection,
         error_counts=errors,
         errors=count_kinds(pair, config) if "errors" in metrics else None,

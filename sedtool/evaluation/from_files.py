@@ -1,10 +1,12 @@
 """`evaluate_files`: label files, score files and audio in, an evaluation out."""
 
+import contextlib
 import logging
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 from sedtool.atomic import claim, refuse_input, write_text
 from sedtool.audio import find_audio, read_duration
@@ -19,11 +21,18 @@ from sedtool.config.evaluation import (
 from sedtool.decoding import clip_tags, decode_clip
 from sedtool.errors import ArtifactError, ConfigError, ScoreError
 from sedtool.evaluation.evaluate import Evaluation, evaluate
-from sedtool.evaluation.pair import match_names, suggested, warn_of_labels, warn_of_names
+from sedtool.evaluation.pair import (
+    UnlikeNamesError,
+    match_names,
+    suggested,
+    warn_of_labels,
+    warn_of_names,
+)
 from sedtool.evaluation.psds import Psds, psds_from_lists, psds_from_scores
 from sedtool.evaluation.resampling import Progress, Resampled, statistics
 from sedtool.labels import (
     Event,
+    NameIndex,
     StrongLabels,
     Vocabulary,
     read_durations,
@@ -158,6 +167,10 @@ class _Scorer:
         self, path: Path, weak_estimated: Path | None, clips: Collection[str] = ()
     ) -> Evaluation:
         """Score a system's output; clips beyond the reference have their names in `clips`."""
+        with said_of(self.inputs.reference, path):
+            return self._score(path, weak_estimated, clips)
+
+    def _score(self, path: Path, weak_estimated: Path | None, clips: Collection[str]) -> Evaluation:
         chosen = self.report.chosen(self.inputs.has_list)
         metrics = [name for name in chosen if name not in PSDS_SCENARIOS]
         if metrics and path.is_dir():
@@ -218,7 +231,10 @@ class _Scorer:
         targets = dict.fromkeys((*self.reference.names, *clips))
         durations = self.durations
         if durations is not None:  # every clip of them counts, under the name that it has
-            names = match_names(durations, targets, "durations", any_suffix=True)
+            names = match_names(durations, targets, "durations")
+            if targets and durations and targets.keys().isdisjoint(names.values()):
+                listed = NameIndex(durations).listed(targets)
+                raise UnlikeNamesError(f"no clip of the reference has a duration: {listed}")
             durations = {names[name]: seconds for name, seconds in durations.items()}
             targets |= dict.fromkeys(durations)
         if path.is_dir() and not _has_score_tables(path):
@@ -243,7 +259,10 @@ class _Scorer:
         durations: Mapping[str, float] | None,
     ) -> tuple[list[Psds], list[str]]:
         source = open_frame_scores(path)
-        names = match_names(source.names, targets, str(path), any_suffix=True)
+        names = match_names(source.names, targets, str(path))
+        warnings = warn_of_names("scores", self.reference.names, names.values())
+        if not path.is_dir():  # of which the event lists say the same
+            warnings = []
         if durations is None and source.durations is not None:
             durations = {names[name]: seconds for name, seconds in source.durations.items()}
         found = psds_from_scores(
@@ -254,9 +273,6 @@ class _Scorer:
             classes=self.classes,
             durations=durations,
         )
-        warnings = []
-        if path.is_dir():
-            warnings = warn_of_names("scores", self.reference.names, names.values())
         if missing := found[0].unscored:
             labels = first_five(suggested(missing, source.classes))
             warnings.append(f"classes without scores ({len(missing)}), whose PSDS is 0: {labels}")
@@ -297,6 +313,19 @@ class _Scorer:
                 f"{max(late.values()):.3f} s, such as {min(late)}"
             )
         return found, warnings
+
+
+@contextlib.contextmanager
+def said_of(reference: Path, estimated: Path) -> Iterator[None]:
+    """Say in which files the names are that do not fit, and what mends them."""
+    try:
+        yield
+    except UnlikeNamesError as error:
+        line = (
+            f"sedtool convert {quote(str(reference))} --audio-suffix {error.suffix} -o RENAMED.tsv"
+        )
+        remedy = f"; `{line}` gives the reference that suffix" * bool(error.suffix)
+        raise ArtifactError(f"{reference} and {estimated} do not fit: {error}{remedy}") from None
 
 
 def _with_warnings(

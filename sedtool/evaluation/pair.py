@@ -15,14 +15,21 @@ from typing import NamedTuple
 import numpy as np
 
 from sedtool.bounds import MOST_CLASSES
-from sedtool.errors import LabelError
+from sedtool.errors import ArtifactError, LabelError
 from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.labels import Event, EventColumns, NameIndex, StrongLabels, Vocabulary
 from sedtool.labels.cells import LATEST
+from sedtool.labels.names import inexact
 from sedtool.text import cut, did_you_mean, first_five, nearest, quoted
 
 LabelInput = StrongLabels | EventColumns | Sequence[Event]
 Tags = Mapping[str, Iterable[str]]  # labels by clip
+
+
+class UnlikeNamesError(ArtifactError):
+    """No clip of one file is in another one that it is compared with."""
+
+    suffix = ""  # of the estimated clips, if the reference has the same ones with another suffix
 
 
 class EventArrays(NamedTuple):
@@ -142,7 +149,8 @@ class Sides:
     clips: tuple[str, ...]  # that either of them names
     tags: tuple[Tags, Tags] | None  # labels of clips where they are not those of the events
     durations: Mapping[str, float] | None  # seconds, of the clips that have one; None: not given
-    inexact: dict[str, str]  # clips by the other names that the estimates have for them
+    unmeasured: str  # clips that have none, and those that they may be, as text
+    renamed: dict[str, str]  # clips by the names that the estimates have for them
 
 
 def match_sides(
@@ -165,6 +173,7 @@ def match_sides(
     names = match_names(estimated.names, reference.names, "estimated events")
     renamed = estimated.renamed(names)
     both: tuple[Tags, Tags] | None = None
+    unmeasured = ""
     if tags != (None, None):
         first, second = (
             _tags_of(events, compat) if given is None else given
@@ -173,12 +182,15 @@ def match_sides(
         tag_names = match_names(second, first, "estimated clip labels")
         both = first, {tag_names[name]: labels for name, labels in second.items()}
         names = names | tag_names
-    inexact = {name: clip for name, clip in names.items() if name != clip}
     clips = tuple(dict.fromkeys((*reference.names, *renamed.names)))
     if durations is not None:
-        given, _ = NameIndex(durations).resolve(clips, "durations")
+        index = NameIndex(durations)
+        given, missing = index.resolve(clips, "durations")
+        if missing and not given and durations:
+            raise UnlikeNamesError(f"no clip has a duration: {index.listed(missing)}")
         durations = {clip: durations[name] for clip, name in given.items()}
-    return Sides(reference, renamed, clips, both, durations, inexact)
+        unmeasured = f"({len(missing)}): {index.listed(sorted(missing))}" if missing else ""
+    return Sides(reference, renamed, clips, both, durations, unmeasured, names)
 
 
 def _tags_of(labels: StrongLabels, compat: str) -> Tags:
@@ -191,9 +203,7 @@ def _tags_of(labels: StrongLabels, compat: str) -> Tags:
     return tags
 
 
-def match_names(
-    names: Iterable[str], targets: Iterable[str], where: str, any_suffix: bool = False
-) -> dict[str, str]:
+def match_names(names: Iterable[str], targets: Iterable[str], where: str) -> dict[str, str]:
     """Map each name to the clip it means, one of the targets, else to itself.
 
     Raises
@@ -201,11 +211,8 @@ def match_names(
     LabelError
         If a name is ambiguous, or two names mean the same clip; `where` tells whose names.
     """
-    names, targets = list(names), set(targets)
-    if targets.issuperset(names):
-        return dict(zip(names, names, strict=True))
-    clips, _ = NameIndex(targets).resolve(names, where, any_suffix)
-    return {name: clips.get(name, name) for name in names}
+    clips, missing = NameIndex(targets).resolve(names, where)
+    return clips | dict(zip(missing, missing, strict=True))
 
 
 def pair_up(
@@ -308,10 +315,9 @@ def warnings_of(
 
     `tags_only` tells whether no metric looks at the events.
     """
-    inexact = {f"{name} is {clip}" for name, clip in sides.inexact.items()}
-    warnings = _warning(
-        inexact, "estimated clips matched by their basename, as folders or Unicode forms differ"
-    )
+    n_inexact, shown = inexact(sides.renamed)
+    how = "their basename, as folders, suffixes or Unicode forms differ"
+    warnings = [f"estimated clips matched by {how} ({n_inexact}): {shown}"] * bool(n_inexact)
     labels: list[tuple[Iterable[str], Iterable[str]]] = []
     if not tags_only:
         warnings += warn_of_names("events", sides.reference.names, sides.estimated.names)
@@ -325,11 +331,25 @@ def warnings_of(
 
 
 def warn_of_names(what: str, reference: Iterable[str], estimated: Iterable[str]) -> list[str]:
-    """Name the clips that stand on one side only of the `what` lists."""
-    mine, theirs = set(reference), set(estimated)
+    """Name the clips that stand on one side only of the `what` lists, and those near them.
+
+    If both sides have clips, and none in common, that is an UnlikeNamesError.
+    """
+    both = set(reference), set(estimated)
+    mine, theirs = both[0] - both[1], both[1] - both[0]
+    if mine and theirs and len(mine) + len(theirs) == sum(map(len, both)):
+        index, names = NameIndex(mine), sorted(theirs)
+        text = f"no clip of the estimated {what} is in the reference: {index.listed(names)}"
+        has = f"; there are {first_five(sorted(mine))}" * (not any(map(index.near, names[:5])))
+        error = UnlikeNamesError(text + has)
+        error.suffix = next(filter(None, (index.other_suffix(name) for name in names)), "")
+        raise error
+    sides = ((theirs, mine, "estimated", "reference"), (mine, theirs, "reference", "estimates"))
     return [
-        *_warning(theirs - mine, f"clips of the estimated {what} that are not in the reference"),
-        *_warning(mine - theirs, f"clips of the reference {what} that are not in the estimates"),
+        f"clips of the {one} {what} that are not in the {other} ({len(names)}): "
+        f"{NameIndex(others).listed(sorted(names))}"
+        for names, others, one, other in sides
+        if names
     ]
 
 
@@ -409,7 +429,7 @@ def _overlapping(events: EventArrays) -> IntArray:
 def _warn_of_ends(sides: Sides, durations: Mapping[str, float]) -> list[str]:
     """Name the clips without a duration, and count the events that end after their clip."""
     what = "clips without a duration, taken to end with their last event"
-    warnings = _warning(set(sides.clips) - durations.keys(), what)
+    warnings = [f"{what} {sides.unmeasured}"] * bool(sides.unmeasured)
     for side, labels in (("reference", sides.reference), ("estimated", sides.estimated)):
         ends = zip(labels.columns.name, labels.columns.offset, strict=True)
         past = [offset - durations.get(name, offset) for name, offset in ends]

@@ -75,7 +75,7 @@ from sedtool.evaluation.counts import FloatArray, IntArray
 from sedtool.evaluation.intersection import intersect, merge
 from sedtool.evaluation.pair import EventArrays, as_labels, clip_seconds, pair_up
 from sedtool.evaluation.psds_steps import FP, TP, ClipFrames, Steps, Whole, count_steps
-from sedtool.labels import Event, StrongLabels, Vocabulary
+from sedtool.labels import Event, NameIndex, StrongLabels, Vocabulary
 
 if TYPE_CHECKING:
     from sedtool.score_tables import FrameScores  # which loads h5py and scipy
@@ -394,9 +394,9 @@ class _Reference:
         """Return the duration of every clip, (C,)."""
         missing = [name for name in self.number if name not in self.seconds]
         if missing:
+            listed = NameIndex(self.seconds).listed(missing)
             raise LabelError(
-                f"{len(missing)} clips have no duration, {missing[0]} first: rates per hour need "
-                "all of them"
+                f"{len(missing)} clips have no duration: {listed}; rates per hour need all of them"
             )
         seconds = clip_seconds(self.seconds, self.number)
         if not seconds.sum() > 0:

@@ -42,10 +42,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sedtool.config.evaluation import ReportConfig
-from sedtool.errors import LabelError
+from sedtool.errors import ArtifactError, LabelError
 from sedtool.evaluation.counts import RATES, Counts, FloatArray, macro_error_rates, macro_rates
-from sedtool.evaluation.pair import match_names
 from sedtool.evaluation.psds import PsdsCounts
+from sedtool.labels import NameIndex
 
 Progress = Callable[[int, int, str], None]
 
@@ -165,11 +165,11 @@ def _units(clips: Sequence[str], groups: Mapping[str, str] | None) -> dict[str, 
         raise LabelError("there is no clip to draw from: --bootstrap needs labels")
     if groups is None:
         return {clip: i for i, clip in enumerate(clips)}
-    names = match_names(clips, groups, "groups", any_suffix=True)
-    missing = [clip for clip, name in names.items() if name not in groups]
+    index = NameIndex(groups)
+    names, missing = index.resolve(clips, "groups")
     if missing:
-        raise LabelError(
-            f"{len(missing)} clips have no group, {missing[0]} first; name the group of every clip"
+        raise (LabelError if names else ArtifactError)(
+            f"{len(missing)} clips have no group: {index.listed(missing)}; name that of every clip"
         )
     of_clip = {clip: groups[name] for clip, name in names.items()}
     number = {group: i for i, group in enumerate(sorted(set(of_clip.values())))}

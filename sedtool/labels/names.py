@@ -5,21 +5,26 @@ A name means, in this order, and in every stage:
 1. the clip of that very name,
 2. the one clip of the same basename,
 3. the same two with ``\`` read as ``/`` and accents composed (Unicode NFC), as Windows and macOS
-   write them.
+   write them,
+4. the one clip of the same path, or else basename, with a suffix more or less: ``a`` and ``a.wav``,
+   where no other clip and no other name is as near.
 
 A basename of several clips is ambiguous, and an error. Of a name that means no clip, messages show
-the nearest one: of another suffix, case or folder, or without the ``Y`` of YouTube downloads.
+the nearest ones: of another suffix, case or folder, or without the ``Y`` of YouTube downloads.
 """
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from sedtool.errors import AudioError, LabelError
-from sedtool.text import first_five, is_writable
+from sedtool.text import composed, first_five, is_writable
 
+# Such as .wav and .3gp; what stands after the point in `rec_12.5` is none.
+_SUFFIX = re.compile(r"(?<=[^/])\.[0-9]?[a-z][a-z0-9]{1,4}\Z", re.A | re.I)
 _VIDEO = re.compile(r"Y?(?P<video>[\w-]{11})_(?P<start>\d+(\.\d+)?)_(?P<end>\d+(\.\d+)?)", re.A)
 
 
@@ -76,86 +81,123 @@ class NameIndex:
     def __init__(self, names: Iterable[str]) -> None:
         self._names = set(names)
         self._groups: dict[Callable[[str], str], dict[str, list[str]]] = {}
-        self.n_inexact = 0  # names so far that are not exactly those of their clips
+
+    @cached_property
+    def _are_plain(self) -> bool:
+        return all(map(_is_plain, self._names))
 
     def _by(self, key: Callable[[str], str], value: str) -> list[str]:
         """Return the clips of which `key` is `value`, sorted."""
         if key not in self._groups:  # no group is needed where all paths agree
             groups: dict[str, list[str]] = {}
-            for name in sorted(self._names):
-                groups.setdefault(key(name), []).append(name)
+            for name, of_name in zip(self._names, map(key, self._names), strict=True):
+                groups.setdefault(of_name, []).append(name)
+            for group in groups.values():
+                group.sort()
             self._groups[key] = groups
         return self._groups[key].get(value, [])
 
-    def find(self, name: str, any_suffix: bool = False) -> str | None:
-        """Return the clip that `name` means, or None; if it may mean several, raise a LabelError.
+    def find(self, name: str) -> str | None:
+        """Return the clip that `name` means whatever its suffix, or None.
 
-        With `any_suffix` a name without a suffix means the one clip that has it with a suffix.
+        If it may mean several, raise a LabelError.
         """
         if name in self._names:
             return name
-        candidates = (
-            self._by(_basename, _basename(name))
-            or self._by(_plain, _plain(name))
-            or self._by(_plain_basename, _plain_basename(name))
-            or (self._by(_stem, _basename(name)) if any_suffix else [])
-        )
+        candidates = self._by(_basename, _basename(name))
+        if not candidates and not (_is_plain(name) and self._are_plain):  # else it is all the same
+            plain = _plain(name)
+            candidates = self._by(_plain, plain) or self._by(_plain_basename, _basename(plain))
         if len(candidates) > 1:
             raise LabelError(
                 f"{name!r} could be any of {len(candidates)} clips: {first_five(candidates)}"
             )
-        if not candidates:
-            return None
-        self.n_inexact += 1
-        return candidates[0]
+        return candidates[0] if candidates else None
 
     def alike(self, name: str) -> list[str]:
         """Return the clips that share their `clip_key` with a name, sorted."""
         return self._by(clip_key, clip_key(name))
 
-    def nearest(self, name: str) -> str | None:
-        """Return the clip that was probably meant by a name that means none."""
+    def near(self, name: str) -> list[str]:
+        """Return the clips that may have been meant by a name that means none, sorted."""
         rough = _rough_key(name)
         keys = (rough, f"y{rough}", rough.removeprefix("y"))
         among = (self._by(_rough_key, key) for key in keys)
-        return next((found[0] for found in (self.alike(name), *among) if found), None)
+        return next((found for found in (self.alike(name), *among) if found), [])
 
     def hint(self, name: str) -> str:
-        """Return `` (there is NEAREST)``, to end a message about a missing clip; or nothing."""
-        near = self.nearest(name)
-        return f" (there is {near})" if near is not None else ""
+        """Return `` (there is CLIP)``, to end a message about a missing clip; or nothing."""
+        near = self.near(name)
+        return f" (there {'are' if near[1:] else 'is'} {first_five(near)})" if near else ""
 
-    def listed(self, missing: list[str]) -> str:
-        """Return the first five of the names that mean no clip, each with the nearest clip."""
-        return first_five([f"{name}{self.hint(name)}" for name in missing[:5]] + missing[5:])
+    def other_suffix(self, name: str) -> str:
+        """Return the suffix of a name that means no clip, if one clip is the same but for it."""
+        stem = _plain_stem(name)
+        return _plain_basename(name).removeprefix(stem) if self._by(_plain_stem, stem) else ""
 
-    def matches(self, names: Iterable[str], any_suffix: bool = False) -> Iterator[Match]:
-        """Yield what each name means. No clip is given to two different names."""
+    def listed(self, missing: Iterable[str]) -> str:
+        """Return five of the names that mean no clip, first those that are nearly one."""
+        names = list(missing)
+        nearly = set(filter(self.near, names))
+        first = sorted(names, key=lambda name: name not in nearly)
+        shown = first_five([f"{name}{self.hint(name)}" for name in first[:5]] + first[5:])
+        is_seen = not nearly or len(nearly) == len(names) <= 5
+        return shown + f"; {len(nearly)} may be there under another name" * (not is_seen)
+
+    def matches(self, names: Iterable[str]) -> list[Match]:
+        """Return what each name means. No clip is given to two different names."""
         owner: dict[str, str] = {}
-        for name in names:
-            try:
-                clip = self.find(name, any_suffix)
-            except LabelError as error:
-                yield Match(name, None, "ambiguous", str(error))
-                continue
-            if clip is None:
-                yield Match(name, None, "missing")
-            elif owner.setdefault(clip, name) != name:
-                what = f"{owner[clip]!r} and {name!r} both mean clip {clip!r}"
-                yield Match(name, clip, "same-clip", what)
-            else:
-                yield Match(name, clip)
+        matches = [self._match(name, owner) for name in names]
+        if missing := [match.name for match in matches if match.fault == "missing"]:
+            others = NameIndex(match.name for match in matches)
+            found = self._but_for_suffix(missing, others, owner)
+            matches = [Match(m.name, found[m.name]) if m.name in found else m for m in matches]
+        return matches
 
-    def resolve(
-        self, names: Iterable[str], where: Path | str, any_suffix: bool = False
-    ) -> tuple[dict[str, str], list[str]]:
+    def _match(self, name: str, owner: dict[str, str]) -> Match:
+        try:
+            clip = self.find(name)
+        except LabelError as error:
+            return Match(name, None, "ambiguous", str(error))
+        if clip is None:
+            return Match(name, None, "missing")
+        if (other := owner.setdefault(clip, name)) != name:
+            what = f"{other!r} and {name!r} both mean clip {clip!r}{_form(name, other)}"
+            return Match(name, clip, "same-clip", what)
+        return Match(name, clip)
+
+    def _but_for_suffix(
+        self, names: Iterable[str], others: "NameIndex", taken: Iterable[str]
+    ) -> dict[str, str]:
+        """Return the clip of each name that no other is as near to, nor to it of the `others`."""
+        found: dict[str, str] = {}
+        taken = set(taken)
+        for key, stem in ((_plain, _plain_path_stem), (_plain_basename, _plain_stem)):
+            for name in [name for name in names if name not in found]:
+                clip = self._one_suffix_apart(name, key, stem)
+                if clip and clip not in taken and others._one_suffix_apart(clip, key, stem):
+                    found[name] = clip
+                    taken.add(clip)
+        return found
+
+    def _one_suffix_apart(
+        self, name: str, key: Callable[[str], str], stem: Callable[[str], str]
+    ) -> str | None:
+        """Return the clip that is `name` but for a suffix of one of them, if it is one."""
+        apart = {*self._by(stem, key(name))[:2], *self._by(key, stem(name))[:2]}
+        return apart.pop() if len(apart) == 1 else None
+
+    def resolve(self, names: Iterable[str], where: Path | str) -> tuple[dict[str, str], list[str]]:
         """Map `names` of the file `where` to clips; also return the names that mean none.
 
         A name that is ambiguous, or the second one of the same clip, is a LabelError.
         """
+        names = list(names)
+        if self._names.issuperset(names):
+            return dict(zip(names, names, strict=True)), []
         found: dict[str, str] = {}
         missing: list[str] = []
-        for match in self.matches(names, any_suffix):
+        for match in self.matches(names):
             if match.message:
                 raise LabelError(f"{where}: {match.message}")
             if match.clip is None:
@@ -170,19 +212,46 @@ def _basename(name: str) -> str:
 
 
 def _stem(name: str) -> str:
-    base = _basename(name)
-    return base.rpartition(".")[0] or base
+    return _SUFFIX.sub("", _basename(name))
 
 
 def _plain(name: str) -> str:
     """Return a path as POSIX systems other than macOS write it."""
-    return unicodedata.normalize("NFC", name.replace("\\", "/"))
+    return name if _is_plain(name) else composed(name.replace("\\", "/"))
+
+
+def _is_plain(name: str) -> bool:
+    return name.isascii() and "\\" not in name
 
 
 def _plain_basename(name: str) -> str:
     return _basename(_plain(name))
 
 
+def _plain_stem(name: str) -> str:
+    return _stem(_plain(name))
+
+
+def _plain_path_stem(name: str) -> str:
+    return _SUFFIX.sub("", _plain(name))
+
+
 def _rough_key(name: str) -> str:
     """Return what names share that differ in folder, suffix, case and Unicode form only."""
-    return _stem(_plain(name)).casefold()
+    return _plain_stem(name).casefold()
+
+
+def name_is(name: str, clip: str) -> str:
+    """Return ``NAME is CLIP``, for messages."""
+    return f"{name} is {clip}{_form(name, clip)}"
+
+
+def inexact(clips: Mapping[str, str]) -> tuple[int, str]:
+    """Return how many names are not exactly those of their clips, and what five of them are."""
+    names = sorted(name for name, clip in clips.items() if name != clip)
+    return len(names), first_five([name_is(name, clips[name]) for name in names[:5]] + names[5:])
+
+
+def _form(name: str, other: str) -> str:
+    """Return what to say of names that look the same."""
+    return ", in another Unicode form" * (composed(name) == composed(other))

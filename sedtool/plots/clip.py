@@ -42,10 +42,10 @@ def plot_clip(
 def find_clip(names: Iterable[str], name: str, where: Path) -> str:
     """Return the name by which a file knows a clip, or raise a LabelError."""
     index = NameIndex(names)
-    found = index.find(name)
-    if found is None:
+    found, missing = index.resolve([name], where)
+    if missing:
         raise LabelError(f"{where} has no clip {name!r}{index.hint(name)}")
-    return found
+    return found[name]
 
 
 def read_scored(path: Path, name: str) -> tuple[Scores, ClipScores]:
