@@ -15,8 +15,6 @@ layout is torch's to change.
 import dataclasses
 import hashlib
 import json
-import math
-import operator
 import os
 import stat
 from collections.abc import Mapping
@@ -40,7 +38,7 @@ from sedtool.config import (
     from_json,
 )
 from sedtool.config.base import added_fields
-from sedtool.crnn import Detector
+from sedtool.crnn import Detector, most_values
 from sedtool.errors import ArtifactError, ConfigError, LabelError
 from sedtool.file_kinds import kind_of_file
 from sedtool.labels import Vocabulary
@@ -177,8 +175,7 @@ def empty_detector(
     """
     with torch.device("meta"):  # draws no random numbers either
         detector = Detector(architecture, pooling, n_mels, n_classes)
-    bands = [n_mels // math.prod(f for _, f in architecture.pools[:i]) for i in range(16)]
-    values = max(map(operator.mul, architecture.channels, bands))
+    values = most_values(architecture, n_mels)
     if values > MOST_VALUES:
         raise ConfigError(f"a block makes {values} values of a frame, more than {MOST_VALUES}")
     size = sum(tensor.nbytes for tensor in detector.state_dict().values())

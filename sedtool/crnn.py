@@ -7,6 +7,7 @@ every convolution (which pads with zeros itself), and the GRU runs over the vali
 Axis letters: B clips, C channels, T frames, F mel bands, K classes, H hidden size.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -18,7 +19,10 @@ from sedtool.config import ArchitectureConfig, PoolingConfig
 from sedtool.draws import draw_normal
 from sedtool.pooling import make_pooling
 
-__all__ = ["CRNN", "Detector", "Output", "frame_mask", "pooled_length"]
+__all__ = ["CRNN", "Detector", "Output", "frame_mask", "most_values", "pooled_length"]
+
+VALUE_MEMORY = 12  # bytes, of a value that a block makes: about three tensors are alive at a time
+PIECE_MEMORY = 2**28  # bytes, of the blocks on one clip in evaluation; longer ones go in pieces
 
 
 class Output(NamedTuple):
@@ -108,6 +112,12 @@ class GatedBlock(ConvBlock):
         return pooled
 
 
+def most_values(config: ArchitectureConfig, n_mels: int) -> int:
+    """Return how many values the block with the most of them makes of a frame."""
+    bands = [n_mels // math.prod(f for _, f in config.pools[:i]) for i in range(16)]
+    return max(n * band for n, band in zip(config.channels, bands, strict=False))
+
+
 BLOCKS: dict[str, type[ConvBlock]] = {"relu-max": ConvBlock, "glu-average": GatedBlock}
 
 
@@ -132,6 +142,9 @@ class CRNN(nn.Module):
     def __init__(self, config: ArchitectureConfig, n_mels: int, n_classes: int) -> None:
         super().__init__()
         self.pools = config.pools
+        self.step = math.prod(time for time, _ in config.pools)  # feature frames of an output frame
+        self.reach = self.step * sum(kernel // 2 for kernel in config.kernels)  # of an output frame
+        self.frame_memory = VALUE_MEMORY * most_values(config, n_mels)
         block = BLOCKS[config.block]
         self.blocks = nn.ModuleList(block(config, i) for i in range(len(config.channels)))
         bands = n_mels
@@ -158,14 +171,37 @@ class CRNN(nn.Module):
         padded = bool((lengths < features.shape[1]).any())
         x = features[:, None]  # (B, 1, T, F)
         x = x.contiguous(memory_format=torch.channels_last)
+        is_long = len(x) == 1 and x.shape[2] * self.frame_memory > PIECE_MEMORY
+        x = (
+            self._in_pieces(x)
+            if is_long and not self.training
+            else self._convolve(x, lengths, padded)
+        )
+        lengths = pooled_length(lengths, self.pools)  # type: ignore[assignment]
+        x = x.permute(0, 2, 1, 3).flatten(2)  # (B, C, T', F') -> (B, T', C*F')
+        hidden = self.last_dropout(self._recur(self.dropout(x), lengths, padded))
+        return self.classify(hidden), hidden
+
+    def _convolve(self, x: Tensor, lengths: Tensor, padded: bool) -> Tensor:
+        """Map (B, 1, T, F) to (B, C, T', F')."""
         if padded:
             x = x.masked_fill(_padding(lengths, x), 0.0)
         for index, block in enumerate(self.blocks):
             x = block(self.dropout(x) if index else x, _padding(lengths, x) if padded else None)
             lengths = pooled_length(lengths, (self.pools[index],))  # type: ignore[assignment]
-        x = x.permute(0, 2, 1, 3).flatten(2)  # (B, C, T', F') -> (B, T', C*F')
-        hidden = self.last_dropout(self._recur(self.dropout(x), lengths, padded))
-        return self.classify(hidden), hidden
+        return x
+
+    def _in_pieces(self, x: Tensor) -> Tensor:
+        """Do as `_convolve`, in evaluation, with a clip of any length in bounded memory."""
+        size = PIECE_MEMORY // self.frame_memory // self.step * self.step
+        parts = []
+        for start in range(0, x.shape[2], size):
+            first = max(start - self.reach, 0)
+            piece = x[:, :, first : start + size + self.reach]
+            skipped = (start - first) // self.step
+            part = self._convolve(piece, torch.tensor([piece.shape[2]]), padded=False)
+            parts.append(part[:, :, skipped : skipped + size // self.step])
+        return torch.cat(parts, dim=2)
 
     def _recur(self, x: Tensor, lengths: Tensor, padded: bool) -> Tensor:
         """Run the GRU over (B, T', C*F'), backwards from the last valid frame of each clip."""

@@ -31,6 +31,7 @@ from sedtool.store import ClipScores
 
 _BLOCKS_AHEAD = 64  # of a clip, about two minutes: a longer one waits to be consumed
 _FRAMES_AT_ONCE = 4096  # read from a features file
+WINDOW_MEMORY = 2**27  # bytes, of the network on one scoring window of a batch
 
 
 @dataclass(frozen=True)
@@ -146,12 +147,14 @@ def score_clips(
     """
     detector = model.detector.to(device).eval()
     grid = WindowGrid.of(model, config)
+    of_window = grid.size * detector.crnn.frame_memory
+    batch_size = max(config.batch_size * min(WINDOW_MEMORY / of_window, 1), 1)
     for clip in clips:
         starts: list[int] = []
         predictions: list[Prediction] = []
         try:
             windows = cut_windows(clip.blocks(), grid)
-            while batch := list(islice(windows, config.batch_size)):
+            while batch := list(islice(windows, int(batch_size))):
                 starts += [start // grid.step for start, _ in batch]
                 predictions += predict(detector, [window for _, window in batch], device, amp)
             scored: ClipScores | Failure = join_windows(

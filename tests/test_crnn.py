@@ -313,3 +313,18 @@ def test_a_seed_draws_the_weights_that_it_drew_before_there_were_other_blocks():
         torch.manual_seed(0)
         drawn = Detector(model.architecture, model.pooling, 64, 2).state_dict()
     assert_close(dict(drawn), dict(model.detector.state_dict()))
+
+
+@pytest.mark.parametrize("arch", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("n_frames", [301, 1000])
+def test_a_long_clip_goes_through_the_blocks_in_pieces_with_the_same_scores(
+    arch, n_frames, monkeypatch
+):
+    network = detector(arch).crnn
+    clip, length = noise(1, n_frames, 64), torch.tensor([n_frames])
+    with torch.inference_mode():
+        whole = network(clip, length)
+        monkeypatch.setattr("sedtool.crnn.PIECE_MEMORY", 100 * network.frame_memory)
+        pieces = network(clip, length)
+    for one, other in zip(whole, pieces, strict=True):
+        assert_close(one, other, atol=1e-6, rtol=0)

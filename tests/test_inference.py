@@ -22,7 +22,7 @@ from sedtool.errors import (
 from sedtool.inference import InferOutputs, infer
 from sedtool.labels import read_events, read_weak
 from sedtool.machine import pick_device
-from sedtool.scoring import ClipFeatures, WindowGrid, cut_windows, score_clips
+from sedtool.scoring import ClipFeatures, WindowGrid, cut_windows, predict, score_clips
 from sedtool.store import open_scores
 from support.models import new_model
 
@@ -114,6 +114,21 @@ def test_results_do_not_depend_on_the_batch_size(batch_size):
     (one,) = score_clips(model, [recording("x", clip)], WindowConfig(10.0, 0.5, 1), CPU)
     assert np.allclose(scores.frame, one.frame, atol=1e-5)
     assert np.allclose(scores.clip, one.clip, atol=1e-5)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(1, [8, 1]), (0.5, [4, 4, 1]), (0.01, [1] * 9)])
+def test_fewer_windows_go_at_once_where_they_are_long(monkeypatch, share, expected):
+    model, sizes = new_model(), []
+
+    def watched(detector, windows, *others):
+        sizes.append(len(windows))
+        return predict(detector, windows, *others)
+
+    size = int(40 * model.detector.crnn.frame_memory * share)
+    monkeypatch.setattr("sedtool.scoring.WINDOW_MEMORY", size)
+    monkeypatch.setattr("sedtool.scoring.predict", watched)
+    list(score_clips(model, [recording("x", features(200))], WindowConfig(1.0, 0.5), CPU))
+    assert sizes == expected
 
 
 def test_recordings_beside_a_recording_change_no_bit_of_its_scores():

@@ -80,7 +80,10 @@ class WindowConfig(Checked):
         0.5, "The share of such a scoring window that the next one covers, 0 to 1.", within="[0, 1)"
     )
     batch_size: int = setting(
-        8, "How many scoring windows the network takes at once.", within="[1, 1e6]"
+        8,
+        "How many scoring windows the network takes at once; fewer if they are so long that each "
+        "takes more than 128 MiB of memory.",
+        within="[1, 1e6]",
     )
 
 
