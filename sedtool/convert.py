@@ -12,7 +12,8 @@ from pathlib import Path
 
 from sedtool.atomic import claim, claim_folder, refuse_unfinished, write_text
 from sedtool.audio import AUDIO_SUFFIXES
-from sedtool.config import lookup
+from sedtool.config import EvaluateInputs, lookup
+from sedtool.config.base import as_in, require_valid
 from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
 from sedtool.labels import (
     EVENT_FORMATS,
@@ -24,10 +25,11 @@ from sedtool.labels import (
     format_weak,
     read_label_names,
 )
+from sedtool.labels.events import confident
 from sedtool.labels.formats.published import LABEL_ID
 from sedtool.shards import has_part_record, read_part_record
 from sedtool.store import is_hdf5, unfinished
-from sedtool.text import first_quoted, quoted
+from sedtool.text import first_five, first_quoted, quoted
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class ConvertSettings:
     target: str | None = None
     audio_suffix: str = ""  # that clips are to have
     names: Path | None = None  # of a file that names label ids
-    min_confidence: float | None = None  # of events that are taken
+    min_confidence: float | None = as_in(EvaluateInputs, "min_confidence")
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -57,8 +59,7 @@ class ConvertSettings:
             lookup(dict.fromkeys(TARGETS), self.target, "format")
         if self.audio_suffix and (self.audio_suffix[0] != "." or "/" in self.audio_suffix):
             raise ConfigError(f"--audio-suffix {quoted(self.audio_suffix)} is not like .wav")
-        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
-            raise ConfigError(f"--min-confidence {self.min_confidence:g} is not between 0 and 1")
+        require_valid(self)
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def convert(
         target = WEAK
     if into_folder and target == WEAK:
         raise ConfigError("weak labels are one file; name one as the output")
-    strong = _confident(strong, settings.min_confidence)
+    strong = confident(strong, first_five(map(str, inputs)), settings.min_confidence)
     strong, weak = _named(strong, weak, settings.names)
     if into_folder:
         _write_folder(Path(str(output)), strong, EVENT_FORMATS[target], settings.overwrite)
@@ -128,27 +129,6 @@ def convert(
             write_text(Path(output), text)
     n_events = len(strong.events) if strong.names or not weak else None
     return ConvertResult(len(strong.names) + len(weak), n_events)
-
-
-def _confident(labels: StrongLabels, least: float | None) -> StrongLabels:
-    """Return the labels without events of less confidence; say what became of unsure ones."""
-    bound = 1.0 if least is None else least
-    kept = [e for e in labels.events if e.confidence is None or e.confidence >= bound]
-    n, n_below = len(labels.events), len(labels.events) - len(kept)
-    if not n_below:
-        return labels
-    if least is not None:
-        log.warning(
-            "%d of %d events are left out, as their confidence is below %g", n_below, n, least
-        )
-        return StrongLabels(kept, labels.names)
-    log.warning(
-        "%d of %d events have a confidence below 1 and are taken like the others; "
-        "--min-confidence X leaves out those below X",
-        n_below,
-        n,
-    )
-    return labels
 
 
 def _named(strong: StrongLabels, weak: Weak, path: Path | None) -> tuple[StrongLabels, Weak]:

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from sedtool.augment import draw_time_shift, shift_events, time_shift
 from sedtool.config import FeatureConfig, TrainConfig
+from sedtool.config.training import LookupConfig
 from sedtool.draws import generator
 from sedtool.errors import ArtifactError, LabelError
-from sedtool.labels import Event, NameIndex, StrongLabels, Vocabulary, read_events, read_weak
+from sedtool.labels import Event, NameIndex, StrongLabels, Vocabulary, read_reference, read_weak
 from sedtool.labels.names import inexact
 from sedtool.store import Features, open_features
 
@@ -253,7 +254,7 @@ class ValidationClips:
         weak: Path | None,
         strong: Path | None,
         vocabulary: Vocabulary,
-        missing: str,
+        lookup: LookupConfig,
     ) -> Self:
         """Read label files, of which one at least is given.
 
@@ -264,13 +265,14 @@ class ValidationClips:
         labels: dict[str, tuple[str, ...]] = {}
         events = None
         if strong is not None:
-            events = read_events(strong)
+            events = read_reference(strong, lookup.min_confidence)
             vocabulary.require(events.classes, strong)
-            events = events.renamed(features.match(events.names, strong, missing))
+            events = events.renamed(features.match(events.names, strong, lookup.missing))
             labels = events.weak()
         if weak is not None:
             given = read_weak(weak, vocabulary)
-            labels = {clip: given[n] for n, clip in features.match(given, weak, missing).items()}
+            found = features.match(given, weak, lookup.missing)
+            labels = {clip: given[name] for name, clip in found.items()}
         for labelled, where in ((any(labels.values()), weak), (events and events.events, strong)):
             if where is not None and not labelled:
                 raise LabelError(f"{where} has no label of any clip; its scores would all be 0")

@@ -202,12 +202,14 @@ class RunSettings:
     missing: str = LookupConfig.missing
     partial: bool = LookupConfig.partial
     device: str = DEVICE
+    min_confidence: float | None = LookupConfig.min_confidence
 
     @classmethod
     def of(cls, inputs: TrainInputs, config: TrainConfig, device: str) -> "RunSettings":
         """Return what config.yaml says of a run with these files, their paths resolved."""
         files = {key: tuple(map(Path.resolve, paths)) for key, paths in inputs.files.items()}
-        return cls(config, files, inputs.missing, inputs.partial, device)
+        given = (inputs.missing, inputs.partial, device, inputs.min_confidence)
+        return cls(config, files, *given)
 
     def text(self, option: str) -> str:
         return _text(getattr(self.config, option.replace("-", "_")))
@@ -219,6 +221,8 @@ class RunSettings:
             for key, paths in self.files.items()
         }
         values |= {"missing": self.missing, "partial": self.partial}
+        if self.min_confidence is not None:
+            values["min-confidence"] = self.min_confidence
         for name, value in vars(self.config).items():
             if value != ():
                 values[_option(name)] = _text(value) if isinstance(value, tuple) else value
@@ -236,8 +240,9 @@ class RunSettings:
                 for name, kind in get_type_hints(TrainConfig).items()
                 if _option(name) in values
             }
-            own = {"missing": str, "partial": bool, "device": str}
-            others = {k: _typed(own[k], values.pop(k)) for k in values.keys() & own.keys()}
+            own = {"missing": str, "partial": bool, "device": str, "min-confidence": float}
+            given = {k: _typed(own[k], values.pop(k)) for k in values.keys() & own.keys()}
+            others = {key.replace("-", "_"): value for key, value in given.items()}
             files = {key: tuple(map(Path, _listed(value))) for key, value in values.items()}
             return cls(TrainConfig(**config), files, **others)
         except (OSError, LookupError, TypeError, ValueError, ConfigError) as error:
@@ -332,7 +337,8 @@ def _comparable(run: RunSettings) -> dict[str, Any]:
     """Return the settings, but for files, that results depend on, by option."""
     values = {_option(k): v for k, v in vars(run.config).items() if k not in _WORKING}
     pooling = same_pooling(run.config.pooling)
-    return values | {"pooling": pooling, "missing": run.missing, "partial": run.partial}
+    own = {"missing": run.missing, "partial": run.partial, "min-confidence": run.min_confidence}
+    return values | {"pooling": pooling, **own}
 
 
 # The folder of a sweep

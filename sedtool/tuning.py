@@ -31,7 +31,7 @@ from sedtool.datasets import Clips, FeatureSet, ValidationClips
 from sedtool.decoding import find_spans, median_frames
 from sedtool.errors import LabelError
 from sedtool.evaluation import EventArrays, event_counts
-from sedtool.labels import Event, StrongLabels, Vocabulary, read_events
+from sedtool.labels import Event, StrongLabels, Vocabulary, read_reference
 from sedtool.machine import pick_device
 from sedtool.scoring import Failure, score_clips, stored_clip
 from sedtool.store import ClipScores
@@ -103,9 +103,7 @@ def _fit(
     features = FeatureSet(inputs.features, inputs.partial)
     features.require(model.features)
     vocabulary = Vocabulary(model.classes, "the model has no others; leave their rows out")
-    validation = ValidationClips.read(
-        features, inputs.weak, inputs.reference, vocabulary, inputs.missing
-    )
+    validation = ValidationClips.read(features, inputs.weak, inputs.reference, vocabulary, inputs)
     _refuse_training_clips(model, validation.clips)
     model.decoding = _with_lengths(inputs, model.classes, model.decoding, config)
     model.decoding.require_rate(model.frame_rate)
@@ -196,7 +194,7 @@ def _with_lengths(
         return dataclasses.replace(decoding, windows=(inputs.window,) * len(classes))
     if inputs.durations_from is None:
         return decoding
-    labels = read_events(inputs.durations_from)
+    labels = read_reference(inputs.durations_from, inputs.min_confidence)
     decoding, without = lengths_from_durations(labels, classes, decoding, config)
     if without:
         given = (inputs.durations_from, first_quoted(without))

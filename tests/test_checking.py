@@ -313,6 +313,20 @@ def label_spelling(data):
     data.strong[1:] = [row.replace("Air horn, truck horn", "si_ren") for row in data.strong[1:]]
 
 
+def joined_labels(data):
+    data.classes = ()
+    data.weak[1:] = [row.replace("Air horn, truck horn", "Siren") for row in data.weak[1:]]
+    data.strong[1:] = [row.replace("Air horn, truck horn", "Siren") for row in data.strong[1:]]
+    data.weak[1:3] = ["train/0.wav\tDog;Cow", "train/1.wav\tDog/Siren"]
+    data.strong[1] = "val/20.wav\t0.1\t0.3\tDog,Siren"
+    data.strong[3] = "val/22.wav\t0.1\t0.3\tAC/DC, loud"  # none of whose parts is a class
+
+
+def unsure(data):
+    data.strong[0] += "\tconfidence"
+    data.strong[1:] = [f"{row}\t{(1, 0.9, '')[i % 3]}" for i, row in enumerate(data.strong[1:])]
+
+
 SEEDED = {
     unreadable_audio: {"unreadable-audio": 2},
     passed_over: {"unreadable-audio": 1, "passed-over": 1},
@@ -348,6 +362,8 @@ SEEDED = {
     contradiction: {"contradiction": 1, "unlocated": 1, "parallel-labels": 20, "zero-length": 1},
     parallel_labels: {"parallel-labels": 20},
     unlocated: {"unlocated": 1, "parallel-labels": 20},
+    joined_labels: {"joined-labels": 3, "rare-class": 6 + 5},
+    unsure: {"unsure": 7},
     label_spelling: {"label-spelling": 1, "rare-class": 1 + 1},
 }
 

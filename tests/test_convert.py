@@ -167,11 +167,14 @@ def test_events_of_less_confidence_are_left_out_or_it_says_that_they_are_not(tmp
     assert convert_to(None, path, target="weak").endswith(
         "a.wav\tCat,Dog\nb.wav\tCat\nc.wav\tCat\n"
     )
-    assert "3 of 4 events have a confidence below 1 and are taken like the others" in caplog.text
+    assert (
+        "3 of 4 events have a confidence below 1 (least 0.1); all are taken as whole events"
+        in caplog.text
+    )
     caplog.clear()
     least = convert_to(None, path, target="weak", min_confidence=0.4)
     assert least.endswith("a.wav\tCat,Dog\nb.wav\t\nc.wav\tCat\n")
-    assert "1 of 4 events are left out, as their confidence is below 0.4" in caplog.text
+    assert "1 of 4 events have a confidence below 0.4; they are left out" in caplog.text
     caplog.clear()
     path.write_text(f"{HEADER[:-1]}\tconfidence\na.wav\t0\t1\tDog\t1.0\n")
     convert_to(None, path)
@@ -188,7 +191,7 @@ def test_events_of_less_confidence_are_left_out_or_it_says_that_they_are_not(tmp
         (None, {"target": "audacity"}, "one clip a file and here are 3: give a folder"),
         (None, {"target": "jsnol"}, "unknown format 'jsnol'.*did you mean 'jsonl'"),
         (None, {"source": "scores"}, "unknown format 'scores'"),
-        (None, {"min_confidence": 1.5}, "1.5 is not between 0 and 1"),
+        (None, {"min_confidence": 1.5}, r"min_confidence must be in \[0, 1\], not 1.5"),
         (None, {"audio_suffix": "wav"}, "'wav' is not like .wav"),
     ],
 )

@@ -69,6 +69,18 @@ def test_only_the_given_classes_are_scored(lists, tmp_path):
     assert "is empty" in refused("evaluate", *lists, "--classes", os.devnull)
 
 
+@tries("evaluate", "--min-confidence")
+def test_reference_events_of_less_confidence_are_left_out_of_scores(lists, tmp_path):
+    for path in lists:  # what a system is less sure of is an event all the same
+        rows = zip(path.read_text().splitlines(), ("confidence", "0.9", "0.3"), strict=True)
+        path.write_text("".join(f"{row}\t{cell}\n" for row, cell in rows))
+    said = run("evaluate", *lists).stderr
+    assert f"{lists[0]}: 2 of 2 events have a confidence below 1 (least 0.3); all are" in said
+    assert str(lists[1]) not in said
+    assert list(hits(evaluated(tmp_path, *lists, "--min-confidence", 0.5))) == ["Dog"]
+    assert "must be in [0, 1]" in refused("evaluate", *lists, "--min-confidence", "2")
+
+
 @tries("evaluate", "--weak-reference", "--weak-estimated")
 def test_weak_labels_are_scored_in_place_of_events(lists, tmp_path):
     assert hits(evaluated(tmp_path, *lists), "clip") == {"Dog": 1, "Cat": 0}

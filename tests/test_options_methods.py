@@ -77,6 +77,21 @@ def test_batches_hold_so_many_clips_of_each_list(line, output, tmp_path, seen):
     )
 
 
+@tries("train", "--min-confidence")
+def test_events_of_less_confidence_are_not_trained_on(line, output, tmp_path, seen):
+    path = tmp_path / "strong.tsv"
+    header, *rows = path.read_text().splitlines()
+    rows = [f"{row}\t{0.2 if i else 0.9}" for i, row in enumerate(rows)]
+    path.write_text("\n".join([f"{header}\tconfidence", *rows]))
+    given = f"of {len(rows)} events have a confidence below"
+    said = run(*line, "-o", output).stderr
+    assert f"{len(rows)} {given} 1 (least 0.2); all are taken as whole events" in said
+    said = run(*line, "-o", output, "--overwrite", "--min-confidence", "0.5").stderr
+    assert f"{len(rows) - 1} {given} 0.5; they are left out" in said
+    assert "min-confidence: 0.5" in (output / "config.yaml").read_text()
+    assert "must be in [0, 1]" in refused(*line, "-o", output, "--min-confidence", "50")
+
+
 @tries("train", "--strong-clip-loss")
 def test_strong_clips_have_a_clip_loss_where_it_is_asked_for(line, output):
     without = trained(line, output)

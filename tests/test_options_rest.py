@@ -228,7 +228,7 @@ def test_label_ids_get_names_and_unsure_events_are_left_out(tmp_path):
         "a.wav\tSpeech",
         "b.wav\t",
     ]
-    assert "not between 0 and 1" in refused(*line, "--min-confidence", "2")
+    assert "must be in [0, 1]" in refused(*line, "--min-confidence", "2")
     assert "does not exist" in refused("convert", events, "--names", tmp_path / "x.csv")
 
 

@@ -511,6 +511,17 @@ def test_windows_are_given_outright_or_by_durations(model, tiny):
         assert "give one" in refused(*line, "--window", "1", "--durations-from", tiny.strong)
 
 
+@tries("tune", "--min-confidence")
+def test_events_of_less_confidence_are_not_tuned_to(model, tiny, tmp_path):
+    header, *rows = tiny.strong.read_text().splitlines()
+    rows = [f"{row}\t{0.4 if 'noise' in row else 1}" for row in rows]
+    path = tmp_path / "unsure.tsv"
+    path.write_text("\n".join([f"{header}\tconfidence", *rows]))
+    line = ("tune", model, "--features", tiny.features, "--reference", path)
+    assert "4 of 8 events have a confidence below 1 (least 0.4)" in run(*line).stderr
+    assert "4 of 8 events have a confidence below 0.5" in run(*line, "--min-confidence", 0.5).stderr
+
+
 @tries("tune", "--missing")
 def test_clips_without_features_are_an_error_or_left_out_of_tuning(model, tiny, tmp_path):
     more = tmp_path / "more.tsv"

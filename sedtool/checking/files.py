@@ -71,10 +71,13 @@ class LabelFile:
         names: dict[str, int] = {}
         labels: dict[tuple[str, ...], int] = {}
         rows, times = array("q"), array("d")  # three of a row, and two
+        self.unsure: list[int] = []  # rows whose confidence is below 1
         for item in read_rows(path, kind, vocabulary):
             if isinstance(item, Fault):
                 self._note(item)
                 continue
+            if item.confidence is not None and item.confidence < 1:
+                self.unsure.append(len(rows) // 3)
             name = names.setdefault(item.name, len(names))
             rows.extend((item.line, name, labels.setdefault(item.labels, len(labels))))
             times.extend((item.onset, item.offset))

@@ -3,6 +3,7 @@
 A problem stops a later stage or spoils its result; a note is worth knowing. Times are seconds.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ TOLERANCE = 0.001 + 1e-9
 RARE = 10  # clips
 LONG = 10  # times the median
 SHORTEST = FeatureConfig.win_length / FeatureConfig.sample_rate  # one analysis window
+_JOINT, _SURE_JOINT = re.compile(r"[;|/+,]"), re.compile(r"[;|]")
 SUGGESTED = 5  # unknown labels to look for a similar class of, which takes time
 
 
@@ -84,6 +86,8 @@ RULES = {
         "events that overlap another one of their class", "join them, or cut the first"
     ),
     "touching": Rule("events that begin where another one of their class ends"),
+    "unsure": Rule("events with a confidence below 1; --min-confidence leaves some out"),
+    "joined-labels": Rule("labels that seem to be several in one; commas join weak labels"),
     "without-labels": Rule("clips without labels"),  # they are trained on as clips of no class
     "rare-class": Rule(f"classes with fewer than {RARE} clips"),
     # A label file against the audio
@@ -216,6 +220,7 @@ def in_labels(file: LabelFile, data: Data) -> Iterator[Found]:
     """Yield what is found in a label file by itself, and against the audio."""
     yield from _faults(file, data)
     yield from _unknown_labels(file, data.vocabulary)
+    yield from _joined_labels(file, data)
     yield from _repeated(file)
     yield from _names(file)
     if file.kind == "weak":
@@ -257,6 +262,19 @@ def _unknown_labels(file: LabelFile, classes: Vocabulary | None) -> Iterator[Fou
         yield Found("unknown-label", text, count[label])
 
 
+def _joined_labels(file: LabelFile, data: Data) -> Iterator[Found]:
+    """Yield each label once that has others in it, between what may be meant to join them."""
+    classes = set(data.classes)
+    seen = set(data.vocabulary.classes if data.vocabulary else ())
+    for row, labels in file.kinds_of_rows():
+        for label in labels:
+            parts = [part.strip() for part in _JOINT.split(label)]
+            may_be = _SURE_JOINT.search(label) or not classes.isdisjoint(parts)
+            if len(parts) > 1 and all(parts) and may_be and label not in seen:
+                seen.add(label)
+                yield Found("joined-labels", f"{file.at(row)}: {quoted(label)}")
+
+
 def _repeated(file: LabelFile) -> Iterator[Found]:
     """Yield the rows that say what an earlier row says; only of an event it matters."""
     if len(file.names) == len(file.line):
@@ -292,6 +310,8 @@ def _events(file: LabelFile, clips: Mapping[str, Clip]) -> Iterator[Found]:
     known = (clips.get(clip) for clip in file.clips)
     lasts = np.array([c.duration if c else None for c in known], float)[file.name]  # NaN: not known
     is_late = file.offset > lasts + TOLERANCE
+    for row in file.unsure:
+        yield Found("unsure", f"{file.at(row)}: {file.named(row)}")
     for row in np.flatnonzero(file.is_labelled & (is_late | (file.onset == file.offset))).tolist():
         onset, offset, (label,) = file.onset[row], file.offset[row], file.labels[file.labelled[row]]
         where = f"{file.at(row)}: {file.named(row)}"

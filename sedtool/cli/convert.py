@@ -8,6 +8,7 @@ import click
 from sedtool.cli import options as opt
 from sedtool.cli.console import say, write_stdout
 from sedtool.cli.settings import SedtoolCommand, taken
+from sedtool.config import EvaluateInputs
 
 
 @click.command(cls=SedtoolCommand)
@@ -31,12 +32,7 @@ from sedtool.cli.settings import SedtoolCommand, taken
         type=opt.INPUT,
         help="A table of label ids and names, as class_labels_indices.csv of AudioSet.",
     ),
-    click.option(
-        "--min-confidence",
-        type=float,
-        metavar="X",
-        help="Leave out events whose confidence is below X.",
-    ),
+    *opt.settings(EvaluateInputs, "min_confidence"),
 )
 @opt.group(
     "Output",

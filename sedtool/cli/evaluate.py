@@ -30,7 +30,7 @@ from sedtool.config.evaluation import (
     "Input",
     *opt.settings(EvaluateInputs, "classes"),
     *opt.settings(EvaluateInputs, "durations", type=opt.INPUT),
-    *opt.settings(EvaluateInputs, "weak_reference", "weak_estimated", "partial"),
+    *opt.settings(EvaluateInputs, "weak_reference", "weak_estimated", "partial", "min_confidence"),
 )
 @opt.group(
     "Output",

@@ -19,7 +19,7 @@ from sedtool.signals import stop_signals
     *opt.settings(TrainInputs, "features", "weak", "strong", "unlabelled"),
     *opt.settings(TrainInputs, "val_weak", "val_strong"),
     *opt.settings(TrainConfig, "validation_fraction"),
-    *opt.settings(TrainInputs, "classes", "missing", "partial"),
+    *opt.settings(TrainInputs, "classes", "missing", "partial", "min_confidence"),
 )
 @opt.group(
     "Output",

@@ -15,7 +15,9 @@ from sedtool.config import TuneConfig, TuneInputs
 @click.command(cls=SedtoolCommand)
 @click.argument("model", type=opt.MODEL)
 @opt.group(
-    "Input", *opt.settings(TuneInputs, "features", "reference", "weak", "missing", "partial")
+    "Input",
+    *opt.settings(TuneInputs, "features", "reference", "weak", "missing", "partial"),
+    *opt.settings(TuneInputs, "min_confidence"),
 )
 @opt.group(
     "Decoding",

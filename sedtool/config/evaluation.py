@@ -6,7 +6,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
-from sedtool.config.base import SEEDS, Checked, Seconds, as_number, require, require_valid, setting
+from sedtool.config.base import (
+    SEEDS,
+    Checked,
+    Seconds,
+    as_number,
+    require,
+    require_valid,
+    setting,
+)
 from sedtool.errors import ConfigError
 from sedtool.text import quoted, suggestion
 
@@ -39,12 +47,15 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
-class EvaluateInputs:
+class EvaluateInputs(Checked):
     """The files to compare."""
 
     reference: Path  # strong labels
     estimated: Path  # an event list, a scores file, or a folder of score tables or event lists
     classes: Path | None = setting(None, "Score only these classes, one a line.")
+    min_confidence: float | None = setting(
+        None, "Leave out strong labels whose confidence is below this, 0 to 1.", within="[0, 1]"
+    )
     durations: Path | None = setting(
         None, "The durations of clips: a TSV file (filename, duration) or a folder of audio."
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from sedtool.config.base import REQUIRED, SEEDS, Seconds, as_in, require, require_valid, setting
-from sedtool.config.evaluation import EvaluationConfig
+from sedtool.config.evaluation import EvaluateInputs, EvaluationConfig
 from sedtool.config.network import ARCHITECTURES, POOLING_NAMES, PoolingConfig, parse_architecture
 from sedtool.text import quoted
 
@@ -27,6 +27,7 @@ class LookupConfig:
     partial: bool = setting(
         False, "Accept features that `sedtool merge --partial` joined without some shards."
     )
+    min_confidence: float | None = as_in(EvaluateInputs, "min_confidence")
 
     @property
     def files(self) -> dict[str, tuple[Path, ...]]:

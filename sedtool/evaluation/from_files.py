@@ -38,6 +38,7 @@ from sedtool.labels import (
     read_durations,
     read_events,
     read_groups,
+    read_reference,
     read_vocabulary,
     read_weak,
 )
@@ -124,7 +125,7 @@ def _evaluate(
         raise ConfigError("metrics must name one that has intervals; errors has none")
     scorer = _Scorer(
         inputs,
-        read_events(inputs.reference),
+        read_reference(inputs.reference, inputs.min_confidence),
         read_vocabulary(inputs.classes) if inputs.classes else None,
         _read_durations(inputs.durations) if inputs.durations else None,
         config,

@@ -1,5 +1,6 @@
 """Events, and the strong labels of a set of clips."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +127,35 @@ class StrongLabels:
             columns = EventColumns(*rows)  # type: ignore[arg-type]
         renamed = columns._replace(name=[names[name] for name in columns.name])
         return StrongLabels.from_columns(renamed, kept)
+
+
+def confident(labels: StrongLabels, where: str, least: float | None) -> StrongLabels:
+    """Return labels without the events whose confidence is below a bound; the log says how many.
+
+    Without a bound, all are kept, and the log says that some are unsure.
+    """
+    confidence = labels.columns.confidence or ()
+    bound = 1.0 if least is None else least
+    is_kept = [value is None or value >= bound for value in confidence]
+    if not (n_below := is_kept.count(False)):
+        return labels
+    given = f"{where}: {n_below} of {len(is_kept)} events have a confidence below {bound:g}"
+    if least is None:
+        lowest = min(value for value in confidence if value is not None)
+        log.warning(
+            "%s (least %g); all are taken as whole events, and --min-confidence leaves out those "
+            "below it",
+            given,
+            lowest,
+        )
+        return labels
+    log.warning("%s; they are left out", given)
+    name, onset, offset, label, _ = labels.columns
+    columns = EventColumns(
+        list(compress(name, is_kept)),
+        list(compress(onset, is_kept)),
+        list(compress(offset, is_kept)),
+        list(compress(label, is_kept)),
+        list(compress(confidence, is_kept)),
+    )
+    return StrongLabels.from_columns(columns, labels.names)

@@ -35,7 +35,7 @@ from sedtool.labels.cells import (
     unquoted,
 )
 from sedtool.labels.dialect import COLUMNS, OPTIONAL, Fault, dialect_of, plain_columns
-from sedtool.labels.events import Event, EventColumns, StrongLabels
+from sedtool.labels.events import Event, EventColumns, StrongLabels, confident
 from sedtool.labels.vocabulary import Vocabulary, split_labels
 from sedtool.text import quoted
 
@@ -171,6 +171,17 @@ def read_events(path: Path) -> StrongLabels:
         if row.labels:
             events.append(Event(row.name, row.onset, row.offset, row.labels[0], row.confidence))
     return StrongLabels(events, tuple(names))
+
+
+def read_reference(path: Path, min_confidence: float | None = None) -> StrongLabels:
+    """Read strong labels to learn from or to score by; see `confident`, which may leave some out.
+
+    Raises
+    ------
+    LabelError
+        As `read_events`.
+    """
+    return confident(read_events(path), str(path), min_confidence)
 
 
 def read_weak(path: Path, vocabulary: Vocabulary | None = None) -> dict[str, tuple[str, ...]]:

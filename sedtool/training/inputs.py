@@ -15,8 +15,8 @@ from sedtool.labels import (
     Event,
     StrongLabels,
     Vocabulary,
-    read_events,
     read_names,
+    read_reference,
     read_vocabulary,
     read_weak,
 )
@@ -52,7 +52,7 @@ def load_inputs(
     features = FeatureSet(inputs.features, inputs.partial)
     clips, vocabulary = _training_clips(features, inputs)
     if inputs.val_weak or inputs.val_strong:
-        given = (inputs.val_weak, inputs.val_strong, vocabulary, inputs.missing)
+        given = (inputs.val_weak, inputs.val_strong, vocabulary, inputs)
         validation = ValidationClips.read(features, *given)
     else:
         clips, validation = _hold_out(clips, config)
@@ -101,7 +101,9 @@ def _training_clips(features: FeatureSet, inputs: TrainInputs) -> tuple[Training
 
     weak = read_weak(inputs.weak, vocabulary) if inputs.weak else {}
     of_weak = matched(weak, inputs.weak)
-    strong = read_events(inputs.strong) if inputs.strong else StrongLabels([], ())
+    strong = StrongLabels([], ())
+    if inputs.strong:
+        strong = read_reference(inputs.strong, inputs.min_confidence)
     of_strong = matched(strong.names, inputs.strong)
     unlabelled = read_names(inputs.unlabelled) if inputs.unlabelled else []
     of_unlabelled = matched(unlabelled, inputs.unlabelled)
