@@ -280,9 +280,26 @@ def test_a_folder_is_searched_for_jams_and_csv_where_there_is_nothing_else(run, 
     assert out == "filename\tonset\toffset\tevent_label\na.wav\t0.000\t1.000\tCat\n"
 
 
-def test_columns_of_other_names_are_told_by_their_rows(tmp_path):
-    (tmp_path / "x.txt").write_text("a.wav\tDog\nb.wav\tCat\n")
-    assert detect_format(tmp_path / "x.txt").name == "weak"
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("a.wav\tDog\nb.wav\tCat\n", "weak"),
+        ("filename\tevent_labels\n", "weak"),
+        ("file,label\na.wav,Dog\n", "weak"),
+        ("file,start,end,label\na.wav,0,1,Dog\n", "dcase"),
+        ("file,start,end,label\na.wav,x,1,Dog\n", "dcase"),  # whose reader says what is wrong
+    ],
+)
+def test_columns_of_other_names_are_told_by_their_rows(tmp_path, text, name):
+    (tmp_path / "x.txt").write_text(text)
+    assert detect_format(tmp_path / "x.txt").name == name
+
+
+@pytest.mark.parametrize("text", ["a.wav\t10.0\nb.wav\t2.5\n", "Dog\nCat\n", "filename\na.wav\n"])
+def test_lists_of_durations_classes_and_clips_are_no_labels(tmp_path, text):
+    (tmp_path / "x.tsv").write_text(text)
+    with pytest.raises(LabelError, match="cannot tell what kind of label file"):
+        detect_format(tmp_path / "x.tsv")
 
 
 def test_a_source_has_a_name_and_reads_labels(tmp_path):

@@ -27,9 +27,12 @@ from sedtool.checkpoint import digest, load_model, load_state, save_state
 from sedtool.config.recipe import read_recipe
 from sedtool.errors import SedtoolError
 from sedtool.labels import (
+    StrongLabels,
+    detect_format,
     dialect,
     read_durations,
     read_events,
+    read_label_names,
     read_names,
     read_thresholds,
     read_vocabulary,
@@ -54,6 +57,14 @@ infer:
 STRONG = b"filename\tonset\toffset\tevent_label\na/1.wav\t0.5\t1.25\tDog\nb.wav\t0\t10\tCat, big\n"
 STRONG += "é 日.wav\t1\t2.5\tNA\nnone.wav\t\t\t\n".encode()
 WEAK = b"filename\tevent_labels\na/1.wav\tDog,Cat\nb.wav\tCat\n007.wav\tTrue,NA\nnone.wav\t\n"
+RAVEN = b"Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tBegin Path\tFile Offset (s)\t"
+RAVEN += b"Annotation\n1\tSpectrogram 1\t1\t0.5\t1.25\tC:\\a.wav\t0.5\tDog\n"
+JAMS = b"""\
+{"annotations": [{"namespace": "scaper", "annotation_metadata": {}, "data": [
+{"time": 0, "duration": 10, "value": {"label": "park", "role": "background"}, "confidence": 1.0},
+{"time": 0.2, "duration": 0.7, "value": {"label": "Dog", "role": "foreground"}, "confidence": 1.0}
+], "sandbox": {"scaper": {"soundscape_audio_path": "x.wav"}}}], "file_metadata": {"duration": 10}}
+"""
 
 
 # What is read, as something that can be compared
@@ -119,6 +130,12 @@ def strong_as_it_stands(path: Path) -> Any:
     return sorted(events), sorted({row["filename"] for row in rows})
 
 
+def label_file(path: Path) -> Any:
+    form = detect_format(path)
+    read = form.read(path, form.clip_of(path.name))
+    return (read.events, read.names) if isinstance(read, StrongLabels) else read
+
+
 def weak(path: Path) -> Any:
     return {name: set(labels) for name, labels in read_weak(path).items()}
 
@@ -168,6 +185,19 @@ READERS = {
     "state": Reader(state, small_state, ".pt", BINARY, is_artifact=True),
     "strong labels": Reader(strong, text(STRONG), ".tsv", truth=strong_as_it_stands),
     "weak labels": Reader(weak, text(WEAK), ".tsv", truth=weak_as_it_stands),
+    "label track": Reader(label_file, text(b"0.5\t1.25\tDog\n\\\t80\t90\n2\t2\tCat\t0.5\n"),
+        ".txt"),
+    "Raven table": Reader(label_file, text(RAVEN), ".txt"),
+    "JSON lines": Reader(label_file, text(b'{"filename": "a", "onset": 0.5, "offset": 1, '
+        b'"event_label": "Dog"}\n'), ".jsonl"),
+    "JAMS": Reader(label_file, text(JAMS), ".jams"),
+    "BirdNET": Reader(label_file, text(b"Start (s),End (s),Scientific name,Common name,Confidence"
+        b',File\n0.0,3.0,Strix,"Owl, barred",0.42,C:\\a.wav\n'), ".csv"),
+    "AudioSet": Reader(label_file, text(b"# Segments csv created\n# YTID, start_seconds, "
+        b'end_seconds, positive_labels\n-PJHxphWEs4, 30.0, 40.0, "/m/09x0r,/t/dd00088"\n'),
+        ".csv"),
+    "label names": Reader(read_label_names, text(b'index,mid,display_name\n0,/m/09x0r,"A, b"\n'),
+        ".csv"),
     "recipe": Reader(read_recipe, text(RECIPE), ".yaml"),
     "list of files": Reader(lambda path: read_list(str(path)), text(PATHS), ".txt"),
     "list of clips": Reader(read_names, text(PATHS), ".tsv"),

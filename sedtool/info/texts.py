@@ -21,6 +21,7 @@ from sedtool.labels import (
     read_vocabulary,
     read_weak,
 )
+from sedtool.labels.cells import is_number
 from sedtool.labels.signatures import signature
 from sedtool.runs import read_json
 from sedtool.shards import PART_SUFFIX, read_part, read_part_record
@@ -83,17 +84,10 @@ def _kind_by_header(columns: list[str]) -> str | None:
 def _kind_by_shape(cells: list[str], path: Path) -> str | None:
     """Return the kind of a file without a header line."""
     if len(cells) == 2:
-        return "durations" if _is_number(cells[1]) else "weak labels"
+        return "durations" if is_number(cells[1]) else "weak labels"
     if len(cells) == 1 and Path(cells[0]).suffix.lower() in AUDIO_SUFFIXES:
         return "clip list"
     return "class list" if len(cells) == 1 and path.suffix.lower() == ".txt" else None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _table_values(kind: str, path: Path, lines: list[str]) -> dict[str, Any]:

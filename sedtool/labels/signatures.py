@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sedtool.errors import LabelError
-from sedtool.labels.cells import parse_number
+from sedtool.labels.cells import is_number
 
 
 class Signature(NamedTuple):
@@ -148,7 +148,7 @@ def _table(head: str, path: Path) -> Signature | None:
     cells = _split_row(first)
     if any(map(_CLOCK.fullmatch, cells)):
         return Signature("", "a table that ELAN exported", _FROM_ELAN)
-    numbers = "".join("n" if _is_number(cell) else "x" for cell in cells)
+    numbers = "".join("n" if is_number(cell) else "x" for cell in cells)
     is_certain = "\t" in first or not numbers.startswith("n")  # commas part other columns, too
     possible = [pair[:2] for pair in _ROWS if is_certain and re.fullmatch(pair[2], numbers)]
     if len(possible) > 1:
@@ -168,14 +168,6 @@ def _split_row(line: str) -> list[str]:
 def separator_of(line: str) -> str:
     """Return what parts the cells of a first row."""
     return next((mark for mark in "\t;" if mark in line), ",")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        parse_number(text, "")
-    except LabelError:
-        return False
-    return True
 
 
 def _readable(name: str, what: str, path: Path, names_clips: bool = False) -> Signature:

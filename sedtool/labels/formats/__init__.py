@@ -18,6 +18,7 @@ from pathlib import Path
 from sedtool.config import lookup
 from sedtool.errors import LabelError
 from sedtool.file_kinds import HEAD_SIZE, file_kind
+from sedtool.labels.cells import is_number
 from sedtool.labels.dialect import Fault
 from sedtool.labels.formats.audacity import AUDACITY
 from sedtool.labels.formats.dcase import DCASE, format_events, format_weak, write_events, write_weak
@@ -27,7 +28,7 @@ from sedtool.labels.formats.json_lines import JSON_LINES
 from sedtool.labels.formats.published import AUDIOSET, BIRDNET, PRAAT, read_label_names
 from sedtool.labels.formats.raven import RAVEN
 from sedtool.labels.signatures import AS_TABLE, decode_head, read_head, signature
-from sedtool.labels.tables import read_rows, read_weak
+from sedtool.labels.tables import Row, read_rows, read_weak
 
 __all__ = [
     "EVENT_FORMATS",
@@ -85,8 +86,9 @@ def detect_format(path: Path) -> LabelSource:
 
 def _name_by_rows(path: Path) -> str:
     """Return the name of the kind of table that can be read, for columns of other names."""
-    for kind, name in (("strong", "dcase"), ("weak", "weak")):
-        first = next(read_rows(path, kind), None)
-        if not isinstance(first, Fault) or first.kind != "file":
-            return name
-    return ""
+    first = next(read_rows(path, "strong"), None)
+    if not isinstance(first, Fault) or first.kind != "file":
+        return "dcase"
+    first = next(read_rows(path, "weak"), None)
+    is_weak = first is None or (isinstance(first, Row) and not any(map(is_number, first.labels)))
+    return "weak" if is_weak else ""  # with numbers, it is a list of durations
