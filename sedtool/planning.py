@@ -161,8 +161,7 @@ def plan_training(
     n_parameters = sum(p.numel() for p in trainer.model.detector.parameters())
     disk_needed, memory = _run_size(trainer), peak_memory(chosen)
     lines = [
-        f"{len(trainer.clips)} clips to train and {len(trainer.validation.clips)} to validate on, "
-        f"{len(trainer.vocabulary)} classes, {n_parameters} parameters",
+        f"{trainer}, {n_parameters} parameters",
         f"{config.epochs} epochs of {trainer.steps} steps, {_about(seconds)} on {chosen}",
         *([f"{n_done} steps are done by the run that would be resumed"] if n_done else []),
         f"{_megabytes(disk_needed)} in {run}, and {_megabytes(free_disk(run))} are free; "

@@ -23,7 +23,7 @@ from sedtool.errors import (
     StoppedError,
 )
 from sedtool.extraction import extract
-from sedtool.labels import read_events
+from sedtool.labels import Event, StrongLabels, read_events, read_weak, write_events
 from sedtool.planning import plan_training
 from sedtool.scoring import Prediction, join_windows, score_clips, stored_clip
 from sedtool.training import TrainInputs, learner, load_inputs, train
@@ -117,11 +117,46 @@ def test_a_score_that_stays_at_its_end_is_remarked_once(
     monkeypatch.setattr("sedtool.training.trainer.validate", lambda *_: dict(scores))
     config = dataclasses.replace(CONFIG, epochs=9, steps_per_epoch=1, select_by="clip_f1")
     said = []
-    train(tmp_path / "run", inputs, config, device="cpu", epoch_ended=said.append)
+    train(tmp_path / "run", inputs, config, device="cpu", tell=said.append)
     (remark,) = (r.getMessage() for r in caplog.records if "for 5 epochs" in r.getMessage())
     assert remark.startswith(f"clip_f1 of the validation clips has been {score:g}")
-    assert len(said) == 9
-    assert f"clip_f1 {score:.3f}, event_f1 0.500" in said[3]
+    first, *epochs = said
+    assert first.endswith(
+        "2 classes, output frames of 100 ms (each of 4 of 25 ms), 1 steps an epoch"
+    )
+    assert len(epochs) == 9
+    assert f"clip_f1 {score:.3f}, event_f1 0.500" in epochs[3]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "arch", "remedies"),
+    [
+        (
+            [0.1, 0.1, 0.9],
+            "small",
+            ["--arch small:time-pooling=1 makes frames of 25 ms", ", or extract with"],
+        ),
+        ([0.1], "small:gru-units=8", ["--arch small:gru-units=8,time-pooling=1 makes frames"]),
+        ([0.04], "small:time-pooling=1", ["; extract with a shorter --hop-length"]),
+        ([0.1, 0.9, 0.9], "small", []),
+    ],
+)
+def test_events_too_short_for_the_output_frames_are_remarked_with_what_mends_it(
+    tmp_path, tiny, caplog, lengths, arch, remedies
+):
+    name = next(iter(read_weak(tiny.weak)))
+    events = [Event(name, 0.0, length, "tone") for length in lengths]
+    long = Event(name, 0.0, 0.9, "noise")
+    write_events(tmp_path / "strong.tsv", StrongLabels([*events, long], (name,)))
+    labels = {"strong": tmp_path / "strong.tsv", "val_weak": tiny.weak_validation}
+    files = TrainInputs((tiny.features,), **labels)
+    config = dataclasses.replace(CONFIG, method="strong", arch=arch, batch_size=(4,))
+    Trainer(RunWriter(tmp_path / "run"), files, config, torch.device("cpu"), lambda: 0)
+    said = [m for m in caplog.messages if "shorter than two output frames" in m]
+    assert len(said) == bool(remedies)
+    for remedy in remedies:
+        assert remedy in said[0]
+        assert f"tone ({1000 * np.median(lengths):.0f} ms)" in said[0]
 
 
 def test_a_finished_run_can_be_given_more_epochs(inputs, finished, tmp_path):

@@ -49,8 +49,9 @@ def feature_settings(options: Mapping[str, Any]) -> FeatureConfig:
         "--preset",
         default=PRESET,
         shell_complete=opt.names(*FEATURE_PRESETS),
-        help=f"Feature settings of a task: {', '.join(FEATURE_PRESETS)}. The options below "
-        "replace single values of it.",
+        help=f"Feature settings of a task: {', '.join(FEATURE_PRESETS)}. For syllables, clicks "
+        "and other sounds of some 50 ms, short, and train --arch small:time-pooling=1. The options "
+        "below replace single values of it.",
     ),
     *opt.settings(FeatureConfig, *_FEATURES, default=None),
 )

@@ -206,6 +206,12 @@ def _verbose(ctx: click.Context, parameter: click.Parameter, value: bool) -> Non
         hear_libraries()
 
 
+def _quiet(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    if value:
+        setup_logging(logging.ERROR)
+    return value
+
+
 def _max_time(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
     if value is None or ctx.resilient_parsing:
         return
@@ -268,7 +274,7 @@ common = (  # of every command, whose function receives `quiet` alone
         expose_value=False,  # it is opened before other options can be wrong
         help="Append to this file what is written to stderr, with times and details.",
     ),
-    flag("-q", "--quiet", help="Write only warnings and errors to stderr."),
+    flag("-q", "--quiet", help="Write only errors to stderr.", callback=_quiet),
     flag(
         "-v",
         "--verbose",

@@ -70,7 +70,7 @@ def train(output: Path, dry_run: bool, quiet: bool, **options: Any) -> None:
                 *(output, inputs, config),
                 **how,
                 progress=report,
-                epoch_ended=lambda line: say(line, quiet),
+                tell=lambda line: say(line, quiet),
                 stop=stop,
             )
         say(f"{result}; next: {_next(result.model, inputs, config.tune)}", quiet)

@@ -110,6 +110,9 @@ FEATURE_PRESETS: dict[str, FeatureConfig] = {
         log="db",
         floor=1e-5,
     ),
+    # Frames of 10 ms, from windows of 20 ms, up to 16 kHz: for bird syllables, clicks and the
+    # like, which last some 50 ms; with a network that pools none of them (time-pooling=1).
+    "short": FeatureConfig(sample_rate=32_000, win_length=640, hop_length=320, fmax=16_000.0),
 }
 
 

@@ -1,12 +1,14 @@
 """Label files and features -> the clips a run trains and validates on."""
 
 import logging
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from sedtool.checkpoint import Model
 from sedtool.config import TrainConfig, TrainInputs
 from sedtool.datasets import Clips, FeatureSet, TrainingClips, ValidationClips, weak_targets
 from sedtool.draws import generator
@@ -20,7 +22,10 @@ from sedtool.labels import (
     read_vocabulary,
     read_weak,
 )
-from sedtool.text import first_quoted
+from sedtool.text import first_five, first_quoted
+
+_SAMPLED = 100  # clips whose mel values noise is compared with
+_LOUD = 0.9  # share of these values below its standard deviation
 
 log = logging.getLogger(__name__)
 
@@ -200,3 +205,43 @@ def _without(clips: TrainingClips, validation: Clips) -> TrainingClips:
         if not len(unlabelled):
             log.warning("no unlabelled clip is left to train on")
     return clips
+
+
+def warn_of_loud_noise(clips: TrainingClips, config: TrainConfig) -> None:
+    """Warn where little of the clips stands out of the noise, in units of the features."""
+    if config.noise_domain != "linear" or not config.noise:
+        return
+    names = clips.names[:: max(len(clips) // _SAMPLED, 1)]
+    values = np.concatenate([clips.features.clip(name).ravel() for name in names])
+    level = math.log(config.noise)
+    if clips.features.config.log == "db":
+        level *= 20 / math.log(10)
+    if (share := float((values < level).mean())) > _LOUD:
+        log.warning(
+            "noise of %g is above %.0f %% of the mel values of the training clips; lower "
+            "--noise, or give --noise-domain normalised",
+            config.noise,
+            100 * share,
+        )
+
+
+def warn_of_short_events(events: Sequence[Event], model: Model, arch: str) -> None:
+    """Warn of classes of which most events are shorter than two output frames."""
+    lengths: dict[str, list[float]] = {}
+    for event in events:
+        lengths.setdefault(event.label, []).append(event.offset - event.onset)
+    middle = {label: float(np.median(of_class)) for label, of_class in sorted(lengths.items())}
+    if not (short := [label for label in middle if middle[label] * model.frame_rate < 2]):
+        return
+    pooled, frame = model.architecture.time_pooling, 1000 / model.frame_rate
+    remedy = "extract with a shorter --hop-length (--preset short: 10 ms)"
+    if pooled > 1:
+        network = f"{arch}{',' if ':' in arch else ':'}time-pooling=1"
+        remedy = f"--arch {network} makes frames of {frame / pooled:.3g} ms, or {remedy}"
+    log.warning(
+        "half of the events or more are shorter than two output frames of %.3g ms, of the classes "
+        "%s; %s",
+        frame,
+        first_five([f"{label} ({1000 * middle[label]:.0f} ms)" for label in short]),
+        remedy,
+    )

@@ -3,14 +3,12 @@
 import dataclasses
 import json
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from sedtool.checkpoint import load_model, require_finite, save_model, save_state
@@ -22,13 +20,11 @@ from sedtool.machine import pick_device
 from sedtool.runs import RunSettings, settings_of_weights
 from sedtool.text import brief, file_sha256
 from sedtool.training.folder import RunWriter, new_record, require_same_run, run_identity
-from sedtool.training.inputs import load_inputs
+from sedtool.training.inputs import load_inputs, warn_of_loud_noise, warn_of_short_events
 from sedtool.training.learner import LOSSES, Learner, new_model, number
 from sedtool.training.validation import validate
 from sedtool.tuning import TuneResult, fit_decoding, lengths_from_durations, untuned_decoding
 
-_SAMPLED = 100  # clips whose mel values noise is compared with
-_LOUD = 0.9  # share of these values below its standard deviation
 _IDLE_EPOCHS = 5  # after which a score that does not move is remarked
 
 log = logging.getLogger(__name__)
@@ -66,7 +62,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
-    epoch_ended: Callable[[str], None] | None = None,
+    tell: Callable[[str], None] | None = None,
     stop: Callable[[], int] | None = None,
 ) -> TrainResult:
     """Train a model into the run folder `run`, by the method of the settings.
@@ -77,8 +73,8 @@ def train(
         What may be done with a run that is there already: go on with it, or start anew over it.
     progress
         Called after every step with the steps done, all steps, and where the run stands.
-    epoch_ended
-        Called after every epoch with a line of its losses and validation scores.
+    tell
+        Takes a line of what is trained, and after every epoch one of its losses and scores.
     stop
         Asked before every step and every batch of validation; an exit code other than 0 saves and
         stops the run.
@@ -99,7 +95,7 @@ def train(
     started = time.monotonic()
     chosen = pick_device(device)
     folder = RunWriter(run, resume, overwrite)
-    report = progress or (lambda *_: None)
+    report, tell = progress or (lambda *_: None), tell or (lambda _: None)
     with folder.held():
         trainer = Trainer(folder, inputs, config, chosen, stop or (lambda: 0))
         resumed = resume and trainer.resume()
@@ -112,11 +108,11 @@ def train(
             if trainer.rows:
                 folder.write_metrics(trainer.rows)
             trainer.write_clips()
+            tell(f"{trainer}, {trainer.steps} steps an epoch")
             while not trainer.finished():
                 trainer.train_epoch(report)
                 trainer.validate()
-                if epoch_ended:
-                    epoch_ended(trainer.epoch_line())
+                tell(trainer.epoch_line())
             fitted = trainer.fit_decoding(report) if config.tune else None
         except BaseException as error:
             folder.abandon(error)
@@ -151,6 +147,7 @@ class Trainer:
         strong = self.validation.strong
         events = [*self.clips.events, *(strong.events if strong else ())]
         model.decoding = untuned_decoding(events, model.classes, model.frame_rate)
+        warn_of_short_events(events, model, config.arch)
         self.batches = TrainingBatches(
             self.clips, self.vocabulary, config, model.architecture.time_pooling
         )
@@ -167,30 +164,22 @@ class Trainer:
         if self.learner.teacher is not None:  # half of the run's steps, unless they are given
             identity["ramp_up"] = self.learner.ramp_up
         self.identity = json.dumps(identity, sort_keys=True)
-        self._warn_of_loud_noise()
+        if self.learner.teacher is not None:
+            warn_of_loud_noise(self.clips, config)
         self.step = 0  # of the run: the number of finished steps
         self.loss_sums: dict[str, float] = {}  # of this epoch's steps
         self.rows: list[dict[str, Any]] = []  # of finished epochs
         self.latest: list[str] = []  # clips of the latest batch
         self.saved_step, self.saved_at = 0, time.monotonic()
 
-    def _warn_of_loud_noise(self) -> None:
-        """Warn where little of the clips stands out of the noise, in units of the features."""
-        is_linear = self.config.noise_domain == "linear" and self.config.noise
-        if self.learner.teacher is None or not is_linear:
-            return
-        names = self.clips.names[:: max(len(self.clips) // _SAMPLED, 1)]
-        values = np.concatenate([self.clips.features.clip(name).ravel() for name in names])
-        level = math.log(self.config.noise)
-        if self.model.features.log == "db":
-            level *= 20 / math.log(10)
-        if (share := float((values < level).mean())) > _LOUD:
-            log.warning(
-                "noise of %g is above %.0f %% of the mel values of the training clips; lower "
-                "--noise, or give --noise-domain normalised",
-                self.config.noise,
-                100 * share,
-            )
+    def __str__(self) -> str:
+        """Return what is trained on, and how long the frames of its output are."""
+        hop, pooled = 1000 / self.model.features.frame_rate, self.model.architecture.time_pooling
+        made_of = f" (each of {pooled} of {hop:.3g} ms)" if pooled > 1 else ""
+        return (
+            f"{len(self.clips)} clips to train and {len(self.validation.clips)} to validate on, "
+            f"{len(self.vocabulary)} classes, output frames of {pooled * hop:.3g} ms{made_of}"
+        )
 
     @property
     def files(self) -> dict[str, Path]:
