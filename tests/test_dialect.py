@@ -210,7 +210,7 @@ def test_what_is_not_certain_is_refused_in_a_line_that_says_what_to_do(file, tex
             "no column 'event_labels'.*; it looks like a table of strong labels",
         ),
         ("a.wav,1,0,dog\n", "4 columns and no header line; expected filename, event_labels"),
-        ("a.wav;x,Dog\n", "separated by commas or by semicolons"),
+        ("a;x,Dog\n", "separated by commas or by semicolons"),
         ("fname,labels\na.wav,Dog,Cat\n", ':2: 3 columns .* need quotes: "Dog,Cat"'),
     ],
 )

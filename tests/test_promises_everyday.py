@@ -21,7 +21,7 @@ EVERYDAY = {
     "P8 P9": ("features of strangers made by hand, damaged artifacts", ["store_hostile", "store",
               "checkpoint", "score_files"], "hostile or damaged or flip or byte or digest"),
     "P15": ("tables by property, both ways", ["labels", "labels_tables", "labels_names", "formats",
-            "checking_files"], ""),
+            "checking_files", "dialect", "tables_mutated"], ""),
     "P16": ("streams, closed pipes, full devices, names with control bytes", ["streams",
             "terminal", "exit_codes", "exit_codes_machine"], ""),
     "P10 P16": ("signals at the edges of a run", ["signals"], ""),

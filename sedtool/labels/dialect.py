@@ -207,8 +207,10 @@ class _Table:
         certain = [error for error in errors if not isinstance(error, _OtherTableError)]
         if not found and errors and (certain or "\t" in line or len(self.columns) > 1):
             raise (certain or errors)[0]
-        if len(found) > 1:
-            raise LabelError(f"{self.where}: separated by commas or by semicolons? Use tabs")
+        if len(found) > 1:  # a name ends with its suffix
+            found = [each for each in found if _SUFFIX.search(each[0].cells(line, "")[0])]
+            if len(found) != 1:
+                raise LabelError(f"{self.where}: separated by commas or by semicolons? Use tabs")
         dialect, how = found[0] if found else self._separated("\t", line)
         if self._has_decimal_commas(dialect):
             return replace(dialect, has_decimal_commas=True), [*how, "with decimal commas"]
@@ -346,6 +348,8 @@ class _Table:
 
         Names may have commas. They are in the first of several cells if that alone has a suffix.
         """
+        if found["filename"] and not _SUFFIX.search(cells[-1]):
+            raise LabelError(*self._header_like(cells, found).args)
         if dialect.separator == "\t":
             among = [cell for mark in _SEPARATORS for cell in cells[0].split(mark)[:-1]]
             if any(map(_SUFFIX.search, among)):
@@ -353,7 +357,7 @@ class _Table:
                     f"{self.where}: {quoted(cells[0])} looks like several cells, not like the name "
                     f"of a clip{self._needed}"
                 )
-            if (found["filename"] and len(cells) == 1) or self._differs(cells, dialect):
+            if self._differs(cells, dialect):
                 raise self._header_like(cells, found)
         else:
             has_suffix = [True] + [False] * (len(cells) - 1)
