@@ -309,6 +309,8 @@ def _rebuild(path: Path, header: dict[str, Any], stored: dict[str, Tensor]) -> M
         raise ValueError("'trained' and 'tuned' must be tables")
     if type(epoch := trained.get("epoch", 0)) is not int or not 0 <= epoch <= 10**6:
         raise ValueError("the epoch it was trained for is no number up to a million")
+    if trained.get("network") not in (None, "student", "teacher"):
+        raise ValueError("it is neither the student nor the teacher of a pair")
     detector = empty_detector(architecture, pooling, features.n_mels, len(classes))
     tensors = _take_tensors(path, stored, detector)
     trained_on = tensors.pop("trained_on").numpy()

@@ -76,7 +76,7 @@ def median_filter(active: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         columns = sizes == size
         half = int(size) // 2
         padded = np.pad(active[:, columns], ((half, half), (0, 0)), mode="symmetric")
-        sums = np.zeros((len(padded) + 1, padded.shape[1]), np.int64)
+        sums = np.zeros((len(padded) + 1, padded.shape[1]), np.int32)
         np.cumsum(padded, axis=0, out=sums[1:])
         filtered[:, columns] = sums[size:] - sums[:-size] > half
     return filtered

@@ -136,7 +136,7 @@ def test_filtering_decisions_equals_deciding_on_filtered_scores(score, half, thr
     ("changes", "message"),
     [
         ({"thresholds": (1.5, 0.5)}, r"thresholds must be in \[0, 1\], not 1.5"),
-        ({"windows": (-0.1, 0.5)}, "seconds from 0 up, not -0.1"),
+        ({"windows": (-0.1, 0.5)}, "median filters must last 0 s or more, not -0.1 s"),
         ({"windows": (0.1,)}, "differ in length"),
         ({"merge_gap": float("nan")}, r"merge_gap must be in \[0, 1e6\]"),
     ],

@@ -357,7 +357,7 @@ def test_an_unfinished_part_says_how_far_it_is(folder):
     make_parts(folder, "features")
     (folder / "3.h5").unlink()
     with features_writer(folder / "3.h5", sorted(NAMES), shard=Shard(3, 3)) as writer:
-        clip = SourceClip(sorted(NAMES)[2], 1, 8_000, 1, 0.1, 9, "00" * 32, 7)
+        clip = SourceClip(sorted(NAMES)[2], 1, 8_000, 1, 0.025, 9, "00" * 32, 7)
         writer.add(clip, [bytes(2 * CONFIG.n_mels)])
     expected = r"3\.h5: part 3 of 3 is not complete \(1 of 3 clips\)$"
     refused([folder], output_of(folder, "features"), expected)
@@ -533,7 +533,7 @@ def test_a_shard_of_the_environment_is_refused_where_an_unfinished_part_says_oth
     output = folder / "2.h5"
     with features_writer(output, sorted(NAMES), shard=Shard(2, 7)) as writer:
         writer.add(
-            SourceClip(sorted(NAMES)[1], 1, 8_000, 1, 0.1, 9, "00" * 32, 7),
+            SourceClip(sorted(NAMES)[1], 1, 8_000, 1, 0.025, 9, "00" * 32, 7),
             [bytes(2 * CONFIG.n_mels)],
         )
     for path in (output, folder / "mine.h5"):

@@ -40,7 +40,10 @@ def first(value):
 
 
 FEATURES = {
-    **{f"duration {v}": {"/clips/duration": first(v)} for v in (0.0, -1.0, NAN, INF, 1e300, 1e9)},
+    **{
+        f"duration {v}": {"/clips/duration": first(v)}
+        for v in (0.0, -1.0, NAN, INF, 1e300, 1e9, 1e-3, 5.0)
+    },
     **{f"digest {v:.9}": {"/clips/sha256": first(v)} for v in ("", "x", "zz" * 32, "AB" * 32)},
     **{
         f"{key} {value}": {"config": in_json(**{key: value})}
@@ -196,6 +199,10 @@ STATES = {
 }
 
 
+# What only the run itself can tell: with how many steps an epoch, and which columns.
+NAMED_OTHERWISE = ("step 0", "a row too few", "columns of other names", "a column of 1 MB")
+
+
 @pytest.fixture(scope="module")
 def finished(tiny, nano, tmp_path_factory):
     inputs = TrainInputs((tiny.features,), weak=tiny.weak, val_strong=tiny.strong)
@@ -217,6 +224,16 @@ def test_a_state_that_is_out_of_range_is_not_resumed(finished, tmp_path):
         with pytest.raises(ArtifactError, match=r"last\.pt") as caught:
             train(copy, inputs, CONFIG, device="cpu", resume=True)
         assert len(str(caught.value)) < 1000, case
+
+
+@pytest.mark.parametrize("part", ["step", "row", "column", "identity"])
+def test_a_state_that_is_not_resumed_is_described_as_no_state(finished, tmp_path, part):
+    _, good = finished
+    for case, change in STATES.items():
+        if part in case and "adam" not in case and case not in NAMED_OTHERWISE:
+            forge_state(good / "last.pt", tmp_path / "last.pt", change)
+            said = refused("info", tmp_path / "last.pt", exit_code=5)
+            assert "is no training state" in said and len(said) < 1000, case
 
 
 @pytest.mark.parametrize("classes", [[], ["a", "a"], "=1+1", ["a\n"], [LONG]])

@@ -51,9 +51,9 @@ class DecodingConfig:
             for value in getattr(self, name):
                 require(0 <= value <= 1, f"{name} must be in [0, 1], not {value}")
         for value in self.windows:
-            require(0 <= value < math.inf, f"windows must be seconds from 0 up, not {value}")
+            require(0 <= value < math.inf, f"median filters must last 0 s or more, not {value} s")
         longest = max(self.windows, default=0.0)  # memory grows with it, however short the clip
-        require(longest <= 3_600, f"windows must be at most 3600 s, not {longest:g}")
+        require(longest <= 3_600, f"median filters must last at most 3600 s, not {longest:g} s")
 
     def require_rate(self, frame_rate: float) -> None:
         """Raise a ConfigError if a median filter takes more frames than can be sorted in time."""

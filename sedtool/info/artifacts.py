@@ -14,7 +14,7 @@ from typing import Any
 
 from sedtool.atomic import is_locked, is_unfinished
 from sedtool.audio import AudioHeader, AudioReader, find_audio, read_header
-from sedtool.config import DecodingConfig
+from sedtool.config import DecodingConfig, PoolingConfig
 from sedtool.errors import (
     ArtifactError,
     AudioError,
@@ -29,6 +29,7 @@ from sedtool.info.texts import macro_f1, read_recipe_sections
 from sedtool.labels import printable
 from sedtool.runs import RunFolder, SweepFolder, SweepRecord, is_run_folder, read_json, split_name
 from sedtool.store import open_features, open_scores, unfinished
+from sedtool.text import brief, strict_json
 
 Progress = Callable[[int, int, str], None]  # members done, all members, name of the latest
 
@@ -214,20 +215,23 @@ def describe_model(path: Path, verify: bool = True) -> Description:
 def describe_state(path: Path, verify: bool = True) -> Description:
     """Describe what a run resumes from; it is read and checked either way."""
     from sedtool.checkpoint import checked_classes, load_state
+    from sedtool.training.learner import number, rows_of
 
     state = load_state(path)
     try:
-        identity = json.loads(state["identity"])
+        identity = strict_json(state["identity"])
         values = {
-            "epochs": len(state["tensors"]["rows"]),
+            "epochs": len(rows_of(state)),
             "step": state["step"],
-            "seed": identity["seed"],
-            "pooling": identity["pooling"],
+            "seed": int(number(identity["seed"], 0, 2**63)),
+            "pooling": str(PoolingConfig.parse(identity["pooling"])),
             "classes": [{"class": name} for name in checked_classes(identity["classes"])],
             "bytes": path.stat().st_size,
         }
-    except (KeyError, TypeError, ValueError, LabelError) as error:
-        raise ArtifactError(f"{path} is no training state of this sedtool ({error!r})") from None
+    except (AttributeError, LookupError, TypeError, ValueError, ConfigError, LabelError) as error:
+        raise ArtifactError(
+            f"{path} is no training state of this sedtool ({brief(error)})"
+        ) from None
     return Description(path, "training state", values, verified=True)
 
 

@@ -43,6 +43,7 @@ from sedtool.store.layout import (
 from sedtool.store.reading import Flat, StoredFrames, check_texts, naming, open_flat
 from sedtool.store.spool import Spool, job_of, resumes, unfinished
 
+MOST_ROUNDED = 2  # frames that a clip has more or fewer than its duration says, rounded
 DTYPES = {"f16": "<f2", "f32": "<f4"}  # name on the command line -> numpy type
 
 _LAYOUT = Layout(
@@ -316,6 +317,11 @@ def _check(flat: Flat, config: FeatureConfig) -> None:
     of_clips = [table for name, table in flat.tables.items() if name.startswith("/clips/")]
     if len(set(map(len, of_clips))) > 1 or len(failed) != len(errors):
         raise ArtifactError("its tables differ in length")
+    expected = flat.clips.duration * config.frame_rate
+    odd = np.flatnonzero(np.abs(flat.clips.frames - expected) > MOST_ROUNDED)
+    if odd.size:
+        frames, seconds = flat.clips.frames[odd[0]], flat.clips.duration[odd[0]]
+        raise ArtifactError(f"a clip has {frames} frames, which does not fit its {seconds:g} s")
     is_truncated = flat.tables["/clips/truncated"]
     if (is_truncated > 1).any() or flat.attributes["allow_truncated"] not in (0, 1):
         raise ArtifactError("it says other than 0 or 1 of what was truncated")

@@ -21,7 +21,7 @@ from sedtool.runs import RunSettings, settings_of_weights
 from sedtool.text import brief, file_sha256
 from sedtool.training.folder import RunWriter, new_record, require_same_run, run_identity
 from sedtool.training.inputs import load_inputs, warn_of_loud_noise, warn_of_short_events
-from sedtool.training.learner import LOSSES, Learner, new_model, number
+from sedtool.training.learner import LOSSES, Learner, new_model, number, rows_of
 from sedtool.training.validation import validate
 from sedtool.tuning import TuneResult, fit_decoding, lengths_from_durations, untuned_decoding
 
@@ -432,8 +432,8 @@ class Trainer:
 
     def _take_over(self, state: dict[str, Any]) -> None:
         require_same_run(self.identity, state["identity"], str(self.folder.last))
-        tensors = dict(state["tensors"])
-        self.rows = self._rows(state["columns"], tensors.pop("rows"))
+        self.rows = self._rows(state)
+        tensors = {name: value for name, value in state["tensors"].items() if name != "rows"}
         begun = len(self.rows) * self.steps  # the step with which the current epoch began
         self.step = self.saved_step = int(number(state["step"], begun, begun + self.steps))
         self.learner.load(state | {"tensors": tensors})
@@ -445,18 +445,16 @@ class Trainer:
         if self.loss_sums.keys() != wanted:
             raise ValueError("its losses are not those of this run")
 
-    def _rows(self, columns: list[str], values: torch.Tensor) -> list[dict[str, Any]]:
-        """Return the rows of metrics.tsv from a state, shape (epochs, columns)."""
-        rows = [dict(zip(columns, row, strict=True)) for row in values.tolist()]
+    def _rows(self, state: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the rows of metrics.tsv from a state, if they are those of this run."""
         learned = self.model.detector.pooling.learned()
         others = [f"{name}[{label}]" for name in learned for label in self.vocabulary.classes]
         scores = ("clip_f1", "event_f1")[: 2 if self.validation.strong else 1]
         names = ["epoch", "step", "lr", "loss", *scores, *others]
+        rows = rows_of(state)
         for i, row in enumerate(rows, 1):
             if [key for key in row if key not in LOSSES] != names:
                 raise ValueError("its columns are not those of this run")
-            ranges = {"epoch": (i, i), "step": (i * self.steps,) * 2, "lr": (0, self.config.lr)}
-            ranges |= dict.fromkeys(scores, (0, 1))
-            row |= {key: number(value, *ranges.get(key, ())) for key, value in row.items()}
-            row |= {"epoch": i, "step": i * self.steps}
+            number(row["step"], i * self.steps, i * self.steps)
+            number(row["lr"], 0, self.config.lr)
         return rows

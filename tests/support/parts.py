@@ -40,7 +40,9 @@ def fake_features(path: Path, shard: Shard = WHOLE, **changes) -> Path:
             if name not in FAILED:
                 i = NAMES.index(name) if name in NAMES else 0
                 values = np.random.default_rng(i).standard_normal((3 + i, config.n_mels))
-                clip = SourceClip(name, 3 + i, 8_000 + i, 1 + i % 2, 0.1 + i, 9 + i, f"{i:064}", 7)
+                clip = SourceClip(
+                    name, 3 + i, 8_000 + i, 1 + i % 2, (3 + i) / 40, 9 + i, f"{i:064}", 7
+                )
                 clip = dataclasses.replace(clip, truncated=i == 5)
                 writer.add(clip, [values.astype(dtype).tobytes()])
         writer.finish(sorted((n, e) for n, e in FAILED.items() if n in shard.select(names)))
