@@ -119,6 +119,8 @@ def convert(
         _write_folder(Path(str(output)), strong, EVENT_FORMATS[target], settings.overwrite)
         return ConvertResult(len(strong.names), len(strong.events))
     if target == WEAK:
+        if n_points := sum(event.onset == event.offset for event in strong.events):
+            log.warning("%d events without length are left out of weak labels", n_points)
         text = format_weak(dict(sorted((strong.weak() | weak).items())))
     else:
         text = format_labels(strong, target)

@@ -150,6 +150,12 @@ def test_the_classes_of_each_clip_are_a_target(table, tmp_path):
     assert weak == {"a/1.wav": ("Dog",), "a/silent.wav": (), "b.wav": ("Cat",)}
 
 
+def test_weak_labels_leave_out_points_and_say_so(tmp_path, caplog):
+    (tmp_path / "a.txt").write_text("1\t1\tDog\n1\t2\tCat\n")
+    assert convert_to(None, tmp_path / "a.txt", target="weak").endswith("a\tCat\n")
+    assert "1 events without length are left out of weak labels" in caplog.text
+
+
 def test_confidences_go_along(tmp_path):
     (tmp_path / "a.txt").write_text("0\t1\tDog\t0.25\n2\t3\tCat\n")
     assert convert_to(None, tmp_path / "a.txt") == (

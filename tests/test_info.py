@@ -155,6 +155,20 @@ def test_strong_labels_are_counted_by_class(strong):
             {"epochs": 2, "last": {"epoch": "2", "clip_f1": "0.4"}},
         ),
         ("a.txt", "0.5\t1.25\tDog\n", "strong labels", {"format": "audacity", "seconds": 0.75}),
+        ("a.csv", "a.wav,0,1.5,A\n", "strong labels", {"format": "dcase", "seconds": 1.5}),
+        ("a.csv", "file,label\na.wav,A\n", "weak labels", {"format": "weak", "clips": 1}),
+        (
+            "a.csv",
+            "YTID,start_seconds,end_seconds,positive_labels\nx,0,9,/m/1\n",
+            "weak labels",
+            {"format": "audioset", "rows": None, "classes": [{"class": "/m/1", "clips": 1}]},
+        ),
+        (
+            "a.jams",
+            '{"annotations": [{"namespace": "segment_open", "data": []}]}',
+            "strong labels",
+            {"format": "jams", "rows": None, "clips_without_events": 1},
+        ),
     ],
 )
 def test_each_kind_of_table_is_told(tmp_path, name, text, kind, values):
@@ -409,6 +423,9 @@ def test_a_path_that_is_not_there_is_an_error_with_a_suggestion(scores):
         ("a.md", b"# Readme"),
         ("a.tsv", b"one\ttwo\tthree\tfour\tfive\tsix\n"),
         ("a.csv", b"word\n"),
+        ("a.TextGrid", b'File type = "ooTextFile"\nObject class = "TextGrid"\n'),
+        ("a.json", b'[{"label": [{"start": 0, "end": 1, "labels": ["Dog"]}]}]'),
+        ("a.txt", b"default\t\t00:00:00.200\t0.2\t00:00:00.900\t0.9\tDog\n"),
         ("a.json", b'{"a": 1}'),
         ("a.json", b'{"a": '),
         ("b.json", b"{" * 100_000),

@@ -225,3 +225,13 @@ def test_the_validation_list_of_dcase_2019_has_three_known_faults(published_list
     assert Counter(f.kind for f in found) == published_lists.expect(
         {"overlap": 12, "without-labels": 15}, {"overlap": 8, "without-labels": 2, "rare-class": 10}
     )
+
+
+@pytest.mark.parametrize("labels", ['["Dog","Cat"]', "['Dog']", '[{"labels":["Dog"]}]', "{'Dog'}"])
+def test_a_list_in_code_is_no_label(tmp_path, labels):
+    path = tmp_path / "weak.tsv"
+    path.write_text(f"filename\tevent_labels\na.wav\t{labels}\n")
+    with pytest.raises(
+        LabelError, match=r"weak.tsv:2: .* is a list in code; join labels by commas"
+    ):
+        read_weak(path)

@@ -61,6 +61,13 @@ OTHERS = [
     ("ELAN exported", "label track", "default\t\t00:00:00.200\t0.2\t00:00:00.900\t0.9\tDog\n"),
     ("Label Studio", "to a table", json.dumps(LABEL_STUDIO)),
     ("Label Studio", "to a table", json.dumps(MINIMAL)),
+    ("Label Studio", "to a table", "audio,id,label,annotator,annotation_id,lead_time\n"),
+    ("ELAN exported", "label track", "Tier\tBegin Time - ss.msec\tEnd Time - ss.msec\tdefault\n"),
+    (
+        "a JSON list of events",
+        "jq -c '.[]' x.txt > events",
+        '[{"filename": 0, "event_label": 1}]',
+    ),
     ("a JSON document", "to a table", '{\n  "images": []\n}\n'),
     ("a Sonic Visualiser session", "to a table", '<?xml version="1.0"?>\n<!DOCTYPE x>\n<sv>\n'),
     (

@@ -12,9 +12,9 @@ from sedtool.config.recipe import read_recipe
 from sedtool.errors import ArtifactError, ConfigError, LabelError
 from sedtool.info.description import Description, first_of
 from sedtool.labels import (
-    SOURCES,
     LabelSource,
     StrongLabels,
+    detect_format,
     read_durations,
     read_names,
     read_thresholds,
@@ -22,7 +22,7 @@ from sedtool.labels import (
     read_weak,
 )
 from sedtool.labels.cells import is_number
-from sedtool.labels.signatures import signature
+from sedtool.labels.signatures import decode_head, signature
 from sedtool.runs import read_json
 from sedtool.shards import PART_SUFFIX, read_part, read_part_record
 
@@ -40,7 +40,7 @@ _KINDS = (
 def describe_labels(path: Path, verify: bool) -> Description:
     """Describe a table; it is read whole either way. A part is checked against its record."""
     try:
-        text = read_table(path).decode("utf-8-sig", errors="replace")  # the readers refuse the rest
+        text = decode_head(read_table(path))  # all of it; the readers refuse what is no text
     except OSError as error:
         raise LabelError(f"{path}: cannot be read ({error.strerror})") from None
     lines = [line for line in text.split("\n") if line.strip()]
@@ -49,18 +49,23 @@ def describe_labels(path: Path, verify: bool) -> Description:
     first = [cell.strip() for cell in lines[0].split("\t")]
     has_header = bool({"filename", "event_label", "epoch", _RAVEN} & set(first))
     told = signature(text, path)
-    kind: str | None
-    if told is not None and told.name:
-        kind, values = _source_values(path, SOURCES[told.name])
-    else:
+    kind = None
+    if told is None or not told.name:
         kind = _kind_by_header(first) if has_header else _kind_by_shape(first, path)
-        if kind is None:
+    if kind is None:
+        try:
+            source = detect_format(path)
+        except LabelError:
             what = f"a table of no known kind; known are {_KINDS}"
-            raise ArtifactError(f"{path}: {f'{told.what}; {told.remedy}' if told else what}")
-        values = _table_values(kind, path, lines)
+            what = f"this is {told.what}; {told.remedy}" if told else what
+            raise ArtifactError(f"{path}: {what}") from None
+        kind, values = _source_values(path, source)
+        is_counted = len(first) > 1 or source.name == "jsonl"
+    else:
+        values, is_counted = _table_values(kind, path, lines), True
     is_part = path.with_name(path.name + PART_SUFFIX).exists()
     values = {
-        "rows": len(lines) - has_header,
+        "rows": len(lines) - has_header if is_counted else None,
         **values,
         "shard": str(read_part_record(path).shard) if is_part else None,
     }

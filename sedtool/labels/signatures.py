@@ -56,6 +56,7 @@ _TABLES = (  # name, what it is, and columns that it has in any order, in lower 
     ),
     ("audioset", "a segment list of AudioSet", "ytid|start_seconds|end_seconds|positive_labels"),
     ("praat", "a table that Praat made of a TextGrid", "tmin|tier|text|tmax"),
+    ("", "a table of Label Studio", "annotator|annotation_id|lead_time"),
 )
 _ROWS = (  # name, what it is, and where numbers (n) and other cells (x) stand in its first row
     ("dcase", "a table of strong labels without a header", ".nn.n?"),
@@ -67,7 +68,7 @@ _CLIPS = {  # columns that name clips
     *("fname", "segment_id", "ytid"),
 }
 _AUDIOSET_ROW = re.compile(r'[\w-]{11},\s*[\d.]+,\s*[\d.]+,\s*"?/[a-z]/')
-_CLOCK = re.compile(r"\d+:\d\d:\d\d[.,]\d+")
+_BY_ELAN = re.compile(r"\d+:\d\d:\d\d[.,]\d+$|Begin Time - ")
 # What follows the name of a clip in that of its file.
 _OWN_ENDING = re.compile(r"(\.Table\.\d+)?(\.selections|\.BirdNET\.results)?\.\w+$")
 _TEXTS = (  # how a text begins, what it is, and what can be done with it
@@ -123,6 +124,9 @@ def _json(head: str, path: Path) -> Signature:
     first, _, _ = head.partition("\n")
     if path.suffix.lower() == ".jsonl" or _is_object(first):
         return _readable("jsonl", "JSON lines", path, names_clips=True)
+    if head.startswith("[") and all(f'"{key}"' in head for key in ("filename", "event_label")):
+        remedy = f"jq -c '.[]' {shlex.quote(str(path))} > events.jsonl makes JSON lines of it"
+        return Signature("", "a JSON list of events", remedy)
     return Signature("", "a JSON document", AS_TABLE)
 
 
@@ -146,7 +150,7 @@ def _table(head: str, path: Path) -> Signature | None:
     if _AUDIOSET_ROW.match(first):
         return _readable("audioset", "a segment list of AudioSet", path, names_clips=True)
     cells = _split_row(first)
-    if any(map(_CLOCK.fullmatch, cells)):
+    if any(map(_BY_ELAN.match, cells)):
         return Signature("", "a table that ELAN exported", _FROM_ELAN)
     numbers = "".join("n" if is_number(cell) else "x" for cell in cells)
     is_certain = "\t" in first or not numbers.startswith("n")  # commas part other columns, too
@@ -172,6 +176,8 @@ def separator_of(line: str) -> str:
 
 def _readable(name: str, what: str, path: Path, names_clips: bool = False) -> Signature:
     """Return the signature of what convert reads, with the command line that does it."""
+    if not name:
+        return Signature("", what, AS_TABLE)
     stem = _OWN_ENDING.sub("", path.name)
     suffix = "" if names_clips or "." in stem else " --audio-suffix .wav"
     line = f"sedtool convert {shlex.quote(str(path))}{suffix} -o"

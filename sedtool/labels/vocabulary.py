@@ -1,6 +1,7 @@
 """Class lists, and the splitting of joined label fields."""
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from sedtool.errors import LabelError
 from sedtool.labels.cells import read_text
 from sedtool.labels.dialect import Dialect
 from sedtool.text import first_quoted, quoted, suggestion
+
+_LIST_IN_CODE = re.compile(r"""[\[{(]\s*["'{]""")
 
 
 class Vocabulary:
@@ -93,8 +96,11 @@ def split_labels(text: str, vocabulary: Vocabulary | None = None) -> tuple[str, 
 
     With a vocabulary the longest class is taken, and what is no class is kept as it stands.
     Without one, a comma that a space follows is a LabelError: ``Air horn, truck horn`` may be one
-    label or two. So is one beside which a label is missing.
+    label or two. So is one beside which a label is missing. A list as programs write it, such as
+    ``["Dog", "Cat"]``, is a LabelError, too.
     """
+    if _LIST_IN_CODE.match(text):
+        raise LabelError(f"{quoted(text)} is a list in code; join labels by commas, as in Dog,Cat")
     if vocabulary is None and ", " in text:
         raise LabelError(
             f"{quoted(text)} may be one label or several; give the class list (--classes)"

@@ -86,9 +86,9 @@ def detect_format(path: Path) -> LabelSource:
 
 def _name_by_rows(path: Path) -> str:
     """Return the name of the kind of table that can be read, for columns of other names."""
-    first = next(read_rows(path, "strong"), None)
-    if not isinstance(first, Fault) or first.kind != "file":
-        return "dcase"
-    first = next(read_rows(path, "weak"), None)
-    is_weak = first is None or (isinstance(first, Row) and not any(map(is_number, first.labels)))
-    return "weak" if is_weak else ""  # with numbers, it is a list of durations
+    for kind, name in (("strong", "dcase"), ("weak", "weak")):
+        first = next(read_rows(path, kind), None)
+        is_list = isinstance(first, Row) and any(map(is_number, first.labels))  # of durations
+        if not is_list and (not isinstance(first, Fault) or first.kind != "file"):
+            return name
+    return ""
