@@ -167,7 +167,7 @@ def test_an_output_is_claimed_once_and_a_killed_holder_leaves_no_lock(tmp_path):
         refused = subprocess.run(
             [sys.executable, "-c", other, path], capture_output=True, text=True, check=False
         )
-        assert "ResourceError: another sedtool is making" in refused.stderr
+        assert "BusyError: another sedtool is making" in refused.stderr
     holder = subprocess.Popen(
         [sys.executable, "-c", other.replace("pass", "print(flush=True); input()"), path],
         stdin=subprocess.PIPE,
