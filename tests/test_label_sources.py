@@ -106,6 +106,11 @@ def test_events_that_others_publish_become_a_table(run, name, end):
     )
 
 
+def test_the_tiers_of_a_textgrid_are_joined_and_it_says_so(run):
+    text = "tmin\ttier\ttext\ttmax\n0\tdogs\tbark\t1\n0\tcats\tpurr\t1\n"
+    assert "x.txt: the events of 2 tiers are joined" in run({"x.txt": text}, "x.txt").stderr
+
+
 @pytest.mark.parametrize("name", WEAK)
 @pytest.mark.parametrize("output", [None, "weak.tsv"])
 def test_labels_without_times_become_weak_labels_and_it_says_so(run, name, output):
@@ -183,12 +188,20 @@ def test_an_id_without_a_name_is_refused(run):
         ("a,b\nc,d\n", r"n.csv:2: not one id like /m/09x0r and one name, but \['c', 'd'\]"),
         ("/m/1,/m/2,x\n", r"n.csv:1: not one id"),
         ('/m/1,"x\n', r"n.csv:1: not CSV"),
+        ("/m/1\n", r"n.csv:1: not one id"),
     ],
 )
 def test_a_file_that_names_no_ids_is_refused(tmp_path, text, message):
     (tmp_path / "n.csv").write_text(text)
     with pytest.raises(LabelError, match=message):
         read_label_names(tmp_path / "n.csv")
+
+
+@pytest.mark.parametrize("text", ["[1]", '[{"id": "/m/1"}]', "[", "7"])
+def test_a_document_that_is_no_ontology_is_refused(tmp_path, text):
+    (tmp_path / "n.json").write_text(text)
+    with pytest.raises(LabelError, match=r"n.json: not (JSON|a list of objects with id and name)"):
+        read_label_names(tmp_path / "n.json")
 
 
 @pytest.mark.parametrize(

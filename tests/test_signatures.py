@@ -20,13 +20,15 @@ TASK = {"value": {"start": 0.2, "end": 0.9, "labels": ["Dog"]}, "type": "labels"
 LABEL_STUDIO = [{"id": 1, "data": {"audio": "/a.wav"}, "annotations": [{"result": [TASK]}]}]
 MINIMAL = [{"audio": "/a.wav", "label": [{"start": 0.2, "end": 0.9, "labels": ["Dog"]}]}]
 
+DOG = '{"filename": "a.wav", "onset": 0.2, "offset": 0.9, "event_label": "Dog"}\n'
+
 READ = [
     ("dcase", "filename\tonset\toffset\tevent_label\na.wav\t0.2\t0.9\tDog\n"),
     ("dcase", "filename;onset;offset;event_label\na.wav;0,2;0,9;Dog\n"),
     ("dcase", "a.wav\t0.2\t0.9\tDog\n"),
     ("audacity", "0.200000\t0.900000\tDog\n\\\t800.000000\t4000.000000\n"),
     ("raven", "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tAnnotation\n"),
-    ("jsonl", '{"filename": "a.wav", "onset": 0.2, "offset": 0.9, "event_label": "Dog"}\n'),
+    ("jsonl", DOG),
 ]
 PUBLISHED = [
     ("JAMS", json.dumps(SCAPER)),
@@ -66,8 +68,9 @@ OTHERS = [
     (
         "a JSON list of events",
         "jq -c '.[]' x.txt > events",
-        '[{"filename": 0, "event_label": 1}]',
+        json.dumps([json.loads(DOG)]),
     ),
+    ("JSON without the key 'filename'", "needs filename", '{"audio_filepath": "a.wav"}\n'),
     ("a JSON document", "to a table", '{\n  "images": []\n}\n'),
     ("a Sonic Visualiser session", "to a table", '<?xml version="1.0"?>\n<!DOCTYPE x>\n<sv>\n'),
     (

@@ -67,6 +67,7 @@ _CLIPS = {  # columns that name clips
     *("filename", "begin path", "begin file", "file", "filepath", "in file", "slice_file_name"),
     *("fname", "segment_id", "ytid"),
 }
+_KEYS = ("filename", "onset", "offset", "event_label")  # of JSON lines
 _AUDIOSET_ROW = re.compile(r'[\w-]{11},\s*[\d.]+,\s*[\d.]+,\s*"?/[a-z]/')
 _BY_ELAN = re.compile(r"\d+:\d\d:\d\d[.,]\d+$|Begin Time - ")
 # What follows the name of a clip in that of its file.
@@ -122,11 +123,14 @@ def _json(head: str, path: Path) -> Signature:
     if re.search(r'"labels"\s*:\s*\[\s*"', head) and re.search(r'"(result|start)"\s*:', head):
         return Signature("", "an export of Label Studio", AS_TABLE)
     first, _, _ = head.partition("\n")
-    if path.suffix.lower() == ".jsonl" or _is_object(first):
-        return _readable("jsonl", "JSON lines", path, names_clips=True)
-    if head.startswith("[") and all(f'"{key}"' in head for key in ("filename", "event_label")):
+    missing = [key for key in _KEYS if f'"{key}"' not in (head if head[0] == "[" else first)]
+    if head[0] == "[" and not missing:
         remedy = f"jq -c '.[]' {shlex.quote(str(path))} > events.jsonl makes JSON lines of it"
         return Signature("", "a JSON list of events", remedy)
+    if _is_object(first) and missing:
+        return Signature("", f"JSON without the key {missing[0]!r}", f"it needs {', '.join(_KEYS)}")
+    if _is_object(first) or path.suffix.lower() == ".jsonl":
+        return _readable("jsonl", "JSON lines", path, names_clips=True)
     return Signature("", "a JSON document", AS_TABLE)
 
 

@@ -20,13 +20,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sedtool.bounds import RECORD, read_bounded
 from sedtool.errors import LabelError
-from sedtool.labels.cells import decode_text, parse_number, parse_span
+from sedtool.labels.cells import parse_number, parse_span
 from sedtool.labels.events import Event, StrongLabels
 from sedtool.labels.formats.form import EventFormat, Labels
-from sedtool.labels.formats.json_lines import digits, json_text
-from sedtool.text import first_quoted, quoted, strict_json
+from sedtool.labels.formats.json_lines import digits, json_text, read_document
+from sedtool.text import first_quoted, quoted
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,9 @@ _Placed = tuple[str, dict[str, Any]]  # where an object stands, and it
 
 
 def _read_jams(path: Path, name: str) -> Labels:
-    document = _document(path)
+    document = read_document(path)
+    if not isinstance(document, dict):
+        raise LabelError(f"{path}: not a JSON object, which a JAMS document is")
     annotations = list(_objects(document, "annotations", f"{path}"))
     name = _clip(document, annotations, name)
     if timed := [pair for pair in annotations if pair[1].get("namespace") in _TIMED]:
@@ -52,18 +53,6 @@ def _read_jams(path: Path, name: str) -> Labels:
     tags = [pair for pair in annotations if str(pair[1].get("namespace")).startswith("tag_")]
     labels = [_label(item, at) for where, tag in tags for at, item in _objects(tag, "data", where)]
     return {name: tuple(dict.fromkeys(labels))}
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        document = strict_json(decode_text(read_bounded(path, RECORD), path), Decimal)
-    except OSError as error:
-        raise LabelError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise LabelError(f"{path}: not JSON ({error})") from None
-    if not isinstance(document, dict):
-        raise LabelError(f"{path}: not a JSON object, which a JAMS document is")
-    return document
 
 
 def _objects(parent: dict[str, Any], key: str, where: str) -> Iterator[_Placed]:

@@ -15,8 +15,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from sedtool.bounds import RECORD, read_bounded
 from sedtool.errors import LabelError
-from sedtool.labels.cells import numbered_lines, parse_interval, parse_number
+from sedtool.labels.cells import decode_text, numbered_lines, parse_interval, parse_number
 from sedtool.labels.dialect import COLUMNS
 from sedtool.labels.events import Event, StrongLabels
 from sedtool.labels.formats.form import EventFormat
@@ -59,6 +60,16 @@ def parse_json(line: str, where: str) -> Any:
         return strict_json(line)
     except ValueError as error:  # a JSONDecodeError, or an integer of thousands of digits
         raise LabelError(f"{where}: not JSON ({error})") from None
+
+
+def read_document(path: Path) -> Any:
+    """Return what a file of one JSON value holds; what is no whole number is a Decimal."""
+    try:
+        return strict_json(decode_text(read_bounded(path, RECORD), path), Decimal)
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise LabelError(f"{path}: not JSON ({error})") from None
 
 
 def _text(entry: dict[str, Any], key: str, where: str) -> str:

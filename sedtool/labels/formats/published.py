@@ -15,15 +15,14 @@ Cells are separated by tabs, semicolons or commas, and quoted as in CSV. Columns
   `read_label_names` reads the files that give them names.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sedtool.bounds import RECORD, read_bounded
 from sedtool.errors import LabelError
 from sedtool.labels.cells import (
-    decode_text,
     named_cells,
     numbered_lines,
     parse_interval,
@@ -33,9 +32,12 @@ from sedtool.labels.cells import (
 from sedtool.labels.dialect import Dialect
 from sedtool.labels.events import Event, StrongLabels
 from sedtool.labels.formats.form import Labels, LabelSource
+from sedtool.labels.formats.json_lines import read_document
 from sedtool.labels.formats.raven import NO_CALL, posix_path
 from sedtool.labels.signatures import separator_of
-from sedtool.text import first_quoted, quoted, strict_json
+from sedtool.text import first_quoted, quoted
+
+log = logging.getLogger(__name__)
 
 LABEL_ID = re.compile(r"/[a-z]/\w+")  # of AudioSet's ontology
 
@@ -70,15 +72,19 @@ def _read_events(path: Path, name: str, layouts: Sequence[_Layout]) -> Labels:
     parse = parse_span if layout.end == "duration" else parse_interval
     events: list[Event] = []
     names: dict[str, None] = {}
+    tiers: set[str] = set()  # of a TextGrid
     for where, cells in rows:
         row = named_cells(columns, cells, where)
         clip = posix_path("/".join(filter(None, (row.get(part) for part in layout.clip)))) or name
         names[clip] = None
+        tiers.add(row.get("tier", ""))
         if (label := row[layout.label]) not in ("", NO_CALL):
             times = parse(row[layout.onset], row[layout.end], where)
             number = row.get(layout.confidence)
             confidence = parse_number(number, where) if number else None
             events.append(Event(clip, *times, label, confidence))
+    if len(tiers) > 1:
+        log.warning("%s: the events of %d tiers are joined", path, len(tiers))
     return StrongLabels(events, tuple(names) or (name,))
 
 
@@ -116,7 +122,10 @@ def read_label_names(path: Path) -> dict[str, str]:
     that is no whole number; a first row without an id is the header.
     """
     if path.suffix.lower() == ".json":
-        return _read_ontology(path)
+        try:
+            return {str(entry["id"]): str(entry["name"]) for entry in read_document(path)}
+        except (KeyError, TypeError):
+            raise LabelError(f"{path}: not a list of objects with id and name") from None
     names: dict[str, str] = {}
     for number, (where, cells) in enumerate(_rows(path)):
         ids = [cell for cell in cells if LABEL_ID.fullmatch(cell)]
@@ -126,16 +135,6 @@ def read_label_names(path: Path) -> dict[str, str]:
         elif number or ids:
             raise LabelError(f"{where}: not one id like /m/09x0r and one name, but {quoted(cells)}")
     return names
-
-
-def _read_ontology(path: Path) -> dict[str, str]:
-    try:
-        entries = strict_json(decode_text(read_bounded(path, RECORD), path))
-        return {str(entry["id"]): str(entry["name"]) for entry in entries}
-    except OSError as error:
-        raise LabelError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise LabelError(f"{path}: not the ontology of AudioSet ({error})") from None
 
 
 BIRDNET = LabelSource("birdnet", ".csv", lambda path, name: _read_events(path, name, _BIRDNET))
