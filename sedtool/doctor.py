@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -32,9 +33,14 @@ from sedtool.shards import Shard
 
 __all__ = ["Check", "examine"]
 
-OPTIONAL = {"plot": "only `sedtool plot` needs it", "torchaudio": "only --engine torchaudio does"}
+OPTIONAL = {
+    "av": "only m4a, mp4, webm, wma, amr, AC-3 and video need it",
+    "plot": "only `sedtool plot` needs it",
+    "torchaudio": "only --engine torchaudio does",
+}
 MODULES = {"pyyaml": "yaml", "setuptools": "pkg_resources"}  # where the names differ
 BRINGS = {  # the C library in a package
+    "av": ", FFmpeg {.ffmpeg_version_info}",
     "h5py": ", HDF5 {.version.hdf5_version}",
     "soundfile": ", libsndfile {.__libsndfile_version__}",
     "torch": ", CUDA {.version.cuda}",
@@ -248,6 +254,8 @@ def check_formats() -> Check:
         found = f"libsndfile does not load ({_line(error)})"
         return Check("audio formats", "problem", found, f"{_PIP} --force-reinstall soundfile")
     found = ", ".join(f"{name} {'yes' if reads else 'no'}" for name, reads in read.items())
+    others = "m4a, mp4, webm, wma, amr, AC-3 and video"
+    found += f"; {others} {'yes' if find_spec('av') else 'no: they need sedtool[av]'}"
     remedy = f"{_PIP} --upgrade soundfile: it brings libsndfile 1.2"
     if not all(read[name] for name in REQUIRED_FORMATS):
         return Check("audio formats", "problem", found, remedy)

@@ -73,7 +73,7 @@ _MEDIA = {
     b"wvpk": "WavPack audio",
     b"TTA1": "True Audio (TTA)",
     b"MPCK": "Musepack audio",
-    b"MP+": "Musepack audio",
+    b"MP+": "Musepack audio (SV7)",
     b"tBaK": "TAK audio",
     b"OFR ": "OptimFROG audio",
     b"ajkg": "Shorten audio",

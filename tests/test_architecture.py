@@ -42,6 +42,7 @@ OWNERS = {
     "h5py": "store",
     "soundfile": "audio",
     "soxr": "audio",
+    "av": "audio",
     "matplotlib": "plots",
     "sed_eval": "evaluation/sed_eval_engine.py",
 }

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from sedtool.audio import AudioInputs, find, write_wav
+from sedtool.audio import AudioInputs, find, reader, write_wav
 from sedtool.checking import CheckInputs, check
 from sedtool.checking.rules import RULES
 from sedtool.cli import cli
@@ -89,7 +89,8 @@ class DataSet:
 
 @pytest.fixture(autouse=True)
 def without_av(monkeypatch):
-    monkeypatch.setattr(find, "has_av", lambda: False)
+    for module in (find, reader):
+        monkeypatch.setattr(module, "has_av", lambda: False)
 
 
 @pytest.fixture

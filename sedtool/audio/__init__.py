@@ -1,4 +1,4 @@
-"""Audio files: find, decode, check, mix down, resample. Only this package knows soundfile and soxr.
+"""Audio files: find, decode, check, mix down, resample; by soundfile, soxr and perhaps PyAV.
 
 A file is used whole or not at all, unless truncated audio is asked for. `sedtool.audio.reader`
 lists what is checked, in its order; each failure is an AudioError of one line.

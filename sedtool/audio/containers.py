@@ -43,10 +43,16 @@ class Patch(NamedTuple):
 
 
 class Patched(io.RawIOBase):
-    """A file that is read as if its header were another one."""
+    """A file that is read as if its header were another one, and of which no seek fails."""
 
-    def __init__(self, stream: BinaryIO, patch: Patch) -> None:
-        self._stream, self._patch = stream, patch
+    def __init__(self, stream: BinaryIO, patch: Patch | None = None) -> None:
+        self._stream, self._patch = stream, patch or Patch(0, b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = (0, self._stream.tell(), os.fstat(self._stream.fileno()).st_size)[whence]
@@ -59,7 +65,7 @@ class Patched(io.RawIOBase):
         view, start = memoryview(buffer).cast("B"), self._stream.tell()
         try:
             data = self._stream.read(len(view))
-        except OSError:  # libsndfile takes a disk that fails for the end of the file
+        except OSError:  # whoever decodes it asks the disk itself
             data = b""
         view[: len(data)] = data
         for place, byte in enumerate(self._patch.content, self._patch.offset - start):
@@ -132,6 +138,10 @@ _CONTAINERS = {
 _STREAMED = (2**32 - 1, 2**31 - 1, 2**31 - 2**12, 2**31 - 2**8, 2**31, 2**31 - 2**16)
 
 MAX_UNREAD = 4_096  # bytes at the end that no sample is decoded from: two MP3 frames, or a tag
+_BOXES = (
+    b"emsg free ftyp junk mdat meta mfra moof moov pdin pnot prft sidx skip styp udta uuid wide"
+).split()
+_MOST_HEADER = 2**16  # bytes in which video states how large it is
 _MOST_CHUNKS = 10_000  # with more of them a file would take minutes
 _FARTHEST = 2**43  # bytes; a chunk that claims more ends beyond what any file system holds
 _OGG_FIRST_PAGE, _OGG_LAST_PAGE = 2, 4  # flags
@@ -147,9 +157,14 @@ def find_damage(
     libsndfile reads to the end of the file, whatever its header states: what came through a pipe
     states nothing that need be true.
     """
-    magic = _read(stream, 0, 4)
+    head = _read(stream, 0, 12)
+    magic = head[:4]
     if magic == b"OggS":
         return _damage_of_ogg(stream), None
+    if head[4:8] in (b"ftyp", b"moov", b"mdat"):
+        return _damage_of_mpeg_4(stream, size), None
+    if (end := _end_of_video(stream, head)) > size:
+        return Damage(f"truncated: its header states {end} bytes, {size} are there", True), None
     if magic == b".snd":
         offset, length = struct.unpack(">II", _read(stream, 4, 8).ljust(8, b"\0"))
         sound: _Sound | None = _Sound(offset, length, 8, ">I")
@@ -201,6 +216,43 @@ def _find_sound(stream: BinaryIO, end: int, layout: _Chunks) -> _Sound | None:
     if stated <= more and re.match(rb"[ -~]{4}", after) and length <= end - start:
         return None  # there are no samples, but another chunk
     return _Sound(start, max(stated - more, 0), position + layout.id_size, layout.size, more)
+
+
+def _damage_of_mpeg_4(stream: BinaryIO, size: int) -> Damage | None:
+    """Walk the boxes: one of them has the samples, and moov says where each begins."""
+    position, names = 0, [b""]
+    for _ in range(_MOST_CHUNKS):
+        head = _read(stream, position, 16).ljust(16, b"\0")
+        length, name, wide = struct.unpack(">I4sQ", head)
+        if name not in _BOXES:  # the end, or what some programs add to it
+            break
+        names.append(name)
+        position += wide if length == 1 else length or size - position
+    if b"moov" not in names or (position > size and names[-1] == b"moov"):
+        what = "truncated, or its recorder did not close it: it has no index (moov), or only a part"
+        return Damage(what, remedy="copy it again, or mend it with a tool such as untrunc")
+    if position <= size:
+        return None
+    return Damage(f"truncated: its header states {position} bytes, {size} are there", at_end=True)
+
+
+def _end_of_video(stream: BinaryIO, head: bytes) -> int:
+    """Return where AVI, Matroska, WebM or Windows Media should end; 0 where it is not stated."""
+    if head[:4] == b"RIFF" and head[8:] == b"AVI ":
+        size: int = struct.unpack("<I", head[4:8])[0]
+        return 0 if size in _STREAMED else 8 + size
+    start = _read(stream, 0, _MOST_HEADER)
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        place = start.find(b"\x18\x53\x80\x67")  # the segment, which has all the rest
+        if place < 0 or len(start) < place + 12 or not start[place + 4]:
+            return 0
+        width = 9 - start[place + 4].bit_length()  # of the number, as its leading zeros say
+        number = int.from_bytes(start[place + 4 : place + 4 + width], "big") - (1 << 7 * width)
+        return 0 if number == (1 << 7 * width) - 1 else place + 4 + width + number
+    if head.startswith(b"\x30\x26\xb2\x75"):
+        place = start.find(b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11")  # the properties of the file
+        return int.from_bytes(start[place + 40 : place + 48], "little") if place > 0 else 0
+    return 0
 
 
 def _damage_of_ogg(stream: BinaryIO) -> Damage | None:

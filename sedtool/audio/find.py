@@ -16,20 +16,20 @@ from sedtool.errors import AudioError, ConfigError, NothingUsableError
 from sedtool.labels.names import NameIndex, check_name, inexact
 from sedtool.text import counted, in_other_form, nearest
 
-AUDIO_SUFFIXES = (
-    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
-    *(".rf64", ".snd", ".w64", ".wav", ".wave"),
+SNDFILE_SUFFIXES = (
+    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp2", ".mp3", ".mpga", ".oga"),
+    *(".ogg", ".opus", ".rf64", ".snd", ".w64", ".wav", ".wave"),
 )
 
-# Audio and video that libsndfile does not read.
+# Of audio and video that libsndfile does not read.
 OTHER_SUFFIXES = (
     *(".3g2", ".3ga", ".3gp", ".aac", ".ac3", ".adts", ".amr", ".ape", ".asf", ".avi"),
     *(".awb", ".dff", ".dsf", ".dts", ".eac3", ".ec3", ".flv", ".m2ts", ".m4a", ".m4b"),
-    *(".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp4", ".mpc", ".mpeg", ".mpg"),
-    *(".mpga", ".mts", ".ogm", ".ogv", ".ra", ".rm", ".rmvb", ".shn", ".spx", ".tak"),
+    *(".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp4", ".mpc", ".mpeg", ".mpg"),
+    *(".mts", ".ogm", ".ogv", ".ra", ".rm", ".rmvb", ".shn", ".spx", ".tak"),
     *(".tta", ".voc", ".vob", ".weba", ".webm", ".wma", ".wmv", ".wv"),
 )
-_SUFFIXES = frozenset((*AUDIO_SUFFIXES, *OTHER_SUFFIXES))
+AUDIO_SUFFIXES = (*SNDFILE_SUFFIXES, *OTHER_SUFFIXES)
 
 MOST_COMPARED = 10_000  # names of a folder, to find the one that may have been meant
 
@@ -139,7 +139,7 @@ def find_audio(inputs: AudioInputs | Sequence[str | Path], root: Path | None = N
     files = found.by_name()
     if not files:
         where = ", ".join(str(path) for path in inputs.paths) or inputs.files_from or "no input"
-        what = f"; {files.notice}" if files.passed_over else f" ({' '.join(AUDIO_SUFFIXES)})"
+        what = f"; {files.notice}" if files.passed_over else f" ({' '.join(SNDFILE_SUFFIXES)})"
         raise NothingUsableError(f"no audio file in {where}{what}")
     if files.passed_over:
         _log.warning("%s", files.notice)
@@ -153,7 +153,7 @@ class _Found:
         self.root = Path(_absolute(root)) if root is not None else None
         if self.root is not None and not self.root.is_dir():
             raise ConfigError(f"the root {self.root} is not a folder")
-        self.suffixes = _SUFFIXES if has_av() else frozenset(AUDIO_SUFFIXES)
+        self.suffixes = AUDIO_SUFFIXES if has_av() else SNDFILE_SUFFIXES
         self.files: dict[str, None] = {}
         self.passed_over: dict[str, None] = {}  # what is no less audio or video, but not read
         self.folders: set[str] = set()  # what is common to them is the default root
@@ -297,7 +297,7 @@ def walk(folder: Path, above: Above = frozenset()) -> Iterator[Path]:
         path = Path(entry.path)
         if _is_folder(entry):
             yield from walk(path, above)
-        elif path.suffix.lower() in _SUFFIXES:
+        elif path.suffix.lower() in AUDIO_SUFFIXES:
             yield path
 
 

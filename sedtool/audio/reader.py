@@ -4,7 +4,7 @@ What is checked, in this order; each failure is an AudioError of one line:
 
 1.  The file is there, a regular one (by stat: opening a FIFO never returns), and not empty.
 2.  The clip's name can pass through a TSV file, where one is given.
-3.  libsndfile opens it, as a container of `FORMATS`.
+3.  libsndfile opens it, as a container of `FORMATS`; or else PyAV, see `sedtool.audio.av_reader`.
 4.  Its sample rate is 1,000 to 384,000 Hz and has a simple ratio to the wanted one.
 5.  It has 1 to 64 channels, and the wanted one.
 6.  All that its container claims is there (`find_damage`), and it is no longer than a day.
@@ -13,9 +13,10 @@ What is checked, in this order; each failure is an AudioError of one line:
 
 A file that ends too early is used as far as it goes where that is allowed. That is: a WAV, RF64,
 W64, AIFF, AU or CAF file whose last chunk is cut, an Ogg file whose last page is cut or missing, a
-FLAC or MP3 file that cannot be decoded to its end. A hole is never allowed, since what follows it
-would be moved in time: an Ogg page that is damaged or out of sequence, a FLAC file that cannot be
-decoded somewhere else than near its end (8 KiB), an MP3 that lost samples but no bytes.
+FLAC or MP3 file that cannot be decoded to its end, and what PyAV reads alike. A hole is never
+allowed, since what follows it would be moved in time: an Ogg page that is damaged or out of
+sequence, a FLAC file that cannot be decoded somewhere else than near its end (8 KiB), an MP3 that
+lost samples but no bytes.
 
 Not noticed, since nothing tells: a shorter MP3 of constant bit rate that states no length.
 """
@@ -40,7 +41,7 @@ import soundfile
 import soxr
 
 from sedtool.atomic import write_bytes
-from sedtool.audio.av_reader import without_av
+from sedtool.audio.av_reader import SLACK, AvSound, UndecodableError, has_av, without_av
 from sedtool.audio.containers import (
     MAX_UNREAD,
     Damage,
@@ -135,13 +136,9 @@ class AudioReader:
                 damage, patch = find_damage(self._stream, self._size, is_piped)
                 self._stream.seek(0)
                 where = Patched(self._stream, patch) if patch else self._stream.fileno()
-                sound = _ForwardOnly(where, closefd=False)
-                self._sound = closing.enter_context(sound)
+                self._sound = closing.enter_context(self._opened(where, damage))
                 self._check_format()
                 self._check_length(damage)
-            except soundfile.LibsndfileError as error:
-                self._require_disk()
-                raise self._error(self._undecodable()) from error
             except (OSError, ValueError) as error:
                 raise self._unreadable(error) from error
             self._closing = closing.pop_all()
@@ -196,11 +193,25 @@ class AudioReader:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         return self._error(f"cannot be read ({reason})")
 
-    def _undecodable(self) -> str:
-        """Return what is said of a file that libsndfile does not open."""
-        kind = kind_of_file(self.path)
-        convert = f"; {without_av()}" if kind and kind.is_media else ""
-        return "not audio that libsndfile can decode" + (f": {kind}{convert}" if kind else "")
+    def _opened(self, where: Patched | int, damage: Damage | None) -> Any:
+        """Return the file as libsndfile opens it, or what it does not, as PyAV does."""
+        try:
+            return _ForwardOnly(where, closefd=False)
+        except soundfile.LibsndfileError as error:
+            self._require_disk()
+            kind, what = kind_of_file(self.path), "not audio that libsndfile can decode"
+            if kind and kind.what.split()[0] in FORMATS:
+                raise self._error(f"{what}: {kind}, damaged or of a rare encoding") from error
+            if kind is None or not kind.is_media:
+                raise self._error(f"{what}: {kind}" if kind else what) from error
+            if not has_av():
+                raise self._error(f"{what}: {kind}; {without_av()}") from error
+            self._stream.seek(0)
+            try:
+                return AvSound(Patched(self._stream), self._size, kind.what)
+            except UndecodableError as fault:
+                self._require_disk()
+                raise self._error(f"{what}: {kind}; {damage or fault}") from fault
 
     def _require_disk(self) -> None:
         """Raise a ResourceError if a disk fails, which libsndfile takes for the end of the file."""
@@ -217,7 +228,7 @@ class AudioReader:
             status = self.path.stat()
         except FileNotFoundError as error:
             if self.path.is_symlink():
-                raise self._error("a broken link") from error
+                raise self._error(f"{kind_of_file(self.path) or 'a broken link'}") from error
             raise self._error(f"no such file{in_other_form(self.path)}") from error
         if not stat.S_ISREG(status.st_mode):
             raise self._error("not a regular file")
@@ -227,7 +238,7 @@ class AudioReader:
 
     def _check_format(self) -> None:
         sound = self._sound
-        if sound.format not in FORMATS:
+        if not self._is_av and sound.format not in FORMATS:
             raise self._error(f"it is {sound.format_info}; convert it to WAV or FLAC")
         rate, channels = sound.samplerate, sound.channels
         if not SAMPLE_RATES[0] <= rate <= SAMPLE_RATES[1]:
@@ -311,10 +322,16 @@ class AudioReader:
             yield block
         self._check_complete()
 
+    @property
+    def _is_av(self) -> bool:
+        return isinstance(self._sound, AvSound)
+
     def _decode_block(self) -> npt.NDArray[Any]:
         """Return the next samples, int16 or float32 (n, channels); none at the end."""
         sound = self._sound
         size = max(int(self.block_seconds * sound.samplerate / sound.channels), 1)
+        if self._is_av:
+            return self._decode_block_of_av(size)
         # Beyond what the header states libsndfile would decode all the rest and drop it.
         size = min(size, sound.frames - self.n_decoded)
         dtype = np.int16 if sound.subtype == "PCM_16" else np.float32
@@ -328,6 +345,14 @@ class AudioReader:
             message = f"damaged or truncated: it cannot be decoded beyond {seconds:.3f} s"
             self._accept(Damage(message, at_end=is_read))
             return decoded
+
+    def _decode_block_of_av(self, size: int) -> Wave:
+        block: Wave = self._sound.read(size)
+        if not len(block):
+            self._warnings += self._sound.warnings
+            if self._sound.damage:
+                self._accept(self._sound.damage)
+        return block
 
     def _check_samples(self, block: Wave) -> None:
         # One comparison finds NaN, infinity and absurd values alike.
@@ -344,9 +369,10 @@ class AudioReader:
     def _check_complete(self) -> None:
         """Compare what was decoded with what the header promised."""
         claimed, rate = self._claimed(), self._sound.samplerate
-        if self.n_decoded < claimed:
-            # An MP3 that has all its bytes lost samples somewhere else.
-            at_end = not self._mpeg or self._mpeg.stated_end > self._size
+        if self.n_decoded < claimed - self._is_av * SLACK * rate:
+            # An MP3 that has all its bytes lost samples somewhere else, and so did other formats.
+            is_cut = self._mpeg and self._mpeg.stated_end > self._size
+            at_end = self.truncated if self._is_av else is_cut or not self._mpeg
             message = (
                 f"damaged or truncated: {self.duration:.3f} s could be decoded of the "
                 f"{claimed / rate:.3f} s its header states"

@@ -68,6 +68,7 @@ def extract(output: Path, dry_run: bool, quiet: bool, **options: Any) -> None:
 
     A file that cannot be used is named on stderr and in OUTPUT.failures.tsv, and the others are
     processed; the exit code is then 3. The same command goes on with a run that was interrupted.
+    Files such as m4a, mp4, webm, wma, amr, and the sound of video, need sedtool[av].
 
     \b
     Example: sedtool extract audio/ -o features.h5 --preset dcase2017 --workers 2
