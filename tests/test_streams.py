@@ -258,8 +258,8 @@ def test_stderr_has_a_line_every_thirty_seconds_where_it_is_no_terminal(capsys, 
         for done in range(1, 6):
             report(done, 10, "a.wav")
     assert capsys.readouterr().err.splitlines() == [
-        "infer: 3 of 10, 0:01:12 left  a.wav",
-        "infer: 5 of 10, 0:01:02 left  a.wav",
+        "infer: clip 3 of 10, 0:01:12 left  a.wav",
+        "infer: clip 5 of 10, 0:01:02 left  a.wav",
     ]
 
 

@@ -1,6 +1,7 @@
 """On a real terminal, and where there is none: bars, data, and signals that libraries swallow."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -31,6 +32,15 @@ def model(tmp_path):
 
 def on_a_terminal(arguments, stdout):
     return shown_on_a_terminal([*SEDTOOL, *map(str, arguments)], stdout, env=ENVIRONMENT)
+
+
+def test_lines_that_are_said_stand_above_the_bar_and_not_behind_it(tiny, tmp_path):
+    line = ("train", "-o", tmp_path / "run", "--features", tiny.features, "--weak", tiny.weak)
+    shown = on_a_terminal([*line, "--arch", "small", "--epochs", "2"], None).decode()
+    assert "step 1 of 2" in shown
+    for said in ("warning: no validation labels", "14 clips to train", "epoch 1 of 2: loss"):
+        before = shown.split(said)[0].replace("\r", "\n").rsplit("\n", 1)[1]
+        assert re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", before) == ""
 
 
 def test_data_goes_where_the_shell_sends_it_while_the_terminal_has_a_bar(model, tiny, tmp_path):

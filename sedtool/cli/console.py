@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -19,9 +19,21 @@ from sedtool.errors import ConfigError, ResourceError
 from sedtool.signals import poll
 from sedtool.text import bounded, clock, is_writable, plain
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 Report = Callable[[int, int, str], None]  # done, total, what
+_UNITS = {  # of what is counted; elsewhere, clips
+    "train": "step",
+    "sweep": "run",
+    "compare": "run",
+    "evaluate": "resample",
+    "merge": "part",
+    "info": "file",
+}
 _LINE_EVERY = 30.0  # seconds between progress lines where stderr is no terminal
 _log_file: TextIO | None = None
+_bar: "Console | None" = None  # of the bar that stands on the terminal
 _real_stderr: int | None = None  # the descriptor that stderr had before silence_libraries
 
 
@@ -54,7 +66,10 @@ def say(text: str, quiet: bool = False) -> None:
     line = bounded(plain(text))
     if not quiet and sys.stderr is not None:
         try:
-            click.echo(line, err=True)
+            if _bar is None:
+                click.echo(line, err=True)
+            else:  # rich takes the bar away, writes the line and draws the bar below it
+                _bar.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
         except OSError:  # a run does not fail because nobody listens, not at exit either
             sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     if _log_file is not None:
@@ -176,6 +191,7 @@ def progress(title: str, quiet: bool, data_on_stdout: bool = False) -> Iterator[
     A bar with the time left on a terminal, unless data goes there at the same time; elsewhere, and
     in the log file, a line every 30 seconds.
     """
+    global _bar
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
     if data_on_stdout and sys.stdout is not None and sys.stdout.isatty():
         on_terminal = False
@@ -188,20 +204,31 @@ def progress(title: str, quiet: bool, data_on_stdout: bool = False) -> Iterator[
 
     columns = (
         parts.TextColumn("{task.description}", markup=False),
-        *(parts.BarColumn(), parts.MofNCompleteColumn(), parts.TimeRemainingColumn()),
+        parts.BarColumn(),
+        parts.TextColumn("{task.fields[count]}", markup=False),
+        parts.TimeRemainingColumn(),
         parts.TextColumn("{task.fields[what]}", markup=False),  # names may hold [brackets]
     )
-    # rich knows NO_COLOR, and prints what is logged meanwhile above the bar. It is kept off stdout,
-    # which it would else send to the terminal wherever it was meant to go.
+    # rich knows NO_COLOR. It is kept off stdout, which it would else send to the terminal wherever
+    # it was meant to go.
     console = Console(stderr=True)
     with parts.Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
-        task = bar.add_task(title, total=None, what="")
+        task = bar.add_task(title, total=None, count="", what="")
 
         def report(done: int, total: int, what: str) -> None:
-            bar.update(task, completed=done, total=total, what=plain(what)[:60])
+            count = f"{_unit(title)} {done} of {total}"
+            bar.update(task, completed=done, total=total, count=count, what=plain(what)[:60])
             line(done, total, what)
 
-        yield report
+        _bar = console
+        try:
+            yield report
+        finally:
+            _bar = None
+
+
+def _unit(title: str) -> str:
+    return _UNITS.get(title, "clip")
 
 
 def _liner(title: str, quiet: bool) -> Report:
@@ -216,6 +243,6 @@ def _liner(title: str, quiet: bool) -> Report:
         if now - last >= _LINE_EVERY:
             last = now
             left = (now - started) / max(done - first_done, 1) * (total - done)
-            say(f"{title}: {done} of {total}, {clock(left)} left  {what}", quiet)
+            say(f"{title}: {_unit(title)} {done} of {total}, {clock(left)} left  {what}", quiet)
 
     return report
