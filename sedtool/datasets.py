@@ -108,8 +108,11 @@ class FeatureSet:
             problem += f" ({index.listed(absent)})"
         if not matched:
             raise ArtifactError(f"{where}: {problem}")
+        is_header = absent == wanted[:1] and "." not in wanted[0]
+        if is_header:
+            problem += "; it may be a header line, whose first column has to be filename"
         if absent and missing == "error":
-            are_misnamed = all(map(index.near, absent))
+            are_misnamed = is_header or all(map(index.near, absent))
             remedy = "" if are_misnamed else "; --missing skip leaves them out"
             raise LabelError(f"{where}: {problem}{remedy}")
         if absent:

@@ -210,6 +210,12 @@ def test_what_is_not_certain_is_refused_in_a_line_that_says_what_to_do(file, tex
             "no column 'event_labels'.*; it looks like a table of strong labels",
         ),
         ("a.wav,1,0,dog\n", "4 columns and no header line; expected filename, event_labels"),
+        (
+            "split,sensor_id,audio_filename,1_engine_presence\ntrain,1,a.wav,1\n",
+            "looks like a header without a column 'event_labels'",
+        ),
+        ("file_name,keywords,sound_id\na.wav,dog;bark,1\n", "without a column 'event_labels'"),
+        ("a.wav\t['Dog', 'Cat']\n", "is a list as Python writes it; labels are joined by commas"),
         ("a;x,Dog\n", "separated by commas or by semicolons"),
         ("fname,labels\na.wav,Dog,Cat\n", ':2: 3 columns .* need quotes: "Dog,Cat"'),
     ],
@@ -242,8 +248,31 @@ def test_quotes_within_a_cell_are_text(file):
     }
 
 
+def test_a_line_for_excel_alone_is_passed_over(file):
+    text = "sep=;\r\nfilename;onset;offset;event_label\r\na.wav;0,5;1;Dog\r\na.wav;x;1;Dog\r\n"
+    with pytest.raises(LabelError, match=r"labels\.tsv:4: 'x' is not a number"):
+        read_events(file(text))
+    assert read_events(file(text.replace("x", "0,75"))).classes == ("Dog",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'index,mid,display_name\n0,/m/09x0r,"Speech"\n1,/m/05zppz,"Male speech, man"\n',
+        "0,Accordion,/m/0mkg\n1,Applause,/m/0l15bq\n",
+        "label\nDog\n",
+        "Dog\t3\n",
+    ],
+)
+def test_a_table_is_no_class_list(file, text):
+    with pytest.raises(LabelError, match=r":1: (a class list has one name a line|'label' names a)"):
+        read_vocabulary(file(text))
+
+
 def test_lists_of_numbers_and_classes_are_read_alike(file):
     assert read_durations(file("fname;Length (s)\na.wav;1,5\n")) == {"a.wav": 1.5}
+    with pytest.raises(LabelError, match="looks like a header without a column 'duration'"):
+        read_durations(file("file\tduration_ms\na\t10\n"))
     assert read_thresholds(file('label,threshold\n"Air horn, truck horn",0.5\n')) == {
         "Air horn, truck horn": 0.5
     }

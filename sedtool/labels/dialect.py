@@ -62,6 +62,7 @@ _ANSWER = "present"  # of AudioSet, where rows also say that a class is not ther
 _NUMBERS = ("onset", "offset", "duration", "confidence", "threshold")
 _SEPARATORS = {",": "comma", ";": "semicolon"}
 _UNIT = re.compile(r"(_?\((s|sec|seconds)\)|_?\[(s|sec|seconds)\]|_(s|sec|secs|seconds))$")
+_EXCEL = re.compile(r"sep=.\r?$", re.IGNORECASE)  # a first line that is for Excel alone
 _SUFFIX = re.compile(r"\.[A-Za-z]\w{1,4}$")  # of an audio file
 _DECIMAL_COMMA, _THOUSANDS = re.compile(r"-?\d+,\d+"), re.compile(r"-?[1-9]\d{0,2},\d{3}")
 _HEAD = 100  # rows that tell a header from a row
@@ -140,7 +141,8 @@ def dialect_of(
     Fault
         Of the kind "file", if that is not certain, or a column is missing.
     """
-    n_blank = next((n for n, line in enumerate(lines) if line.strip(" \t\r")), None)
+    passed = (line if n or not _EXCEL.match(line) else "" for n, line in enumerate(lines))
+    n_blank = next((n for n, line in enumerate(passed) if line.strip(" \t\r")), None)
     if n_blank is None:
         return Dialect()
     table = _Table(lines[n_blank:], path, n_blank + 1, columns, optional)
@@ -234,7 +236,8 @@ class _Table:
             how += [f"with columns {', '.join(names)}"] if names else []
         else:
             places = self._unnamed(cells, found, dialect)
-            how += ["without its second column, a scene"] if len(places) < len(cells) == 5 else []
+            is_tut = places.get("onset") == 2
+            how += ["without its second column, a scene"] if is_tut else []
         if separator == "\t" and any(
             '"' in line and any(map(QUOTED.fullmatch, split_cells(line))) for line in self.lines
         ):
@@ -279,8 +282,8 @@ class _Table:
                     f"{self.where}: {first_quoted(those)} could each be {column!r}; rename one"
                 )
         missing = [column for column in self.columns if not found[column]]
-        times = [place for column in ("onset", "offset") for place in self._find(column, cells)]
-        is_strong = "event_labels" in found and "event_labels" not in cells and len(times) > 1
+        has_times = all(self._find(column, cells) for column in ("onset", "offset"))
+        is_strong = "event_labels" in found and "event_labels" not in cells and has_times
         if missing or (is_strong and normal(cells[found["filename"][0]]) != _CUT_OUT):
             column = missing[0] if missing else "event_labels"
             raise _OtherTableError(
@@ -300,11 +303,10 @@ class _Table:
 
     def _other_kind(self, cells: list[str], is_strong: bool = False) -> str:
         """Return a hint if the first row is one of another kind of label table."""
+        kinds = {"strong": is_strong, "weak": len(cells) == 2, "unlabelled": len(cells) == 1}
         for kind, columns in COLUMNS.items():
-            fits = set(columns) <= set(cells) or "filename" not in cells
-            if self.columns in COLUMNS.values() and (
-                is_strong or (len(cells) == len(columns) and fits)
-            ):
+            fits = set(columns) <= set(cells) or "filename" not in cells or is_strong
+            if self.columns in {*COLUMNS.values()} - {columns} and kinds[kind] and fits:
                 what = "unlabelled clips" if kind == "unlabelled" else f"{kind} labels"
                 return f"; it looks like a table of {what}"
         return ""
@@ -324,15 +326,22 @@ class _Table:
                 f"{self.where}: columns must be separated by tabs, not as in {quoted(cells[0])}"
             )
         if not n_columns <= len(cells) <= n_columns + len(self.optional):
+            if found["filename"]:
+                raise self._header_like(cells, found)
             what = f"{len(cells)} columns and no header line; expected {', '.join(self.columns)}"
-            raise _OtherTableError(f"{self.where}: {what}{self._other_kind(cells)}")
+            hint = self._other_kind(cells, numbers[1:3] == [True, True])
+            what += hint or f", not {first_quoted(cells)}"
+            raise _OtherTableError(f"{self.where}: {what}")
         if is_strong and numbers[:3] == [True, True, False]:
             raise _OtherTableError(
                 f"{self.where}: times in the first two columns and no names of clips{self._needed}"
             )
-        has_words = is_strong and all(cells[1:3]) and not any(numbers[1:3])
-        is_text = self.columns[-1] not in _NUMBERS and not is_strong
-        if has_words or (is_text and (found["filename"] or self._differs(cells, dialect))):
+        if is_strong:
+            is_header = all(cells[1:3]) and not any(numbers[1:3])
+        else:
+            is_row = self.columns[1] in _NUMBERS and numbers[1]
+            is_header = not is_row and bool(found[self.columns[0]] or self._differs(cells, dialect))
+        if is_header:
             raise self._header_like(cells, found)
         return {column: place for place, column in enumerate((*self.columns, *self.optional))}
 

@@ -39,6 +39,7 @@ from sedtool.labels.events import Event, EventColumns, StrongLabels, confident
 from sedtool.labels.vocabulary import Vocabulary, split_labels
 from sedtool.text import quoted
 
+_PYTHON_LIST = re.compile(r"[\[{(]\s*['\"]")
 _OPENING_QUOTE = re.compile(r'(^|[\t\n])"')
 _SPACE, _DELETE = b" \x7f"
 
@@ -93,6 +94,9 @@ def _row(record: _Record, kind: str, vocabulary: Vocabulary | None) -> Row:
     if kind == "unlabelled":
         return Row(line, name)
     if kind == "weak":
+        if _PYTHON_LIST.match(cells["event_labels"]):
+            what = f"{quoted(cells['event_labels'])} is a list as Python writes it"
+            raise LabelError(f"{what}; labels are joined by commas alone, as in Dog,Cat")
         return Row(line, name, split_labels(cells["event_labels"], vocabulary))
     onset, offset, label = given = [cells[column] for column in COLUMNS["strong"][1:]]
     if not any(given):
@@ -295,9 +299,12 @@ def _numbers(column: Sequence[str]) -> dict[str, float]:
 def read_vocabulary(path: Path) -> Vocabulary:
     """Read a class list: one name a line, in the order the model will have."""
     lines = [(where, unquoted(line)) for where, line in numbered_lines(path)]
-    for where, line in lines:
-        if "\t" in line:
+    is_table = all(re.match(r"\d+[,;]", line) for _, line in lines[1:]) and len(lines) > 1
+    for number, (where, line) in enumerate(lines):
+        if "\t" in line or is_table:
             raise LabelError(f"{where}: a class list has one name a line, and no columns")
+        if not number and line.lower() in ("event_label", "event_labels", "label", "class_name"):
+            raise LabelError(f"{where}: {quoted(line)} names a column; take this line out")
     try:
         return Vocabulary((line for _, line in lines), "--classes gives another list")
     except LabelError as error:
