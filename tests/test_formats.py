@@ -329,10 +329,10 @@ def test_the_format_of_a_file_is_told(tmp_path, name, text, expected):
         (
             "x.txt",
             "hello world\n",
-            r"--from dcase\|audacity\|raven\|jsonl\|jams\|.*, or write filename",
+            r":1: .*; or say what file this is with --from dcase\|",
         ),
-        ("x", "", "it is empty; say it with --from"),
-        ("x.txt", "PK\3\4", "it is a ZIP archive; unpack it"),
+        ("x", "", "x: it is empty$"),
+        ("x.txt", "PK\3\4", "x.txt: it is a ZIP archive; unpack it$"),
         ("x.jsonl", "0\t1\tDog\n", "cannot tell"),
         ("x.selections.txt", "0\t1\tDog\n", "cannot tell"),
     ],

@@ -51,6 +51,15 @@ TIMED = {
         "tmin\ttier\ttext\ttmax\n0.2\tsounds\tDog\t0.9\n0.9\tsounds\t\t2\n",
         "rec1\t0.200\t0.900\tDog\n",
     ),
+    "singapura.csv": (
+        "annotator,onset,offset,event_label\n1,0.2,0.9,7-1\n1,1.0,2.0,9-2\n",
+        "singapura\t0.200\t0.900\t7-1\nsingapura\t1.000\t2.000\t9-2\n",
+    ),
+    "spans.csv": ("START (s);DURATION;LABEL\n0.2;0.7;Dog\n", "spans\t0.200\t0.900\tDog\n"),
+    "raven.csv": (
+        f'{RAVEN},Annotation\n1,x,1,0.2,0.9,0,8000,"Dog, big"\n'.replace("\t", ","),
+        "raven\t0.200\t0.900\tDog, big\n",
+    ),
     "tut.txt": (
         "audio/street/x1.wav\tstreet\t0.186\t2.558\tcar\n",
         "audio/street/x1.wav\t0.186\t2.558\tcar\n",
@@ -108,7 +117,7 @@ def test_events_that_others_publish_become_a_table(run, name, end):
 
 def test_the_tiers_of_a_textgrid_are_joined_and_it_says_so(run):
     text = "tmin\ttier\ttext\ttmax\n0\tdogs\tbark\t1\n0\tcats\tpurr\t1\n"
-    assert "x.txt: the events of 2 tiers are joined" in run({"x.txt": text}, "x.txt").stderr
+    assert "x.txt: the events of 'cats', 'dogs' are joined" in run({"x.txt": text}, "x.txt").stderr
 
 
 @pytest.mark.parametrize("name", WEAK)
@@ -308,10 +317,16 @@ def test_columns_of_other_names_are_told_by_their_rows(tmp_path, text, name):
     assert detect_format(tmp_path / "x.txt").name == name
 
 
+@pytest.mark.parametrize("column", ["input", "recording_id", "species"])
+def test_a_column_that_may_name_clips_is_not_passed_over(run, column):
+    message = run({"x.csv": f"{column},start,end,label\n1,2,3,Dog\n"}, "x.csv", code=2).output
+    assert "x.csv:1: no column 'filename'" in message
+
+
 @pytest.mark.parametrize("text", ["a.wav\t10.0\nb.wav\t2.5\n", "Dog\nCat\n", "filename\na.wav\n"])
 def test_lists_of_durations_classes_and_clips_are_no_labels(tmp_path, text):
     (tmp_path / "x.tsv").write_text(text)
-    with pytest.raises(LabelError, match="cannot tell what kind of label file"):
+    with pytest.raises(LabelError, match=r"or say what file this is with --from dcase\|audacity"):
         detect_format(tmp_path / "x.tsv")
 
 

@@ -18,8 +18,8 @@ from sedtool.config import EvaluateInputs
     click.option(
         "--from",
         "source",
-        help="The format of the inputs: dcase, audacity, raven, jsonl, jams, weak, birdnet, praat "
-        "or audioset. By default, it is found from the files.",
+        help="The format of the inputs: dcase, audacity, raven, jsonl, jams, weak, birdnet, praat, "
+        "track or audioset. By default, it is found from the files.",
     ),
     click.option(
         "--audio-suffix",

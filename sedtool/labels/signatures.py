@@ -78,7 +78,7 @@ _TEXTS = (  # how a text begins, what it is, and what can be done with it
     (r"<.*<project\b.*audacity", "an Audacity project", "export its labels as text"),
     (r"<.*<sv>", "a Sonic Visualiser session", AS_TABLE),
     (r"<\?xml", "an XML document", AS_TABLE),
-    (r"WEBVTT\b|(\d+\s+)?\d+:\d\d:\d\d[.,]\d+ --> ", "subtitles", AS_TABLE),
+    (r"WEBVTT\b|(\d+\s+)?\d+:\d\d:\d\d[.,]\d+ --> ", "a file of subtitles", AS_TABLE),
     (r"%YAML|---\s*\n|(- )?\w+:( [^\t,;]*)?\n", "a YAML document", AS_TABLE),
 )
 
@@ -120,7 +120,9 @@ def signature(head: str, path: Path) -> Signature | None:
 def _json(head: str, path: Path) -> Signature:
     if re.search(r'"annotations"\s*:', head) and re.search(r'"(namespace|file_metadata)"', head):
         return _readable("jams", "a JAMS document", path)
-    if re.search(r'"labels"\s*:\s*\[\s*"', head) and re.search(r'"(result|start)"\s*:', head):
+    if re.search(r'"(labels|choices)"\s*:\s*\[\s*"', head) and re.search(
+        r'"(result|start)"\s*:', head
+    ):
         return Signature("", "an export of Label Studio", AS_TABLE)
     first, _, _ = head.partition("\n")
     missing = [key for key in _KEYS if f'"{key}"' not in (head if head[0] == "[" else first)]

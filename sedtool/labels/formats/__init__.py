@@ -22,12 +22,19 @@ from sedtool.labels.cells import is_number
 from sedtool.labels.dialect import Fault
 from sedtool.labels.formats.audacity import AUDACITY
 from sedtool.labels.formats.dcase import DCASE, format_events, format_weak, write_events, write_weak
-from sedtool.labels.formats.form import EventFormat, LabelSource
+from sedtool.labels.formats.form import EventFormat, LabelSource, separated_rows
 from sedtool.labels.formats.jams import JAMS
 from sedtool.labels.formats.json_lines import JSON_LINES
-from sedtool.labels.formats.published import AUDIOSET, BIRDNET, PRAAT, read_label_names
+from sedtool.labels.formats.published import (
+    AUDIOSET,
+    BIRDNET,
+    PRAAT,
+    TRACK,
+    read_label_names,
+    track_layouts,
+)
 from sedtool.labels.formats.raven import RAVEN
-from sedtool.labels.signatures import AS_TABLE, decode_head, read_head, signature
+from sedtool.labels.signatures import decode_head, read_head, signature
 from sedtool.labels.tables import Row, read_rows, read_weak
 
 __all__ = [
@@ -46,7 +53,7 @@ __all__ = [
 
 EVENT_FORMATS = {form.name: form for form in (DCASE, AUDACITY, RAVEN, JSON_LINES, JAMS)}
 WEAK = LabelSource("weak", ".tsv", lambda path, name: read_weak(path))
-SOURCES = {**EVENT_FORMATS, **{form.name: form for form in (WEAK, BIRDNET, PRAAT, AUDIOSET)}}
+SOURCES = {**EVENT_FORMATS, **{form.name: form for form in (WEAK, BIRDNET, PRAAT, TRACK, AUDIOSET)}}
 
 
 def event_format(name: str) -> EventFormat:
@@ -74,21 +81,27 @@ def detect_format(path: Path) -> LabelSource:
     told = signature(head, path)
     if told is not None and not told.name:
         raise LabelError(f"{path}: this is {told.what}; {told.remedy}")
-    kind = None if told else file_kind(data[:HEAD_SIZE], path.name)
-    name = told.name if told else "" if kind else _name_by_rows(path)
-    if not name or (by_suffix in (JSON_LINES, RAVEN) and by_suffix is not SOURCES[name]):
+    if by_suffix in (JSON_LINES, RAVEN) and (told is None or told.name != by_suffix.name):
+        what = told.what if told else "something else"
         raise LabelError(
-            f"{path}: cannot tell what kind of label file this is{f': {kind}' if kind else ''}; "
-            f"say it with --from {'|'.join(SOURCES)}, or {AS_TABLE}"
+            f"{path}: cannot tell what kind of label file this is: it is named as {by_suffix.name} "
+            f"files are, and looks like {what}; say with --from what it is"
         )
-    return SOURCES[name]
+    return SOURCES[told.name if told else _name_by_rows(path, data)]
 
 
-def _name_by_rows(path: Path) -> str:
+def _name_by_rows(path: Path, head: bytes) -> str:
     """Return the name of the kind of table that can be read, for columns of other names."""
-    for kind, name in (("strong", "dcase"), ("weak", "weak")):
-        first = next(read_rows(path, kind), None)
+    if kind := file_kind(head[:HEAD_SIZE], path.name):
+        raise LabelError(f"{path}: {kind}")
+    faults = []
+    for what, name in (("strong", "dcase"), ("weak", "weak")):
+        first = next(read_rows(path, what), None)
         is_list = isinstance(first, Row) and any(map(is_number, first.labels))  # of durations
         if not is_list and (not isinstance(first, Fault) or first.kind != "file"):
             return name
-    return ""
+        faults.append(first)
+    _, header = next(separated_rows(path), ("", []))
+    if track_layouts(header):
+        return "track"
+    raise LabelError(f"{faults[0]}; or say what file this is with --from {'|'.join(SOURCES)}")

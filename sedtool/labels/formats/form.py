@@ -2,13 +2,15 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sedtool.errors import LabelError
-from sedtool.labels.cells import check_cell
+from sedtool.labels.cells import check_cell, numbered_lines, split_cells
+from sedtool.labels.dialect import Dialect
 from sedtool.labels.events import Event, StrongLabels
+from sedtool.labels.signatures import separator_of
 
 # What Raven and BirdNET add to the name of a recording for that of its table.
 _BY_RAVEN = re.compile(r"(\.Table\.\d+)?(\.selections)?$")
@@ -53,7 +55,8 @@ class EventFormat(LabelSource):
 
     def clip_of(self, file: str) -> str:
         """Return the clip that a label file is named after: its name without the suffix."""
-        name = file.removesuffix(self.last_suffix)
+        is_named_so = file.endswith(self.last_suffix)
+        name = file.removesuffix(self.last_suffix) if is_named_so else _TABLE.sub("", file)
         return _BY_BIRDNET.sub("", _BY_RAVEN.sub("", name) if self.name == "raven" else name)
 
     def rows(self, events: Iterable[Event], first: int = 1, confidence: bool = False) -> str:
@@ -82,6 +85,19 @@ class EventFormat(LabelSource):
         if any(len(os.fsencode(part + self.suffix)) > _LONGEST_NAME for part in parts):
             raise LabelError(f"{name!r} is too long for the name of a file")
         return Path(name + self.suffix)
+
+
+def separated_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield (``file:line``, cells) of the rows, without those that begin with ``#``.
+
+    Cells are separated by tabs, and stand as they are, or else by commas or semicolons as in CSV.
+    """
+    dialect = None
+    for where, line in numbered_lines(path):
+        if not line.startswith("#"):
+            dialect = dialect or Dialect(separator_of(line))
+            is_plain = dialect.separator == "\t"
+            yield where, split_cells(line) if is_plain else dialect.cells(line, where)
 
 
 def ordered(events: Iterable[Event]) -> list[Event]:

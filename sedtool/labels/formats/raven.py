@@ -32,10 +32,9 @@ from sedtool.labels.cells import (
     parse_interval,
     parse_number,
     parse_seconds,
-    table_rows,
 )
 from sedtool.labels.events import Event, StrongLabels
-from sedtool.labels.formats.form import EventFormat, table_row
+from sedtool.labels.formats.form import EventFormat, separated_rows, table_row
 from sedtool.text import first_quoted, quoted
 
 BEGIN_TIME, END_TIME, FILE_OFFSET = "Begin Time (s)", "End Time (s)", "File Offset (s)"
@@ -79,7 +78,7 @@ def posix_path(path: str) -> str:
 
 def _selections(path: Path) -> Iterator[tuple[str, dict[str, str], str]]:
     """Yield (``file:line``, cell by column, label) of each row."""
-    rows = table_rows(path)
+    rows = separated_rows(path)
     where, header = next(rows, (f"{path}", []))
     missing = [column for column in (BEGIN_TIME, END_TIME) if column not in header]
     if missing:
