@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 TRIAL_SECONDS = 10.0  # of audio, whose features are timed
 MOST_TRIALS = 20  # files, where decoding them fails
+MOST_HEADERS = 20_000  # of files that are looked at; more would take minutes
 TIMED_STEPS = 2  # of a training
 HEADER_SIZE = 7_000  # bytes of a features file without clips
 CLIP_SIZE = 200  # bytes a clip of tables in the output, and about as many in the journal
@@ -78,14 +79,13 @@ def plan_extraction(
     """
     config = config or ExtractConfig()
     task = prepare(inputs, output, features, config)
-    durations, unreadable = _durations(task.names, task.claimed_duration)
-    n_frames = sum(
-        features.n_frames(math.ceil(seconds * features.sample_rate))
-        for seconds in durations.values()
-    )
+    every, share = _every(task.names)
+    durations, unreadable = _durations(task.names[::every], task.claimed_duration)
+    stated = (math.ceil(seconds * features.sample_rate) for seconds in durations.values())
+    n_frames = round(share * sum(map(features.n_frames, stated)))
     before = unfinished(task.output.resolve()) if task.resumes else None
     n_done = before.done if before else 0
-    audio_seconds = sum(durations.values())
+    audio_seconds = share * sum(durations.values())
     left = audio_seconds * (1 - n_done / max(len(task.names), 1))
     speed = _extraction_speed(task, list(durations)[:MOST_TRIALS])
     seconds = left / speed / min(config.workers, os.cpu_count() or 1) if speed else None
@@ -97,7 +97,7 @@ def plan_extraction(
     unstated = f" and {n_unstated} that do not say" if n_unstated else ""
     free, workers = free_disk(task.output.resolve()), counted(config.workers, "worker")
     lines = [
-        f"{len(task.names)} files, {audio_seconds:.1f} s of audio{unstated}",
+        f"{len(task.names)} files, {audio_seconds:.1f} s of audio{unstated}{_looked_at(every)}",
         *_unusable(unreadable),
         *([f"{n_done} are done by an interrupted run, which would go on"] if n_done else []),
         f"{n_frames} frames, {_megabytes(output_size)} in {task.output}; meanwhile "
@@ -223,11 +223,12 @@ def plan_inference(
     task = prepare(model_path, inputs, config, outputs)
     before = _look_at_outputs(task, outputs)
     source, header = task.source, task.header
-    durations, unreadable = _durations(source.names, source.claimed_duration)
+    every, share = _every(source.names)
+    durations, unreadable = _durations(source.names[::every], source.claimed_duration)
     for name in durations:
         if problem := outputs.name_problem(name):
             unreadable.append((name, problem))
-    audio_seconds = sum(durations.values())
+    audio_seconds = share * sum(durations.values())
     seconds, score_size = 0.0, 0
     if isinstance(source, UnscoredClips) and durations:
         speed = _scoring_speed(task.model, source, next(iter(durations)), config)
@@ -235,7 +236,7 @@ def plan_inference(
         score_size = int(audio_seconds * header.frame_rate * len(header.classes) * SCORE_SIZE)
     memory = peak_memory(pick_device(config.device))
     lines = [
-        f"{len(source.names)} clips, {audio_seconds:.0f} s of audio",
+        f"{len(source.names)} clips, {audio_seconds:.0f} s of audio{_looked_at(every)}",
         *_unusable(unreadable),
         *before,
         f"{_megabytes(score_size)} of scores on the disk meanwhile",
@@ -277,6 +278,17 @@ def _scoring_speed(
     with suppress(AudioError):
         return _speed(try_network, name)
     return 0.0
+
+
+def _every(names: Sequence[str]) -> tuple[int, float]:
+    """Return which files are looked at, every first, second, …, and how many one stands for."""
+    every = -(-len(names) // MOST_HEADERS) or 1
+    return every, len(names) / (len(names[::every]) or 1)
+
+
+def _looked_at(every: int) -> str:
+    """Return what of many files an estimate is from."""
+    return "" if every == 1 else f", as one in {every} says: only these were looked at"
 
 
 def _durations(

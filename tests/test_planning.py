@@ -118,3 +118,13 @@ def test_memory_is_in_bytes_on_every_platform(
     inference = plan_inference(model, [folder], InferConfig(device="cpu"), InferOutputs())
     assert inference.memory == pytest.approx(3e9, rel=1e-6)
     assert plan_extraction([folder], output, CONFIG).memory == pytest.approx(3e9, rel=0.01)
+
+
+def test_a_plan_of_many_files_looks_at_some_of_them(make_clips, output, monkeypatch):
+    folder = make_clips(9)
+    whole = plan_extraction([folder], output, CONFIG)
+    monkeypatch.setattr("sedtool.planning.MOST_HEADERS", 4)
+    plan = plan_extraction([folder], output, CONFIG)
+    assert plan.n_clips == whole.n_clips
+    assert plan.audio_seconds == pytest.approx(whole.audio_seconds, rel=0.5)
+    assert plan.lines[0].endswith(", as one in 3 says: only these were looked at")
