@@ -91,3 +91,15 @@ def test_a_check_shows_a_thousand_classes_and_says_how_many_more_there_are(tmp_p
     lines = done.stdout.splitlines()
     assert lines[-1].strip() == "... and 4001 more; --json has all of them"
     assert len(lines) < 1_050 and max(map(len, lines)) <= 2_000
+
+
+def test_the_table_of_an_evaluation_shows_a_thousand_classes_and_the_tsv_all(tmp_path):
+    table, classes = tmp_path / "strong.tsv", tmp_path / "classes.txt"
+    table.write_text("filename\tonset\toffset\tevent_label\na.wav\t0\t1\tx\n")
+    classes.write_text("\n".join(["x", *map(str, range(1_500))]))
+    words = ["evaluate", str(table), str(table), "--classes", str(classes)]
+    lines = CliRunner().invoke(cli, words).stdout.splitlines()
+    assert lines.count("… and 501 more classes; --format tsv has all of them") == 3
+    assert len(lines) < 3_050 and max(map(len, lines)) < 200
+    rows = CliRunner().invoke(cli, [*words, "--format", "tsv"]).stdout.splitlines()
+    assert sum(row.startswith("event\tclass\t") and "\tf1\t" in row for row in rows) == 1_501

@@ -3,18 +3,20 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from typing import NamedTuple
 
 from sedtool.evaluation.counts import RATES
 from sedtool.evaluation.evaluate import Evaluation
 from sedtool.evaluation.psds import Psds
 from sedtool.evaluation.resampling import Statistics
-from sedtool.text import aligned, booktabs, latex, latex_row, markdown_table
+from sedtool.text import aligned, booktabs, first_five, latex, latex_row, markdown_table
 
 Row = tuple[str, ...]
 Table = list[list[Row]]  # blocks of rows, the first of which begins with the header
 Numbers = Mapping[str, float]  # by name
 
+MOST_ROWS = 1000  # of a block of a plain table, one a class
 TSV_COLUMNS = (
     *("metric", "average", "class", "score", "value"),
     *("low", "high", "other", "difference", "difference_low", "difference_high", "p"),
@@ -64,10 +66,12 @@ def _as_table(evaluation: Evaluation) -> str:
     """
     lines: list[str] = []
     for blocks in _tables(evaluation):
-        rows = aligned([row for block in blocks for row in block], n_left=2)
-        for block in blocks:
-            lines += [*rows[: len(block)], ""] if block else []
-            del rows[: len(block)]
+        shown = [block[:MOST_ROWS] for block in blocks]
+        rows = iter(aligned([row for block in shown for row in block], n_left=2))
+        for block, part in zip(blocks, shown, strict=True):
+            more = len(block) - len(part)
+            rest = [f"… and {more} more classes; --format tsv has all of them"] if more else []
+            lines += [*islice(rows, len(part)), *rest, ""] if block else []
     return "\n".join([*lines, *_notes(evaluation)]) + "\n"
 
 
@@ -249,7 +253,7 @@ def _notes(evaluation: Evaluation) -> list[str]:
             if scores.undefined:
                 lines.append(
                     f"{name}: {what} of {len(scores.undefined)} of {len(scores.classes)} classes "
-                    f"is undefined: {', '.join(scores.undefined)}"
+                    f"is undefined: {first_five(scores.undefined)}"
                 )
     return [*lines, *(_statistics_notes(evaluation.statistics) if evaluation.statistics else [])]
 
