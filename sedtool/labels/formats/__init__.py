@@ -13,6 +13,7 @@ These are read and written. A module each says how: `dcase`, `audacity`, `raven`
 `jams`; those of `published` are read only, and so are weak labels.
 """
 
+import contextlib
 from pathlib import Path
 
 from sedtool.config import lookup
@@ -101,7 +102,7 @@ def _name_by_rows(path: Path, head: bytes) -> str:
         if not is_list and (not isinstance(first, Fault) or first.kind != "file"):
             return name
         faults.append(first)
-    _, header = next(separated_rows(path), ("", []))
-    if track_layouts(header):
-        return "track"
+    with contextlib.suppress(LabelError):  # which the reader of tables words better
+        if track_layouts(next(separated_rows(path), ("", []))[1]):
+            return "track"
     raise LabelError(f"{faults[0]}; or say what file this is with --from {'|'.join(SOURCES)}")
