@@ -10,7 +10,7 @@
 Cells are separated by tabs, semicolons or commas, and quoted as in CSV. Columns are found by name.
 
 - A table that does not name its clips, as most of BirdNET and those of Praat, is of the clip that
-  the file is named after. A row without text, or with ``nocall``, is no event.
+  the file is named after. ``nocall`` is no event, and neither is what has no text in a TextGrid.
 - The tiers of a TextGrid, and the annotators of a table, are joined.
 - A clip of AudioSet is ``YTID_start_end``, and its labels are those of all of it. They are ids;
   `read_label_names` reads the files that give them names.
@@ -23,12 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sedtool.errors import LabelError
-from sedtool.labels.cells import (
-    named_cells,
-    parse_interval,
-    parse_number,
-    parse_span,
-)
+from sedtool.labels.cells import named_cells, parse_interval, parse_number, parse_span
 from sedtool.labels.dialect import SYNONYMS, normal
 from sedtool.labels.events import Event, StrongLabels
 from sedtool.labels.formats.form import Labels, LabelSource, separated_rows
@@ -90,6 +85,8 @@ def _read_events(path: Path, name: str, layouts: Sequence[_Layout] = ()) -> Labe
     if layout is None:
         wanted = ", ".join(layouts[0][:3] if layouts else ("onset", "offset", "event_label"))
         raise LabelError(f"{where}: no columns {wanted}; the columns are {first_quoted(header)}")
+    if any(columns.count(name) > 1 for name in layout[:3]):
+        raise LabelError(f"{where}: a column name stands twice in {first_quoted(header)}")
     is_span = normal(layout.end) in ("duration", *SYNONYMS["duration"])
     parse = parse_span if is_span else parse_interval
     events: list[Event] = []
@@ -100,7 +97,10 @@ def _read_events(path: Path, name: str, layouts: Sequence[_Layout] = ()) -> Labe
         clip = posix_path("/".join(filter(None, (row.get(part) for part in layout.clip)))) or name
         names[clip] = None
         sources.add(row.get("tier") or row.get("annotator", ""))
-        if (label := row[layout.label]) not in ("", NO_CALL):
+        label = row[layout.label]
+        if not label and layouts is not _PRAAT:
+            raise LabelError(f"{where}: the label is empty")
+        if label not in ("", NO_CALL):
             times = parse(row[layout.onset], row[layout.end], where)
             number = row.get(layout.confidence)
             confidence = parse_number(number, where) if number else None
