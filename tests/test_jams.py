@@ -68,10 +68,13 @@ def test_segments_keep_their_confidence_and_a_name_with_a_suffix_stays(read):
     assert read(annotation("segment_open", *data), name="x.flac").events == events
 
 
-def test_tags_are_labels_of_the_clip_where_there_are_no_events(read):
+def test_tags_are_labels_of_the_clip_where_there_are_no_events(read, caplog):
     tags = [annotation("tag_open", observation(0, 10, "dog"), observation(0, 10, "cat"))]
     tags += [annotation("tag_urbansound", observation(0, 10, "dog")), annotation("beat")]
     assert read(*tags) == {"x": ("dog", "cat")}
+    assert caplog.text == ""
+    assert read(annotation("tag_open", observation(0, 10, "dog", 0.4))) == {"x": ("dog",)}
+    assert "1 tags that are not sure are taken as whole" in caplog.text
     assert read(*tags, annotation("segment_open")) == StrongLabels([], ("x",))
 
 

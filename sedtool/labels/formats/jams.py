@@ -51,8 +51,11 @@ def _read_jams(path: Path, name: str) -> Labels:
             f"there are {first_quoted(spaces)}"
         )
     tags = [pair for pair in annotations if str(pair[1].get("namespace")).startswith("tag_")]
-    labels = [_label(item, at) for where, tag in tags for at, item in _objects(tag, "data", where)]
-    return {name: tuple(dict.fromkeys(labels))}
+    items = [pair for where, tag in tags for pair in _objects(tag, "data", where)]
+    sure = [item.get("confidence") in (None, 1) for _, item in items]
+    if not all(sure):
+        log.warning("%s: %d tags that are not sure are taken as whole", path, sure.count(False))
+    return {name: tuple(dict.fromkeys(_label(item, where) for where, item in items))}
 
 
 def _objects(parent: dict[str, Any], key: str, where: str) -> Iterator[_Placed]:
