@@ -16,15 +16,15 @@ the nearest ones: of another suffix, case or folder, or without the ``Y`` of You
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from sedtool.errors import AudioError, LabelError
 from sedtool.text import composed, first_five, is_writable
 
-# Such as .wav and .3gp; what stands after the point in `rec_12.5` is none.
-_SUFFIX = re.compile(r"(?<=[^/])\.[0-9]?[a-z][a-z0-9]{1,4}\Z", re.A | re.I)
+# Such as wav and 3gp; what stands after the point in `rec_12.5` is none.
+_is_suffix = lru_cache(1000)(re.compile(r"[0-9]?[a-z][a-z0-9]{1,4}", re.A | re.I).fullmatch)
 _VIDEO = re.compile(r"Y?(?P<video>[\w-]{11})_(?P<start>\d+(\.\d+)?)_(?P<end>\d+(\.\d+)?)", re.A)
 
 
@@ -80,7 +80,7 @@ class NameIndex:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = set(names)
-        self._groups: dict[Callable[[str], str], dict[str, list[str]]] = {}
+        self._groups: dict[Callable[[str], str], tuple[dict[str, str], dict[str, list[str]]]] = {}
 
     @cached_property
     def _are_plain(self) -> bool:
@@ -88,14 +88,23 @@ class NameIndex:
 
     def _by(self, key: Callable[[str], str], value: str) -> list[str]:
         """Return the clips of which `key` is `value`, sorted."""
-        if key not in self._groups:  # no group is needed where all paths agree
-            groups: dict[str, list[str]] = {}
-            for name, of_name in zip(self._names, map(key, self._names), strict=True):
-                groups.setdefault(of_name, []).append(name)
-            for group in groups.values():
-                group.sort()
-            self._groups[key] = groups
-        return self._groups[key].get(value, [])
+        last, several = self._groups.get(key) or self._grouped(key)
+        if value in several:
+            return several[value]
+        return [last[value]] if value in last else []
+
+    def _grouped(self, key: Callable[[str], str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+        """Return a clip of each value of `key`, and all clips of those values that several have."""
+        names = sorted(self._names)
+        of_names = list(map(key, names))
+        last = dict(zip(of_names, names, strict=True))
+        several: dict[str, list[str]] = {}
+        if len(last) < len(names):  # seldom: a list for each of a million clips takes seconds
+            for name, value in zip(names, of_names, strict=True):
+                if last[value] is not name or value in several:
+                    several.setdefault(value, []).append(name)
+        self._groups[key] = last, several
+        return last, several
 
     def find(self, name: str) -> str | None:
         """Return the clip that `name` means whatever its suffix, or None.
@@ -195,6 +204,10 @@ class NameIndex:
         names = list(names)
         if self._names.issuperset(names):
             return dict(zip(names, names, strict=True)), []
+        last, several = self._groups.get(_basename) or self._grouped(_basename)
+        clips = [last[base] for base in map(_basename, names) if base in last]
+        if not several and len(names) == len(clips) == len(set(clips)):  # as one by one, but faster
+            return dict(zip(names, clips, strict=True)), []
         found: dict[str, str] = {}
         missing: list[str] = []
         for match in self.matches(names):
@@ -211,8 +224,13 @@ def _basename(name: str) -> str:
     return name.rstrip("/").rpartition("/")[2]  # ten times as fast as PurePosixPath
 
 
+def _path_stem(name: str) -> str:
+    stem, _, suffix = name.rpartition(".")
+    return stem if stem and stem[-1] != "/" and _is_suffix(suffix) else name
+
+
 def _stem(name: str) -> str:
-    return _SUFFIX.sub("", _basename(name))
+    return _path_stem(_basename(name))
 
 
 def _plain(name: str) -> str:
@@ -233,7 +251,7 @@ def _plain_stem(name: str) -> str:
 
 
 def _plain_path_stem(name: str) -> str:
-    return _SUFFIX.sub("", _plain(name))
+    return _path_stem(_plain(name))
 
 
 def _rough_key(name: str) -> str:
