@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import re
 import subprocess
 import sys
@@ -566,6 +567,17 @@ def test_equal_figures_are_equal_files_and_styles_of_the_caller_do_not_matter(tm
         with matplotlib.rc_context({"font.family": "monospace", "svg.hashsalt": "other"}):
             save(draw_pooling([("m", model)], {}), second)
         assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_home_that_cannot_be_written_is_not_talked_of_and_leaves_nothing(tmp_path):
+    (tmp_path / "tmp").mkdir()
+    line = [sys.executable, "-m", "sedtool", "plot", "gradients", "-o", tmp_path / "g.svg"]
+    kept = {k: v for k, v in os.environ.items() if k not in ("MPLCONFIGDIR", "XDG_CACHE_HOME")}
+    kept.pop("XDG_CONFIG_HOME", None)
+    environment = kept | {"HOME": "/proc/nope", "TMPDIR": str(tmp_path / "tmp")}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    assert done.stderr == f"gradients -> {tmp_path}/g.svg\n"
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_without_matplotlib_it_is_said_how_to_get_it():

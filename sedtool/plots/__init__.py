@@ -9,17 +9,28 @@ Only this package imports matplotlib (the `plot` extra); without it, importing t
 ConfigError.
 """
 
-from sedtool.errors import ConfigError
+import logging
 
+from sedtool.errors import ConfigError, ResourceError
+
+_logger = logging.getLogger("matplotlib")
+# Where it cannot write below the home, it takes a temporary folder, removes it, and talks of it.
+_logger.disabled = True
 try:
     import matplotlib  # noqa: F401
-except ImportError:
-    raise ConfigError("figures need matplotlib: pip install 'sedtool[plot]'") from None
 
-from sedtool.plots.clip import plot_clip
-from sedtool.plots.curves import plot_curves
-from sedtool.plots.gradients import plot_frames, plot_gradients
-from sedtool.plots.learned import plot_durations, plot_pooling
+    from sedtool.plots.clip import plot_clip
+    from sedtool.plots.curves import plot_curves
+    from sedtool.plots.gradients import plot_frames, plot_gradients
+    from sedtool.plots.learned import plot_durations, plot_pooling
+except ModuleNotFoundError as error:
+    if error.name != "matplotlib":
+        raise
+    raise ConfigError("figures need matplotlib: pip install 'sedtool[plot]'") from None
+except OSError as error:
+    raise ResourceError(f"matplotlib cannot be loaded: {error}") from error
+finally:
+    _logger.disabled = False
 
 __all__ = [
     "plot_clip",
