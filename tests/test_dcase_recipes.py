@@ -12,48 +12,28 @@ from sedtool.config import PoolingConfig, parse_architecture
 from sedtool.config.recipe import read_recipe
 from sedtool.labels import read_events, read_vocabulary, read_weak
 from sedtool.sweep import parse_poolings
-from support.recipes import RECIPES, YEARS, load, make_audio, prepare, read_all, rows, run_script
+from support.recipes import (
+    RECIPES,
+    YEARS,
+    load,
+    make_2017,
+    make_2019,
+    make_audio,
+    prepare,
+    read_all,
+    rows,
+    run_script,
+)
 
 cost = load(RECIPES / "cost.py")
 
 
 # --- label files with faults ----------------------------------------------------------------------
 
-LINES_2017 = {
-    "weak_label_training": [
-        f"{name}_0.000_10.000.wav\t0.000\t10.000\t{label}"
-        for name, label in [
-            *(("-" + f"train{i:05d}", "Air horn, truck horn") for i in range(10)),
-            *(("-" + f"train{i:05d}", "Train") for i in range(5)),
-            *((f"Ytrain{i:05d}", "Fire engine, fire truck (siren)") for i in range(10)),
-        ]
-    ],
-    "strong_label_testing": [
-        "--test00001_30.000_40.000.wav\t0\t0\tTrain horn",
-        "--test00002_30.000_40.000.wav\t0.165\t3.8\tAir horn, truck horn",
-        "--test00002_30.000_40.000.wav\t0\t0\tTrain",
-        "--test00003_8.000_18.000.wav\t5\t9.345\tCar",
-    ],
-    "weak_label_testing": [
-        "--test00001_30.000_40.000.wav\t30.000\t40.000\tTrain horn",
-        "--test00002_30.000_40.000.wav\t30.000\t40.000\tAir horn, truck horn",
-        "--test00002_30.000_40.000.wav\t30.000\t40.000\tTrain",
-        "--test00003_8.000_18.000.wav\t8.000\t18.000\tCar",
-    ],
-}
-
 
 @pytest.fixture
 def small_2017(tmp_path):
-    """Return the arguments of prepare.py: audio with a Y in front, CRLF in the label files."""
-    labels = tmp_path / "metadata" / "groundtruth_release"
-    labels.mkdir(parents=True)
-    for kind, lines in LINES_2017.items():
-        text = "".join(f"{line}\r\n" for line in lines)
-        (labels / f"groundtruth_{kind}_set.csv").write_bytes(text.encode() + b"\r\n")
-    names = {line.split("\t")[0] for lines in LINES_2017.values() for line in lines}
-    make_audio(tmp_path / "audio", [f"Y{name}" for name in names])
-    return tmp_path / "audio", labels.parent, tmp_path / "out"
+    return make_2017(tmp_path)
 
 
 def run(year, arguments, *options):
@@ -98,29 +78,7 @@ def test_2017_clips_without_events_are_kept_and_clip_labels_are_those_of_the_wea
 
 @pytest.fixture
 def small_2019(tmp_path):
-    """Return the arguments of prepare.py: DCASE 2019 as published, with faults."""
-    weak = [f"Yweak{i:07d}_0.000_10.000.wav\tSpeech,Dog" for i in range(10)]
-    unlabelled = [f"Y--other{i:04d}_30.000_40.000.wav" for i in range(6)]
-    strong = [f"{i}.wav\t0.25\t1.{i}\tSpeech" for i in range(10)]
-    test = [
-        "Y-test000001_0.000_10.000.wav\t0.000\t10.115\tVacuum_cleaner",
-        "Y-test000002_30.000_40.000.wav\t\t\t",
-    ]
-    header = "filename\tonset\toffset\tevent_label"
-    files = {
-        "train/weak.tsv": ["filename\tevent_labels", *weak],
-        "train/unlabel_in_domain.tsv": ["filename", *unlabelled],
-        "train/synthetic.tsv": [header, *strong],
-        "validation/validation.tsv": [header, *test],
-    }
-    for name, lines in files.items():
-        path = tmp_path / "metadata" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(lines) + "\n")
-    folders = ["train/weak", "train/unlabel_in_domain", "train/synthetic", "validation"]
-    for folder, lines in zip(folders, files.values(), strict=True):
-        make_audio(tmp_path / "audio", {f"{folder}/{line.split()[0]}" for line in lines[1:]})
-    return tmp_path / "audio", tmp_path / "metadata", tmp_path / "out"
+    return make_2019(tmp_path)
 
 
 def test_2019_labels_are_written_under_the_names_of_the_audio(small_2019):
