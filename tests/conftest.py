@@ -1,5 +1,6 @@
 """Fixtures that several test modules use."""
 
+import logging
 import os
 import tempfile
 import time
@@ -57,6 +58,14 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write(text)
         if path := config.getoption("--reliability"):
             campaign.write_between_marks(path, text)
+
+
+@pytest.fixture(autouse=True)
+def logs():
+    """Let what the library logs through, whatever the command line of an earlier test shows."""
+    logger = logging.getLogger("sedtool")
+    logger.handlers = []
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture

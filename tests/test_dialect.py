@@ -126,10 +126,11 @@ def test_how_a_table_is_read_is_said_once_and_of_a_plain_one_nothing(file, caplo
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
-def test_text_with_a_byte_order_mark_is_read(file, encoding):
+def test_text_with_a_byte_order_mark_is_read(file, encoding, caplog):
     mark = codecs.BOM_UTF16_BE.decode("utf-16-be") if encoding == "utf-16-be" else ""
     path = file(f"{mark}filename\tonset\toffset\tevent_label\nä.wav\t0\t1\tHund\n", "x", encoding)
     assert read_events(path).events == [Event("ä.wav", 0.0, 1.0, "Hund")]
+    assert caplog.messages == ([f"{path}: read as UTF-16"] if "16" in encoding else [])
 
 
 NO_PLACE = "; name the columns filename, onset, offset, event_label"
@@ -215,7 +216,7 @@ def test_what_is_not_certain_is_refused_in_a_line_that_says_what_to_do(file, tex
             "looks like a header without a column 'event_labels'",
         ),
         ("file_name,keywords,sound_id\na.wav,dog;bark,1\n", "without a column 'event_labels'"),
-        ("a.wav\t['Dog', 'Cat']\n", "is a list as Python writes it; labels are joined by commas"),
+        ("a.wav\t['Dog', 'Cat']\n", "is a list in code; join labels by commas"),
         ("a;x,Dog\n", "separated by commas or by semicolons"),
         ("fname,labels\na.wav,Dog,Cat\n", ':2: 3 columns .* need quotes: "Dog,Cat"'),
     ],
@@ -276,6 +277,8 @@ def test_lists_of_numbers_and_classes_are_read_alike(file):
     assert read_thresholds(file('label,threshold\n"Air horn, truck horn",0.5\n')) == {
         "Air horn, truck horn": 0.5
     }
+    with pytest.raises(LabelError, match="3 columns and no header line; expected event_label"):
+        read_thresholds(file("Dog\t0.5\tx\n"))
     assert read_vocabulary(file('"Air horn, truck horn"\nDog\n')).classes == (
         "Air horn, truck horn",
         "Dog",

@@ -1,10 +1,12 @@
 """The text of a table: its lines, cells and numbers, and the texts that a table can carry."""
 
 import codecs
+import logging
 import math
 import re
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from sedtool.bounds import read_table
 from sedtool.errors import LabelError
 from sedtool.file_kinds import HEAD_SIZE, file_kind
 from sedtool.text import is_writable, quoted
+
+log = logging.getLogger(__name__)
 
 LATEST = 1e9  # seconds, some 30 years: no recording has later times
 QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a cell that stands in quotes as a whole
@@ -30,6 +34,8 @@ def read_text(path: Path) -> str:
 def decode_text(data: bytes, path: Path) -> str:
     """Return the text that the bytes of a file are, as `read_text` does."""
     is_utf_16 = data.startswith(_UTF_16_MARKS) and not data.startswith(codecs.BOM_UTF32_LE)
+    if is_utf_16:
+        say_how(path, "as UTF-16")
     try:
         return data.decode("utf-16" if is_utf_16 else "utf-8-sig")
     except UnicodeDecodeError as error:
@@ -43,6 +49,12 @@ def decode_text(data: bytes, path: Path) -> str:
             form = "" if b"\0" in data else "; it may be Windows-1252 or Latin-1"
             what = f"not UTF-8 text (byte {error.start}){form}"
         raise LabelError(f"{path}:{line}: {what}; save it as UTF-8 text") from None
+
+
+@lru_cache(1000)
+def say_how(path: Path, how: str) -> None:
+    """Log how a table is read that is not written as usual; once, though stages read it again."""
+    log.warning("%s: read %s", path, how)
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:

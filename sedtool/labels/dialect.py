@@ -17,22 +17,18 @@ but a `Fault`, and so is a first row that looks like a header of other names.
 
 import contextlib
 import csv
-import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
 from sedtool.bounds import MOST_COLUMNS
 from sedtool.errors import LabelError
 from sedtool.file_kinds import HEAD_SIZE, file_kind
-from sedtool.labels.cells import QUOTED, clean_line, is_number, split_cells, unquoted
+from sedtool.labels.cells import QUOTED, clean_line, is_number, say_how, split_cells, unquoted
 from sedtool.labels.signatures import HEAD, signature
 from sedtool.text import cut, first_quoted, quoted
-
-log = logging.getLogger(__name__)
 
 COLUMNS = {
     "strong": ("filename", "onset", "offset", "event_label"),
@@ -153,7 +149,7 @@ def dialect_of(
         what = _what_it_is("\n".join(table.lines[:_HEAD])[:HEAD], path) if is_other else ""
         raise Fault(f"{table.where}: {what}" if what else str(error), "file") from None
     if how:
-        _say(path, ", ".join(how))
+        say_how(path, ", ".join(how))
     return replace(dialect, first=dialect.first + n_blank)
 
 
@@ -165,12 +161,6 @@ def _what_it_is(head: str, path: Path) -> str:
         return str(kind)
     told = signature(head, path)
     return f"it looks like {told.what}; {told.remedy}" if told and told.name != "dcase" else ""
-
-
-@lru_cache(1000)
-def _say(path: Path, how: str) -> None:
-    """Log how a table is read; once, though several stages read it."""
-    log.warning("%s: read %s", path, how)
 
 
 def normal(name: str) -> str:
@@ -193,6 +183,19 @@ class _Table:
         """Return ``file:line`` of the first row."""
         return f"{self.path}:{self.number}"
 
+    @property
+    def needed(self) -> str:
+        """Return what the columns have to be, to end a message with."""
+        return f"; name the columns {', '.join(self.columns)}"
+
+    def refusal(self, what: str) -> LabelError:
+        """Return an error about the first row."""
+        return LabelError(f"{self.where}: {what}")
+
+    def other(self, what: str) -> LabelError:
+        """Return an error about a first row that may be one of another kind of file."""
+        return _OtherTableError(f"{self.where}: {what}")
+
     def dialect(self) -> tuple[Dialect, list[str]]:
         """Return how the table is written, and what is to be said of it."""
         try:
@@ -212,7 +215,7 @@ class _Table:
         if len(found) > 1:  # a name ends with its suffix
             found = [each for each in found if _SUFFIX.search(each[0].cells(line, "")[0])]
             if len(found) != 1:
-                raise LabelError(f"{self.where}: separated by commas or by semicolons? Use tabs")
+                raise self.refusal("separated by commas or by semicolons? Use tabs")
         dialect, how = found[0] if found else self._separated("\t", line)
         if self._has_decimal_commas(dialect):
             return replace(dialect, has_decimal_commas=True), [*how, "with decimal commas"]
@@ -226,7 +229,7 @@ class _Table:
         except LabelError as error:
             raise _OtherTableError(*error.args) from None
         if len(cells) > MOST_COLUMNS:
-            raise LabelError(f"{self.where}: {len(cells)} columns; a table of labels has a few")
+            raise self.refusal(f"{len(cells)} columns; a table of labels has a few")
         how = [] if separator == "\t" else [f"as {_SEPARATORS[separator]}-separated"]
         found = {column: self._find(column, cells) for column in (*self.columns, *self.optional)}
         has_header = self._has_header(cells, found, dialect)
@@ -238,9 +241,8 @@ class _Table:
             places = self._unnamed(cells, found, dialect)
             is_tut = places.get("onset") == 2
             how += ["without its second column, a scene"] if is_tut else []
-        if separator == "\t" and any(
-            '"' in line and any(map(QUOTED.fullmatch, split_cells(line))) for line in self.lines
-        ):
+        with_quotes = (line for line in self.lines if separator == "\t" and '"' in line)
+        if any(any(map(QUOTED.fullmatch, split_cells(line))) for line in with_quotes):
             how.append("without the quotes around cells")
         most = max(len(cells), *(place + 1 for place in places.values()))
         least = 0 if separator == "\t" else len(cells) if has_header else len(self.columns)
@@ -274,40 +276,36 @@ class _Table:
         for column in self.columns:
             those = [cells[place] for place in found[column]]
             if len(set(those)) < len(those):
-                raise LabelError(
-                    f"{self.where}: a column name stands twice in {first_quoted(cells)}"
-                )
+                raise self.refusal(f"a column name stands twice in {first_quoted(cells)}")
             if len(those) > 1:
-                raise LabelError(
-                    f"{self.where}: {first_quoted(those)} could each be {column!r}; rename one"
-                )
+                raise self.refusal(f"{first_quoted(those)} could each be {column!r}; rename one")
+        if any(normal(cell) == _ANSWER for cell in cells):
+            raise self.refusal(
+                f"by its column {_ANSWER!r}, rows may say that a class is not there; take those "
+                "rows and the column out"
+            )
         missing = [column for column in self.columns if not found[column]]
         has_times = all(self._find(column, cells) for column in ("onset", "offset"))
-        is_strong = "event_labels" in found and "event_labels" not in cells and has_times
-        if missing or (is_strong and normal(cells[found["filename"][0]]) != _CUT_OUT):
-            column = missing[0] if missing else "event_labels"
-            raise _OtherTableError(
-                f"{self.where}: no column {column!r}; the columns are {first_quoted(cells)}"
-                f"{self._needed}{self._other_kind(cells, is_strong)}"
-            )
-        if any(normal(cell) == _ANSWER for cell in cells):
-            raise LabelError(
-                f"{self.where}: by its column {_ANSWER!r}, rows may say that a class is not there; "
-                "take those rows and the column out"
-            )
+        if has_times and self.columns == COLUMNS["weak"] and "event_labels" not in cells:
+            is_strong = _CUT_OUT not in map(normal, cells)
+            missing += ["event_labels"] * is_strong
+        else:
+            is_strong = False
+        if missing:
+            what = f"no column {missing[0]!r}; the columns are {first_quoted(cells)}{self.needed}"
+            raise self.other(what + self._other_kind(cells, is_strong))
         return {column: places[0] for column, places in found.items() if len(places) == 1}
 
-    @property
-    def _needed(self) -> str:
-        return f"; name the columns {', '.join(self.columns)}"
-
-    def _other_kind(self, cells: list[str], is_strong: bool = False) -> str:
+    def _other_kind(self, cells: list[str], is_strong: bool) -> str:
         """Return a hint if the first row is one of another kind of label table."""
-        kinds = {"strong": is_strong, "weak": len(cells) == 2, "unlabelled": len(cells) == 1}
-        for kind, columns in COLUMNS.items():
-            fits = set(columns) <= set(cells) or "filename" not in cells or is_strong
-            if self.columns in {*COLUMNS.values()} - {columns} and kinds[kind] and fits:
-                what = "unlabelled clips" if kind == "unlabelled" else f"{kind} labels"
+        is_weak = len(cells) == 2 and ("event_labels" in cells or "filename" not in cells)
+        kinds = {
+            "strong labels": is_strong,
+            "weak labels": is_weak,
+            "unlabelled clips": len(cells) == 1,
+        }
+        for (what, is_kind), columns in zip(kinds.items(), COLUMNS.values(), strict=True):
+            if is_kind and self.columns in {*COLUMNS.values()} - {columns}:
                 return f"; it looks like a table of {what}"
         return ""
 
@@ -315,40 +313,32 @@ class _Table:
         self, cells: list[str], found: dict[str, list[int]], dialect: Dialect
     ) -> dict[str, int]:
         """Return the places of the columns of a table without a header line."""
-        is_strong, n_columns = "onset" in self.columns, len(self.columns)
-        if n_columns == 1:
+        first, *others = self.columns
+        is_strong, n_columns = "onset" in others, len(self.columns)
+        if not others:
             return self._names_alone(cells, found, dialect)
         numbers = [is_number(cell.replace(",", ".")) for cell in cells]
         if is_strong and numbers[1:] == [False, True, True, False] and cells[1]:
             return dict(zip(self.columns, (0, 2, 3, 4), strict=True))
         if len(cells) == 1:
-            raise _OtherTableError(
-                f"{self.where}: columns must be separated by tabs, not as in {quoted(cells[0])}"
-            )
-        if not n_columns <= len(cells) <= n_columns + len(self.optional):
-            if found["filename"]:
-                raise self._header_like(cells, found)
-            what = f"{len(cells)} columns and no header line; expected {', '.join(self.columns)}"
+            raise self.other(f"columns must be separated by tabs, not as in {quoted(cells[0])}")
+        has_width = n_columns <= len(cells) <= n_columns + len(self.optional)
+        if not has_width and not found[first]:
             hint = self._other_kind(cells, numbers[1:3] == [True, True])
-            what += hint or f", not {first_quoted(cells)}"
-            raise _OtherTableError(f"{self.where}: {what}")
+            what = f"{len(cells)} columns and no header line; expected {', '.join(self.columns)}"
+            raise self.other(what + (hint or f", not {first_quoted(cells)}"))
         if is_strong and numbers[:3] == [True, True, False]:
-            raise _OtherTableError(
-                f"{self.where}: times in the first two columns and no names of clips{self._needed}"
-            )
-        if is_strong:
-            is_header = all(cells[1:3]) and not any(numbers[1:3])
-        else:
-            is_row = self.columns[1] in _NUMBERS and numbers[1]
-            is_header = not is_row and bool(found[self.columns[0]] or self._differs(cells, dialect))
-        if is_header:
+            raise self.other(f"times in the first two columns, and no names of clips{self.needed}")
+        is_row = self.columns[1] in _NUMBERS and (any(numbers[1:3]) or not all(cells[1:3]))
+        looks_odd = is_strong or found[first] or self._differs(cells, dialect)
+        if not has_width or (looks_odd and not is_row):
             raise self._header_like(cells, found)
         return {column: place for place, column in enumerate((*self.columns, *self.optional))}
 
     def _header_like(self, cells: list[str], found: dict[str, list[int]]) -> LabelError:
         missing = next((column for column in self.columns if not found[column]), self.columns[0])
         what = f"this looks like a header without a column {missing!r}: {first_quoted(cells)}"
-        return _OtherTableError(f"{self.where}: {what}{self._needed}")
+        return self.other(what + self.needed)
 
     def _names_alone(
         self, cells: list[str], found: dict[str, list[int]], dialect: Dialect
@@ -359,22 +349,18 @@ class _Table:
         """
         if found["filename"] and not _SUFFIX.search(cells[-1]):
             raise LabelError(*self._header_like(cells, found).args)
-        if dialect.separator == "\t":
-            among = [cell for mark in _SEPARATORS for cell in cells[0].split(mark)[:-1]]
-            if any(map(_SUFFIX.search, among)):
-                raise LabelError(
-                    f"{self.where}: {quoted(cells[0])} looks like several cells, not like the name "
-                    f"of a clip{self._needed}"
-                )
-            if self._differs(cells, dialect):
-                raise self._header_like(cells, found)
-        else:
+        if dialect.separator != "\t":
             has_suffix = [True] + [False] * (len(cells) - 1)
-            if any(
-                list(map(bool, map(_SUFFIX.search, row))) != has_suffix
-                for row in self._rows(dialect)
-            ):
-                raise _OtherTableError(f"{self.where}: not a table of names")
+            rows = ([bool(_SUFFIX.search(cell)) for cell in row] for row in self._rows(dialect))
+            if any(row != has_suffix for row in rows):
+                raise self.other("not a table of names")
+        elif any(
+            _SUFFIX.search(cell) for mark in _SEPARATORS for cell in cells[0].split(mark)[:-1]
+        ):
+            what = f"{quoted(cells[0])} looks like several cells, not like the name of a clip"
+            raise self.refusal(what + self.needed)
+        elif self._differs(cells, dialect):
+            raise self._header_like(cells, found)
         return {"filename": 0}
 
     def _differs(self, cells: list[str], dialect: Dialect) -> bool:
@@ -383,10 +369,12 @@ class _Table:
         Or they are numbers, as those of FSD50K. Its last cell stands in no other row.
         """
         rows = list(islice(self._rows(dialect), 1, _HEAD))
-        kinds = {"suffix" if _SUFFIX.search(row[0]) else row[0].isdecimal() for row in rows}
-        own = {"suffix" if _SUFFIX.search(cells[0]) else cells[0].isdecimal()}
-        is_told = len(kinds) == 1 and not kinds & {False, *own} and own == {False}
-        return is_told and not any(row[-1] == cells[-1] for row in rows)
+        if _SUFFIX.search(cells[0]) or cells[0].isdecimal() or not rows:
+            return False
+        have_suffixes = all(_SUFFIX.search(row[0]) for row in rows)
+        return (have_suffixes or all(row[0].isdecimal() for row in rows)) and not any(
+            row[-1] == cells[-1] for row in rows
+        )
 
     def _rows(self, dialect: Dialect) -> Iterator[list[str]]:
         """Yield the cells of the rows that can be told apart."""

@@ -39,7 +39,6 @@ from sedtool.labels.events import Event, EventColumns, StrongLabels, confident
 from sedtool.labels.vocabulary import Vocabulary, split_labels
 from sedtool.text import quoted
 
-_PYTHON_LIST = re.compile(r"[\[{(]\s*['\"]")
 _OPENING_QUOTE = re.compile(r'(^|[\t\n])"')
 _SPACE, _DELETE = b" \x7f"
 
@@ -94,9 +93,6 @@ def _row(record: _Record, kind: str, vocabulary: Vocabulary | None) -> Row:
     if kind == "unlabelled":
         return Row(line, name)
     if kind == "weak":
-        if _PYTHON_LIST.match(cells["event_labels"]):
-            what = f"{quoted(cells['event_labels'])} is a list as Python writes it"
-            raise LabelError(f"{what}; labels are joined by commas alone, as in Dog,Cat")
         return Row(line, name, split_labels(cells["event_labels"], vocabulary))
     onset, offset, label = given = [cells[column] for column in COLUMNS["strong"][1:]]
     if not any(given):
