@@ -16,7 +16,14 @@ import soundfile
 import torch
 from safetensors.numpy import save
 
+from sedtool.audio import read_duration, reader
+from sedtool.audio.lists import read_list
+from sedtool.checkpoint import load_model
+from sedtool.config.recipe import read_recipe
+from sedtool.errors import ArtifactError, AudioError, ConfigError, LabelError
 from sedtool.file_kinds import file_kind, kind_of_file
+from sedtool.labels import read_weak
+from sedtool.store import open_features, open_scores
 
 
 def zipped(*members):
@@ -134,6 +141,52 @@ def test_what_libsndfile_writes_is_named(format, subtype, what):
     kind = file_kind(buffer.getvalue()[:4096])
     assert kind is not None
     assert (kind.what, kind.is_media) == (what, True)
+
+
+MISTAKEN = sorted(
+    {
+        *("a Git LFS pointer, not the file; run git lfs pull", "compressed by gzip; unpack it"),
+        "a web page; the download went wrong: get the file again",
+        "an error message of a server; the download went wrong: get the file again",
+        "an Excel workbook; save its table as CSV or TSV",
+        *("a PDF document", "NumPy arrays (.npz)", "a Python pickle, which sedtool never opens"),
+        "an SQLite database; export its table as CSV or TSV",
+        "a training state (or PyTorch checkpoint); the model is model.safetensors beside it",
+        *("MPEG-4 audio", "3GP audio or video", "AMR audio", "MP3 audio"),
+    }
+)
+READERS = {
+    load_model: ArtifactError,
+    open_features: ArtifactError,
+    open_scores: ArtifactError,
+    read_recipe: ConfigError,
+    read_list: ConfigError,
+    read_weak: LabelError,
+    read_duration: AudioError,
+}
+
+
+@pytest.mark.parametrize("said", MISTAKEN)
+@pytest.mark.parametrize("read", READERS, ids=lambda read: read.__name__)
+def test_every_reader_names_what_it_was_given_instead(tmp_path, monkeypatch, read, said):
+    monkeypatch.setattr(reader, "has_av", lambda: False)
+    path = tmp_path / "given"
+    path.write_bytes(KINDS[said][0])
+    if read is read_duration and said == "MP3 audio":
+        said = "MP3 audio, damaged or of a rare encoding"
+    with pytest.raises(READERS[read]) as error:
+        read(path)
+    assert f"it is {said}" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_artifacts_in_each_others_place_are_named(tiny, tmp_path):
+    with pytest.raises(AudioError, match="it is features of sedtool extract"):
+        read_duration(tiny.features)
+    with pytest.raises(LabelError, match="it is features of sedtool extract"):
+        read_weak(tiny.features)
+    with pytest.raises(ConfigError, match="it is features of sedtool extract"):
+        read_list(str(tiny.features))
 
 
 def test_a_name_tells_a_training_state_from_another_archive():

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from sedtool.atomic import resource_errors
 from sedtool.bounds import MIB, read_bounded
 from sedtool.errors import AudioError, ConfigError, LabelError, NothingUsableError, ResourceError
+from sedtool.file_kinds import HEAD_SIZE, file_kind
 from sedtool.labels import read_names
 from sedtool.labels.cells import numbered_lines
 from sedtool.labels.formats.json_lines import parse_json
@@ -47,6 +48,8 @@ def read_list(path: str, null: bool = False) -> list[str]:
             data = read_bounded(path, MAX_LIST)
         except OSError as error:
             raise ConfigError(f"the list {path} cannot be read ({error.strerror})") from error
+    if kind := file_kind(data[:HEAD_SIZE], name) if data else None:
+        raise ConfigError(f"{name} is no list of paths: {kind}")
     if null and b"\0" not in data and b"\n" in data:
         raise ConfigError(f"{name} has lines and no NUL bytes; leave --null out")
     if not null and b"\0" in data:

@@ -8,6 +8,7 @@ import yaml
 
 from sedtool.bounds import RECIPE, read_bounded
 from sedtool.errors import ConfigError
+from sedtool.file_kinds import HEAD_SIZE, file_kind, kind_of_file
 from sedtool.text import quoted
 
 _DEEPEST = 10  # lists and mappings in each other: PyYAML takes hours for some thousands
@@ -37,7 +38,11 @@ def read_recipe(path: Path) -> dict[str, Section]:
     try:
         content = read_bounded(path, RECIPE)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror})") from None
+        kind = kind_of_file(path)
+        what = f"; {kind}" if kind and kind.what != "text" else ""
+        raise ConfigError(f"{path} cannot be read ({error.strerror}{what})") from None
+    if content and (kind := file_kind(content[:HEAD_SIZE], path.name)):
+        raise ConfigError(f"{path} is no recipe: {kind}")
     root = _compose(content, str(path))
     return {
         name: Section(line, {k: (_value(v, path), n) for k, v, n in _pairs(section, path)})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sedtool.bounds import read_table
 from sedtool.errors import LabelError
-from sedtool.file_kinds import HEAD_SIZE, file_kind
+from sedtool.file_kinds import HEAD_SIZE, file_kind, kind_of_file
 from sedtool.text import is_writable, quoted
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,9 @@ def read_text(path: Path) -> str:
     try:
         data = read_table(path)
     except OSError as error:
-        raise LabelError(f"{path}: cannot be read ({error.strerror})") from None
+        kind = kind_of_file(path)  # a file of numbers may have a line without end
+        what = f"; {kind}" if kind and kind.what != "text" else ""
+        raise LabelError(f"{path}: cannot be read ({error.strerror}{what})") from None
     return decode_text(data, path)
 
 

@@ -155,10 +155,10 @@ def dialect_of(
 
 def _what_it_is(head: str, path: Path) -> str:
     """Return what a text is that is no table of labels, and what to do; nothing if unknown."""
-    if 3 * head.count("\0") > len(head):
-        return "it seems to be UTF-16 text without a byte-order mark; save it as UTF-8 text"
     if kind := file_kind(head.encode()[:HEAD_SIZE], path.name):
         return str(kind)
+    if 3 * head.count("\0") > len(head):
+        return "it seems to be UTF-16 text without a byte-order mark; save it as UTF-8 text"
     told = signature(head, path)
     return f"it looks like {told.what}; {told.remedy}" if told and told.name != "dcase" else ""
 
