@@ -42,6 +42,21 @@ def scores(model, tiny, tmp_path_factory):
     return path
 
 
+@tries("plot clip", "--from", "--to")
+def test_a_part_of_a_clip_is_drawn_and_what_is_none_refused(tiny, scores, tmp_path):
+    line = ("plot clip", tiny.features, scores, "tone_16.wav", "--overwrite", "-o")
+    whole, part = tmp_path / "whole.svg", tmp_path / "part.svg"
+    run(*line, whole)
+    run(*line, part, "--from", "0.25", "--to", "0.75")
+    assert "<!-- 0.3 -->" in part.read_text()  # a tick
+    assert "<!-- 0.3 -->" not in whole.read_text()
+    nothing = ("--from", "0.5", "--to", "0.5")
+    for options in (("--from", "1"), ("--to", "2"), nothing, ("--from=-1",)):
+        assert "tone_16.wav lasts 1 s: there is nothing to draw" in refused(*line, part, *options)
+    run(*line, part, "--from", "0", "--to", "1")
+    assert part.read_bytes() == whole.read_bytes()
+
+
 @tries("plot clip", "features", "scores", "name", "--output", "--reference", "--overwrite")
 def test_a_clip_is_drawn_with_its_reference(tiny, scores, tmp_path):
     line = ("plot clip", tiny.features, scores, "tone_16.wav", "--overwrite", "-o")

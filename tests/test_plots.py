@@ -1,29 +1,34 @@
 """Figures: what they compute against closed forms and scipy, what they refuse, what they show."""
 
 import dataclasses
+import io
 import math
 import os
 import re
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
 import pytest
 import scipy.stats
+import torch
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 
 from sedtool.checkpoint import save_model
-from sedtool.config import POOLING_NAMES, PoolingConfig
+from sedtool.config import POOLING_NAMES, DecodingConfig, FeatureConfig, PoolingConfig
 from sedtool.config.evaluation import CorrelationConfig
 from sedtool.config.network import GRADIENT_EXAMPLES
 from sedtool.errors import ArtifactError, ConfigError, LabelError, OutputExistsError
+from sedtool.labels import Event
 from sedtool.plots import canvas, plot_curves, plot_durations, plot_frames, plot_gradients
 from sedtool.plots.canvas import NamedPoint, check_output, place_names, save, shown
+from sedtool.plots.clip import draw_clip
 from sedtool.plots.curves import History, draw_curves, read_history
 from sedtool.plots.gradients import (
     EXAMPLE,
@@ -38,11 +43,14 @@ from sedtool.plots.learned import (
     ClassExponents,
     draw_durations,
     draw_pooling,
+    learned_by_class,
     rank_correlation,
 )
 from support.models import new_model
+from support.score_files import scored_whole
 
 STRONG = "filename\tonset\toffset\tevent_label\n"
+SMALL = FeatureConfig(sample_rate=8_000, hop_length=800, n_mels=8, fmax=4e3)
 LONG_NAMES = (
     *("Train horn", "Air horn, truck horn", "Car alarm", "Reversing beeps", "Ambulance (siren)"),
     *("Police car (siren)", "Fire engine, fire truck (siren)", "Civil defense siren", "Screaming"),
@@ -589,3 +597,65 @@ def test_without_matplotlib_it_is_said_how_to_get_it():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == "Error: figures need matplotlib: pip install 'sedtool[plot]'\n"
+
+
+# Long clips
+
+
+def long_clip(n_events, length, seconds=3600.0):
+    """Return a clip of an hour with short events of two classes, its scores, and its events."""
+    onsets = np.linspace(10, seconds - 10, n_events)
+    frame = np.zeros((int(seconds * 10), 2), np.float32)
+    for onset in onsets:
+        frame[int(onset * 10), 0] = 1.0
+    clip = scored_whole("long.wav", seconds, frame, np.ones(2, np.float32))
+    decoding = DecodingConfig((0.5, 0.5), (0.5, 0.5), (0.0, 0.0))
+    stored = SimpleNamespace(classes=("a", "b"), frame_rate=10.0, decoding=decoding)
+    return clip, stored, [Event("long.wav", t, t + length, "a") for t in onsets]
+
+
+def test_every_event_of_a_long_clip_is_at_least_a_pixel_wide_and_bars_are_no_ink():
+    clip, stored, reference = long_clip(40, 0.05)
+    spectrogram = np.random.default_rng(0).random((36_000, 8))
+    part = (0.0, clip.duration)
+    figure = draw_clip(spectrogram, SMALL, clip, stored, reference, part)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    events = next(axes for axes in figure.axes if axes.get_ylabel() == "events")
+    above, below, *_ = events.collections
+    for bars in (above, below):
+        pixels = [np.ptp(events.transData.transform(p.vertices)[:, 0]) for p in bars.get_paths()]
+        assert len(pixels) == 40
+        assert min(pixels) >= 1.0
+    assert above.get_hatch() is None
+    part = draw_clip(spectrogram, SMALL, clip, stored, [Event("", 9, 11, "a")], (0.0, 12.0))
+    events = next(axes for axes in part.axes if axes.get_ylabel() == "events")
+    assert events.get_xlim() == (0.0, 12.0)
+    assert events.collections[0].get_hatch() == "//"
+
+
+def test_scores_of_more_frames_than_a_line_can_show_are_their_mean_within_their_range():
+    clip, stored, reference = long_clip(40, 0.05)
+    figure = draw_clip(np.zeros((36_000, 8)), SMALL, clip, stored, reference, (0.0, clip.duration))
+    middle = figure.axes[1]
+    line = middle.lines[0]
+    assert len(line.get_xdata()) <= 700
+    n = -(-36_000 // len(line.get_xdata()))
+    expected = [clip.frame[i : i + n, 0].mean() for i in range(0, 36_000, n)]
+    assert line.get_ydata() == pytest.approx(expected)
+    assert middle.collections[0].get_datalim(middle.transData).y1 == pytest.approx(1.0)
+
+
+def test_colours_do_not_repeat_within_eight_neighbours():
+    for i in range(40):
+        assert canvas.colour(i) not in [canvas.colour(j) for j in range(i + 1, i + 9)]
+
+
+def test_a_pooling_that_never_learned_is_not_drawn():
+    model = new_model()
+    model.trained = {"step": 3}
+    with pytest.raises(ConfigError, match="m: power pooling learned nothing of a class"):
+        learned_by_class("m", model)
+    with torch.no_grad():
+        next(iter(model.detector.pooling.parameters())).add_(0.1)
+    assert learned_by_class("m", model)[0] == "n"

@@ -45,7 +45,18 @@ def plot() -> None:
 @click.argument("features", type=opt.EXISTING_FILE)
 @click.argument("scores", type=opt.EXISTING_FILE)
 @click.argument("name")
-@opt.group("Input", _reference_option)
+@opt.group(
+    "Input",
+    _reference_option,
+    click.option(
+        "--from",
+        "start",
+        type=float,
+        default=0.0,
+        help="The second of the clip from which on it is drawn.",
+    ),
+    click.option("--to", "end", type=float, help="The second up to which."),
+)
 @_output_options
 def clip(name: str, output: Path, quiet: bool, **options: Any) -> None:
     """Draw the spectrogram, scores and events of a clip.

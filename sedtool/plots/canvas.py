@@ -1,7 +1,7 @@
 """What all figures share: sheets, colours, legends, names as the font has them, files.
 
-Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines and markers differ
-besides.
+Colours are Okabe and Ito's and two of Tol's muted ones, which colour-blind readers can tell apart;
+lines and markers differ besides.
 """
 
 import functools
@@ -24,9 +24,12 @@ from matplotlib.text import Text
 from sedtool.atomic import claim, refuse_existing, refuse_input, write_bytes
 from sedtool.errors import ConfigError
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
+    *("#882255", "#999933"),
+)
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
-# Seven colours and four lines have no common divisor: 28 classes are told apart.
+# Nine colours and four lines have no common divisor: 36 classes are told apart.
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
 _MARKERS = "osD^vPX*"
 _FORMATS = (".png", ".svg", ".pdf")

@@ -1,5 +1,6 @@
 """One clip: its features, frame probabilities, reference and detected events."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,13 +11,15 @@ from matplotlib.figure import Figure
 from sedtool.config import FeatureConfig
 from sedtool.datasets import FeatureSet
 from sedtool.decoding import clip_tags, decode_clip
-from sedtool.errors import LabelError
+from sedtool.errors import ConfigError, LabelError
 from sedtool.features import mel_filters
 from sedtool.labels import Event, NameIndex, read_events
 from sedtool.plots import canvas
 from sedtool.store import ClipScores, Scores, clip_scores, open_scores
 
 Interval = tuple[float, float]  # onset and offset, seconds
+_WIDTH = 700  # pixels of the axes, about
+_HATCHED = 8  # pixels of a bar, on average, from which on hatching can be told from ink
 
 
 def plot_clip(
@@ -26,17 +29,34 @@ def plot_clip(
     output: Path,
     *,
     reference: Path | None = None,
+    start: float = 0.0,
+    end: float | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Draw one clip: spectrogram, frame probabilities, reference and detected events."""
+    """Draw one clip: spectrogram, frame probabilities, reference and detected events.
+
+    Drawn is what lies between `start` and `end` (seconds), or up to the end of the clip. A
+    ConfigError says if that is nothing, or more than the clip.
+    """
     canvas.check_output(output, overwrite, features, scores, reference)
     stored, scored = read_scored(scores, name)
     feature_set = FeatureSet([features])
     spectrogram = feature_set.clip(find_clip(feature_set.place, name, features))
     events = reference_events(reference, name) if reference is not None else None
-    canvas.save(
-        draw_clip(spectrogram, feature_set.config, scored, stored, events), output, overwrite
-    )
+    part = _part_of(scored, start, end)
+    figure = draw_clip(spectrogram, feature_set.config, scored, stored, events, part)
+    canvas.save(figure, output, overwrite)
+
+
+def _part_of(clip: ClipScores, start: float, end: float | None) -> Interval:
+    """Return the part of a clip that is to be drawn."""
+    last = clip.duration if end is None else end
+    if not 0 <= start < last <= clip.duration:
+        raise ConfigError(
+            f"{clip.name} lasts {clip.duration:g} s: there is nothing to draw from {start:g} to "
+            f"{last:g} s"
+        )
+    return start, last
 
 
 def find_clip(names: Iterable[str], name: str, where: Path) -> str:
@@ -75,35 +95,56 @@ def draw_clip(
     clip: ClipScores,
     scores: Scores,
     reference: list[Event] | None,
+    part: Interval,
 ) -> Figure:
     """Return the figure of `plot_clip`, of log-mel features (T, F) and the scores of a clip.
 
-    `scores` is the file they are from: classes, frame rate and decoding settings are used.
+    `scores` is the file they are from: classes, frame rate and decoding settings are used. `part`
+    is what is drawn, in seconds.
     """
+    start, end = part
     detected = decode_clip(clip, scores.classes, scores.frame_rate, scores.decoding)
-    labels = {event.label for event in [*detected, *(reference or [])]}
-    labels.update(clip_tags(clip, scores.classes, scores.decoding))
+    drawn = [e for e in [*detected, *(reference or [])] if e.offset >= start and e.onset <= end]
+    labels = {event.label for event in drawn}
+    if part == (0.0, clip.duration):
+        labels.update(clip_tags(clip, scores.classes, scores.decoding))
     shown_classes = [k for k, label in enumerate(scores.classes) if label in labels]
     figure = canvas.new_figure(9.0, 6.0 + 0.25 * len(shown_classes))
     top, middle, bottom = figure.subplots(
         3, 1, sharex=True, height_ratios=(3, 3, 0.6 + 0.45 * max(len(shown_classes), 1))
     )
-    draw_spectrogram(top, spectrogram, features)
+    draw_spectrogram(top, spectrogram, features, part)
     top.set_title(canvas.shown(clip.name))
-    _draw_probabilities(middle, clip, scores, shown_classes)
-    _draw_events(bottom, [scores.classes[k] for k in shown_classes], detected, reference)
-    bottom.set_xlim(0, clip.duration)
+    _draw_probabilities(middle, clip, scores, shown_classes, part)
+    classes = [scores.classes[k] for k in shown_classes]
+    _draw_events(bottom, classes, detected, reference, (end - start) / _WIDTH)
+    bottom.set_xlim(start, end)
     bottom.set_xlabel("time (s)")
     figure.align_ylabels()
     return figure
 
 
-def _draw_probabilities(axes: Axes, clip: ClipScores, scores: Scores, classes: list[int]) -> None:
+def _draw_probabilities(
+    axes: Axes, clip: ClipScores, scores: Scores, classes: list[int], part: Interval
+) -> None:
+    """Draw the scores of each class: of more frames than a line can show, their mean and range."""
     times = canvas.frame_times(len(clip.frame), scores.frame_rate)
+    inside = (times >= part[0]) & (times <= part[1])
+    times, frame = times[inside], clip.frame[inside]
+    edges = np.arange(0, len(times), max(2 * len(times) // _WIDTH, 1))  # of what is one point
+    counts = np.diff(edges, append=len(times))
     lines = []
     for i, k in enumerate(classes):
         colour, threshold = canvas.colour(i), scores.decoding.thresholds[k]
-        lines += axes.plot(times, clip.frame[:, k], color=colour, linestyle=canvas.line(i))
+        middle = np.add.reduceat(times, edges) / counts
+        mean = np.add.reduceat(frame[:, k].astype(float), edges) / counts
+        lines += axes.plot(middle, mean, color=colour, linestyle=canvas.line(i))
+        if counts.max() > 1:
+            ends = (
+                np.minimum.reduceat(frame[:, k], edges),
+                np.maximum.reduceat(frame[:, k], edges),
+            )
+            axes.fill_between(middle, *ends, color=colour, alpha=0.15, linewidth=0)
         axes.axhline(threshold, color=colour, linewidth=0.8, alpha=0.6)
     axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel("frame probability\n(thin: threshold)")
@@ -118,17 +159,25 @@ def _draw_probabilities(axes: Axes, clip: ClipScores, scores: Scores, classes: l
 
 
 def _draw_events(
-    axes: Axes, labels: list[str], detected: list[Event], reference: list[Event] | None
+    axes: Axes,
+    labels: list[str],
+    detected: list[Event],
+    reference: list[Event] | None,
+    least: float,
 ) -> None:
-    """Draw a row a class: reference above, in grey; detected below, in the class's colour."""
+    """Draw a row a class: reference above, in grey; detected below, in the class's colour.
+
+    No event is drawn narrower than `least` seconds, so that none is invisible.
+    """
 
     def bars(events: list[Event], label: str) -> list[tuple[float, float]]:
-        return [(e.onset, e.offset - e.onset) for e in events if e.label == label]
+        return [(e.onset, max(e.offset - e.onset, least)) for e in events if e.label == label]
 
     for row, label in enumerate(labels):
-        axes.broken_barh(
-            bars(reference or [], label), (row + 0.05, 0.4), fc=canvas.GREY, hatch="//"
-        )
+        lengths = bars(reference or [], label)
+        are_wide = sum(length for _, length in lengths) > _HATCHED * least * len(lengths)
+        hatch = "//" if are_wide else None  # of narrow bars, all would be ink
+        axes.broken_barh(lengths, (row + 0.05, 0.4), fc=canvas.GREY, hatch=hatch)
         axes.broken_barh(bars(detected, label), (row - 0.4, 0.4), fc=canvas.colour(row))
     axes.set_yticks(range(len(labels)), [canvas.shown(label) for label in labels])
     axes.set_ylim(-0.6, len(labels) - 0.4)
@@ -140,15 +189,23 @@ def _draw_events(
 _TICKS = np.array([0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64])  # kHz
 
 
-def draw_spectrogram(axes: Axes, spectrogram: np.ndarray, config: FeatureConfig) -> None:
-    """Draw log-mel features, shape (T, F), over seconds and kilohertz."""
-    frames = spectrogram.astype(np.float32)
-    seconds, n_mels = len(frames) / config.frame_rate, frames.shape[1]
+def draw_spectrogram(
+    axes: Axes, spectrogram: np.ndarray, config: FeatureConfig, part: Interval | None = None
+) -> None:
+    """Draw log-mel features, shape (T, F), or a part of them, over seconds and kilohertz."""
+    first, last = (
+        (0, len(spectrogram))
+        if part is None
+        else (int(part[0] * config.frame_rate), math.ceil(part[1] * config.frame_rate))
+    )
+    frames = spectrogram[first:last].astype(np.float32)
+    n_mels = frames.shape[1]
+    seconds = [number / config.frame_rate for number in (first, first + len(frames))]
     image = axes.imshow(
         frames.T,
         origin="lower",
         aspect="auto",
-        extent=(0, seconds, 0, n_mels),
+        extent=(*seconds, 0, n_mels),
         cmap="magma",
         vmin=float(np.percentile(frames, 5)),
     )

@@ -21,6 +21,7 @@ from sedtool.draws import generator
 from sedtool.errors import ConfigError, LabelError
 from sedtool.labels import read_events
 from sedtool.plots import canvas
+from sedtool.pooling import make_pooling
 from sedtool.runs import find_model, find_models
 from sedtool.text import counted, quoted
 
@@ -32,6 +33,12 @@ def learned_by_class(label: str, model: Model) -> tuple[str, dict[str, float]]:
     learned = model.detector.pooling.learned()
     if not learned:
         raise ConfigError(f"{label}: {model.pooling.name} pooling learns nothing of a class")
+    started = make_pooling(model.pooling, len(model.classes), 1).learned()
+    if model.trained.get("step") and learned == started:
+        raise ConfigError(
+            f"{label}: {model.pooling.name} pooling learned nothing of a class: it is as it "
+            "started, as without a clip loss (--strong-clip-loss) or with learned=0"
+        )
     name, values = next(iter(learned.items()))
     return name, dict(zip(model.classes, values, strict=True))
 
