@@ -16,6 +16,7 @@ from sedtool.errors import ArtifactError, LabelError
 from sedtool.evaluation.pair import match_names
 from sedtool.labels import NameIndex
 from sedtool.labels.names import inexact
+from support.command_lines import refused, run, save_small_model
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Küche.wav") for form in ("NFC", "NFD"))
 
@@ -221,3 +222,27 @@ def test_labels_of_other_clips_altogether_do_not_fit_the_features():
             ArtifactError, match=r"2 of 2 .* \(a\.mp3 \(there is a\.wav\), c; 1 may be"
         ):
             features.match(["a.mp3", "c"], Path("weak.tsv"), missing)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "said"), [(".wav", None), ("", None), (".mp3", "16 of 16 clips have no features")]
+)
+def test_stages_that_learn_match_and_refuse_alike(tiny, tmp_path, suffix, said):
+    weak, validation, run_folder = tmp_path / "w.tsv", tmp_path / "v.tsv", tmp_path / "run"
+    weak.write_text(tiny.weak.read_text().replace(".wav", suffix))
+    validation.write_text(tiny.weak_validation.read_text().replace(".wav", suffix))
+    model = save_small_model(tmp_path / "m.safetensors")
+    train = ("train", "-o", run_folder, "--features", tiny.features, "--dry-run")
+    tune = ("tune", model, "--features", tiny.features, "--weak", validation)
+    check = ("check", tiny.features, "--weak", weak)
+    if said is None:
+        run(*train, "--weak", weak, "--val-weak", validation)
+        run(*tune)
+        assert "misnamed" not in run(*check).stdout
+    else:
+        line = refused(*train, "--weak", weak, "--val-weak", validation, exit_code=5)
+        assert said in line and "train/noise_1.mp3 (there is train/noise_1.wav)" in line
+        assert "8 of 8 clips have no features" in refused(*tune, exit_code=5)
+        report = run(*check, exit_code=3).stdout
+        assert "16 misnamed" in report
+        assert "train/noise_1.mp3 (there is train/noise_1.wav)" in report

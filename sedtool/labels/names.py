@@ -84,7 +84,7 @@ class NameIndex:
 
     @cached_property
     def _are_plain(self) -> bool:
-        return all(map(_is_plain, self._names))
+        return all(_plain(name) == name for name in self._names)
 
     def _by(self, key: Callable[[str], str], value: str) -> list[str]:
         """Return the clips of which `key` is `value`, sorted."""
@@ -114,8 +114,7 @@ class NameIndex:
         if name in self._names:
             return name
         candidates = self._by(_basename, _basename(name))
-        if not candidates and not (_is_plain(name) and self._are_plain):  # else it is all the same
-            plain = _plain(name)
+        if not candidates and ((plain := _plain(name)) != name or not self._are_plain):
             candidates = self._by(_plain, plain) or self._by(_plain_basename, _basename(plain))
         if len(candidates) > 1:
             raise LabelError(
@@ -235,11 +234,7 @@ def _stem(name: str) -> str:
 
 def _plain(name: str) -> str:
     """Return a path as POSIX systems other than macOS write it."""
-    return name if _is_plain(name) else composed(name.replace("\\", "/"))
-
-
-def _is_plain(name: str) -> bool:
-    return name.isascii() and "\\" not in name
+    return composed(name.replace("\\", "/"))
 
 
 def _plain_basename(name: str) -> str:
