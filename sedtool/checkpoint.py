@@ -246,13 +246,12 @@ def load_model(path: Path) -> Model:
         its own description.
     """
     try:
-        content = _read(path, MOST_MODEL)
-        header, tensors = _table(content), load(content)
+        size = _size(path, MOST_MODEL)
+        header, tensors = read_header(path), load(_read(path, size))
     except (SafetensorError, OSError, *_BUILTIN) as error:
         raise ArtifactError(
             f"{path} is no model file ({_mistaken(path) or brief(error)})"
         ) from error
-    del content  # the tensors are copies
     return _read_model(path, header, tensors)
 
 
@@ -391,15 +390,14 @@ def load_state(path: Path) -> dict[str, Any]:
         If the file cannot be read, or is not what was saved.
     """
     try:
-        content = _read(path, MOST_STATE)
-        if content.startswith(b"PK\x03\x04"):
+        size = _size(path, MOST_STATE)
+        if _read(path, 4) == b"PK\x03\x04":
             what = "an earlier version of sedtool wrote it, which alone can resume this run"
             raise ValueError(what)
-        header = _table(content)
+        header = read_header(path)
         if (header["format"], header["format_version"]) != (STATE_FORMAT, STATE_VERSION):
             raise ValueError(f"it is {header['format']} {header['format_version']}")
-        state: dict[str, Any] = {**header["state"], "tensors": load(content)}
-        del content
+        state: dict[str, Any] = {**header["state"], "tensors": load(_read(path, size))}
         intact = digest(state) == header["sha256"]
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         what = f"{path} cannot be read as a training state ({brief(error)})"
@@ -423,21 +421,15 @@ def _to_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Return the table of a model or state, of which nothing else is read; see `_table`."""
-    with path.open("rb") as stream:
-        begin = stream.read(8)
-        return _table(begin + stream.read(min(int.from_bytes(begin, "little"), MOST_HEADER)))
-
-
-def _table(content: bytes) -> dict[str, Any]:
-    """Return the table of a file that begins so.
+    """Return the table of a model or state, of which nothing else is read.
 
     Raises a ValueError if there is none, or one that readers could understand in different ways.
     """
-    length = int.from_bytes(content[:8], "little")
-    if length > min(len(content) - 8, MOST_HEADER):
-        raise ValueError(f"a header of {length} bytes")
-    header = strict_json(content[8 : 8 + length])
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > min(os.fstat(stream.fileno()).st_size, MOST_HEADER):
+            raise ValueError(f"a header of {length} bytes")
+        header = strict_json(stream.read(length))
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     if not isinstance(metadata, dict):
         raise ValueError("a header without metadata")
@@ -447,8 +439,8 @@ def _table(content: bytes) -> dict[str, Any]:
     return table
 
 
-def _read(path: Path, most: int) -> bytes:
-    """Read a file; none that is not there, of more than `most` bytes, or a FIFO, which blocks."""
+def _size(path: Path, most: int) -> int:
+    """Return the bytes of a file; refuse one that is not there, too large, or a FIFO."""
     try:
         status = path.stat()
     except OSError as error:
@@ -457,8 +449,13 @@ def _read(path: Path, most: int) -> bytes:
         raise ArtifactError(f"{path} is not a regular file")
     if status.st_size > most:
         raise ArtifactError(f"{path} is larger than {most // 2**20} MiB, the most that is read")
+    return status.st_size
+
+
+def _read(path: Path, size: int) -> bytes:
+    """Read the first bytes of a file; mapped, one that is cut short would end the process."""
     with path.open("rb") as stream:
-        return stream.read(status.st_size)
+        return stream.read(size)
 
 
 def digest(value: Any) -> str:

@@ -10,12 +10,13 @@ from sedtool.evaluation.counts import RATES
 from sedtool.evaluation.evaluate import Evaluation
 from sedtool.evaluation.psds import Psds
 from sedtool.evaluation.resampling import Statistics
-from sedtool.text import aligned, booktabs, first_five, latex, latex_row, markdown_table
+from sedtool.text import aligned, booktabs, cut, first_five, latex, latex_row, markdown_table
 
 Row = tuple[str, ...]
 Table = list[list[Row]]  # blocks of rows, the first of which begins with the header
 Numbers = Mapping[str, float]  # by name
 
+MOST_LABEL = 200  # characters of a label in a table
 MOST_ROWS = 1000  # of a block of a plain table, one a class
 TSV_COLUMNS = (
     *("metric", "average", "class", "score", "value"),
@@ -199,7 +200,7 @@ def _table(head: str, names: Sequence[str], scored: Sequence[Scored]) -> Table:
 
     def rows(metric: str, part: Mapping[str, Numbers]) -> list[Row]:
         return [
-            (metric, label, *(_cell(row.get(name)) for name in names))
+            (metric, _brief(label), *(_cell(row.get(name)) for name in names))
             for label, row in part.items()
         ]
 
@@ -207,6 +208,11 @@ def _table(head: str, names: Sequence[str], scored: Sequence[Scored]) -> Table:
     averages = [row for metric, part, _ in scored for row in rows(metric, part)]
     classes = [rows(metric, part) for metric, _, part in scored]
     return [[header, *averages], *classes] if averages else []
+
+
+def _brief(label: str) -> str:
+    """Return a label, or the beginning of an endless one."""
+    return label if len(label) <= MOST_LABEL else cut(label)
 
 
 def _statistics_rows(evaluation: Evaluation, drawn: Statistics) -> list[Row]:
@@ -253,7 +259,7 @@ def _notes(evaluation: Evaluation) -> list[str]:
             if scores.undefined:
                 lines.append(
                     f"{name}: {what} of {len(scores.undefined)} of {len(scores.classes)} classes "
-                    f"is undefined: {first_five(scores.undefined)}"
+                    f"is undefined: {first_five(map(_brief, scores.undefined))}"
                 )
     return [*lines, *(_statistics_notes(evaluation.statistics) if evaluation.statistics else [])]
 
