@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sedtool.checkpoint import load_model
 from sedtool.errors import LabelError
 from sedtool.labels import (
     Event,
@@ -24,6 +25,7 @@ from sedtool.labels import (
 )
 from sedtool.labels.dialect import SYNONYMS
 from sedtool.labels.tables import _plain_events
+from support.command_lines import refused, run
 
 EVENTS = [Event("a.wav", 0.5, 1.25, "Dog"), Event("b.wav", 0.0, 2.0, "Cat")]
 WEAK = {"a.wav": ("Dog", "Cat"), "b.wav": ("Dog",)}
@@ -320,3 +322,33 @@ def test_a_table_that_may_be_written_otherwise_is_not_read_by_columns():
         f"{header}\tscore\na\t0\t1\tDog\t0.5\n",
     ):
         assert _plain_events(text) is None
+
+
+def test_a_model_learns_the_classes_of_a_table_and_not_its_marks(tiny, tmp_path):
+    names = read_weak(tiny.weak)
+    path, out = tmp_path / "excel.csv", tmp_path / "run"
+    rows = (f'{name},"{",".join((*labels, "all"))}",train\n' for name, labels in names.items())
+    path.write_text("fname,labels,split\n" + "".join(rows))
+    said = run("check", tiny.features, "--weak", path).stdout
+    assert "Problems" not in said
+    small = ("--arch", "small", "--epochs", 1, "--steps-per-epoch", 1, "--batch-size", 4)
+    line = ("train", "-o", out, "--features", tiny.features, *small)
+    run(*line, "--weak", path)
+    assert load_model(out / "model.safetensors").classes == ("all", "noise", "tone")
+    path.write_text("sound,what\n" + "".join(f"{name},tone\n" for name in names))
+    for more in ((), ("--missing", "skip")):
+        said = refused(*line, "--overwrite", "--weak", path, *more)
+        assert said == (
+            f"Error: {path}:1: this looks like a header without a column 'filename': 'sound', "
+            "'what'; name the columns filename, event_labels\n"
+        )
+
+
+def test_a_first_clip_that_is_not_there_may_be_a_header(tiny, tmp_path):
+    rows = [f"{Path(name).stem}\t{labels[0]}\n" for name, labels in read_weak(tiny.weak).items()]
+    path = tmp_path / "weak.tsv"
+    path.write_text("sound\twhat\n" + "".join(rows))
+    line = ("train", "-o", tmp_path / "run", "--features", tiny.features, "--weak", path)
+    said = run(*line, exit_code=2).stderr
+    assert "(sound); it may be a header line, whose first column has to be filename" in said
+    assert "--missing skip" not in said

@@ -143,6 +143,7 @@ def test_strong_labels_are_counted_by_class(strong):
         ("a.csv", "a.wav\t0\t1.5\tA\n", "strong labels", {"seconds": 1.5}),
         ("a.tsv", "filename\na.wav\nb.wav\nb.wav\n", "clip list", {"rows": 3, "clips": 2}),
         ("a.txt", "a.wav\nb.flac\n", "clip list", {"clips": 2}),
+        ("a.tsv", "fname\tlabel\na.wav\tDog\n", "weak labels", {"rows": 1, "clips": 1}),
         ("a.txt", "Dog\nAir horn, truck horn\n", "class list", {"rows": 2}),
         ("a.csv", "a.wav\t10.0\nb.wav\t2.5\n", "durations", {"seconds": 12.5}),
         ("a.tsv", "filename\tduration\na.wav\t10.0\n", "durations", {"clips": 1}),

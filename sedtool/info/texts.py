@@ -22,6 +22,7 @@ from sedtool.labels import (
     read_weak,
 )
 from sedtool.labels.cells import is_number
+from sedtool.labels.dialect import SYNONYMS, normal
 from sedtool.labels.signatures import decode_head, signature
 from sedtool.runs import read_json
 from sedtool.shards import PART_SUFFIX, read_part, read_part_record
@@ -47,7 +48,8 @@ def describe_labels(path: Path, verify: bool) -> Description:
     if not lines:
         raise LabelError(f"{path} is empty")
     first = [cell.strip() for cell in lines[0].split("\t")]
-    has_header = bool({"filename", "event_label", "epoch", _RAVEN} & set(first))
+    names = {*first, *map(normal, first)}
+    has_header = bool({"filename", "event_label", "epoch", _RAVEN, *SYNONYMS["filename"]} & names)
     told = signature(text, path)
     kind = None
     if told is None or not told.name:
