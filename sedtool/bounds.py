@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 MIB = 2**20
 TABLE = 512 * MIB  # of labels, clip names or scores: several million rows
@@ -79,3 +80,10 @@ def _first_piece(descriptor: int) -> bytes:
             return os.read(descriptor, _PIECE)
         time.sleep(_PATIENCE / 250)
     raise OSError(errno.ENXIO, "nobody writes to this pipe")
+
+
+def number(value: Any, low: float = -1e30, high: float = 1e30) -> float:
+    """Return a number of a file, or raise a ValueError if it is none, or not in its range."""
+    if type(value) not in (int, float) or not low <= value <= high:
+        raise ValueError(f"{value!r:.80} in it is no number from {low:g} to {high:g}")
+    return float(value)

@@ -46,7 +46,7 @@ import yaml
 
 from sedtool import __version__
 from sedtool.atomic import claim, is_locked, write_text
-from sedtool.bounds import RECORD, read_bounded
+from sedtool.bounds import RECORD, number, read_bounded
 from sedtool.config import (
     DEVICE,
     MEAN_TEACHER,
@@ -339,6 +339,23 @@ def _comparable(run: RunSettings) -> dict[str, Any]:
     pooling = same_pooling(run.config.pooling)
     own = {"missing": run.missing, "partial": run.partial, "min-confidence": run.min_confidence}
     return values | {"pooling": pooling, **own}
+
+
+def rows_of(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of metrics.tsv from a state, or raise a ValueError if they are none.
+
+    All epochs have as many steps, and the run is in the one after the last row.
+    """
+    columns, values = state["columns"], state["tensors"]["rows"]
+    rows = [dict(zip(columns, row, strict=True)) for row in values.tolist()]
+    steps = int(number(rows[0]["step"], 1)) if rows else 0
+    for i, row in enumerate(rows, 1):
+        ranges = {"epoch": (i, i), "step": (i * steps,) * 2, "lr": (0.0,)}
+        ranges |= dict.fromkeys(("clip_f1", "event_f1"), (0, 1))
+        row |= {key: number(value, *ranges.get(key, ())) for key, value in row.items()}
+        row |= {"epoch": i, "step": i * steps}
+    number(state["step"], len(rows) * steps, (len(rows) + 1) * steps if rows else 1e12)
+    return rows
 
 
 # The folder of a sweep

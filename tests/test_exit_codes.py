@@ -141,7 +141,7 @@ def test_a_signal_ends_a_training_after_saving(lines, tmp_path, monkeypatch, num
             signal.raise_signal(number)
         return step(self)
 
-    line = (*lines["train"], "--steps-per-epoch", "3")
+    line = (*lines["train"], "--steps-per-epoch", "3", "-q")
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "train_step", signalled)
         message = refused(*line, exit_code=exit_code)
@@ -328,7 +328,7 @@ def test_what_is_not_complete_is_5(lines, tiny, tmp_path, monkeypatch):
 
 
 def test_a_training_that_diverges_is_8_and_names_step_and_clips(lines):
-    message = refused(*lines["train"], "--lr", "1e20", exit_code=8)
+    message = refused(*lines["train"], "--lr", "1e20", "-q", exit_code=8)
     assert "training diverged in epoch 1, step 1" in message
     assert "no epoch was finished, so there is no model" in message
     assert ".wav" in message

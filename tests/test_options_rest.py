@@ -192,9 +192,9 @@ def test_label_files_of_each_kind_are_checked(audio, tmp_path):
 def test_all_audio_is_decoded_by_so_many_workers_only_if_asked_to(audio, monkeypatch):
     given = []
 
-    def watched(files, decode, workers, progress):
-        given.append(workers)
-        return inspect(files, decode, workers, progress)
+    def watched(files, decode, workers, *others):
+        given.extend([workers] * bool(files))
+        return inspect(files, decode, workers, *others)
 
     monkeypatch.setattr("sedtool.checking.report.inspect", watched)
     whole = (audio / "noise.wav").read_bytes()

@@ -52,8 +52,7 @@ def plot() -> None:
         "--from",
         "start",
         type=float,
-        default=0.0,
-        help="The second of the clip from which on it is drawn.",
+        help="The second of the clip from which on it is drawn, and not from its beginning.",
     ),
     click.option("--to", "end", type=float, help="The second up to which."),
 )

@@ -14,6 +14,7 @@ from typing import Any
 
 from sedtool.atomic import is_locked, is_unfinished
 from sedtool.audio import AudioHeader, AudioReader, find_audio, read_header
+from sedtool.bounds import number
 from sedtool.config import DecodingConfig, PoolingConfig
 from sedtool.errors import (
     ArtifactError,
@@ -27,7 +28,15 @@ from sedtool.errors import (
 from sedtool.info.description import Description, first_of
 from sedtool.info.texts import macro_f1, read_recipe_sections
 from sedtool.labels import printable
-from sedtool.runs import RunFolder, SweepFolder, SweepRecord, is_run_folder, read_json, split_name
+from sedtool.runs import (
+    RunFolder,
+    SweepFolder,
+    SweepRecord,
+    is_run_folder,
+    read_json,
+    rows_of,
+    split_name,
+)
 from sedtool.store import open_features, open_scores, unfinished
 from sedtool.text import brief, strict_json
 
@@ -215,7 +224,6 @@ def describe_model(path: Path, verify: bool = True) -> Description:
 def describe_state(path: Path, verify: bool = True) -> Description:
     """Describe what a run resumes from; it is read and checked either way."""
     from sedtool.checkpoint import checked_classes, load_state
-    from sedtool.training.learner import number, rows_of
 
     state = load_state(path)
     try:

@@ -29,13 +29,13 @@ def plot_clip(
     output: Path,
     *,
     reference: Path | None = None,
-    start: float = 0.0,
+    start: float | None = None,
     end: float | None = None,
     overwrite: bool = False,
 ) -> None:
     """Draw one clip: spectrogram, frame probabilities, reference and detected events.
 
-    Drawn is what lies between `start` and `end` (seconds), or up to the end of the clip. A
+    Drawn is what lies between `start` and `end` (seconds), else the ends of the clip. A
     ConfigError says if that is nothing, or more than the clip.
     """
     canvas.check_output(output, overwrite, features, scores, reference)
@@ -48,15 +48,15 @@ def plot_clip(
     canvas.save(figure, output, overwrite)
 
 
-def _part_of(clip: ClipScores, start: float, end: float | None) -> Interval:
+def _part_of(clip: ClipScores, start: float | None, end: float | None) -> Interval:
     """Return the part of a clip that is to be drawn."""
-    last = clip.duration if end is None else end
-    if not 0 <= start < last <= clip.duration:
+    first, last = start or 0.0, clip.duration if end is None else end
+    if not 0 <= first < last <= clip.duration:
         raise ConfigError(
-            f"{clip.name} lasts {clip.duration:g} s: there is nothing to draw from {start:g} to "
+            f"{clip.name} lasts {clip.duration:g} s: there is nothing to draw from {first:g} to "
             f"{last:g} s"
         )
-    return start, last
+    return first, last
 
 
 def find_clip(names: Iterable[str], name: str, where: Path) -> str:

@@ -6,7 +6,6 @@ Axis letters: B clips in a batch, T frames, F mel bands, K classes.
 import copy
 import logging
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sedtool.augment import add_mel_noise
+from sedtool.bounds import number
 from sedtool.checkpoint import Model, empty_detector, source_tags
 from sedtool.config import (
     DecodingConfig,
@@ -262,30 +262,6 @@ class Learner:
         if scaler.keys() != self.scaler.state_dict().keys():
             raise ValueError("its scaler of float16 losses is not that of this run")
         self.scaler.load_state_dict(state["scaler"])
-
-
-def number(value: Any, low: float = -1e30, high: float = 1e30) -> float:
-    """Return a number of a state, or raise a ValueError if it is none, or not in its range."""
-    if type(value) not in (int, float) or not low <= value <= high:
-        raise ValueError(f"{value!r:.80} in it is no number from {low:g} to {high:g}")
-    return float(value)
-
-
-def rows_of(state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of metrics.tsv from a state, or raise a ValueError if they are none.
-
-    All epochs have as many steps, and the run is in the one after the last row.
-    """
-    columns, values = state["columns"], state["tensors"]["rows"]
-    rows = [dict(zip(columns, row, strict=True)) for row in values.tolist()]
-    steps = int(number(rows[0]["step"], 1)) if rows else 0
-    for i, row in enumerate(rows, 1):
-        ranges = {"epoch": (i, i), "step": (i * steps,) * 2, "lr": (0.0,)}
-        ranges |= dict.fromkeys(("clip_f1", "event_f1"), (0, 1))
-        row |= {key: number(value, *ranges.get(key, ())) for key, value in row.items()}
-        row |= {"epoch": i, "step": i * steps}
-    number(state["step"], len(rows) * steps, (len(rows) + 1) * steps if rows else 1e12)
-    return rows
 
 
 def _moments(saved: dict[str, Any], parameter: Tensor, step: int) -> dict[str, Tensor]:

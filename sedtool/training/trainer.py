@@ -11,17 +11,18 @@ from typing import Any
 
 import torch
 
+from sedtool.bounds import number
 from sedtool.checkpoint import load_model, require_finite, save_model, save_state
 from sedtool.config import DEVICE, TrainConfig, TrainInputs, TuneConfig
 from sedtool.datasets import TrainingBatches
 from sedtool.errors import ArtifactError, DivergedError, StoppedError
 from sedtool.labels import StrongLabels
 from sedtool.machine import pick_device
-from sedtool.runs import RunSettings, settings_of_weights
+from sedtool.runs import RunSettings, rows_of, settings_of_weights
 from sedtool.text import brief, file_sha256
 from sedtool.training.folder import RunWriter, new_record, require_same_run, run_identity
 from sedtool.training.inputs import load_inputs, warn_of_loud_noise, warn_of_short_events
-from sedtool.training.learner import LOSSES, Learner, new_model, number, rows_of
+from sedtool.training.learner import LOSSES, Learner, new_model
 from sedtool.training.validation import validate
 from sedtool.tuning import TuneResult, fit_decoding, lengths_from_durations, untuned_decoding
 
