@@ -229,6 +229,21 @@ def test_a_foreign_header_never_becomes_a_clip_with_a_class(file, text, message)
     assert "unlabelled" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "filename\tevent_labels\na.wav\tDog\nfilename\tevent_labels\nb.wav\tDog\n",
+        "fname,labels,split\na.wav,Dog,x\nfname,labels,split\nb.wav,Dog,x\n",
+        "a.wav\tDog\nb.wav\tDog\nfilename\tevent_labels\n",
+    ],
+)
+def test_headers_of_files_that_were_joined_are_no_rows(file, text):
+    with pytest.raises(LabelError, match=r"labels\.tsv:3: a header stands here again; take this"):
+        read_weak(file(text))
+    with pytest.raises(LabelError, match=r"labels\.tsv:3: "):
+        read_names(file(text))
+
+
 def test_a_list_of_names_is_not_taken_for_a_table_nor_a_table_for_names(file):
     assert read_names(file("a, b.wav\nc; d.wav\nx.wav\n")) == ["a, b.wav", "c; d.wav", "x.wav"]
     assert read_names(file("a.wav,1,0,dog\nb.wav,1,0,cat\n")) == ["a.wav", "b.wav"]

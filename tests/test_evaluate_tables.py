@@ -162,7 +162,7 @@ REFUSED = {
         "'a.wav', '1', '2', 'Cat', '0.5' and 1 more",
     ),
     "another order and no header": ("Cat\ta.wav\t1\t2\n", "1: 'a.wav' is not a number"),
-    "a header twice": (HEADER + HEADER, "2: 'onset' is not a number"),
+    "a header twice": (HEADER + HEADER, "2: a header stands here again; take this line out"),
     "a negative onset": (f"{HEADER}a.wav\t-1\t2\tCat\n", "2: time -1 is negative"),
     "a negative offset": (f"{HEADER}a.wav\t0\t-2\tCat\n", "2: time -2 is negative"),
     "an offset before the onset": (

@@ -85,6 +85,7 @@ class Dialect:
     least: int = 0  # cells that a row has
     most: int = 0
     first: int = 1  # line of the first row
+    header: Sequence[str] = ()
     has_decimal_commas: bool = False
 
     def cells(self, line: str, where: str) -> list[str]:
@@ -107,6 +108,9 @@ class Dialect:
         if not self.least <= len(cells) <= self.most:
             hint = "" if self.separator == "\t" else '; labels in one cell need quotes: "Dog,Cat"'
             raise LabelError(f"{where}: {len(cells)} columns where {self.most} are expected{hint}")
+        names = [*self.places] if cells[0] in self.places else None
+        if cells == self.header or (names and cells[: len(names)] == names[: len(cells)]):
+            raise LabelError(f"{where}: a header stands here again; take this line out")
         cells += [""] * (self.most - len(cells))
         row = {column: cells[place] for column, place in self.places.items()}
         if self.has_decimal_commas:
@@ -246,7 +250,8 @@ class _Table:
             how.append("without the quotes around cells")
         most = max(len(cells), *(place + 1 for place in places.values()))
         least = 0 if separator == "\t" else len(cells) if has_header else len(self.columns)
-        return Dialect(separator, places, least, most, 1 + has_header), how
+        header = cells if has_header else ()
+        return Dialect(separator, places, least, most, 1 + has_header, header), how
 
     def _find(self, column: str, cells: list[str]) -> list[int]:
         """Return the places of the cells that name a column: by its own name, else by another."""
