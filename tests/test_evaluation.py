@@ -279,6 +279,15 @@ def test_clip_predictions_are_scored_instead_of_events_where_given():
     assert evaluate(REFERENCE, ESTIMATED, CONFIG).clip_source == "event lists"
 
 
+def test_a_weak_reference_has_the_clips_of_the_events_whatever_their_suffix():
+    weak = {"1": ["Dog", "Speech"], "x/2.wav": ["Cat"]}
+    predicted = {"1.wav": ["Dog", "Speech"], "2.wav": ["Cat"]}
+    result = evaluate(REFERENCE, REFERENCE, CONFIG, weak_reference=weak, weak_estimated=predicted)
+    assert set(result.clips) == {event.name for event in REFERENCE}
+    assert result.clip.micro.f1 == 1
+    assert result.warnings == ()
+
+
 def test_a_weak_reference_replaces_the_labels_of_the_events():
     weak = {"1.wav": ["Dog"], "3.wav": ["Dog"]}
     result = evaluate(REFERENCE, REFERENCE, CONFIG, weak_reference=weak)

@@ -34,6 +34,26 @@ def test_names_match_by_path_then_by_unique_basename():
 @pytest.mark.parametrize(
     ("name", "clip"),
     [
+        ("/data/x/a.wav", "x/a.wav"),
+        (r"C:\data\x\a.wav", "x/a.wav"),
+        ("./z/x/a.wav", "z/x/a.wav"),
+        ("/data/a.wav", "a.wav"),
+        ("y/a.wav", "p/y/a.wav"),
+        (r"y\a.wav", "p/y/a.wav"),
+    ],
+)
+def test_of_several_clips_of_a_basename_the_one_with_the_same_end_of_a_path_is_meant(name, clip):
+    assert NameIndex(["a.wav", "x/a.wav", "z/x/a.wav", "p/y/a.wav"]).find(name) == clip
+
+
+def test_an_end_of_several_paths_is_ambiguous():
+    with pytest.raises(LabelError, match=r"'x/a\.wav' could be any of 2 clips: p/x/a.*, q/x/a"):
+        NameIndex(["p/x/a.wav", "q/x/a.wav", "y/a.wav"]).find("x/a.wav")
+
+
+@pytest.mark.parametrize(
+    ("name", "clip"),
+    [
         (r"sub\a.wav", "sub/a.wav"),
         (r"C:\data\rec\a.wav", "sub/a.wav"),
         (DECOMPOSED, COMPOSED),
@@ -129,7 +149,7 @@ def test_two_names_for_one_clip_are_refused():
 
 # `check` and the stages agree on every name
 
-FOLDERS = st.sampled_from(["", "x/", "y/", "x\\", "Y/"])
+FOLDERS = st.sampled_from(["", "x/", "y/", "x\\", "Y/", "/d/x/", "/d/", "C:\\d\\x\\"])
 BASES = st.sampled_from(
     ["a.wav", "A.wav", "a.flac", "a", "a.5", "a.wav.wav", "Ya.wav", "K", COMPOSED, DECOMPOSED]
 )

@@ -179,7 +179,10 @@ def match_sides(
             _tags_of(events, compat) if given is None else given
             for events, given in zip((reference, estimated), tags, strict=True)
         )
-        tag_names = match_names(second, first, "estimated clip labels")
+        own = NameIndex(reference.names).matches(first)
+        if not any(match.message for match in own):  # else they stay as they are
+            first = {match.clip or match.name: first[match.name] for match in own}
+        tag_names = match_names(second, {*first, *reference.names}, "estimated clip labels")
         both = first, {tag_names[name]: labels for name, labels in second.items()}
         names = names | tag_names
     clips = tuple(dict.fromkeys((*reference.names, *renamed.names)))

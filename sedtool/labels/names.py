@@ -3,20 +3,21 @@ r"""Clip names: which can be used, and which clip of another file a name means.
 A name means, in this order, and in every stage:
 
 1. the clip of that very name,
-2. the one clip of the same basename,
+2. the one clip of the same basename; of several, the one whose path ends as the name does, or with
+   whose path the name ends: ``sub/a.wav`` and ``/data/sub/a.wav``,
 3. the same two with ``\`` read as ``/`` and accents composed (Unicode NFC), as Windows and macOS
    write them,
 4. the one clip of the same path, or else basename, with a suffix more or less: ``a`` and ``a.wav``,
    where no other clip and no other name is as near.
 
-A basename of several clips is ambiguous, and an error. Of a name that means no clip, messages show
-the nearest ones: of another suffix, case or folder, or without the ``Y`` of YouTube downloads.
+What could still be several clips is ambiguous, and an error. Of a name that means no clip, messages
+show the nearest ones: of another suffix, case or folder, or without the ``Y`` of YouTube downloads.
 """
 
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from sedtool.text import composed, first_five, is_writable
 
 # Such as wav and 3gp; what stands after the point in `rec_12.5` is none.
 _is_suffix = lru_cache(1000)(re.compile(r"[0-9]?[a-z][a-z0-9]{1,4}", re.A | re.I).fullmatch)
+_DEEPEST = 16  # folders of a path that are compared
 _VIDEO = re.compile(r"Y?(?P<video>[\w-]{11})_(?P<start>\d+(\.\d+)?)_(?P<end>\d+(\.\d+)?)", re.A)
 
 
@@ -116,6 +118,11 @@ class NameIndex:
         candidates = self._by(_basename, _basename(name))
         if not candidates and ((plain := _plain(name)) != name or not self._are_plain):
             candidates = self._by(_plain, plain) or self._by(_plain_basename, _basename(plain))
+        if len(candidates) > 1:
+            parts = _plain(name).split("/")[-_DEEPEST:]
+            tails = (self._by(_plain, "/".join(parts[i:])) for i in range(len(parts)))
+            longer = self._by(_tail(len(parts)), "/".join(parts))
+            candidates = longer or next(filter(None, tails), candidates)
         if len(candidates) > 1:
             raise LabelError(
                 f"{name!r} could be any of {len(candidates)} clips: {first_five(candidates)}"
@@ -235,6 +242,12 @@ def _stem(name: str) -> str:
 def _plain(name: str) -> str:
     """Return a path as POSIX systems other than macOS write it."""
     return composed(name.replace("\\", "/"))
+
+
+@cache
+def _tail(n_parts: int) -> Callable[[str], str]:
+    """Return what takes the last parts of a path."""
+    return lambda name: "/".join(_plain(name).split("/")[-n_parts:])
 
 
 def _plain_basename(name: str) -> str:
