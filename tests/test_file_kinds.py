@@ -113,11 +113,10 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("said", "head"), [(said, head) for said, heads in KINDS.items() for head in heads]
-)
-def test_a_file_is_named_by_its_first_bytes(said, head):
-    assert str(file_kind(head[:4096])) == f"it is {said}"
+@pytest.mark.parametrize("said", KINDS)
+def test_a_file_is_named_by_its_first_bytes(said):
+    for head in KINDS[said]:
+        assert str(file_kind(head[:4096])) == f"it is {said}"
 
 
 @pytest.mark.parametrize(
