@@ -22,11 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedtool.config import EvaluationConfig
+from sedtool.errors import LabelError
 from sedtool.evaluation import sed_eval_engine
 from sedtool.evaluation.counts import Counts, Entries, FloatArray, IntArray, Kinds, macro_rule
 from sedtool.evaluation.pair import EventArrays, Pair
 
 MOST_PAIRS = 48  # of a reference in the first matching
+MOST_NEAR = 500_000_000  # pairs of events that are compared, which takes some ten seconds
 _BLOCK = 1_000_000  # pairs tested at a time
 _FREE = -1
 
@@ -170,12 +172,19 @@ def _windows(
     reach = collar + 8 * np.spacing(max(reference_time.max(), estimated_time[-1]) + collar)
     length = reference.offset - reference.onset
     tolerance = np.maximum(collar, config.offset_ratio * length)
+    first = np.searchsorted(estimated_time, reference_time - reach, side="left")
+    last = np.searchsorted(estimated_time, reference_time + reach, side="right")
+    if (n_near := int((last - first).sum())) > MOST_NEAR:
+        raise LabelError(
+            f"{n_near:.1e} pairs of events begin within {collar:g} s of each other, more than "
+            f"{MOST_NEAR:.0e}: events are listed many times over, as sedtool check says where"
+        )
     return _Windows(
         reference,
         estimated.take(order),
         order,
-        np.searchsorted(estimated_time, reference_time - reach, side="left"),
-        np.searchsorted(estimated_time, reference_time + reach, side="right"),
+        first,
+        last,
         collar,
         np.full_like(tolerance, np.inf) if onset_only else tolerance,
     )
