@@ -287,6 +287,19 @@ def test_a_table_is_no_class_list(file, text):
         read_vocabulary(file(text))
 
 
+def test_rows_without_anything_in_their_cells_are_blank(file):
+    assert read_weak(file("fname;labels\r\na;Dog\r\n;\r\n ; \r\nb;Cat\r\n;\r\n")) == {
+        "a": ("Dog",),
+        "b": ("Cat",),
+    }
+
+
+def test_a_quote_that_closes_in_another_cell_is_refused(file):
+    path = file('filename\tonset\toffset\tevent_label\n"a.wav\t0\t1\tDog"\n')
+    with pytest.raises(LabelError, match=":2: a quote opens in one cell and closes in another"):
+        read_events(path)
+
+
 def test_lists_of_numbers_and_classes_are_read_alike(file):
     assert read_durations(file("fname;Length (s)\na.wav;1,5\n")) == {"a.wav": 1.5}
     with pytest.raises(LabelError, match="looks like a header without a column 'duration'"):

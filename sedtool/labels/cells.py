@@ -92,8 +92,8 @@ def unquoted(cell: str) -> str:
 
 
 def quoted_cell(text: str) -> str:
-    """Return `check_cell` of a text, in quotes if they would be taken off it."""
-    return '"' + text.replace('"', '""') + '"' if QUOTED.fullmatch(check_cell(text)) else text
+    """Return `check_cell` of a text, in quotes if it begins with one of its own."""
+    return '"' + text.replace('"', '""') + '"' if check_cell(text).startswith('"') else text
 
 
 def named_cells(header: list[str], cells: list[str], where: str) -> dict[str, str]:

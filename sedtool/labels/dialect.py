@@ -92,7 +92,13 @@ class Dialect:
         """Return the cells of a line, without spaces and quotes around them."""
         if self.separator == "\t":
             cells = split_cells(line)
-            return list(map(unquoted, cells)) if '"' in line else cells
+            if '"' not in line:
+                return cells
+            odd = [cell for cell in cells if not QUOTED.fullmatch(cell)]
+            opening = next((n for n, cell in enumerate(odd) if cell.startswith('"')), len(odd))
+            if any(cell.endswith('"') for cell in odd[opening + 1 :]):
+                raise LabelError(f"{where}: a quote opens in one cell and closes in another")
+            return list(map(unquoted, cells))
         try:
             # Line by line: a quote that is never closed must not swallow the rows after it.
             [cells] = csv.reader(
@@ -101,6 +107,10 @@ class Dialect:
         except csv.Error as error:
             raise LabelError(f"{where}: not CSV ({error})") from None
         return [cell.strip(" ") for cell in cells]
+
+    def is_blank(self, line: str) -> bool:
+        """Return whether nothing stands in any cell, as in lines that Excel leaves at the end."""
+        return not line.replace(self.separator, "").strip()
 
     def row(self, line: str, where: str) -> dict[str, str]:
         """Return the cells of a row by column; those missing at its end are empty."""
@@ -384,7 +394,7 @@ class _Table:
     def _rows(self, dialect: Dialect) -> Iterator[list[str]]:
         """Yield the cells of the rows that can be told apart."""
         for line in self.lines:
-            if line.strip():
+            if not dialect.is_blank(line):
                 with contextlib.suppress(LabelError):
                     yield dialect.cells(line.removesuffix("\r"), "")
 

@@ -127,7 +127,7 @@ def _records(
         where = f"{path}:{number}"
         try:
             line = clean_line(line, where)
-            if not line.strip():
+            if dialect.is_blank(line):
                 continue
             row = dialect.row(line, where)
             if not row[columns[0]]:
