@@ -171,6 +171,8 @@ def test_every_reader_names_what_it_was_given_instead(tmp_path, monkeypatch, rea
     monkeypatch.setattr(reader, "has_av", lambda: False)
     path = tmp_path / "given"
     path.write_bytes(KINDS[said][0])
+    if read is read_list and b"\0" not in KINDS[said][0]:
+        pytest.skip("any text may be a list of paths")
     if read is read_duration and said == "MP3 audio":
         said = "MP3 audio, damaged or of a rare encoding"
     with pytest.raises(READERS[read]) as error:

@@ -48,11 +48,11 @@ def read_list(path: str, null: bool = False) -> list[str]:
             data = read_bounded(path, MAX_LIST)
         except OSError as error:
             raise ConfigError(f"the list {path} cannot be read ({error.strerror})") from error
-    if kind := file_kind(data[:HEAD_SIZE], name) if data else None:
-        raise ConfigError(f"{name} is no list of paths: {kind}")
     if null and b"\0" not in data and b"\n" in data:
         raise ConfigError(f"{name} has lines and no NUL bytes; leave --null out")
     if not null and b"\0" in data:
+        if kind := file_kind(data[:HEAD_SIZE], name):
+            raise ConfigError(f"{name} is no list of paths: {kind}")
         raise ConfigError(f"{name} has NUL bytes; give --null if find -print0 wrote it")
     if null:
         entries = data.split(b"\0")
