@@ -103,7 +103,8 @@ def test_clips_are_found_in_several_features_files(tiny, output, tmp_path, line)
         extract([tiny.audio / folder], part, config, root=tiny.audio)
     at = line.index("--features")
     line = (*line[:at], "--features", parts[0], *line[at + 2 :])
-    assert "have no features" in refused(*line, "-o", output, "--val-strong", tiny.strong)
+    few = (*line, "-o", output, "--val-strong", tiny.strong)
+    assert "8 of 8 clips have no features" in refused(*few, exit_code=5)
     trained((*line, "--features", parts[1]), output, "--val-strong", tiny.strong)
 
 
