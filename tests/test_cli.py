@@ -188,10 +188,14 @@ def test_numbers_in_scientific_notation_and_flags_are_read(tmp_path):
     }
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"\xff\xfe\x00", "it is UTF-16 text; save it as UTF-8"), (b"\xff\x00", "not valid YAML")],
+)
+def test_a_file_that_is_no_text_is_refused(tmp_path, content, message):
     path = tmp_path / "recipe.yaml"
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="not valid YAML"):
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
         read_recipe(path)
 
 

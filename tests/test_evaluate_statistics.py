@@ -70,7 +70,7 @@ def test_warnings_of_the_other_system_have_its_name(files):
 def test_systems_that_are_not_scored_alike_are_warned_of(files, tiny, tmp_path):
     model, scores = save_small_model(tmp_path / "m.safetensors"), tmp_path / "s.h5"
     run("infer", model, tiny.features, "--scores", scores, "-q")
-    line = ("evaluate", tiny.strong, scores, "--against", tiny.strong, "--bootstrap", 5, "-q")
+    line = ("evaluate", tiny.strong, scores, "--against", tiny.strong, "--bootstrap", 5)
     said = run(*line).stderr
     assert "clip scores are from clip predictions in" in said
     assert "with their last event, so that segments are not comparable; give --durations" in said
