@@ -198,8 +198,10 @@ def test_test_clips_in_a_list_that_is_learned_from_or_tuned_on_are_named(data, s
         f"8 clips of {data / 'strong.tsv'} are in {data / 'strong.tsv'} (train.val-strong)" in said
     )
     (data / "test.tsv").write_text("filename\tonset\toffset\tevent_label\nx.wav\t0\t1\ttone\n")
-    said = sweep(data, "--test-reference", "test.tsv", "-o", data / "others").stderr
-    assert "scores of what was learned from" not in said
+    line = ("--test-reference", "test.tsv", "-o", data / "others")
+    said = sweep(data, *line, exit_code=4).stderr  # no test clip is in it
+    assert "no clip of the estimated events is in the reference" in said
+    assert "(train.val-strong)" not in said
 
 
 def test_what_is_done_is_not_done_again(data, stages):
