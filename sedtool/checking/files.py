@@ -144,14 +144,18 @@ class LabelFile:
 
     def hint(self, name: str) -> str:
         """Return what to say of a name that means no clip and is near one; or nothing."""
-        return self._index.hint(name)
+        return self._index.hint(name) if name in self._near else ""
+
+    @cached_property
+    def _near(self) -> dict[str, str]:
+        """Return a clip that is near to each of the names that mean none, where there is one."""
+        missing = (match.name for match in self.matches if match.fault == "missing")
+        return {name: near[0] for name in missing if (near := self._index.near(name))}
 
     @cached_property
     def clips(self) -> list[str]:
         """Return the clip of each name: of what is missing the nearest, or else the name itself."""
-        missing = (match.name for match in self.matches if match.fault == "missing")
-        near = {name: near[0] for name in missing if (near := self._index.near(name))}
-        meant = near | {match.name: match.clip for match in self.matches if match.clip}
+        meant = self._near | {match.name: match.clip for match in self.matches if match.clip}
         return [meant.get(name, name) for name in self.names]
 
     @cached_property

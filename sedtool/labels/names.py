@@ -137,8 +137,10 @@ class NameIndex:
         """Return the clips that may have been meant by a name that means none, sorted."""
         rough = _rough_key(name)
         keys = (rough, f"y{rough}", rough.removeprefix("y"))
-        among = (self._by(_rough_key, key) for key in keys)
-        return next((found for found in (self.alike(name), *among) if found), [])
+        roughly = next(filter(None, (self._by(_rough_key, key) for key in keys)), [])
+        if not roughly and not video_part(name):  # then none is alike: that is a closer look
+            return []
+        return self.alike(name) or roughly
 
     def hint(self, name: str) -> str:
         """Return `` (there is CLIP)``, to end a message about a missing clip; or nothing."""
