@@ -216,7 +216,7 @@ def test_settings_replace_those_of_the_model(model_path, tmp_path):
     [
         ({"threshold": "often"}, "--threshold 'often' is not a number, nor"),
         ({"threshold": "1.5"}, r"thresholds must be in \[0, 1\]"),
-        ({"median": "-1"}, "seconds from 0 up"),
+        ({"median": "-1"}, "must last 0 s or more, not -1"),
         ({"window": 0.0}, r"window must be in \(0, 1e6\]"),
         ({"overlap": 1.0}, r"overlap must be in \[0, 1\)"),
         ({"amp": "fp8"}, "amp must be one of off, bf16, fp16"),
@@ -275,10 +275,10 @@ def test_a_model_that_was_not_tuned_says_what_it_uses(model_path, tiny, caplog):
     run(model_path, [tiny.features])
     assert not caplog.text
     untuned = load_model(model_path)
-    untuned.tuned = {}
+    untuned.tuned, untuned.decoding = {}, DecodingConfig((0.5, 0.5), (0.5, 0.5), (0.1, 0.3))
     save_model(model_path, untuned)
     run(model_path, [tiny.features])
-    assert "is not tuned: thresholds are 0.5 and median filters 0.3 s" in caplog.text
+    assert "is not tuned: thresholds are 0.5 and median filters 0.1 to 0.3 s long" in caplog.text
 
 
 def test_two_outputs_in_one_file_are_refused(model_path, tiny, tmp_path):

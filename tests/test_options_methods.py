@@ -26,7 +26,7 @@ def line(tiny, tmp_path, monkeypatch):
         *("train", "--method", "mean-teacher", "--features", tiny.features, "--arch", "nano"),
         *("--weak", tmp_path / "weak.tsv", "--unlabelled", tmp_path / "others.tsv"),
         *("--strong", tmp_path / "strong.tsv", "--val-strong", tiny.strong, "--epochs", "1"),
-        *("--steps-per-epoch", "2", "--batch-size", "2,3,2", "--device", "cpu", "-q"),
+        *("--steps-per-epoch", "2", "--batch-size", "2,3,2", "--device", "cpu"),
     )
 
 

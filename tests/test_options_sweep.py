@@ -81,7 +81,7 @@ def test_the_device_is_that_of_train_tune_and_infer(data, stages):
     sweep(data, "--device", "cpu", pooling="max")
     with_device = [line[0] for line in stages.lines if "--device" in line]
     assert with_device == ["train", "tune", "infer"]
-    failed = sweep(data, "--device", "cuda:99", pooling="power", exit_code=4)
+    failed = sweep(data, "--device", "cuda:99", pooling="power", exit_code=6)
     assert "cuda:99" in failed.stderr
 
 
