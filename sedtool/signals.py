@@ -72,6 +72,7 @@ def listening() -> Iterator[None]:
     """
     global _is_raised
     before = {number: signal.getsignal(number) for number in _NAMES}
+    hook, sys.unraisablehook = sys.unraisablehook, _pass_over
     is_first = before[signal.SIGTERM] is not _note  # else the program listens since it began
     _is_raised = False
     listen()
@@ -84,10 +85,17 @@ def listening() -> Iterator[None]:
         raise
     finally:
         start_timer(0)
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
         if is_first:
             _received.clear()
+
+
+def _pass_over(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Print what a callback could not raise, but for an `Interrupted`, which is raised again."""
+    if not isinstance(unraisable.exc_value, Interrupted):
+        sys.__unraisablehook__(unraisable)
 
 
 def poll() -> None:

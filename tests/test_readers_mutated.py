@@ -107,17 +107,16 @@ def cells(path: Path) -> Iterator[list[str]]:
 
 
 def table(path: Path, columns: list[str]) -> list[dict[str, str]]:
-    """Return rows by column; a first row of other words is a row.
-
-    Of other names of columns only those are reached that differ in case and marks.
-    """
+    """Return rows by column; a first row of other words is a row."""
     rows = list(cells(path))
     first = [dialect.normal(cell) for cell in rows[0]] if rows else []
+    known = {}
+    for column in columns:
+        names = (column, *dialect.SYNONYMS.get(column, ()))
+        known |= {first.index(name): column for name in names[::-1] if name in first}
     header = columns
-    if set(columns) <= set(first) or (rows and "filename" in rows[0]):
-        header = [
-            name if name in columns else cell for name, cell in zip(first, rows.pop(0), strict=True)
-        ]
+    if len(set(known.values())) == len(columns) or (rows and "filename" in rows[0]):
+        header = [known.get(place, cell) for place, cell in enumerate(rows.pop(0))]
     return [dict(itertools.zip_longest(header, row, fillvalue="")) for row in rows]
 
 

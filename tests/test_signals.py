@@ -198,3 +198,27 @@ def test_under_nohup_a_run_goes_on_when_its_terminal_is_closed():
         "poll()\n"
     )
     assert ended(code, signal.SIGHUP)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [("signals.Interrupted(signal.SIGTERM)", ""), ("ValueError('odd')", "ValueError: odd")],
+)
+def test_an_interruption_that_a_callback_cannot_raise_is_not_printed(error, said):
+    program = f"""
+import signal, weakref
+from sedtool import signals
+
+class Held: pass
+
+def fail(_): raise {error}
+
+with signals.listening():
+    held = Held()
+    reference = weakref.ref(held, fail)
+    del held
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stderr.strip().endswith(said)
+    assert bool(done.stderr) == bool(said)

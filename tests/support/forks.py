@@ -25,6 +25,16 @@ from sedtool.config import ARCHITECTURES
 from support.training import NANO
 
 LONGEST = 2000  # characters of a line on stderr
+_PROGRAM = f"""
+import sys
+from sedtool.signals import listen
+listen()
+from sedtool.config import ARCHITECTURES, ArchitectureConfig
+ARCHITECTURES["nano"] = {NANO!r}
+sys.argv[0] = "sedtool"
+from sedtool.__main__ import main
+main()
+"""
 
 
 @dataclass
@@ -68,7 +78,7 @@ class Fork:
             _become(words, folder, around, self.streams)
 
     def _spawned(self, words: list[str], folder: Path) -> int:
-        line = [sys.executable, "-m", "sedtool", *words]
+        line = [sys.executable, "-c", _PROGRAM, *words]
         with self.streams[0].open("wb") as out, self.streams[1].open("wb") as err:
             child = subprocess.Popen(
                 line, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
