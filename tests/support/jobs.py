@@ -115,7 +115,7 @@ JOBS = {
     "plot pooling": Job("plot pooling given/m.safetensors -o out/p.pdf"),
     "sweep": Job(
         f"{SWEEP} --test features.h5 --test-reference strong.tsv --pooling max,power",
-        reader="compare out/runs --resamples 20", lacks="\nnot in it: ", replaces=False,
+        reader="compare out/runs --resamples 20", lacks="\nnot in it:", replaces=False,
     ),
     "demo": Job("demo -o out/demo --device cpu --workers 1", replaces=False),
 }  # fmt: skip
