@@ -139,6 +139,7 @@ def test_a_score_that_stays_at_its_end_is_remarked_once(
         ([0.1], "small:gru-units=8", ["--arch small:gru-units=8,time-pooling=1 makes frames"]),
         ([0.04], "small:time-pooling=1", ["; extract with a shorter --hop-length"]),
         ([0.1, 0.9, 0.9], "small", []),
+        ([0.0, 0.0, 0.9], "small", []),
     ],
 )
 def test_events_too_short_for_the_output_frames_are_remarked_with_what_mends_it(

@@ -229,7 +229,8 @@ def warn_of_short_events(events: Sequence[Event], model: Model, arch: str) -> No
     """Warn of classes of which most events are shorter than two output frames."""
     lengths: dict[str, list[float]] = {}
     for event in events:
-        lengths.setdefault(event.label, []).append(event.offset - event.onset)
+        if event.offset > event.onset:  # else it says that its clip has no event
+            lengths.setdefault(event.label, []).append(event.offset - event.onset)
     middle = {label: float(np.median(of_class)) for label, of_class in sorted(lengths.items())}
     if not (short := [label for label in middle if middle[label] * model.frame_rate < 2]):
         return

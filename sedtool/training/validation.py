@@ -38,8 +38,8 @@ def validate(
     Returns "loss" and "clip_f1" of the clips whose classes count, and, with strong labels,
     "event_f1". Both F1 are those of the best decoding settings, event F1 on a small grid: what
     fixed thresholds and median filters score says more of these than of the network. `pause` is
-    called before each batch, and may raise. A FloatingPointError names the
-    clips of a batch whose scores are not finite.
+    called before each batch, and may raise. A FloatingPointError names the clips of a batch whose
+    scores are not finite.
     """
     model.detector.eval()
     clips = validation.clips
