@@ -46,6 +46,66 @@ def frame_mask(lengths: Tensor, n_frames: int) -> Tensor:
     return torch.arange(n_frames, device=lengths.device) < lengths[:, None]
 
 
+class Convolution(nn.Conv2d):
+    """A convolution (B, C, T, F) -> (B, C', T, F), the same in every clip and frequency band."""
+
+    def __init__(self, config: ArchitectureConfig, index: int) -> None:
+        n_in, n_out = (1, *config.channels)[index : index + 2]
+        kernel = config.kernels[index]
+        super().__init__(n_in, n_out, kernel, padding=kernel // 2)
+        _init_convolution(self, config.init)
+
+    def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:  # type: ignore[override]
+        """Convolve; the padding, which is zero in `x`, is none of its concern."""
+        return super().forward(x)
+
+
+class FrequencyDynamicConvolution(nn.Module):
+    """A convolution whose kernel depends on the clip and on the frequency band.
+
+    It is a sum of N convolutions with weights that add up to 1 in each band: a softmax of what two
+    convolutions over frequency make of the mean of the input over the frames of the clip. An
+    ordinary one treats all bands alike, as if a sound that is shifted in pitch were the same sound.
+
+    References
+    ----------
+    H. Nam, S.-H. Kim, B.-Y. Ko, Y.-H. Park, "Frequency dynamic convolution: frequency-adaptive
+    pattern recognition for sound event detection", Interspeech 2022 (arXiv 2203.15296).
+    """
+
+    temperature = 31.0  # keeps the weights nearly equal until the kernels have become different
+
+    def __init__(self, config: ArchitectureConfig, index: int) -> None:
+        super().__init__()
+        n_in, n_out = config.channels[index - 1 : index + 1]
+        kernel, self.n_kernels = config.kernels[index], config.fdy
+        # All kernels in one convolution, whose output channels are those of the first, then ...
+        self.kernels = nn.Conv2d(n_in, self.n_kernels * n_out, kernel, padding=kernel // 2)
+        _init_convolution(self.kernels, config.init, self.n_kernels)
+        n_hidden = max(n_in // 4, 4)
+        self.attention = nn.Sequential(
+            nn.Conv1d(n_in, n_hidden, kernel, padding=kernel // 2, bias=False),
+            nn.BatchNorm1d(n_hidden, config.norm_eps, config.norm_momentum),
+            nn.ReLU(),
+            nn.Conv1d(n_hidden, self.n_kernels, 1),
+        )
+
+    def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
+        """Convolve (B, C, T, F), which is zero where `padding` (B, 1, T, 1) is True."""
+        n_frames = x.shape[2] if padding is None else (~padding).sum(dim=2)  # (B, 1, 1)
+        weights = self.attention(x.sum(dim=2) / n_frames)  # (B, C, F) -> (B, N, F)
+        weights = (weights / self.temperature).softmax(dim=1)
+        parts = self.kernels(x).unflatten(1, (self.n_kernels, -1))  # (B, N, C', T, F)
+        return torch.einsum("bnctf,bnf->bctf", parts, weights)
+
+
+def _init_convolution(layer: nn.Conv2d, init: str, n_kernels: int = 1) -> None:
+    """Draw the weights of a convolution that stands for several with the same input."""
+    for weight in layer.weight.chunk(n_kernels):
+        nn.init.xavier_uniform_(weight, gain=1.0 if init == "xavier" else 2**0.5)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+
 class ConvBlock(nn.Module):
     """Convolution, batch norm, ReLU, max pooling.
 
@@ -57,24 +117,19 @@ class ConvBlock(nn.Module):
 
     def __init__(self, config: ArchitectureConfig, index: int) -> None:
         super().__init__()
-        n_in, n_out = (1, *config.channels)[index : index + 2]
-        kernel = config.kernels[index]
-        self.conv = nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2)
-        self.norm = nn.BatchNorm2d(n_out, config.norm_eps, config.norm_momentum)
+        is_dynamic = index > 0 and config.fdy > 0
+        self.conv = (FrequencyDynamicConvolution if is_dynamic else Convolution)(config, index)
+        self.norm = nn.BatchNorm2d(config.channels[index], config.norm_eps, config.norm_momentum)
         self.dropout = nn.Dropout(config.dropout if config.dropout_at == "blocks" else 0.0)
         self.time = config.pools[index][0]
         # The last frames of a clip count even where they do not fill a window.
         self.pool = self.pool_type(config.pools[index], ceil_mode=True)
-        if config.init == "xavier":
-            nn.init.xavier_uniform_(self.conv.weight)
-        else:
-            nn.init.xavier_uniform_(self.conv.weight, gain=2**0.5)
+        if config.init != "xavier":
             draw_normal(self.norm.weight, 1.0, 0.02)
-        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
         """Map (B, C, T, F) to (B, C', T', F'); `padding` (B, 1, T, 1) is True beyond the clips."""
-        x = self.dropout(self.norm(self.conv(x)))
+        x = self.dropout(self.norm(self.conv(x, padding)))
         if padding is not None:
             x = x.masked_fill(padding, -torch.inf)  # loses every max, and ReLU makes it 0
         return F.relu(self.pool(x))
@@ -98,9 +153,9 @@ class GatedBlock(ConvBlock):
         _init_linear(self.linear, "xavier")
 
     def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
-        x = self.norm(self.conv(x))
+        x = self.norm(self.conv(x, padding))
         # (B, C, T, F) -> (B, T, F, C) and back; with channels last that moves nothing.
-        x = self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) * x.sigmoid()
+        x = self.gate(x, self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
         x = self.dropout(x)
         if padding is None:
             pooled: Tensor = self.pool(x)
@@ -111,14 +166,37 @@ class GatedBlock(ConvBlock):
         pooled = self.pool(x.masked_fill(padding, 0.0)) / share.clamp_min(1 / (2 * self.time))
         return pooled
 
+    def gate(self, x: Tensor, linear: Tensor) -> Tensor:
+        """Return what the gate lets through of the input and of the linear layer's output."""
+        return linear * x.sigmoid()
+
+
+class ContextBlock(GatedBlock):
+    """A block whose gate is context gating, ``x * sigmoid(Linear(x))``.
+
+    References
+    ----------
+    A. Miech, I. Laptev, J. Sivic, "Learnable pooling with context gating for video
+    classification", 2017 (arXiv 1706.06905); in a CRNN for sound events, FDY-SED.
+    """
+
+    def gate(self, x: Tensor, linear: Tensor) -> Tensor:
+        """Return the input where the linear layer's output lets it through."""
+        return x * linear.sigmoid()
+
 
 def most_values(config: ArchitectureConfig, n_mels: int) -> int:
     """Return how many values the block with the most of them makes of a frame."""
     bands = [n_mels // math.prod(f for _, f in config.pools[:i]) for i in range(16)]
-    return max(n * band for n, band in zip(config.channels, bands, strict=False))
+    kernels = [1, *[max(config.fdy, 1)] * 15]
+    return max(map(math.prod, zip(config.channels, bands, kernels, strict=False)))
 
 
-BLOCKS: dict[str, type[ConvBlock]] = {"relu-max": ConvBlock, "glu-average": GatedBlock}
+BLOCKS: dict[str, type[ConvBlock]] = {
+    "relu-max": ConvBlock,
+    "glu-average": GatedBlock,
+    "context-average": ContextBlock,
+}
 
 
 def _init_linear(layer: nn.Linear, init: str) -> None:
@@ -144,6 +222,7 @@ class CRNN(nn.Module):
         self.pools = config.pools
         self.step = math.prod(time for time, _ in config.pools)  # feature frames of an output frame
         self.reach = self.step * sum(kernel // 2 for kernel in config.kernels)  # of an output frame
+        self.is_local = not config.fdy  # frames beyond its reach do not change an output frame
         self.frame_memory = VALUE_MEMORY * most_values(config, n_mels)
         block = BLOCKS[config.block]
         self.blocks = nn.ModuleList(block(config, i) for i in range(len(config.channels)))
@@ -174,7 +253,7 @@ class CRNN(nn.Module):
         is_long = len(x) == 1 and x.shape[2] * self.frame_memory > PIECE_MEMORY
         x = (
             self._in_pieces(x)
-            if is_long and not self.training
+            if is_long and self.is_local and not self.training
             else self._convolve(x, lengths, padded)
         )
         lengths = pooled_length(lengths, self.pools)  # type: ignore[assignment]

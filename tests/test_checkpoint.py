@@ -161,7 +161,7 @@ def test_a_network_of_400_mib_fits_into_a_model_file():
     assert 390 * 2**20 < size < checkpoint.MOST_MODEL
 
 
-@pytest.mark.parametrize("arch", ["dcase2019", "dcase2019-baseline"])
+@pytest.mark.parametrize("arch", ["dcase2019", "dcase2019-baseline", "crnn7:fdy=4"])
 def test_shapes_of_a_network_take_none_of_what_torch_compiles_with(arch):
     """Loading that took longer than scoring a short clip."""
     code = f"""

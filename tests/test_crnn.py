@@ -17,18 +17,27 @@ from sedtool.config import (
     network,
     parse_architecture,
 )
-from sedtool.crnn import BLOCKS, Detector, GatedBlock, frame_mask, pooled_length
+from sedtool.crnn import (
+    BLOCKS,
+    ContextBlock,
+    Convolution,
+    Detector,
+    FrequencyDynamicConvolution,
+    GatedBlock,
+    frame_mask,
+    pooled_length,
+)
 from sedtool.errors import ConfigError
 from sedtool.pooling import POOLINGS
 
 EARLIER_MODEL = Path(__file__).parent / "golden/models/format2.safetensors"
 
 
-def detector(arch="small", pooling="power", n_classes=5):
+def detector(arch="small", pooling="power", n_classes=5, n_mels=64):
     config = arch if isinstance(arch, ArchitectureConfig) else parse_architecture(arch)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        built = Detector(config, PoolingConfig(pooling), 64, n_classes)
+        built = Detector(config, PoolingConfig(pooling), n_mels, n_classes)
         for module in built.modules():  # statistics as after some training
             if isinstance(module, torch.nn.BatchNorm2d):
                 torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
@@ -77,9 +86,25 @@ def test_dcase2019_baseline_has_the_parameters_its_layers_add_up_to():
     assert sum(p.numel() for p in built.parameters()) == total
 
 
+def test_crnn7_has_the_parameters_its_layers_add_up_to():
+    widths = [(1, 32), (32, 64), (64, 128), (128, 256), *[(256, 256)] * 3]
+    blocks = sum(9 * a * b + b + 2 * b + b * b + b for a, b in widths)  # norm and gate, too
+    total = blocks + gru(256, 256) + gru(512, 256) + 512 * 10 + 10
+    built = detector("crnn7", "linear", 10, n_mels=128)
+    assert sum(p.numel() for p in built.parameters()) == total
+    dynamic = 0
+    for a, b in widths[1:]:  # three more kernels, and what chooses among the four
+        hidden = max(a // 4, 4)
+        dynamic += 3 * (9 * a * b + b) + 3 * a * hidden + 2 * hidden + 4 * hidden + 4
+    built = detector("crnn7:fdy=4", "linear", 10, n_mels=128)
+    assert sum(p.numel() for p in built.parameters()) == total + dynamic
+
+
 @pytest.mark.parametrize(
     ("arch", "frames", "expected"),
     [
+        ("crnn7-small", 625, 157),
+        ("crnn7-small:time-pooling=1", 86, 86),
         ("dcase2017", 400, 100),
         ("small", 397, 100),
         ("dcase2019", 86, 86),
@@ -104,6 +129,7 @@ def test_lengths_round_up_at_every_pooling():
 THIN = {  # every kind of block, with windows that do not divide 100 frames
     "max": ArchitectureConfig((8, 8), (5, 3), ((3, 4), (2, 4)), gru_units=8),
     "gated": ArchitectureConfig((8, 8), (3, 3), ((3, 5), (2, 4)), gru_units=8, block="glu-average"),
+    "dynamic": ArchitectureConfig((8, 8), (3, 3), ((3, 5), (2, 4)), gru_units=8, fdy=3),
 }
 
 
@@ -114,6 +140,8 @@ THIN = {  # every kind of block, with windows that do not divide 100 frames
         *(("small", "power", n) for n in (1, 3, 80, 98)),
         *(("dcase2019-baseline", "power", n) for n in (1, 3, 7, 57, 80, 98)),
         *(("dcase2019:time-pooling=8", "power", n) for n in (3, 57)),
+        *(("crnn7-small", "power", n) for n in (1, 57)),
+        *(("crnn7-small:fdy=4", "power", n) for n in (1, 57)),
         *((THIN[kind], "linear", n) for kind in THIN for n in range(1, 100, 7)),
     ],
 )
@@ -131,7 +159,7 @@ def test_in_evaluation_padding_changes_nothing_to_1e_5(arch, pooling, length):
     assert_close(together.log_not_y[0], alone.log_not_y[0], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("arch", ["small", "dcase2019-baseline"])
+@pytest.mark.parametrize("arch", ["small", "dcase2019-baseline", "crnn7-small:fdy=2"])
 def test_in_training_padding_gets_no_gradient(arch):
     model = detector(arch).train()
     batch = noise(2, 80, 64).requires_grad_()
@@ -150,7 +178,7 @@ def test_features_are_normalised_by_the_stored_statistics():
     assert_close(shifted, model(features, torch.tensor([40])).logits, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("arch", ["small", "dcase2019-baseline"])
+@pytest.mark.parametrize("arch", ["small", "dcase2019-baseline", "crnn7-small:fdy=2"])
 def test_bfloat16_autocast_gives_finite_float32_clip_scores(arch):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = detector(arch)(noise(2, 40, 64), torch.tensor([40, 23]))
@@ -173,7 +201,7 @@ def test_average_pooling_is_the_mean_over_the_frames_that_are_in_the_clip(length
     x = noise(len(lengths), 1, n_frames, 7, seed=seed).double()
     lengths = torch.tensor(lengths)
     padding = ~frame_mask(lengths, n_frames)[:, None, :, None]
-    gated = block.norm(block.conv(x))
+    gated = block.norm(block.conv(x, None))
     gated = (gated * gated.sigmoid()).detach()  # (B, C, T, F)
     found = block(x, padding)
     for b, length in enumerate(lengths):
@@ -189,10 +217,70 @@ def test_the_gate_of_the_baseline_is_its_input():
     """GLU as the DCASE 2019 baseline has it: Linear(x) * sigmoid(x), over channels."""
     block = GatedBlock(ArchitectureConfig((4,), (3,), ((1, 1),), block="glu-average"), 0).eval()
     x = noise(2, 1, 6, 5)
-    normed = block.norm(block.conv(x))
+    normed = block.norm(block.conv(x, None))
     linear = torch.einsum("oc,bctf->botf", block.linear.weight, normed)
     linear = linear + block.linear.bias[:, None, None]
     assert_close(block(x, None), linear * normed.sigmoid())
+
+
+def test_context_gating_lets_through_the_input():
+    config = ArchitectureConfig((4,), (3,), ((1, 1),), block="context-average")
+    block = ContextBlock(config, 0).eval()
+    x = noise(2, 1, 6, 5)
+    normed = block.norm(block.conv(x, None))
+    linear = torch.einsum("oc,bctf->botf", block.linear.weight, normed)
+    linear = linear + block.linear.bias[:, None, None]
+    assert_close(block(x, None), normed * linear.sigmoid())
+
+
+def dynamic_convolution():
+    config = ArchitectureConfig((4, 6), (3, 3), ((1, 1), (1, 1)), fdy=3)
+    convolution = FrequencyDynamicConvolution(config, 1).double().eval()
+    for layer in convolution.attention.children():  # so that weights differ much between bands
+        if isinstance(layer, torch.nn.Conv1d):
+            torch.nn.init.normal_(layer.weight, std=20.0)
+    return convolution
+
+
+def test_a_frequency_dynamic_convolution_is_that_of_the_kernel_mixed_for_each_band():
+    """The oracle mixes kernels and convolves once a band, instead of mixing convolutions."""
+    convolution, x = dynamic_convolution(), noise(2, 4, 7, 5).double()
+    logits = convolution.attention(x.mean(dim=2))
+    weights = (logits / 31).softmax(dim=1)  # (B, N, F)
+    assert weights.max() > 0.6
+    kernels = convolution.kernels.weight.unflatten(0, (3, 6))
+    biases = convolution.kernels.bias.unflatten(0, (3, 6))
+    found = convolution(x, None)
+    for b in range(2):
+        for f in range(5):
+            kernel = torch.einsum("n,noikl->oikl", weights[b, :, f], kernels)
+            bias = torch.einsum("n,no->o", weights[b, :, f], biases)
+            expected = torch.nn.functional.conv2d(x[b : b + 1], kernel, bias, padding=1)
+            assert_close(found[b, :, :, f], expected[0, :, :, f])
+
+
+def test_equal_kernels_make_a_frequency_dynamic_convolution_an_ordinary_one():
+    convolution, x = dynamic_convolution(), noise(2, 4, 7, 5).double()
+    with torch.no_grad():
+        weight = convolution.kernels.weight[:6].repeat(3, 1, 1, 1)
+        convolution.kernels.weight.copy_(weight)
+    expected = torch.nn.functional.conv2d(x, weight[:6], padding=1)
+    assert_close(convolution(x, None), expected)
+
+
+def test_the_first_convolution_is_an_ordinary_one_in_a_frequency_dynamic_network():
+    first, *others = detector("crnn7-small:fdy=4", n_mels=128).crnn.blocks
+    assert type(first.conv) is Convolution
+    assert {type(block.conv) for block in others} == {FrequencyDynamicConvolution}
+
+
+def test_kernels_of_a_frequency_dynamic_convolution_are_drawn_as_those_of_an_ordinary_one():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = ArchitectureConfig((64, 64), (3, 3), ((1, 1), (1, 1)), fdy=4)
+        kernels = FrequencyDynamicConvolution(config, 1).kernels
+    bound = (6 / (9 * 64 + 9 * 64)) ** 0.5  # Xavier uniform
+    assert kernels.weight.abs().max().item() == pytest.approx(bound, rel=0.01)
 
 
 def test_dropout_is_where_the_architecture_has_it():
@@ -261,7 +349,7 @@ def test_keys_of_a_text_change_the_architecture():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("dcase2018", "unknown architecture 'dcase2018'; one of: dcase2017, dcase2019"),
+        ("dcase2018", "unknown architecture 'dcase2018'; one of: crnn7, crnn7-small, dcase2017"),
         ("small:units=3", "no option 'units'; it has: time-pooling, gru-units, gru-layers"),
         ("small:gru-units", "'gru-units' of 'small:gru-units' is not key=value"),
         ("small:gru-units=x", "'gru-units=x' of 'small:gru-units=x' needs a whole number"),
@@ -328,3 +416,12 @@ def test_a_long_clip_goes_through_the_blocks_in_pieces_with_the_same_scores(
         pieces = network(clip, length)
     for one, other in zip(whole, pieces, strict=True):
         assert_close(one, other, atol=1e-6, rtol=0)
+
+
+def test_a_long_clip_stays_whole_where_kernels_depend_on_all_of_it(monkeypatch):
+    network = detector("crnn7-small:fdy=2").crnn
+    clip, length = noise(1, 301, 64), torch.tensor([301])
+    with torch.inference_mode():
+        whole = network(clip, length)
+        monkeypatch.setattr("sedtool.crnn.PIECE_MEMORY", 100 * network.frame_memory)
+        assert torch.equal(network(clip, length)[0], whole[0])

@@ -19,12 +19,13 @@ PRESETS = sorted(FEATURE_PRESETS)
 SMALL = FeatureConfig(sample_rate=8_000, n_fft=64, win_length=48, hop_length=20, n_mels=6, fmax=4e3)
 
 # What two float32 implementations of one definition may differ by, in the units of the features
-# (nepers of power, decibels for dcase2019): rounding on noise of any level, and up to
+# (nepers of power, decibels for dcase2019 and desed): rounding on noise of any level, and up to
 # 5e-3 in bands 80 dB below the strongest of their frame. Fainter bands of a pure tone hold nothing
 # but the rounding noise of the Fourier transform.
 NOISE_TOLERANCE = {  # maximum, mean
     "dcase2017": (5e-5, 1e-5),
     "dcase2019": (2e-4, 2e-5),
+    "desed": (2e-4, 2e-5),
     "short": (5e-5, 1e-5),
 }
 TONE_TOLERANCE = 5e-3

@@ -110,6 +110,18 @@ FEATURE_PRESETS: dict[str, FeatureConfig] = {
         log="db",
         floor=1e-5,
     ),
+    # 625 frames x 128 mels for 10 s, as in the baselines of DCASE 2021 to 2023, whose window is
+    # symmetric; the floor is the least value there, -50 dB. For the networks crnn7.
+    "desed": FeatureConfig(
+        n_fft=2048,
+        win_length=2048,
+        hop_length=256,
+        n_mels=128,
+        window="hamming",
+        power=1,
+        log="db",
+        floor=10**-2.5,
+    ),
     # Frames of 10 ms, from windows of 20 ms, up to 16 kHz: for bird syllables, clicks and the
     # like, which last some 50 ms; with a network that pools none of them (time-pooling=1).
     "short": FeatureConfig(sample_rate=32_000, win_length=640, hop_length=320, fmax=16_000.0),

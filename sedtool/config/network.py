@@ -10,15 +10,16 @@ from typing import Any, Self
 from sedtool.config.base import as_number, lookup, require, require_valid, setting
 from sedtool.text import quoted
 
-BLOCKS = ("relu-max", "glu-average")
+BLOCKS = ("relu-max", "glu-average", "context-average")
 
 
 @dataclass(frozen=True)
 class ArchitectureConfig:
     """The shape of a CRNN: convolutional blocks, then bidirectional GRU layers.
 
-    A block is ``relu-max``: convolution, batch norm, ReLU, max pooling; or ``glu-average``:
-    convolution, batch norm, gated linear unit, average pooling.
+    A block is ``relu-max``: convolution, batch norm, ReLU, max pooling; ``glu-average``:
+    convolution, batch norm, gated linear unit, average pooling; or ``context-average``: the same
+    with context gating.
     """
 
     channels: tuple[int, ...] = setting(
@@ -56,6 +57,13 @@ class ArchitectureConfig:
     norm_eps: float = setting(
         1e-5, "What is added to the variance in batch norms.", within="(0, 1]", added=True
     )
+    fdy: int = setting(
+        0,
+        "The basis kernels of frequency-dynamic convolutions, in all blocks but the first; with 0 "
+        "convolutions are ordinary ones.",
+        within="[0, 16]",
+        added=True,
+    )
 
     def __post_init__(self) -> None:
         require(
@@ -76,6 +84,16 @@ class ArchitectureConfig:
         return math.prod(time for time, _ in self.pools)
 
 
+_SEVEN_BLOCKS = ArchitectureConfig(
+    channels=(32, 64, 128, 256, 256, 256, 256),
+    kernels=(3,) * 7,
+    pools=((2, 2), (2, 2), *((1, 2),) * 5),
+    gru_units=256,
+    dropout=0.5,
+    block="context-average",
+    dropout_at="blocks",
+    norm_eps=1e-3,
+)
 ARCHITECTURES: dict[str, ArchitectureConfig] = {
     # The power-pooling paper's for DCASE 2017: that of Y. Wang et al., ICASSP 2019, with batch
     # norms and a second GRU layer.
@@ -106,12 +124,16 @@ ARCHITECTURES: dict[str, ArchitectureConfig] = {
         norm_eps=1e-3,
     ),
     "small": ArchitectureConfig(channels=(16, 32, 64), gru_units=64),
+    # Those of systems for DESED since 2021: seven blocks of the widths of FDY-SED (arXiv
+    # 2203.15296), whose gates they have, too, and of the DCASE 2021 to 2023 baselines.
+    "crnn7": _SEVEN_BLOCKS,
+    "crnn7-small": replace(_SEVEN_BLOCKS, channels=(16, 32, 64, 128, 128, 128, 128), gru_units=128),
 }
 
 # The options of an architecture text: fields of ArchitectureConfig, and its time pooling.
 _OPTIONS = (
     *("time-pooling", "gru-units", "gru-layers"),
-    *("dropout", "dropout-at", "init", "norm-momentum"),
+    *("dropout", "dropout-at", "init", "norm-momentum", "fdy"),
 )
 
 
