@@ -23,19 +23,22 @@ from sedtool.pooling import (
     clip_loss,
     make_pooling,
 )
+from support.poolings import OTHERS, Unmasked
 
 B, T, K, H = 2, 7, 3, 5
 LOGITS = 3 * torch.randn(B, T, K, generator=torch.Generator().manual_seed(0))
 HIDDEN = torch.randn(B, T, H, generator=torch.Generator().manual_seed(1))
 MASK = torch.arange(T) < torch.tensor([[T], [4]])  # (B, T): a whole clip and a short one
 EVERY = sorted(POOLINGS)
+TABLE = {**POOLINGS, **OTHERS, "unmasked": Unmasked}
+CONTRACT = [*EVERY, *OTHERS]  # poolings of others keep it, too
 
 
 def build(name, dtype=torch.float32):
     """Return a pooling whose parameters, if any, differ between classes."""
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        pool = POOLINGS[name](K, H)
+        pool = TABLE[name](K, H)
         for parameter in pool.parameters():
             torch.nn.init.uniform_(parameter, 0.3, 3.0)
     return pool.to(dtype)
@@ -202,30 +205,50 @@ def test_max_pooling_shares_the_gradient_between_frames_that_tie():
     assert logits.grad[0, 2] == 0
 
 
-@pytest.mark.parametrize("padding", [0.0, 9.0, -9.0, float("inf"), float("nan")])
-@pytest.mark.parametrize("name", EVERY)
-def test_padding_frames_do_not_change_values_or_gradients(name, padding):
+def padded_and_not(name, logits, lengths, padding):
+    """Return values and gradients of clips of some lengths, pooled in a batch and each alone.
+
+    Beyond the end of a clip stands `padding`, in logits and hidden states.
+    """
+    mask = torch.arange(T + 4) < torch.tensor(lengths)[:, None]
+    logits = torch.nn.functional.pad(logits, (0, 0, 0, 4)).masked_fill(~mask[..., None], padding)
+    hidden = torch.nn.functional.pad(HIDDEN.double(), (0, 0, 0, 4)).masked_fill(
+        ~mask[..., None], padding
+    )
     results = []
-    for extra in (0, 4):
-        pool = build(name)
-        logits = torch.cat([LOGITS, torch.full((B, extra, K), padding)], dim=1)
-        logits = logits.masked_fill(~torch.nn.functional.pad(MASK, (0, extra))[..., None], padding)
-        hidden = torch.cat([HIDDEN, torch.full((B, extra, H), padding)], dim=1).requires_grad_()
-        logits.requires_grad_()
-        mask = torch.nn.functional.pad(MASK, (0, extra))
-        log_y, log_not_y = pool(logits, hidden, mask)
+    for batch in (slice(0, B),), (slice(0, 1), slice(1, 2)):
+        pool = build(name, torch.float64)
+        z, h = logits.clone().requires_grad_(), hidden.clone().requires_grad_()
+        parts = []
+        for rows in batch:
+            n = lengths[rows.start] if len(batch) > 1 else T + 4  # alone: no frame of padding
+            of_rows = mask[rows, :n] if len(batch) == 1 else None
+            parts.append(pool(z[rows, :n], h[rows, :n], of_rows))
+        log_y, log_not_y = (torch.cat(values) for values in zip(*parts, strict=True))
         (log_y.sum() + 0.5 * log_not_y.sum()).backward()
-        grads = [parameter.grad for parameter in pool.parameters()]
-        results.append((log_y, log_not_y, logits.grad[:, :T], *grads))
-        assert not logits.grad[~mask].any()
-    assert_close(results[0], results[1])
+        assert not z.grad[~mask].any()
+        states = () if h.grad is None else (h.grad,)
+        grads = [p.grad for p in pool.parameters() if p.grad is not None]
+        results.append([log_y, log_not_y, z.grad, *states, *grads])
+    return results
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_a_clip_alone_scores_as_it_does_in_a_batch(name):
-    pool = build(name)
-    alone = pool(LOGITS[1:, :4], HIDDEN[1:, :4])
-    assert_close(alone, tuple(out[1:] for out in pool(LOGITS, HIDDEN, MASK)))
+@pytest.mark.parametrize("padding", [0.0, 9.0, -9.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("lengths", [(T, 4), (1, T), (1, 2)], ids=str)
+@pytest.mark.parametrize("offset", [0.0, -20.0, 20.0])  # logits of one sign: 0 is an extreme
+@pytest.mark.parametrize("name", CONTRACT)
+def test_a_clip_in_a_batch_has_the_values_and_gradients_it_has_alone(
+    name, offset, lengths, padding
+):
+    in_batch, alone = padded_and_not(name, LOGITS.double() + offset, lengths, padding)
+    assert all(value.isfinite().all() for value in alone)
+    assert_close(in_batch, alone)
+
+
+def test_a_pooling_that_takes_padding_for_frames_is_noticed():
+    in_batch, alone = padded_and_not("unmasked", LOGITS.double() - 20, (T, 4), float("nan"))
+    assert alone[0].isfinite().all()
+    assert in_batch[0][1].isnan().all()
 
 
 @pytest.mark.parametrize("name", [n for n in EVERY if "attention" not in n])
@@ -241,7 +264,7 @@ def test_permuting_classes_permutes_the_result(name):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("target", [0.0, 1.0])
 @pytest.mark.parametrize("scale", [1.0, 1e2, 1e4, 1e30])
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", CONTRACT)
 def test_loss_and_gradients_are_finite_for_any_logits(name, scale, target, dtype):
     scale = min(scale, torch.finfo(dtype).max)
     pool = build(name)
@@ -353,7 +376,7 @@ def test_building_a_pooling_in_every_registered_form_gives_its_own_class():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", CONTRACT)
 def test_a_pooling_of_any_precision_takes_logits_of_any_precision(name, dtype):
     expected = build(name)(LOGITS, HIDDEN, MASK)
     mixed = build(name)(LOGITS.to(dtype), HIDDEN.to(dtype), MASK.to(torch.uint8))

@@ -18,9 +18,11 @@ from sedtool.pooling import (
     clip_loss,
     make_pooling,
 )
+from support.poolings import OTHERS
 
 K, H = 2, 3
-BASES = sorted(set(POOLINGS) - {"hierarchical"})
+TABLE = POOLINGS | OTHERS  # masks reach poolings of others at every stage
+BASES = sorted(set(TABLE) - {"hierarchical"})
 
 
 def noise(*shape, seed=0):
@@ -30,7 +32,7 @@ def noise(*shape, seed=0):
 def make(base, levels):
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        pool = HierarchicalPooling(K, H, base=POOLINGS[base](K, H), levels=levels).double()
+        pool = HierarchicalPooling(K, H, base=TABLE[base](K, H), levels=levels).double()
         for parameter in pool.parameters():
             torch.nn.init.uniform_(parameter, 0.3, 3.0)
     return pool

@@ -75,8 +75,27 @@ class Pooling(nn.Module):
         """Return the numbers that `make_values` made, one for each class, (K,)."""
         return values.expand(self.n_classes)
 
-    def log_weights(self, logits: Tensor, hidden: Tensor) -> Tensor:
-        """Return log w (B, T, K) from frame logits (B, T, K) and hidden states (B, T, H)."""
+    def log_weights(self, logits: Tensor, hidden: Tensor, valid: Tensor) -> Tensor:
+        """Return log w of each frame.
+
+        Logits and hidden states are 0 beyond the end of a clip, and what is returned there does not
+        count. Weights that depend on one frame alone need no more. Those that depend on the whole
+        clip, as of a rank, have to leave out the frames that are not `valid`.
+
+        Parameters
+        ----------
+        logits
+            Frame logits z, shape (B, T, K).
+        hidden
+            Hidden states the logits were made from, shape (B, T, H).
+        valid
+            True on the frames of each clip, shape (B, T, 1).
+
+        Returns
+        -------
+        Tensor
+            log w, shape (B, T, K), -inf where a frame has no weight, but not in all of a clip.
+        """
         raise NotImplementedError
 
     def forward(
@@ -112,16 +131,17 @@ class Pooling(nn.Module):
                 raise ValueError("a clip has no valid frame, so it has no clip probability")
             if mask is None:
                 return self.pool(logits, hidden, None)
-            padding = ~mask.bool()[..., None]  # (B, T, 1)
+            valid = mask.bool()[..., None]  # (B, T, 1)
             # Whatever stands in the padding, NaN included, must not reach values or gradients.
-            logits, hidden = logits.masked_fill(padding, 0.0), hidden.masked_fill(padding, 0.0)
-            return self.pool(logits, hidden, padding)
+            logits, hidden = logits.masked_fill(~valid, 0.0), hidden.masked_fill(~valid, 0.0)
+            return self.pool(logits, hidden, valid)
 
-    def pool(self, logits: Tensor, hidden: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return log y and log(1 - y) (B, K); `padding` (B, T, 1) is True beyond a clip's end."""
-        log_w = self.log_weights(logits, hidden)
-        if padding is not None:
-            log_w = log_w.masked_fill(padding, -torch.inf)
+    def pool(self, logits: Tensor, hidden: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return log y and log(1 - y) (B, K); without `valid` (B, T, 1), all frames are."""
+        if valid is None:
+            log_w = self.log_weights(logits, hidden, torch.ones_like(logits[..., :1]).bool())
+        else:
+            log_w = self.log_weights(logits, hidden, valid).masked_fill(~valid, -torch.inf)
         log_w = log_w.log_softmax(dim=1)
         return (
             (log_w + F.logsigmoid(logits)).logsumexp(dim=1),  # (B, T, K) -> (B, K)

@@ -21,7 +21,7 @@ _CLIP = 10.0  # seconds
 class AveragePooling(Pooling):
     """Every frame weighs the same: ``log w = 0``; all gradients have the sign of the label."""
 
-    def log_weights(self, logits: Tensor, hidden: Tensor) -> Tensor:
+    def log_weights(self, logits: Tensor, hidden: Tensor, valid: Tensor) -> Tensor:
         return torch.zeros_like(logits)
 
 
@@ -34,23 +34,23 @@ class LinearPooling(Pooling):
     for sound event detection with weak labeling", ICASSP 2019. Eqs. 2 and 3 of the power paper.
     """
 
-    def log_weights(self, logits: Tensor, hidden: Tensor) -> Tensor:
+    def log_weights(self, logits: Tensor, hidden: Tensor, valid: Tensor) -> Tensor:
         return F.logsigmoid(logits)
 
 
 class ExponentialPooling(Pooling):
     """Exponential softmax on probabilities: ``log w = y``, so no frame weighs e times another."""
 
-    def log_weights(self, logits: Tensor, hidden: Tensor) -> Tensor:
+    def log_weights(self, logits: Tensor, hidden: Tensor, valid: Tensor) -> Tensor:
         return logits.sigmoid()
 
 
 class MaxPooling(Pooling):
     """The most probable frame alone; frames that tie for it share the gradient."""
 
-    def pool(self, logits: Tensor, hidden: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
-        if padding is not None:
-            logits = logits.masked_fill(padding, -torch.inf)
+    def pool(self, logits: Tensor, hidden: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+        if valid is not None:
+            logits = logits.masked_fill(~valid, -torch.inf)
         peak = logits.amax(dim=1)  # (B, T, K) -> (B, K)
         return F.logsigmoid(peak), F.logsigmoid(-peak)
 
@@ -71,7 +71,7 @@ class AttentionPooling(Pooling):
         nn.init.xavier_uniform_(self.attention.weight)
         nn.init.zeros_(self.attention.bias)
 
-    def log_weights(self, logits: Tensor, hidden: Tensor) -> Tensor:
+    def log_weights(self, logits: Tensor, hidden: Tensor, valid: Tensor) -> Tensor:
         if hidden.shape[-1] != self.attention.in_features:
             raise ValueError(
                 f"attention pooling needs hidden states of size {self.attention.in_features}, "
@@ -99,8 +99,8 @@ class ClassAttentionPooling(AttentionPooling):
         super().__init__(n_classes, hidden_size)
         draw_normal(self.attention.weight, 0.0, 0.01)  # as the baseline has it
 
-    def log_weights(self, logits: Tensor, hidden: Tensor) -> Tensor:
-        return super().log_weights(logits, hidden).log_softmax(dim=-1)
+    def log_weights(self, logits: Tensor, hidden: Tensor, valid: Tensor) -> Tensor:
+        return super().log_weights(logits, hidden, valid).log_softmax(dim=-1)
 
 
 class AutoPooling(Pooling):
@@ -130,7 +130,7 @@ class AutoPooling(Pooling):
         super().__init__(n_classes, hidden_size)
         self.make_values("alpha", init, shared, learned)
 
-    def log_weights(self, logits: Tensor, hidden: Tensor) -> Tensor:
+    def log_weights(self, logits: Tensor, hidden: Tensor, valid: Tensor) -> Tensor:
         return self.alpha * logits.sigmoid()
 
     def learned(self) -> dict[str, list[float]]:
@@ -254,7 +254,7 @@ class PowerPooling(Pooling):
         self.max, self.lambda_ = max_, _require_not_negative(lambda_, "power")
         self.make_values("n", _require_bounds(init, max_, "power"), shared, learned)
 
-    def log_weights(self, logits: Tensor, hidden: Tensor) -> Tensor:
+    def log_weights(self, logits: Tensor, hidden: Tensor, valid: Tensor) -> Tensor:
         return self.n * F.logsigmoid(logits)
 
     def penalty(self) -> Tensor | float:

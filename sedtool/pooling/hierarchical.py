@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -60,42 +61,41 @@ class HierarchicalPooling(Pooling):
         base = FLAT_POOLINGS.get(str(given.get("base", BASE)), Pooling)
         return base.defaults({}) | super().defaults(given)
 
-    def pool(self, logits: Tensor, hidden: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
+    def pool(self, logits: Tensor, hidden: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         for size in self.levels:
             if logits.shape[1] <= size:  # one segment is the clip
                 break
-            logits, hidden, padding = self._join(logits, hidden, padding, size)
-        return self.base.pool(logits, hidden, padding)
+            logits, hidden, valid = self._join(logits, hidden, valid, size)
+        return self.base.pool(logits, hidden, valid)
 
     def _join(
-        self, logits: Tensor, hidden: Tensor, padding: Tensor | None, size: int
+        self, logits: Tensor, hidden: Tensor, valid: Tensor | None, size: int
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Pool each `size` frames (B, T, ...) into one (B, ceil(T / size), ...)."""
         n_clips, n_frames = logits.shape[:2]
         n_segments = -(-n_frames // size)
         missing = n_segments * size - n_frames
-        if missing and padding is None:
-            padding = logits.new_zeros((n_clips, n_frames, 1)).bool()
+        if missing and valid is None:
+            valid = torch.ones_like(logits[..., :1]).bool()
 
-        def split(x: Tensor, fill: float) -> Tensor:
-            x = F.pad(x, (0, 0, 0, missing), value=fill) if missing else x
+        def split(x: Tensor) -> Tensor:
+            x = F.pad(x, (0, 0, 0, missing)) if missing else x
             return x.reshape(n_clips * n_segments, size, x.shape[2])
 
-        logits, hidden = split(logits, 0.0), split(hidden, 0.0)
-        empty = None
-        if padding is None:
-            mean = hidden.mean(dim=1)
-        else:
-            padding = split(padding, True)
-            mean = hidden.sum(dim=1) / (~padding).sum(dim=1).clamp_min(1)  # hidden is 0 in padding
-            empty = padding.all(dim=1, keepdim=True)  # (B * S, 1, 1)
-            padding = padding & ~empty  # a segment without a frame gets some value, and no weight
-        log_y, log_not_y = self.base.pool(logits, hidden, padding)
-        return (
-            (log_y - log_not_y).reshape(n_clips, n_segments, -1),
-            mean.reshape(n_clips, n_segments, hidden.shape[2]),
-            None if empty is None else empty.reshape(n_clips, n_segments, 1),
-        )
+        def joined(x: Tensor) -> Tensor:
+            return x.reshape(n_clips, n_segments, x.shape[-1])
+
+        logits, hidden = split(logits), split(hidden)
+        if valid is None:
+            log_y, log_not_y = self.base.pool(logits, hidden, None)
+            return joined(log_y - log_not_y), joined(hidden.mean(dim=1)), None
+        valid = split(valid)
+        mean = hidden.sum(dim=1) / valid.sum(dim=1).clamp_min(1)  # hidden is 0 in padding
+        empty = ~valid.any(dim=1, keepdim=True)  # (B * S, 1, 1)
+        # A segment without a frame is pooled as one of zeros, and has no weight.
+        log_y, log_not_y = self.base.pool(logits, hidden, valid | empty)
+        logit = (log_y - log_not_y).masked_fill(empty[:, 0], 0.0)
+        return joined(logit), joined(mean), joined(~empty)
 
     def penalty(self) -> Tensor | float:
         return self.base.penalty()
