@@ -1,6 +1,6 @@
 """The network: log-mel features (B, T, F) -> frame logits (B, T', K) and clip log-probabilities.
 
-Convolutional blocks, then bidirectional GRU layers, then one linear layer, then a pooling. Clips
+Convolutional blocks, bidirectional GRU layers if any, one linear layer, then a pooling. Clips
 shorter than their batch are padded; in evaluation padding changes nothing: it is zeroed before
 every convolution (which pads with zeros itself), and the GRU runs over the valid frames alone.
 
@@ -231,17 +231,19 @@ class CRNN(nn.Module):
             bands = -(-bands // frequency)
         between = config.dropout if config.dropout_at == "all" else 0.0
         self.dropout, self.last_dropout = nn.Dropout(between), nn.Dropout(config.dropout)
-        self.gru = nn.GRU(
-            config.channels[-1] * bands,
-            config.gru_units,
-            config.gru_layers,
-            batch_first=True,
-            bidirectional=True,
-            dropout=between if config.gru_layers > 1 else 0.0,
-        )
-        for name, parameter in self.gru.named_parameters():
-            (nn.init.orthogonal_ if "weight" in name else nn.init.zeros_)(parameter)
-        self.hidden_size = 2 * config.gru_units
+        self.gru, self.hidden_size = None, config.channels[-1] * bands
+        if config.gru_layers:
+            self.gru = nn.GRU(
+                self.hidden_size,
+                config.gru_units,
+                config.gru_layers,
+                batch_first=True,
+                bidirectional=True,
+                dropout=between if config.gru_layers > 1 else 0.0,
+            )
+            for name, parameter in self.gru.named_parameters():
+                (nn.init.orthogonal_ if "weight" in name else nn.init.zeros_)(parameter)
+            self.hidden_size = 2 * config.gru_units
         self.classify = nn.Linear(self.hidden_size, n_classes)
         _init_linear(self.classify, config.init)
 
@@ -258,7 +260,9 @@ class CRNN(nn.Module):
         )
         lengths = pooled_length(lengths, self.pools)  # type: ignore[assignment]
         x = x.permute(0, 2, 1, 3).flatten(2)  # (B, C, T', F') -> (B, T', C*F')
-        hidden = self.last_dropout(self._recur(self.dropout(x), lengths, padded))
+        if self.gru is not None:
+            x = _recur(self.gru, self.dropout(x), lengths, padded)
+        hidden = self.last_dropout(x)
         return self.classify(hidden), hidden
 
     def _convolve(self, x: Tensor, lengths: Tensor, padded: bool) -> Tensor:
@@ -282,16 +286,15 @@ class CRNN(nn.Module):
             parts.append(part[:, :, skipped : skipped + size // self.step])
         return torch.cat(parts, dim=2)
 
-    def _recur(self, x: Tensor, lengths: Tensor, padded: bool) -> Tensor:
-        """Run the GRU over (B, T', C*F'), backwards from the last valid frame of each clip."""
-        if not padded:
-            hidden: Tensor = self.gru(x)[0]
-            return hidden
-        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        hidden, _ = pad_packed_sequence(
-            self.gru(packed)[0], batch_first=True, total_length=x.shape[1]
-        )
+
+def _recur(gru: nn.GRU, x: Tensor, lengths: Tensor, padded: bool) -> Tensor:
+    """Run the GRU over (B, T', C*F'), backwards from the last valid frame of each clip."""
+    if not padded:
+        hidden: Tensor = gru(x)[0]
         return hidden
+    packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+    hidden, _ = pad_packed_sequence(gru(packed)[0], batch_first=True, total_length=x.shape[1])
+    return hidden
 
 
 def _padding(lengths: Tensor, x: Tensor) -> Tensor:

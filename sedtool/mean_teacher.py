@@ -67,7 +67,8 @@ class Teacher:
     def __init__(self, network: Detector, ema: float, average_buffers: bool) -> None:
         self.network, self.ema, self.average_buffers = network, ema, average_buffers
         network.requires_grad_(False)
-        network.crnn.gru.flatten_parameters()  # those of a copy lie apart: slow on a GPU
+        if network.crnn.gru is not None:
+            network.crnn.gru.flatten_parameters()  # those of a copy lie apart: slow on a GPU
         if average_buffers:
             for module in network.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):

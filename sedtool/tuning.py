@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ from sedtool.store import ClipScores
 from sedtool.text import file_sha256, first_quoted
 
 __all__ = ["TuneInputs", "TuneResult", "clip_f1", "tune"]
+
+_KNOWN, _NOWHERE, _ENOUGH = 0.8, 0.1, 5  # clip F1 from, event F1 below, clips with events
 
 log = logging.getLogger(__name__)
 
@@ -152,9 +155,26 @@ def fit_decoding(
         decoding, event_f1 = tune_events(
             of_events, strong, model.classes, model.frame_rate, decoding, config
         )
+        _warn_of_classes_nowhere(strong, model.classes, clip_f1, event_f1)
     model.decoding = decoding
     model.tuned = _provenance(model, files, config, clip_f1, event_f1, len(scores))
     return len(scores), macro(clip_f1), None if event_f1 is None else macro(event_f1)
+
+
+def _warn_of_classes_nowhere(
+    strong: StrongLabels, classes: tuple[str, ...], clip_f1: np.ndarray, event_f1: np.ndarray
+) -> None:
+    """Warn of the classes that the model knows to be in a clip, but not where in it."""
+    clips = Counter(label for _, label in {(event.name, event.label) for event in strong.events})
+    enough = np.array([clips[label] >= _ENOUGH for label in classes])
+    if (nowhere := enough & (clip_f1 >= _KNOWN) & (event_f1 < _NOWHERE)).any():
+        log.warning(
+            "the model knows what and not where: %s (clip F1 of %g or more, event F1 below %g); "
+            "finer frames (extract --preset short), a network without a GRU (train --arch "
+            "small:time-pooling=1,gru-layers=0) or another pooling help; see docs/short-sounds.md",
+            first_quoted(itertools.compress(classes, nowhere)),
+            *(_KNOWN, _NOWHERE),
+        )
 
 
 def _refuse_training_clips(model: Model, clips: Clips) -> None:

@@ -138,6 +138,7 @@ THIN = {  # every kind of block, with windows that do not divide 100 frames
     [
         *(("small", name, 57) for name in sorted(POOLINGS)),
         *(("small", "power", n) for n in (1, 3, 80, 98)),
+        *(("small:gru-layers=0", name, 57) for name in ("power", "attention")),
         *(("dcase2019-baseline", "power", n) for n in (1, 3, 7, 57, 80, 98)),
         *(("dcase2019:time-pooling=8", "power", n) for n in (3, 57)),
         *(("crnn7-small", "power", n) for n in (1, 57)),
@@ -157,6 +158,17 @@ def test_in_evaluation_padding_changes_nothing_to_1e_5(arch, pooling, length):
     assert_close(together.logits[0, :n], alone.logits[0], rtol=1e-5, atol=1e-5)
     assert_close(together.log_y[0], alone.log_y[0], rtol=1e-5, atol=1e-5)
     assert_close(together.log_not_y[0], alone.log_not_y[0], rtol=1e-5, atol=1e-5)
+
+
+def test_without_a_gru_a_frame_says_nothing_of_what_is_out_of_reach_of_its_convolutions():
+    """Three blocks of 5 frames reach 6 frames to each side; a GRU takes in the whole clip."""
+    clip = noise(1, 40, 64).requires_grad_()
+    seen = {}
+    for layers in (0, 2):
+        model = detector(f"small:time-pooling=1,gru-layers={layers}")
+        (gradient,) = torch.autograd.grad(model(clip, torch.tensor([40])).logits[0, 20].sum(), clip)
+        seen[layers] = gradient[0].abs().sum(dim=1).nonzero()[:, 0].tolist()
+    assert seen == {0: list(range(14, 27)), 2: list(range(40))}
 
 
 @pytest.mark.parametrize("arch", ["small", "dcase2019-baseline", "crnn7-small:fdy=2"])

@@ -17,6 +17,7 @@ from sedtool.training import TrainInputs, train
 from sedtool.tuning import (
     TuneInputs,
     _distinct,
+    _warn_of_classes_nowhere,
     best_clip_thresholds,
     clip_f1,
     lengths_from_durations,
@@ -53,6 +54,35 @@ def test_a_threshold_lies_midway_and_a_class_without_positives_keeps_one_half():
     assert best[0] == 1.0
     assert np.isnan(best[1])
     assert clip_f1(scores, np.array([[1, 0], [1, 0], [0, 0]])) == 1.0
+
+
+def names_nowhere(caplog, clip_f1, event_f1, n_clips):
+    """Return the warnings of a class with so many clips, and of one that is right throughout."""
+    names = tuple(f"{i}.wav" for i in range(n_clips))
+    pairs = [(name, label) for name in names for label in CLASSES]
+    events = [Event(name, onset, onset + 0.1, label) for name, label in pairs for onset in (0, 1)]
+    scores = np.array([clip_f1, 1.0]), np.array([event_f1, 1.0])
+    caplog.clear()
+    _warn_of_classes_nowhere(StrongLabels(events, names), CLASSES, *scores)
+    return caplog.messages
+
+
+def test_a_class_that_is_known_and_nowhere_is_named_with_what_mends_it(caplog):
+    (message,) = names_nowhere(caplog, 0.8, 0.09, 5)
+    assert message.startswith("the model knows what and not where: 'Dog' (clip F1 of 0.8 or more")
+    assert "Drone" not in message
+    assert "docs/short-sounds.md" in message
+    assert names_nowhere(caplog, 1.0, 0.0, 5)
+
+
+@pytest.mark.parametrize(
+    ("clip_f1", "event_f1", "n_clips"),
+    [(0.79, 0.0, 9), (1.0, 0.1, 9), (1.0, 0.0, 4), (np.nan, 0.0, 9), (1.0, np.nan, 9)],
+)
+def test_a_class_that_is_unknown_or_somewhere_or_in_few_clips_is_not(
+    caplog, clip_f1, event_f1, n_clips
+):
+    assert not names_nowhere(caplog, clip_f1, event_f1, n_clips)
 
 
 CLASSES = ("Dog", "Drone")
@@ -155,6 +185,16 @@ def test_strong_labels_set_everything_and_leave_the_weights(tiny, model):
     assert list(after.tuned["files"]) == [str(tiny.strong)]
     assert result.event_f1 == pytest.approx(np.mean(list(after.tuned["event_f1"].values())))
     assert f"clip F1 {result.clip_f1:.3f}" in str(result)
+
+
+def test_tune_warns_of_classes_that_are_known_and_nowhere(tiny, model, caplog, monkeypatch):
+    monkeypatch.setattr("sedtool.tuning._ENOUGH", 4)
+    inputs = TuneInputs(features=(tiny.features,), reference=tiny.strong)
+    assert tune(model, inputs, TuneConfig(collar=1.0)).event_f1 > 0.1
+    assert not caplog.messages
+    result = tune(model, inputs, TuneConfig(collar=0.0, offset_ratio=0.0))
+    assert (result.clip_f1, result.event_f1) == (1.0, 0.0)
+    assert caplog.messages[0].startswith("the model knows what and not where: 'noise', 'tone' (")
 
 
 def test_weak_labels_set_clip_thresholds_and_windows_come_from_durations(tiny, model):

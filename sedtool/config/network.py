@@ -15,7 +15,7 @@ BLOCKS = ("relu-max", "glu-average", "context-average")
 
 @dataclass(frozen=True)
 class ArchitectureConfig:
-    """The shape of a CRNN: convolutional blocks, then bidirectional GRU layers.
+    """The shape of a CRNN: convolutional blocks, then bidirectional GRU layers, if any.
 
     A block is ``relu-max``: convolution, batch norm, ReLU, max pooling; ``glu-average``:
     convolution, batch norm, gated linear unit, average pooling; or ``context-average``: the same
@@ -34,7 +34,7 @@ class ArchitectureConfig:
         within="[1, 64]",
     )
     gru_units: int = setting(100, "Units of a GRU layer, per direction.", within="[1, 4096]")
-    gru_layers: int = setting(2, "The number of GRU layers.", within="[1, 16]")
+    gru_layers: int = setting(2, "The number of GRU layers; 0 means no GRU.", within="[0, 16]")
     dropout: float = setting(0.0, "The share of values that is dropped.", within="[0, 1)")
     block: str = setting("relu-max", "The kind of the blocks.", choices=BLOCKS, added=True)
     dropout_at: str = setting(
