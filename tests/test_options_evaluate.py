@@ -328,6 +328,36 @@ def test_stdout_has_the_format_asked_for(lists, name, start, tmp_path):
     assert list(json.loads(output.read_text()))[1:4] == ["event", "segment", "clip"]
 
 
+@tries("evaluate", "--per-class")
+def test_of_many_classes_the_table_has_the_worst_and_the_best_unless_all_are_asked_for(tmp_path):
+    rows = [f"{c}.wav\t{i}\t{i + 0.5}\t{c}\n" for c in "ABCDEFGHI" for i in range(9)]
+    reference = write(tmp_path / "r.tsv", STRONG + "".join(rows))
+    hits = {c: n for n, c in enumerate("CAGBIDHEF", 1)}  # of nine; of Z there is nothing
+    some = [row for row in rows if int(row.split("\t")[1]) < hits[row[0]]]
+    estimated = write(tmp_path / "e.tsv", STRONG + "".join(some))
+    classes = write(tmp_path / "c.txt", "".join(f"{c}\n" for c in "ABCDEFGHIZ"))
+    line = ("evaluate", reference, estimated, "--classes", classes, "--metrics")
+
+    def shown(*more):
+        table = run(*line, *more).stdout
+        rows = [row.split()[:2] for row in table.splitlines() if row]
+        return table, [label for metric, label, *_ in rows if label in [*hits, "Z"]]
+
+    table, labels = shown("segment,event,clip")
+    assert labels == [*"CAG", *"HEF"]  # Z is not among the worst: its F1 is undefined
+    assert "classes: the worst and the best by event F1; --per-class shows all 10\n" in table
+    assert max(map(len, table.splitlines()[:14])) <= 80
+    table, labels = shown("event,clip", "--per-class")
+    assert labels == [*"CAGBIDHEF", "Z"] * 2
+    assert "--per-class" not in table
+    assert shown("error-rate,errors")[1] == [*"CAG", *"HEF"] * 3
+    assert shown("errors", "--per-class")[1] == [*"ABCDEFGHIZ"] * 2
+    for name in ("tsv", "json", "md", "latex"):
+        every = run(*line, "event,clip", "--format", name).stdout
+        assert every == run(*line, "event,clip", "--format", name, "--per-class").stdout
+        assert "Z" in every
+
+
 def test_names_that_mean_something_to_a_format_are_escaped(tmp_path):
     lists = write(tmp_path / "r.tsv", f"{STRONG}a.wav\t0\t2\tA_b|c & 50%\n")
     assert "A\\_b\\|c & 50%" in run("evaluate", lists, lists, "--format", "md").stdout

@@ -42,6 +42,11 @@ from sedtool.config.evaluation import (
         default=REPORT_FORMATS[0],
         help="The format of the report on stdout.",
     ),
+    opt.flag(
+        "--per-class",
+        help="Show all classes by each metric in the table, and not the worst and the best alone. "
+        "Other formats always have all.",
+    ),
     opt.overwrite,
 )
 @opt.group(
@@ -81,7 +86,7 @@ from sedtool.config.evaluation import (
     *opt.settings(ReportConfig, "strict"),
 )
 def evaluate(
-    output: Path | None, format_: str, overwrite: bool, quiet: bool, **options: Any
+    output: Path | None, format_: str, per_class: bool, overwrite: bool, quiet: bool, **options: Any
 ) -> None:
     """Score estimated events against a reference.
 
@@ -109,7 +114,7 @@ def evaluate(
     report.require_used(typed, inputs.has_list, is_resampled)  # recipes may be of several uses
     with progress("evaluate", quiet or not is_resampled) as show:
         evaluation = evaluate_files(inputs, config, output, overwrite, report, show)
-    text = format_evaluation(evaluation, format_)
+    text = format_evaluation(evaluation, format_, per_class)
     write_stdout(harmless(text, format_ == "json"))
     say(
         f"{evaluation.n_clips} clips, {evaluation.n_classes} classes in "

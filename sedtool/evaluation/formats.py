@@ -1,7 +1,7 @@
 """An evaluation as text: a table, TSV with every number, JSON, Markdown, LaTeX."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from typing import NamedTuple
@@ -18,6 +18,7 @@ Numbers = Mapping[str, float]  # by name
 
 MOST_LABEL = 200  # characters of a label in a table
 MOST_ROWS = 1000  # of a block of a plain table, one a class
+FEW = 3  # of the worst classes, and of the best, where a plain table has not all
 TSV_COLUMNS = (
     *("metric", "average", "class", "score", "value"),
     *("low", "high", "other", "difference", "difference_low", "difference_high", "p"),
@@ -48,10 +49,14 @@ class Scored(NamedTuple):
     classes: Mapping[str, Numbers]  # of each
 
 
-def format_evaluation(evaluation: Evaluation, name: str) -> str:
-    """Return an evaluation in one of `sedtool.config.evaluation.REPORT_FORMATS`."""
+def format_evaluation(evaluation: Evaluation, name: str, per_class: bool = False) -> str:
+    """Return an evaluation in one of `sedtool.config.evaluation.REPORT_FORMATS`.
+
+    Of many classes a table has the worst and the best by one metric, or with `per_class` all by
+    each metric, as the other formats always have.
+    """
     formats: dict[str, Callable[[Evaluation], str]] = {
-        "table": _as_table,
+        "table": lambda evaluation: _as_table(evaluation, per_class),
         "tsv": _as_tsv,
         "json": Evaluation.to_json,
         "md": _as_markdown,
@@ -60,20 +65,59 @@ def format_evaluation(evaluation: Evaluation, name: str) -> str:
     return formats[name](evaluation)
 
 
-def _as_table(evaluation: Evaluation) -> str:
+def _as_table(evaluation: Evaluation, per_class: bool) -> str:
     """Return aligned plain text: averages, then a row a class; ``-`` is an undefined rate.
 
     The last lines say how it was measured.
     """
+    by, ranked, undefined = _ranked(evaluation)
+    n_classes = len(ranked) + len(undefined)
+    is_short = not per_class and n_classes > 2 * FEW
+
+    def chosen(scored: list[Scored]) -> list[Scored]:
+        if not is_short:
+            return [_only([*ranked, *undefined], each) for each in scored] if by else scored
+        worst = [_only([] if n else ranked[:FEW], each) for n, each in enumerate(scored)]
+        best = [_only(ranked[FEW:][-FEW:], each)._replace(averages={}) for each in scored[:1]]
+        return [*worst, *best]
+
     lines: list[str] = []
-    for blocks in _tables(evaluation):
+    for blocks in _tables(evaluation, chosen, _COUNTS[:3]):  # the sums of these are the others
         shown = [block[:MOST_ROWS] for block in blocks]
         rows = iter(aligned([row for block in shown for row in block], n_left=2))
         for block, part in zip(blocks, shown, strict=True):
             more = len(block) - len(part)
             rest = [f"… and {more} more classes; --format tsv has all of them"] if more else []
             lines += [*islice(rows, len(part)), *rest, ""] if block else []
+    if is_short:
+        lines.append(f"classes: the worst and the best by {by}; --per-class shows all {n_classes}")
     return "\n".join([*lines, *_notes(evaluation)]) + "\n"
+
+
+def _ranked(evaluation: Evaluation) -> tuple[str, list[str], list[str]]:
+    """Return the first score that was computed, its classes from the worst on, and the undefined.
+
+    Kinds of errors rank no class.
+    """
+    scored = [*_scores(evaluation), *_error_rates(evaluation), *_psds(evaluation)]
+    if not scored:
+        return "", [], []
+    metric, _, classes = scored[0]
+    score = "f1" if evaluation.scores else "rate" if evaluation.error_rates else "psds"
+
+    def rank(label: str) -> tuple[float, float]:
+        value = classes[label][score]
+        return -value if score == "rate" else value, -classes[label].get("n_reference", 0)
+
+    undefined = [label for label in classes if math.isnan(classes[label][score])]
+    ranked = sorted(set(classes) - set(undefined), key=lambda label: (*rank(label), label))
+    return f"{metric} {_HEADS[score]}", ranked, undefined
+
+
+def _only(labels: Iterable[str], scored: Scored) -> Scored:
+    """Return what there is of some classes alone, in their order."""
+    there = {label: scored.classes[label] for label in labels if label in scored.classes}
+    return scored._replace(classes=there)
 
 
 def _as_markdown(evaluation: Evaluation) -> str:
@@ -181,14 +225,18 @@ def _psds(evaluation: Evaluation) -> list[Scored]:
     ]
 
 
-def _tables(evaluation: Evaluation) -> list[Table]:
-    """Return what there is to show."""
+def _tables(
+    evaluation: Evaluation,
+    shown: Callable[[list[Scored]], list[Scored]] = list,
+    counts: Sequence[str] = _COUNTS,
+) -> list[Table]:
+    """Return what there is to show: of each table's metrics what `shown` makes of them."""
     tables = [
-        _table("metric", (*RATES, *_COUNTS), _scores(evaluation)),
-        _table("metric", ("rate", *_ERRORS, "n_reference"), _error_rates(evaluation)),
-        _table("errors", _OF_REFERENCES, _kinds(evaluation, "references")),
-        _table("errors", _OF_ESTIMATES, _kinds(evaluation, "estimates")),
-        _table("metric", ("psds",), _psds(evaluation)),
+        _table("metric", (*RATES, *counts), shown(_scores(evaluation))),
+        _table("metric", ("rate", *_ERRORS, "n_reference"), shown(_error_rates(evaluation))),
+        _table("errors", _OF_REFERENCES, shown(_kinds(evaluation, "references"))),
+        _table("errors", _OF_ESTIMATES, shown(_kinds(evaluation, "estimates"))),
+        _table("metric", ("psds",), shown(_psds(evaluation))),
     ]
     if evaluation.statistics:
         tables.append([_statistics_rows(evaluation, evaluation.statistics)])
