@@ -349,6 +349,51 @@ def test_a_model_is_described(model):
     assert found.values["training_clips"] == 2
 
 
+def test_the_text_of_a_model_begins_with_what_is_asked_and_ends_with_its_digest(tmp_path):
+    saved = new_model()
+    saved.tuned = {
+        "clips": 7,
+        "files": {"val.tsv": "ab" * 32},
+        "clip_f1": {"Dog": 0.5, "Cat": None},
+        "event_f1": {"Dog": 0.25, "Cat": 0.75},
+        "grid": {"collar": 0.05},
+    }
+    path = tmp_path / "m.safetensors"
+    save_model(path, saved)
+    lines = describe(path).text().splitlines()
+    heads = "class threshold clip threshold median (s) n theta clip f1 event f1"
+    assert lines[2].split() == heads.split()
+    assert lines[3].split()[-2:] == ["0.5", "0.25"]
+    keys = [line.split(":")[0] for line in lines if line[0] != " "]
+    assert keys[1:5] == ["classes", "frame length", "scoring window", "tuned on"]
+    assert keys[-2:] == ["verified", "weights sha256"]
+    words = " ".join(" ".join(lines).split())
+    assert "frame length: 100 ms (10 a second)" in words
+    tuned = "7, files (val.tsv abababab…), mean clip_f1 0.5, mean event_f1 0.5, collar 0.05"
+    assert f"tuned on: clips {tuned}" in words
+    saved.tuned = {}
+    save_model(path, saved)
+    assert "tuned on: nothing; thresholds" in " ".join(describe(path).text().split())
+
+
+@pytest.mark.parametrize("tuned", [{"clip_f1": 3}, {"event_f1": {"Dog": "x"}, "grid": []}])
+def test_a_model_that_says_odd_things_of_its_tuning_is_described(tuned, tmp_path):
+    saved, path = new_model(), tmp_path / "m.safetensors"
+    saved.tuned = tuned
+    save_model(path, saved)
+    assert "tuned on:" in describe(path).text()
+    assert as_json(path)["tuned"] == tuned
+
+
+def test_text_has_no_line_for_what_is_not_there():
+    text = Description(Path("x"), "test", {"error": None, "seconds": 2.5, "sha256": "ab"}).text()
+    assert text.splitlines()[1:] == [
+        "seconds:  2.5 s",
+        "verified: it has no digest",
+        "sha256:   ab",
+    ]
+
+
 def test_poolings_that_learn_nothing_have_null_in_json_and_no_column_as_text(tmp_path):
     path = tmp_path / "model.safetensors"
     save_model(path, new_model("linear"))

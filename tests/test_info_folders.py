@@ -40,6 +40,14 @@ def test_a_run_folder_says_how_it_ended(finished):
     assert values["being_made"] is False
 
 
+def test_the_text_of_a_run_begins_with_its_model_and_ends_with_its_inputs(finished):
+    text = describe(finished).text()
+    keys = [line.split(":")[0] for line in text.splitlines() if line[0] != " "]
+    assert keys[1:6] == ["status", "classes", "frame length", "scoring window", "tuned on"]
+    assert keys[-3:] == ["command", "inputs", "verified"]
+    assert "error" not in keys
+
+
 def test_a_run_folder_names_every_model_it_holds(finished, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished, run)

@@ -6,6 +6,7 @@ torch is loaded only where a model or a training state is read.
 import dataclasses
 import json
 import math
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -44,6 +45,7 @@ Progress = Callable[[int, int, str], None]  # members done, all members, name of
 
 _LEARNED = ("n", "theta", "alpha")  # what poolings learn for each class
 _OF_ALL_CLASSES = ("gate", "min_duration", "merge_gap")  # decoding settings
+_OF_MODEL = ("classes", "frame_rate", "window", "tuned on", "training_clips")  # is asked first
 _DONE = "done"
 _RERUN = "run the same command again"
 
@@ -124,17 +126,17 @@ def describe_features(path: Path, verify: bool) -> Description:
     begun = unfinished(path.resolve())
     values = {
         "clips": len(features.names),
-        "frames": len(features.data),
         "seconds": math.fsum(features.duration.tolist()),
-        "bytes": path.stat().st_size,
-        "dtype": str(features.data.dtype),
-        "settings": dataclasses.asdict(features.config),
         "frame_rate": features.config.frame_rate,
+        "frames": len(features.data),
+        "failures": first_of([f"{name}: {error}" for name, error in features.failures]),
+        "truncated": first_of(truncated),
+        "settings": dataclasses.asdict(features.config),
         "engine": features.engine,
         "source_rates": _counts(features.source_rate.tolist()),
         "shard": str(features.shard),
-        "truncated": first_of(truncated),
-        "failures": first_of([f"{name}: {error}" for name, error in features.failures]),
+        "dtype": str(features.data.dtype),
+        "bytes": path.stat().st_size,
         **_fields(features, "manifest_sha256", "sha256"),
         "being_replaced": begun and str(begun),
     }
@@ -146,15 +148,15 @@ def describe_scores(path: Path, verify: bool) -> Description:
     scores = open_scores(path, verify)
     values = {
         "clips": len(scores.names),
-        "windows": len(scores.window),
-        "frames": len(scores.frame),
         "seconds": math.fsum(scores.duration.tolist()),
-        "bytes": path.stat().st_size,
         "frame_rate": scores.frame_rate,
-        **_fields(scores.decoding, *_OF_ALL_CLASSES),
         "classes": _class_rows(scores.classes, scores.decoding),
+        **_fields(scores.decoding, *_OF_ALL_CLASSES),
         "settings": json.loads(scores.settings),
+        "frames": len(scores.frame),
+        "windows": len(scores.window),
         "shard": str(scores.shard),
+        "bytes": path.stat().st_size,
         **_fields(scores, "manifest_sha256", "model_sha256", "sha256"),
     }
     return Description(path, "scores", values, verify)
@@ -206,19 +208,39 @@ def describe_model(path: Path, verify: bool = True) -> Description:
     model = load_model(path)
     learned = dict.fromkeys(_LEARNED) | model.detector.pooling.learned()
     values = {
-        "parameters": sum(p.numel() for p in model.detector.parameters()),
-        "bytes": path.stat().st_size,
-        "architecture": dataclasses.asdict(model.architecture),
-        "pooling": str(model.pooling),
-        "settings": dataclasses.asdict(model.features),
-        **_fields(model, "frame_rate", "window"),
-        **_fields(model.decoding, *_OF_ALL_CLASSES),
         "classes": _class_rows(model.classes, model.decoding, **learned),
-        **_fields(model, "tuned", "trained"),
+        **_fields(model, "frame_rate", "window", "tuned"),
+        **_fields(model.decoding, *_OF_ALL_CLASSES),
         "training_clips": len(model.trained_on),
+        "trained": model.trained,
+        "pooling": str(model.pooling),
+        "architecture": dataclasses.asdict(model.architecture),
+        "parameters": sum(p.numel() for p in model.detector.parameters()),
+        "settings": dataclasses.asdict(model.features),
+        "bytes": path.stat().st_size,
         "weights_sha256": model.weights_sha256,
     }
-    return Description(path, "model", values, verified=True)
+    words = {"settings": "features", "tuned": "tuned on"}
+    said = {words.get(key, key): value for key, value in values.items()}
+    said["tuned on"] = "nothing; thresholds and median filters are as before tuning"
+    if model.tuned:
+        f1 = {name: _numbers(model.tuned.get(name)) for name in ("clip_f1", "event_f1")}
+        said["classes"] = [
+            row | {name: of.get(row["class"]) for name, of in f1.items()}
+            for row in values["classes"]
+        ]
+        means = {f"mean {name}": fmean(of.values()) for name, of in f1.items() if of}
+        said["tuned on"] = {key: model.tuned.get(key) for key in ("clips", "files")} | means
+        if isinstance(grid := model.tuned.get("grid"), dict):
+            said["tuned on"]["collar"] = grid.get("collar")
+    said["trained"] = dict(sorted(model.trained.items(), key=lambda item: item[0] == "config"))
+    return Description(path, "model", values, verified=True, said=said)
+
+
+def _numbers(values: Any) -> dict[str, float]:
+    """Return the numbers by class that a model says its tuning reached; it may say anything."""
+    items = values.items() if isinstance(values, dict) else ()
+    return {label: float(f1) for label, f1 in items if type(f1) in (int, float)}
 
 
 def describe_state(path: Path, verify: bool = True) -> Description:
@@ -251,9 +273,10 @@ def describe_run(path: Path, verify: bool) -> Description:
     run = _attempt(read_json, folder.record, problems) or {}
     sections = _attempt(read_recipe_sections, folder.config, problems) or {}
     members: dict[str, Any] = {}
+    described: dict[Path, Description | None] = {}
     others = [other for other in folder.others if other.exists()]
     for file in (folder.model, *others, *folder.kept):
-        model = _attempt(describe_model, file, problems)
+        model = described[file] = _attempt(describe_model, file, problems)
         members[str(file.relative_to(path))] = model and {
             "epoch": model.values["trained"].get("epoch"),
             "is_tuned": bool(model.values["tuned"]),
@@ -272,15 +295,25 @@ def describe_run(path: Path, verify: bool) -> Description:
         "status": folder.status(run),
         "being_made": is_locked(folder.lock),
         "being_replaced": f"train --resume goes on in {new}" if is_run_folder(new) else None,
-        **recorded("error", "started", "finished"),
+        "error": run.get("error"),
         "epochs": run.get("epochs", last.get("epochs")),
-        **recorded("best_epoch", "best_score", "stopped_early", "seed", "device", "host"),
-        **recorded("sedtool_version", "git_revision", "versions", "command", "inputs"),
+        **recorded("best_epoch", "best_score", "selected_by", "stopped_early"),
+        **recorded("started", "finished"),
         "resumed": run.get("resumed") is not None,
-        "settings": sections.get("train"),
         **members,
+        **recorded("seed"),
+        "settings": sections.get("train"),
+        **recorded("device", "host", "sedtool_version", "git_revision", "versions"),
+        **recorded("command", "inputs"),
     }
-    return Description(path, "run folder", values, True, tuple(problems))
+    model = described[folder.model]
+    of_model = (model.said or {}) if model else {}
+    said = (
+        {"status": values["status"]} | {k: of_model[k] for k in _OF_MODEL if k in of_model} | values
+    )
+    if isinstance(values["command"], list):
+        said["command"] = shlex.join(map(str, values["command"]))
+    return Description(path, "run folder", values, True, tuple(problems), said)
 
 
 # Sweeps
@@ -301,11 +334,6 @@ def describe_sweep(path: Path, verify: bool, progress: Progress | None) -> Descr
             progress(len(runs), len(record.runs), name)
     weak, paper = record.weak_reference, record.paper
     values = {
-        "recipe": record.recipe,
-        "data": record.data,
-        "reference": str(record.reference.path),
-        "weak_reference": weak and str(weak.path),
-        "paper": paper and str(paper),
         "runs": len(runs),
         "done": sum(run["status"] == _DONE for run in runs),
         "seeds": sorted({run["seed"] for run in runs}),
@@ -315,6 +343,11 @@ def describe_sweep(path: Path, verify: bool, progress: Progress | None) -> Descr
             for run in runs
             if run["status"] != _DONE
         ],
+        "recipe": record.recipe,
+        "data": record.data,
+        "reference": str(record.reference.path),
+        "weak_reference": weak and str(weak.path),
+        "paper": paper and str(paper),
     }
     return Description(path, "sweep", values, verify, tuple(problems))
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ MOST_KEYS = 50  # lines and tables, as text
 MOST_DEPTH = 30  # of values in values: what lies deeper is left out
 WIDTH = 100
 FIRST = 5  # examples of a long list
+_DIGEST = re.compile("[0-9a-f]{40,}")
+_WORDS = {"frame_rate": "frame length", "window": "scoring window"}
+_SECONDS = ("seconds", "window", "min_duration", "merge_gap")
+_COLUMNS = {"window": "median (s)"}  # of decoding settings, a filter
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Description:
     values: Mapping[str, Any]  # as JSON has them: scalars, lists, mappings, lists of mappings
     verified: bool | None = None  # whether its digests were checked; None: it carries none
     problems: tuple[SedtoolError, ...] = ()  # what is wrong with its members, if it is a folder
+    said: Mapping[str, Any] | None = None  # what its text has instead of the values
 
     def to_json(self) -> dict[str, Any]:
         """Return everything; what is undefined, or no finite number, is None."""
@@ -38,10 +44,18 @@ class Description:
         return dict(_finite(described))
 
     def text(self) -> str:
-        """Return aligned ``key: value`` lines and small tables, without control characters."""
+        """Return aligned ``key: value`` lines and small tables, without control characters.
+
+        What is not there has no line, and digests come last.
+        """
         verified = {True: "yes", False: "no (--verify checks it all)", None: "it has no digest"}
-        values = {_in_words(key): value for key, value in list(self.values.items())[:MOST_KEYS]}
-        values |= {"verified": verified[self.verified]}
+        given = [item for item in (self.said or self.values).items() if item[1] is not None]
+        given = [*given[:MOST_KEYS], ("verified", verified[self.verified])]
+        given.sort(key=lambda item: "sha256" in item[0])
+        values = {
+            _in_words(_WORDS.get(key, key)).replace("_", " "): _with_unit(key, value)
+            for key, value in given
+        }
         width = max(len(key) for key in values) + 2
         indent = " " * width
         wrapper = textwrap.TextWrapper(
@@ -75,11 +89,18 @@ def _finite(value: Any, depth: int = 0) -> Any:
     return value
 
 
+def _with_unit(key: str, value: Any) -> Any:
+    if key == "frame_rate" and type(value) is float:
+        return f"{1000 / value:.4g} ms ({value:g} a second)"
+    return f"{value:g} s" if key in _SECONDS and type(value) is float else value
+
+
 def _table(rows: list[Mapping[str, Any]]) -> list[str]:
     """Return the lines of a table; columns in which nothing is defined are left out."""
     columns = [key for key in rows[0] if any(row.get(key) is not None for row in rows)]
     shown = rows[:MOST_ROWS] if len(rows) > MOST_ROWS + 1 else rows
-    cells = [columns, *([_in_words(row.get(key)) for key in columns] for row in shown)]
+    heads = [_COLUMNS.get(key, key).replace("_", " ") for key in columns]
+    cells = [heads, *([_in_words(row.get(key)) for key in columns] for row in shown)]
     n_left = sum(1 for _ in takewhile(lambda key: isinstance(rows[0].get(key), str), columns))
     lines = [f"  {line}" for line in aligned(cells, n_left)]
     if len(shown) < len(rows):
@@ -109,7 +130,9 @@ def _in_words(value: Any) -> str:
 
 
 def _nested(value: Any) -> str:
-    """Return a value inside another: lists and mappings in brackets."""
+    """Return a value inside another: lists and mappings in brackets, the start of a digest."""
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        return f"{value[:8]}…"
     return f"({_in_words(value)})" if isinstance(value, list | Mapping) else _in_words(value)
 
 
