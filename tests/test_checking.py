@@ -224,6 +224,10 @@ def touching(data):
     data.strong += ["val/25.wav\t0.302\t0.400\tDog", "val/22.wav\t0.300\t0.400\tDog"]
 
 
+def short_events(data):
+    data.strong += [f"val/{i}.wav\t0.410\t0.490\tDog" for i in range(21, 41, 2)]  # half of them
+
+
 def relabelled(data):
     data.weak += ["train/0.wav\tDog", "train/1.wav\tDog,Air horn, truck horn"]
 
@@ -346,7 +350,8 @@ SEEDED = {
     duplicate_event: {"duplicate-event": 3},
     duplicate_row: {"duplicate-row": 1 + 2},
     overlap: {"overlap": 3, "zero-length": 1},
-    touching: {"touching": 2},
+    touching: {"touching": 2, "near": 1},
+    short_events: {"short-events": 1},
     relabelled: {"relabelled": 2},
     added_labels: {"added-labels": 2},
     zero_length: {"zero-length": 2},
@@ -406,6 +411,35 @@ def test_the_first_five_are_shown_and_all_are_counted(data):
     assert len(found.first) == 5
     lines = report.lines()
     assert lines[lines.index("    line 26: time -1 is negative") + 1] == "    ..."
+
+
+def test_of_touching_events_it_is_said_what_they_cost(data):
+    touching(data)
+    lines = finding(data.check(), "touching").lines()
+    assert lines[0].endswith("of their class ends: decoding makes one of both")
+    assert lines[1].strip() == "event F1 is at most 0.96 while each is joined to the one before"
+    (tight,) = (found for found in data.check().findings if found.kind == "near")
+    assert (
+        tight.lines()[-1].strip().startswith("decoding may join them; `extract` and `train` make")
+    )
+
+
+def test_events_are_short_by_the_frames_of_their_features(data, tmp_path):
+    short_events(data)
+    lines = finding(data.check(), "short-events").lines()
+    assert lines[1].strip() == "Dog: median 0.140 s, shortest 0.080 s; two frames are 0.2 s"
+    assert lines[2].strip() == (
+        "`extract` and `train` make output frames of 100 ms, with `extract --preset short` and "
+        "`train --arch small:time-pooling=1` of 10 ms"
+    )
+    audio, *labels = data.write()
+    for preset, kinds in (("dcase2017", {"short-events"}), ("short", set())):
+        features = tmp_path / f"{preset}.h5"
+        CliRunner().invoke(cli, ["extract", audio, "-o", str(features), "--preset", preset])
+        found = json.loads(
+            CliRunner().invoke(cli, ["check", str(features), *labels, "--json"]).stdout
+        )
+        assert {each["kind"] for each in found["findings"]} == kinds
 
 
 def test_a_misspelt_label_suggests_the_class_and_says_how_often_it_occurs(data):

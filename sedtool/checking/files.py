@@ -44,6 +44,7 @@ class Clip:
     size: int | None = None  # bytes
     sha256: str | None = None  # of the audio file
     constant: float | None = None  # the value of all samples
+    hop: float | None = None  # seconds from frame to frame, where it has features
     error: str | None = None  # why the audio cannot be used
     is_passed_over: bool = False  # whether other stages leave it out, as what they do not read
 
@@ -197,7 +198,8 @@ def listed_clips(features: Iterable[Path]) -> dict[str, Clip]:
     for path in features:
         file = open_features(path)
         table = zip(file.names, file.duration.tolist(), file.source_sha256, strict=True)
-        here = [Clip(name, None, duration, sha256=digest) for name, duration, digest in table]
+        hop = 1 / file.config.frame_rate
+        here = [Clip(name, None, length, sha256=digest, hop=hop) for name, length, digest in table]
         for clip in [*here, *(Clip(name, error=error) for name, error in file.failures)]:
             if clips.setdefault(clip.name, clip) is not clip:
                 raise ConfigError(f"clip {clip.name!r} is in {path} and in another input")

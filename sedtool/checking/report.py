@@ -14,7 +14,9 @@ from sedtool.atomic import refuse_unfinished
 from sedtool.audio import AudioInputs, find_audio
 from sedtool.checking.files import SHOWN, Clip, LabelFile, Progress, copies, inspect, listed_clips
 from sedtool.checking.rules import (
+    HOP,
     NOTE,
+    POOLED,
     PROBLEM,
     RULES,
     Data,
@@ -48,6 +50,7 @@ class Finding:
         more = ["    ..."] if self.count > len(self.first) == SHOWN else []
         head = f"  {self.count} {self.kind} ({self.where}): {rule.what}"
         remedy = [f"    remedy: {rule.remedy}"] if rule.remedy else []
+        remedy += [f"    {rule.advice}"] if rule.advice else []
         return [head, *(f"    {self._brief(place)}" for place in self.first), *more, *remedy]
 
     def _brief(self, place: str) -> str:
@@ -119,6 +122,13 @@ class ClassSummary:
             measures = (sum, fmean, median, min, max) if given else ()
             times = [float(measure(given)) for measure in measures]
             yield cls(label, str(file.path), file.clips_by_label[label], n_events, *times)
+
+    def short(self, frame: float) -> Found | None:
+        """Return what to say of a class that output frames are too long for."""
+        if self.median is None or self.min is None or self.median >= 2 * frame - 1e-9:
+            return None
+        lengths = f"median {self.median:.3f} s, shortest {self.min:.3f} s"
+        return Found("short-events", f"{self.label}: {lengths}; two frames are {2 * frame:g} s")
 
     def cells(self) -> list[str]:
         """Return a row of the table of classes: label and clips, of strong labels more."""
@@ -248,22 +258,26 @@ def check(
     files = [LabelFile(path, kind, vocabulary, index) for path, kind in given]
     labels = {label for file in files for labels in file.labels for label in labels}
     classes = vocabulary.classes if vocabulary else tuple(sorted(labels))
-    data = Data(clips, files, classes, vocabulary, copies(clips.values(), workers))
+    frame = POOLED * max((clip.hop for clip in clips.values() if clip.hop), default=HOP)
+    data = Data(clips, files, classes, vocabulary, copies(clips.values(), workers), frame)
     labelled = [file for file in files if file.kind != "unlabelled" and file.names]
+    summaries = tuple(row for file in labelled for row in ClassSummary.all_of(file, classes))
     return Report(
-        tuple(_findings(data)),
-        tuple(row for file in labelled for row in ClassSummary.all_of(file, classes)),
+        tuple(_findings(data, summaries)),
+        summaries,
         tuple(map(FileSummary.of, files)),
         AudioSummary.of(clips.values(), decode),
     )
 
 
-def _findings(data: Data) -> Iterator[Finding]:
+def _findings(data: Data, classes: Sequence[ClassSummary]) -> Iterator[Finding]:
     """Apply all rules."""
     yield from findings_of("audio", in_audio(data))
     yield from findings_of("label files", in_spelling(data))
     for file in data.files:
-        yield from findings_of(file.path, in_labels(file, data))
+        short = (row.short(data.frame) for row in classes if row.file == str(file.path))
+        found = (*in_labels(file, data), *filter(None, short))
+        yield from findings_of(file.path, found)
     for one, other in combinations(data.files, 2):
         yield from findings_of(f"{one.path}, {other.path}", between(one, other))
 

@@ -3,6 +3,7 @@
 A problem stops a later stage or spoils its result; a note is worth knowing. Times are seconds.
 """
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sedtool.checking.files import Clip, LabelFile
-from sedtool.config import FeatureConfig
+from sedtool.config import ArchitectureConfig, FeatureConfig
 from sedtool.labels import Vocabulary
 from sedtool.labels.names import name_is
 from sedtool.text import first_five, quoted
@@ -25,6 +26,12 @@ TOLERANCE = 0.001 + 1e-9
 RARE = 10  # clips
 LONG = 10  # times the median
 SHORTEST = FeatureConfig.win_length / FeatureConfig.sample_rate  # one analysis window
+HOP = FeatureConfig.hop_length / FeatureConfig.sample_rate
+POOLED = ArchitectureConfig().time_pooling  # frames of features in an output frame
+_FINER = (
+    f"`extract` and `train` make output frames of {1000 * HOP * POOLED:g} ms, with `extract "
+    "--preset short` and `train --arch small:time-pooling=1` of 10 ms"
+)
 _JOINT, _SURE_JOINT = re.compile(r"[;|/+,]"), re.compile(r"[;|]")
 SUGGESTED = 5  # unknown labels to look for a similar class of, which takes time
 
@@ -34,6 +41,7 @@ class Rule(NamedTuple):
 
     what: str  # is found, in the plural
     remedy: str = ""  # what to do about it; there is none where the rule makes a note
+    advice: str = ""  # what may help, of a note
 
     @property
     def severity(self) -> str:
@@ -85,7 +93,16 @@ RULES = {
     "overlap": Rule(  # frames would merge them, while event counts keep them apart
         "events that overlap another one of their class", "join them, or cut the first"
     ),
-    "touching": Rule("events that begin where another one of their class ends"),
+    "touching": Rule(
+        "events that begin where another one of their class ends: decoding makes one of both",
+    ),
+    "near": Rule(
+        "events that begin less than an output frame after another one of their class",
+        advice=f"decoding may join them; {_FINER}",
+    ),
+    "short-events": Rule(
+        "classes of which half the events are shorter than two output frames", advice=_FINER
+    ),
     "unsure": Rule("events with a confidence below 1; --min-confidence leaves some out"),
     "joined-labels": Rule("labels that seem to be several in one; commas join weak labels"),
     "without-labels": Rule("clips without labels"),  # they are trained on as clips of no class
@@ -140,6 +157,7 @@ class Data:
     classes: Sequence[str]  # the class list, or all labels that occur
     vocabulary: Vocabulary | None  # the class list
     copies: Sequence[list[str]]  # names of clips with the same audio
+    frame: float = HOP * POOLED  # output frame in seconds
 
 
 def in_audio(data: Data) -> Iterator[Found]:
@@ -227,7 +245,12 @@ def in_labels(file: LabelFile, data: Data) -> Iterator[Found]:
         yield from _differing(file)
     if file.kind == "strong":
         yield from _events(file, data.clips)
-        yield from _gaps(file)
+        touching = sum(found.kind == "touching" for found in _gaps(file, data.frame))
+        if rest := int(file.is_labelled.sum()) - touching if touching else 0:
+            best = 2 * rest / (2 * rest + touching)
+            what = f"event F1 is at most {best:.2f} while each is joined to the one before"
+            yield Found("touching", what, 0)
+        yield from _gaps(file, data.frame)
     if file.kind != "unlabelled":
         yield from _unlabelled(file, data.classes)
 
@@ -324,20 +347,20 @@ def _events(file: LabelFile, clips: Mapping[str, Clip]) -> Iterator[Found]:
             yield Found("past-end", f"{where}: {what}")
 
 
-def _gaps(file: LabelFile) -> Iterator[Found]:
-    """Yield the events that leave no time to those before them of their class and clip."""
+def _gaps(file: LabelFile, frame: float) -> Iterator[Found]:
+    """Yield the events that leave no time, or less than a frame, to others of class and clip."""
     rows = file.order[(file.is_labelled & (file.offset > file.onset))[file.order]]
     columns = (file.name, file.labelled, file.onset, file.offset)
     before: tuple[float, ...] = ()
-    end = -1.0
+    end = -math.inf
     for row, *event in zip(rows.tolist(), *(c[rows].tolist() for c in columns), strict=True):
         name, labelled, onset, offset = event
         if (name, labelled, onset, offset) == before:
             continue
         if before[:2] != (name, labelled):
-            end = -1.0
-        if onset - end <= TOLERANCE:
-            kind = "overlap" if onset - end < -TOLERANCE else "touching"
+            end = -math.inf
+        if (gap := onset - end) < frame - 1e-9:
+            kind = "overlap" if gap < -TOLERANCE else "touching" if gap <= TOLERANCE else "near"
             what = f"{file.labels[labelled][0]} from {onset:g} s, one ends at {end:g} s"
             yield Found(kind, f"{file.at(row)}: {file.names[name]}: {what}")
         end, before = max(end, offset), (name, labelled, onset, offset)
