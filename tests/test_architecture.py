@@ -27,6 +27,7 @@ LAYERS = (
     "mean_teacher checkpoint",
     "scoring",
     "extraction inference evaluation checking convert",  # the stages, and what helps beside them
+    "fitting",
     "tuning comparison plots doctor recipes info",
     "training",
     "planning sweep demo",

@@ -12,19 +12,17 @@ from sedtool.config import DecodingConfig, EvaluationConfig, TrainConfig, TuneCo
 from sedtool.decoding import decode_clip
 from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation import evaluate_events
-from sedtool.labels import Event, StrongLabels, read_events, write_events, write_weak
-from sedtool.training import TrainInputs, train
-from sedtool.tuning import (
-    TuneInputs,
+from sedtool.fitting import (
     _distinct,
-    _warn_of_classes_nowhere,
     best_clip_thresholds,
     clip_f1,
     lengths_from_durations,
-    tune,
     tune_events,
     untuned_decoding,
 )
+from sedtool.labels import Event, StrongLabels, read_events, write_events, write_weak
+from sedtool.training import TrainInputs, train
+from sedtool.tuning import TuneInputs, _warn_of_classes_nowhere, tune
 from support.score_files import scored_whole
 
 

@@ -16,6 +16,7 @@ from sedtool.checkpoint import load_model, require_finite, save_model, save_stat
 from sedtool.config import DEVICE, TrainConfig, TrainInputs, TuneConfig
 from sedtool.datasets import TrainingBatches
 from sedtool.errors import ArtifactError, DivergedError, StoppedError
+from sedtool.fitting import lengths_from_durations, untuned_decoding
 from sedtool.labels import StrongLabels
 from sedtool.machine import pick_device
 from sedtool.runs import RunSettings, rows_of, settings_of_weights
@@ -24,7 +25,7 @@ from sedtool.training.folder import RunWriter, new_record, require_same_run, run
 from sedtool.training.inputs import load_inputs, warn_of_loud_noise, warn_of_short_events
 from sedtool.training.learner import LOSSES, Learner, new_model
 from sedtool.training.validation import validate
-from sedtool.tuning import TuneResult, fit_decoding, lengths_from_durations, untuned_decoding
+from sedtool.tuning import TuneResult, fit_decoding
 
 _IDLE_EPOCHS = 5  # after which a score that does not move is remarked
 

@@ -15,10 +15,10 @@ from sedtool.checkpoint import Model
 from sedtool.config import TrainConfig, TuneConfig, WindowConfig
 from sedtool.datasets import Clips, ValidationClips
 from sedtool.errors import ArtifactError
+from sedtool.fitting import best_clip_thresholds, clip_f1, macro, tune_events
 from sedtool.pooling import clip_loss
 from sedtool.scoring import Prediction, WindowGrid, cut_windows, join_windows, predict
 from sedtool.store import ClipScores
-from sedtool.tuning import best_clip_thresholds, clip_f1, macro, tune_events
 
 _THRESHOLDS, _LENGTHS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9), (0.0, 0.3, 1.0)  # seconds
 
