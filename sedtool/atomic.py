@@ -8,12 +8,14 @@ symbolic links are resolved first.
 Several files of one result appear `together`: all are written before the first is renamed. While
 they are renamed, a file ``.unfinished`` in their folder, or ``.NAME.unfinished`` beside the first
 of them, says which they are. It goes last: a folder that has one is refused by readers, and what
-the mark names may be replaced by the run that finishes the result.
+the mark names may be replaced by the run that finishes the result. Of a `claim`, what is finished
+is only compared with what would be written to it, and refused if it is anything else.
 """
 
 import contextlib
 import errno
 import fcntl
+import io
 import json
 import logging
 import os
@@ -26,28 +28,20 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from sedtool.bounds import RECORD, read_bounded
-from sedtool.errors import ArtifactError, BusyError, ConfigError, OutputExistsError, ResourceError
+from sedtool.errors import (
+    WRITE_ERRNO,
+    ArtifactError,
+    BusyError,
+    ConfigError,
+    OutputExistsError,
+    ResourceError,
+    SameOutputError,
+)
+from sedtool.text import first_five, first_unlike
 
-_RESOURCE_ERRNO = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the file would be larger than is allowed",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EROFS: "the file system is read-only",
-    errno.EIO: "the disk failed",
-    errno.ENOENT: "the folder does not exist",
-    errno.EEXIST: "a file of that name is there",
-    errno.ENOTDIR: "its parent is not a folder",
-    errno.EISDIR: "it is a folder",
-    errno.ENAMETOOLONG: "the name is too long",
-    errno.ELOOP: "it is a loop of links",
-    errno.EBADF: "it is not open",
-    errno.ENXIO: "nobody reads from it",
-}
 _READER_PATIENCE = 5.0  # seconds that the reader of a pipe is waited for
 _LOCK_PATIENCE = 0.3  # seconds; a process that only looks whether a file is locked lets go at once
 
@@ -67,7 +61,7 @@ def resource_errors(path: Path) -> Iterator[None]:
     except BrokenPipeError:
         raise  # the reader has gone, and that is no error
     except OSError as error:
-        reason = _RESOURCE_ERRNO.get(error.errno or 0) or error.strerror or str(error)
+        reason = WRITE_ERRNO.get(error.errno or 0) or error.strerror or str(error)
         raise ResourceError(f"cannot write {path}: {reason}") from error
 
 
@@ -94,7 +88,13 @@ def _descriptor(path: Path) -> int | None:
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raise OutputExistsError if `path` is a finished file and `overwrite` is false."""
     if not overwrite and path.exists() and appears_whole(path):
-        raise OutputExistsError(f"{path} exists; give --overwrite to replace it, or another name")
+        raise differing(path)
+
+
+def differing(path: Path, how: str = "") -> OutputExistsError:
+    """Return the error that says that a finished file is not replaced, and how it is another."""
+    remedy = "give --overwrite to replace it, or another name"
+    return OutputExistsError(f"{path} exists; {remedy}{how and f' ({how})'}")
 
 
 def refuse_input(output: Path | None, inputs: Iterable[Path]) -> None:
@@ -107,17 +107,38 @@ def refuse_input(output: Path | None, inputs: Iterable[Path]) -> None:
                 raise ConfigError(f"{output} is an input; give the output another name")
 
 
-@contextlib.contextmanager
-def open_atomic(path: Path) -> Iterator[BinaryIO]:
+def open_atomic(path: Path) -> contextlib.AbstractContextManager[BinaryIO]:
     """Open a binary stream that becomes `path` when the block ends without an error.
 
     If the folder cannot be written or the disk is full, what stood at `path` is untouched.
     """
     path = Path(path)
     with resource_errors(path):
-        is_file = appears_whole(path)
-    with _open_whole(path) if is_file else _open_directly(path) as stream:
-        yield stream
+        if not appears_whole(path):
+            return _open_directly(path)
+        is_compared = os.path.realpath(path) in (_standing.get() or {})
+    return _open_compared(path) if is_compared else _open_whole(path)
+
+
+@contextlib.contextmanager
+def _open_compared(path: Path) -> Iterator[BinaryIO]:
+    with path.open("rb") as there:
+        yield cast("BinaryIO", _Compared(there, path))
+        if there.read(1):
+            raise differing(path, "it has more in it than would be written now")
+    (_standing.get() or {})[os.path.realpath(path)] = True
+
+
+class _Compared(io.RawIOBase):
+    """Takes what would be written to a file that stands there, and refuses anything else."""
+
+    def __init__(self, there: IO[bytes], path: Path) -> None:
+        self._there, self._path = there, path
+
+    def write(self, data: Any) -> int:
+        if (there := self._there.read(len(data))) != data:
+            raise differing(self._path, first_unlike(there, data))
+        return len(data)
 
 
 @contextlib.contextmanager
@@ -225,8 +246,9 @@ def write_failures(output: Path | None, failures: Sequence[tuple[str, str, str]]
     if not failures:
         discard(path)
         return None
-    rows = [("filename", "stage", "error"), *failures]
-    write_text(path, "".join("\t".join(row) + "\n" for row in rows))
+    text = "".join("\t".join(row) + "\n" for row in [("filename", "stage", "error"), *failures])
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_text(path, text)
     return path
 
 
@@ -275,7 +297,8 @@ def _appear(files: _Together, mark: Path) -> None:
             for temporary, final in files.written
             if not final.name.endswith(_BESIDE)
         }
-        write_text(mark, json.dumps({"format": "sedtool-unfinished", "files": listed}))
+        if listed:  # else all of it stands there
+            write_text(mark, json.dumps({"format": "sedtool-unfinished", "files": listed}))
         for temporary, final in files.written:
             with resource_errors(final):
                 temporary.replace(final)
@@ -283,7 +306,7 @@ def _appear(files: _Together, mark: Path) -> None:
             sync_folder(folder)
         for path in files.discarded:
             path.unlink(missing_ok=True)
-        mark.unlink()
+        mark.unlink(missing_ok=True)
 
 
 def discard(path: Path) -> None:
@@ -342,6 +365,28 @@ def _stamp(path: str | Path) -> list[int]:
 
 # One writer at a time
 
+# Of finished outputs of a claim: whether each was compared with what is not written to it.
+_standing: ContextVar[dict[str, bool] | None] = ContextVar("_standing", default=None)
+
+
+@contextlib.contextmanager
+def _comparing(
+    result: Path, files: Collection[Path], overwrite: bool, ours: Collection[Path] | None = None
+) -> Iterator[None]:
+    """Compare finished files with what the block would write, which is not written to them."""
+    ours = made_before(result, files) if ours is None else ours
+    there = (path for path in files if path.exists() and not (overwrite or path in ours))
+    standing = dict.fromkeys(map(os.path.realpath, there), False)
+    token = _standing.set(standing)
+    try:
+        yield
+    finally:
+        _standing.reset(token)
+    if files and sum(standing.values()) == len(files):
+        named = [result] if result.is_dir() else files
+        verb = "is" if len(named) == 1 else "are"
+        raise SameOutputError(f"{first_five(map(str, named))} {verb} finished and the same")
+
 
 @contextlib.contextmanager
 def claim(
@@ -350,27 +395,18 @@ def claim(
     """Keep other runs off outputs while the block lasts.
 
     Each is locked by a file ``.NAME.lock`` beside it; a lock ends with its process. Outputs that
-    are None, or no regular files, are left alone. One that is finished already is refused unless
-    `overwrite` is given or it is in `ours`, by default what `made_before` says; one that another
-    process is making always.
+    are None, or no regular files, are left alone. One that is finished is replaced if `overwrite`
+    is given or it is in `ours`, by default what `made_before` says. Else it is refused when the
+    block writes anything else to it; a SameOutputError ends the block if all are the same.
     """
     files = [output for output in outputs if output is not None and appears_whole(output)]
-
-    def refuse_finished() -> None:
-        made = ours
-        if made is None:
-            made = made_before(files[0], files) if files else ()
-        for output in files:
-            refuse_existing(output, overwrite or output in made)
-
-    refuse_finished()
     with contextlib.ExitStack() as held:
         for output in files:
             target = Path(os.path.realpath(output))
-            path = target.with_name(f".{target.name}.lock")
-            held.enter_context(_holding(path, output))
-        refuse_finished()  # again, for another run may have made them meanwhile, mark and all
+            held.enter_context(_holding(target.with_name(f".{target.name}.lock"), output))
         remove_leftovers(*files)
+        if files:
+            held.enter_context(_comparing(files[0], files, overwrite, ours))
         yield
 
 
@@ -378,14 +414,11 @@ def claim(
 def claim_folder(folder: Path, files: Collection[Path], overwrite: bool) -> Iterator[None]:
     """Make a folder for files that are one result, and keep other runs off it.
 
-    Files that are there already are refused, as by `claim`; new ones appear `together`.
+    Files that are there already are compared, as by `claim`; new ones appear `together`.
     """
     with resource_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with _holding(folder / ".convert.lock", folder):
-        ours = made_before(folder, files)
-        for path in files:
-            refuse_existing(path, overwrite or path in ours)
+    with _holding(folder / ".convert.lock", folder), _comparing(folder, files, overwrite):
         for parent in {path.parent for path in files}:
             with resource_errors(parent):
                 parent.mkdir(parents=True, exist_ok=True)
@@ -438,12 +471,8 @@ def is_locked(path: Path) -> bool | None:
     try:
         with path.open("rb") as stream:
             fcntl.flock(stream.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
+    except OSError as error:
+        return {FileNotFoundError: False, BlockingIOError: True}.get(type(error))
     return False
 
 

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import butter, sosfilt
 
-from sedtool.atomic import claim, refuse_existing, resource_errors, write_text
+from sedtool import __version__
+from sedtool.atomic import claim, differing, resource_errors, write_text
 from sedtool.audio import AudioInputs
 from sedtool.config import (
     DEVICE,
@@ -37,7 +38,7 @@ from sedtool.config import (
     TuneInputs,
 )
 from sedtool.config.extraction import DEMO_WORKERS
-from sedtool.errors import OutputExistsError
+from sedtool.errors import OutputExistsError, SameOutputError
 from sedtool.evaluation import Evaluation
 from sedtool.evaluation.from_files import evaluate_files
 from sedtool.extraction import extract
@@ -55,7 +56,7 @@ from sedtool.recipes.soundscapes import (
     trim,
     write_dataset,
 )
-from sedtool.runs import RunFolder
+from sedtool.runs import RunFolder, unlike
 from sedtool.training import train
 from sedtool.tuning import tune
 
@@ -98,6 +99,15 @@ class DemoFiles:
         self.clip_picture = folder / "clip.png"
         self.pooling_picture = folder / "exponents.png"
 
+    def refuse_finished(self, seed: int) -> None:
+        """Raise a SameOutputError if a demo of this seed is finished; other ones are refused."""
+        if self.metrics.exists():
+            record = RunFolder(self.run).read_record()
+            here = {"seed": seed, "sedtool_version": __version__}
+            if different := unlike(record, here):
+                raise differing(self.folder, "; ".join(different))
+            raise SameOutputError(f"{self.folder} is finished, with {self.metrics.name}")
+
     def refuse_others(self) -> None:
         """Refuse a folder that is not new, empty, or of a demo."""
         with resource_errors(self.folder):
@@ -137,10 +147,12 @@ def run_demo(
     """
     pick_device(device)  # before minutes are spent
     files = DemoFiles(folder)
-    refuse_existing(files.metrics, overwrite)
+    if not overwrite:
+        files.refuse_finished(seed)
     files.refuse_others()
     with claim(files.marker, overwrite=True):
-        refuse_existing(files.metrics, overwrite)  # which another demo may have just made
+        if not overwrite:
+            files.refuse_finished(seed)  # another demo may have just made it
         files.begin()
         return _run_stages(files, bar, seed, workers, device, overwrite)
 

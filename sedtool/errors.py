@@ -14,6 +14,24 @@ _OF_MACHINE = (
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
     *(errno.EIO, errno.EREMOTEIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ENODEV),
 )
+# What it says when it refuses to write a file.
+WRITE_ERRNO = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would be larger than is allowed",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "the file system is read-only",
+    errno.EIO: "the disk failed",
+    errno.ENOENT: "the folder does not exist",
+    errno.EEXIST: "a file of that name is there",
+    errno.ENOTDIR: "its parent is not a folder",
+    errno.EISDIR: "it is a folder",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ELOOP: "it is a loop of links",
+    errno.EBADF: "it is not open",
+    errno.ENXIO: "nobody reads from it",
+}
 # Options with which a command needs less memory, and how.
 _LESS_MEMORY = {"batch_size": "a smaller --batch-size", "workers": "fewer --workers"}
 
@@ -43,6 +61,12 @@ class OutputExistsError(SedtoolError):
     """A complete output is there already and overwriting was not asked for."""
 
     exit_code = 2
+
+
+class SameOutputError(OutputExistsError):
+    """The output is there and what would be made again: a command says so, and all is well."""
+
+    exit_code = 0
 
 
 class AudioError(SedtoolError):

@@ -146,12 +146,13 @@ def plan_training(
     All inputs are read and checked, and a few steps are taken and timed, as the run would take
     them; early stopping is not foreseen.
     """
+    from sedtool.runs import RunSettings
     from sedtool.training.folder import RunWriter
     from sedtool.training.trainer import Trainer
 
     chosen = pick_device(device)
     folder = RunWriter(run, resume, overwrite)
-    folder.refuse_existing()
+    folder.refuse_existing(RunSettings.of(inputs, config, device))
     trainer = Trainer(folder, inputs, config, chosen, lambda: 0)
     if resume:
         trainer.resume()

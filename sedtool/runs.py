@@ -30,7 +30,7 @@ The folder of a sweep holds::
 
 Two jobs are the same if their results are: settings of how a run works do not count, and files
 count by content. `settings_of_weights` says it for a run that is resumed, `differences` for one
-that is to be made again.
+that is to be made again, by `sweep` or `train`.
 """
 
 import dataclasses
@@ -316,7 +316,7 @@ def differences(
     for key in there.files.keys() | here.files.keys():
         old, new = there.files.get(key, ()), here.files.get(key, ())
         if len(old) != len(new) or not all(map(is_same, old, new)):
-            found.append(_difference(key, old, new))
+            found.append(f"{key} has changed" if old == new else _difference(key, old, new))
     return tuple(sorted(found))
 
 

@@ -9,6 +9,7 @@ import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from unicodedata import category, normalize
@@ -182,6 +183,16 @@ def in_other_form(path: str | Path, exists: Callable[[str], bool] = os.path.lexi
     forms = (normalize(form, str(path)) for form in ("NFC", "NFD"))
     there = next((form for form in forms if form != str(path) and exists(form)), None)
     return f"; did you mean {there}, in another Unicode form?" if there is not None else ""
+
+
+def first_unlike(there: bytes, here: bytes) -> str:
+    """Say where a text that is there is another one than this; nothing of what is no text."""
+    if b"\0" in here:
+        return ""
+    pairs = zip_longest(there.splitlines(), here.splitlines(), fillvalue=b"")
+    unlike = next(pair for pair in pairs if pair[0] != pair[1])
+    old, new = (quoted(line.decode(errors="replace").strip()) for line in unlike)
+    return f"it has {old} where there would be {new}"
 
 
 def strict_json(text: str | bytes, parse_float: Callable[[str], Any] | None = None) -> Any:

@@ -201,7 +201,7 @@ def test_what_another_run_has_finished_meanwhile_is_refused_and_not_taken_for_it
         pass  # without another run, it is what was interrupted
     monkeypatch.setattr(atomic, "_holding", ended)
     with pytest.raises(OutputExistsError), claim(path):
-        pass
+        write_text(path, "other")
 
 
 def test_a_pipe_that_nobody_reads_is_refused_and_one_that_somebody_will_is_written(

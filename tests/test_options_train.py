@@ -432,7 +432,8 @@ def test_a_run_that_is_stopped_goes_on_and_is_not_replaced_unasked(short, output
     run(*line)
     assert done == list(range(20))
     before = (output / "model.safetensors").read_bytes()
-    assert "--resume goes on with it, --overwrite starts anew" in refused(*line[:-1])
+    said = refused(*line[:-1], "--epochs", "2")
+    assert "settings or files: epochs is 1 there and 2 here; --resume goes on with it" in said
     run(*line, "--epochs", "2")
     assert done == list(range(40))
     run(*line[:-1], "--overwrite")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from sedtool.atomic import claim, claim_folder, refuse_unfinished
+from sedtool.atomic import claim, claim_folder, refuse_unfinished, write_text
 from sedtool.audio import AudioInputs
 from sedtool.checking import CheckInputs, check
 from sedtool.cli import cli
@@ -186,7 +186,7 @@ def test_a_mark_of_others_names_nothing_that_may_be_replaced(tmp_path):
             pytest.raises(OutputExistsError, match=r"a\.tsv exists"),
             claim_folder(out, [out / "a.tsv"], overwrite=False),
         ):
-            pass
+            write_text(out / "a.tsv", "other")
         with pytest.raises(ArtifactError, match="not complete"):
             refuse_unfinished(out)
     assert (out / "a.tsv").read_text() == "mine"

@@ -20,6 +20,7 @@ from sedtool.errors import (
     LabelError,
     OutputExistsError,
     ResourceError,
+    SameOutputError,
     StoppedError,
 )
 from sedtool.extraction import extract
@@ -176,7 +177,10 @@ def test_resuming_another_run_is_refused_with_what_differs(inputs, finished):
 
 
 def test_a_run_is_not_overwritten_unasked(inputs, finished):
+    hotter = dataclasses.replace(CONFIG, lr=1.0)
     with pytest.raises(OutputExistsError, match="--resume goes on with it, --overwrite"):
+        train(finished, inputs, hotter, device="cpu")
+    with pytest.raises(SameOutputError, match="is finished, and was trained on the same files"):
         train(finished, inputs, CONFIG, device="cpu")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from sedtool.atomic import appears_whole
 from sedtool.cli import options as opt
 from sedtool.cli.console import harmless, progress, say, write_stdout
 from sedtool.cli.settings import SedtoolCommand, taken
@@ -112,12 +113,15 @@ def evaluate(
     source = click.get_current_context().get_parameter_source
     typed = [name for name in options if source(name) is ParameterSource.COMMANDLINE]
     report.require_used(typed, inputs.has_list, is_resampled)  # recipes may be of several uses
+    stands = output is not None and appears_whole(output) and output.exists() and not overwrite
     with progress("evaluate", quiet or not is_resampled) as show:
         evaluation = evaluate_files(inputs, config, output, overwrite, report, show)
     text = format_evaluation(evaluation, format_, per_class)
     write_stdout(harmless(text, format_ == "json"))
     say(
-        f"{evaluation.n_clips} clips, {evaluation.n_classes} classes in "
+        f"nothing to do: {output} is finished and the same"
+        if stands
+        else f"{evaluation.n_clips} clips, {evaluation.n_classes} classes in "
         f"{time.monotonic() - started:.1f} s -> {f'stdout, {output}' if output else 'stdout'}",
         quiet,
     )

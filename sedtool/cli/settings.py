@@ -21,8 +21,8 @@ import click
 from click.core import ParameterSource
 
 from sedtool.cli import options as opt
-from sedtool.cli.console import open_log, write_stdout
-from sedtool.errors import ConfigError
+from sedtool.cli.console import open_log, say, write_stdout
+from sedtool.errors import ConfigError, SameOutputError
 from sedtool.text import quoted, suggestion
 
 T = TypeVar("T")
@@ -141,7 +141,10 @@ class SedtoolCommand(click.Command):
             write_stdout(_resolved(self, ctx))
             return None
         with _named(ctx):
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except SameOutputError as done:
+                say(f"nothing to do: {done}", ctx.params["quiet"])
 
 
 def _open_log(log: Path, parameters: Sequence[click.Parameter], raw: Mapping[str, Any]) -> None:

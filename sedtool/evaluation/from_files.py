@@ -19,7 +19,7 @@ from sedtool.config.evaluation import (
     ReportConfig,
 )
 from sedtool.decoding import clip_tags, decode_clip
-from sedtool.errors import ArtifactError, ConfigError, ScoreError
+from sedtool.errors import ArtifactError, ConfigError, SameOutputError, ScoreError
 from sedtool.evaluation.evaluate import Evaluation, evaluate
 from sedtool.evaluation.pair import (
     UnlikeNamesError,
@@ -84,7 +84,8 @@ def evaluate_files(
     """Read what is to be compared, compute metrics, and write them as JSON to `output`.
 
     A scores file brings its own clip predictions, made with the thresholds of its model, and the
-    durations of its clips. Limits are checked by name only: see `check_limits`.
+    durations of its clips. Limits are checked by name only: see `check_limits`. An output that is
+    there and the same is left alone.
 
     Raises
     ------
@@ -95,7 +96,7 @@ def evaluate_files(
         If the estimates are one shard of several, or `report` is strict and there is a warning.
     """
     refuse_input(output, inputs.files)
-    with claim(output, overwrite=overwrite):
+    with contextlib.suppress(SameOutputError), claim(output, overwrite=overwrite):
         evaluation = _evaluate(inputs, config, report, progress)
         for warning in evaluation.warnings[report.strict :]:
             log.warning("%s", warning)

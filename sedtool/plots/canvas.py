@@ -21,7 +21,7 @@ from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
-from sedtool.atomic import claim, refuse_existing, refuse_input, write_bytes
+from sedtool.atomic import claim, refuse_input, write_bytes
 from sedtool.errors import ConfigError
 
 _COLOURS = (
@@ -128,17 +128,16 @@ def _other_fonts() -> tuple[tuple[str, str], ...]:
     return tuple((name, found[name]) for name in names)
 
 
-def check_output(output: Path, overwrite: bool, *inputs: Path | None) -> None:
-    """Refuse an output that is no picture, is finished already, or is read itself."""
+def check_output(output: Path, *inputs: Path | None) -> None:
+    """Refuse an output that is no picture, or is read itself."""
     if output.suffix.lower() not in _FORMATS:
         raise ConfigError(f"{output}: a figure is written as one of {', '.join(_FORMATS)}")
-    refuse_existing(output, overwrite)
     refuse_input(output, filter(None, inputs))
 
 
 @styled()
 def save(figure: Figure, output: Path, overwrite: bool = False) -> None:
-    """Write a figure as PNG, SVG or PDF, by the suffix, unless another run has meanwhile."""
+    """Write a figure as PNG, SVG or PDF, by the suffix, unless it is there and the same."""
     fit_fonts(figure)
     buffer, kind = io.BytesIO(), output.suffix[1:].lower()
     figure.savefig(buffer, format=kind, dpi=150, metadata=_DATES.get(kind, {}))

@@ -38,7 +38,7 @@ def plot_clip(
     Drawn is what lies between `start` and `end` (seconds), else the ends of the clip. A
     ConfigError says if that is nothing, or more than the clip.
     """
-    canvas.check_output(output, overwrite, features, scores, reference)
+    canvas.check_output(output, features, scores, reference)
     stored, scored = read_scored(scores, name)
     feature_set = FeatureSet([features])
     spectrogram = feature_set.clip(find_clip(feature_set.place, name, features))

@@ -97,7 +97,7 @@ def _numbers(line: str, n_columns: int, where: str) -> list[float]:
 
 def plot_curves(runs: Sequence[Path], output: Path, *, overwrite: bool = False) -> None:
     """Draw the learning curves of runs, finished or not: folders, or their metrics.tsv."""
-    canvas.check_output(output, overwrite, *map(_metrics_of, runs))
+    canvas.check_output(output, *map(_metrics_of, runs))
     canvas.save(draw_curves(list(map(read_history, runs, _short_names(runs)))), output, overwrite)
 
 

@@ -107,7 +107,7 @@ def plot_gradients(
     ConfigError
         If a pooling is unknown, or only some of scores, clip and label are given.
     """
-    canvas.check_output(output, overwrite, scores, reference)
+    canvas.check_output(output, scores, reference)
     example = EXAMPLE
     if scores is not None and clip is not None and label is not None:
         stored, found = read_scored(scores, clip)
@@ -301,7 +301,7 @@ def plot_frames(
         If the clip is longer than a model's scoring window, or a folder holds no model.
     """
     models = [find_model(path) for path in models]
-    canvas.check_output(output, overwrite, features, *models, reference)
+    canvas.check_output(output, features, *models, reference)
     stored = FeatureSet([features])
     clip = find_clip(stored.place, name, features)
     intervals = reference_intervals(reference, name, label)

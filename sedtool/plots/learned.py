@@ -59,7 +59,7 @@ def plot_pooling(
     (the order of Fig. 3 of the power-pooling paper).
     """
     models = [find_model(path) for path in models]
-    canvas.check_output(output, overwrite, *models, durations_from)
+    canvas.check_output(output, *models, durations_from)
     loaded = [(str(path), load_model(path)) for path in models]
     durations = read_events(durations_from).mean_durations() if durations_from else {}
     canvas.save(draw_pooling(loaded, durations), output, overwrite)
@@ -206,7 +206,7 @@ def plot_durations(
     """
     sources = _parse_data(data)
     inputs = [path for models, strong in sources.values() for path in (*models, strong)]
-    canvas.check_output(output, overwrite, *inputs)
+    canvas.check_output(output, *inputs)
     limits = _parse_boundaries(boundaries, sources)
     sets = [_read(name, *source, limits.get(name)) for name, source in sources.items()]
     parameters = {entry.parameter for entry in sets}

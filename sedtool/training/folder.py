@@ -35,11 +35,19 @@ from sedtool.errors import (
     DivergedError,
     OutputExistsError,
     ResourceError,
+    SameOutputError,
     StoppedError,
 )
 from sedtool.labels import Vocabulary, format_events, write_events, write_weak
-from sedtool.runs import RunFolder, read_json, settings_of_weights
-from sedtool.text import file_sha256
+from sedtool.runs import (
+    RunFolder,
+    RunSettings,
+    differences,
+    read_json,
+    settings_of_weights,
+    unlike,
+)
+from sedtool.text import file_sha256, first_five
 
 _PACKAGES = ("torch", "numpy", "scipy", "h5py", "safetensors")
 
@@ -61,15 +69,16 @@ class RunWriter(RunFolder):
         self._resumed_from = self.last
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other runs, and `tune`, off the folder while the block lasts.
+    def held(self, here: RunSettings) -> Iterator[None]:
+        """Keep other runs, and `tune`, off the folder while a run of these settings lasts.
 
         The folder is made if need be, and goes again if nothing was written to it.
 
         Raises
         ------
         OutputExistsError
-            If a run is there and neither resuming nor overwriting was asked for.
+            If a run is there and neither resuming nor overwriting was asked for; a SameOutputError
+            if it is this one, and finished.
         ResourceError
             If another process holds the folder, or it cannot be written.
         """
@@ -86,12 +95,12 @@ class RunWriter(RunFolder):
             for model in (home.model, *home.others):  # `tune` rewrites models
                 leaving.enter_context(claim(model, overwrite=True))
             self.take_place()  # if it was interrupted while it did
-            self.refuse_existing()
+            self.refuse_existing(here)
             with resource_errors(home.path):
                 remove_leftovers(*home.files, *self._new.files)
             yield
 
-    def refuse_existing(self) -> None:
+    def refuse_existing(self, here: RunSettings) -> None:
         """Raise OutputExistsError if a run is there that may be neither resumed nor replaced.
 
         A new one that left no state is not resumed, nor the old one in its place; one that diverged
@@ -105,10 +114,27 @@ class RunWriter(RunFolder):
             )
         may_go_on = self._resume and (self.has_state or self._stopped_early())
         if self._is_there() and not may_go_on and not self._overwrite:
+            of_others = ""
+            if self._home.is_trained():
+                of_others = f" of other settings or files: {first_five(self._different(here))}"
             raise OutputExistsError(
-                f"{self._home.path} holds a run already; --resume goes on with it, "
+                f"{self._home.path} holds a run already{of_others}; --resume goes on with it, "
                 "--overwrite starts anew"
             )
+
+    def _different(self, here: RunSettings) -> list[str]:
+        """Say how a finished run differs from one of these settings; if not, SameOutputError."""
+        if different := unlike(self._home.read_record(), {"sedtool_version": __version__}):
+            return different
+        there = RunSettings.read(self._home.config)
+        if not (digests := self._home.input_digests(there)):
+            return [f"{self._home.record.name} does not say what was read"]
+        if different := [*differences(there, here, digests)]:
+            return different
+        raise SameOutputError(
+            f"{self._home.path} is finished, and was trained on the same files with the same "
+            "settings"
+        )
 
     @property
     def replaces(self) -> bool:

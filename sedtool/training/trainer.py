@@ -88,6 +88,8 @@ def train(
         far, and the state that of the last good save.
     StoppedError
         If `stop` asked for it; the state is saved.
+    SameOutputError
+        If the run is finished, and was trained on the same files with the same settings.
     ArtifactError
         If the run to resume was another one, or no whole state of it is left.
     ResourceError
@@ -96,9 +98,9 @@ def train(
     """
     started = time.monotonic()
     chosen = pick_device(device)
-    folder = RunWriter(run, resume, overwrite)
+    folder, settings = RunWriter(run, resume, overwrite), RunSettings.of(inputs, config, device)
     report, tell = progress or (lambda *_: None), tell or (lambda _: None)
-    with folder.held():
+    with folder.held(settings):
         trainer = Trainer(folder, inputs, config, chosen, stop or (lambda: 0))
         resumed = resume and trainer.resume()
         record = new_record(inputs, config, str(chosen))
@@ -106,7 +108,7 @@ def train(
             trainer.pause()
         folder.begin(record, anew=not resumed)
         try:
-            RunSettings.of(inputs, config, device).write(folder.config)
+            settings.write(folder.config)
             if trainer.rows:
                 folder.write_metrics(trainer.rows)
             trainer.write_clips()
