@@ -42,6 +42,7 @@ from sedtool.crnn import Detector, most_values
 from sedtool.errors import ArtifactError, ConfigError, LabelError
 from sedtool.file_kinds import kind_of_file
 from sedtool.labels import Vocabulary
+from sedtool.plugins import needed, require_needed
 from sedtool.runs import RunFolder
 from sedtool.text import brief, is_writable, strict_json
 
@@ -211,6 +212,8 @@ def save_model(path: Path, model: Model) -> None:
         "trained": model.trained,
         "weights_sha256": model.weights_sha256,
     }
+    if plugins := needed((*model.pooling.names, ("block", model.architecture.block))):
+        header["plugins"] = plugins
     header["sha256"] = _digest_of_all(header, model.trained_on)
     trained_on = torch.from_numpy(model.trained_on.copy())  # it may be read-only
     write_bytes(path, _to_bytes(weights | {"trained_on": trained_on}, header))
@@ -293,6 +296,7 @@ def _rebuild(path: Path, header: dict[str, Any], stored: dict[str, Tensor]) -> M
     def part(cls: Any, key: str) -> Any:
         return from_json(cls, json.dumps(header[key]), str(path))
 
+    require_needed(header.get("plugins", {}), path)
     features = part(FeatureConfig, "features")
     architecture = part(ArchitectureConfig, "architecture")
     pooling = PoolingConfig(header["pooling"]["name"], header["pooling"]["options"])

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sedtool.config import ArchitectureConfig, PoolingConfig
 from sedtool.draws import draw_normal
+from sedtool.plugins import find
 from sedtool.pooling import make_pooling
 
 __all__ = ["CRNN", "Detector", "Output", "frame_mask", "most_values", "pooled_length"]
@@ -222,9 +223,11 @@ class CRNN(nn.Module):
         self.pools = config.pools
         self.step = math.prod(time for time, _ in config.pools)  # feature frames of an output frame
         self.reach = self.step * sum(kernel // 2 for kernel in config.kernels)  # of an output frame
-        self.is_local = not config.fdy  # frames beyond its reach do not change an output frame
+        # Whether frames beyond its reach do not change an output frame; blocks of others may look
+        # at all of them.
+        self.is_local = not config.fdy and config.block in BLOCKS
         self.frame_memory = VALUE_MEMORY * most_values(config, n_mels)
-        block = BLOCKS[config.block]
+        block = find(BLOCKS, "block", config.block, nn.Module)
         self.blocks = nn.ModuleList(block(config, i) for i in range(len(config.channels)))
         bands = n_mels
         for _, frequency in config.pools:

@@ -57,6 +57,7 @@ from sedtool.config import (
 )
 from sedtool.config.recipe import read_recipe
 from sedtool.errors import ArtifactError, ConfigError
+from sedtool.plugins import files_of
 from sedtool.text import file_sha256, quoted
 
 _SWEEP_FORMAT = {"format": "sedtool-sweep", "format_version": 1}
@@ -207,7 +208,8 @@ class RunSettings:
     @classmethod
     def of(cls, inputs: TrainInputs, config: TrainConfig, device: str) -> "RunSettings":
         """Return what config.yaml says of a run with these files, their paths resolved."""
-        files = {key: tuple(map(Path.resolve, paths)) for key, paths in inputs.files.items()}
+        read = inputs.files | {"plugin": files_of(config.names)}
+        files = {key: tuple(map(Path.resolve, paths)) for key, paths in read.items() if paths}
         given = (inputs.missing, inputs.partial, device, inputs.min_confidence)
         return cls(config, files, *given)
 
@@ -217,7 +219,7 @@ class RunSettings:
     def write(self, path: Path) -> None:
         """Write the settings so that ``sedtool train -c config.yaml -o OTHER`` runs them again."""
         values: dict[str, Any] = {
-            key: [str(each) for each in paths] if key == "features" else str(paths[0])
+            key: [*map(str, paths)] if key in ("features", "plugin") else str(paths[0])
             for key, paths in self.files.items()
         }
         values |= {"missing": self.missing, "partial": self.partial}

@@ -69,7 +69,7 @@ def cut(text: str) -> str:
     return f"{text[:_LONGEST_QUOTE]}… ({len(text)} characters)"
 
 
-def brief(error: Exception) -> str:
+def brief(error: BaseException) -> str:
     """Return what an error of a library says, on one line of at most 200 characters."""
     return " ".join(str(error).split())[:200]
 

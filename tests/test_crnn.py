@@ -387,8 +387,8 @@ def test_the_blocks_that_need_no_torch_are_those_of_the_network():
 
 
 def test_an_unknown_block_is_refused():
-    with pytest.raises(ConfigError, match="block must be one of relu-max, glu-average"):
-        ArchitectureConfig(block="resnet")
+    with pytest.raises(ConfigError, match="unknown block 'resnet'; one of: context-average, glu"):
+        Detector(parse_architecture("small:block=resnet"), PoolingConfig(), 16, 2)
 
 
 # What earlier versions made

@@ -186,8 +186,18 @@ def prepare_slurm(folder: Path, run: Callable[[str], None]) -> None:
     make_clips(folder / "new", names, 1)
 
 
+def prepare_plugins(folder: Path, run: Callable[[str], None]) -> None:
+    page = (REPOSITORY / "docs/plugins.md").read_text(encoding="utf-8")
+    (folder / "my_plugin.py").write_text(re.search(r"```python\n(.*?)```", page, re.S)[1])
+    known = make_clips(folder / "recordings", "abcdefghi", 0)
+    make_clips(folder / "new", "stu", 1)
+    write_labels(folder, known, {"train.tsv": "abcdefghi"}, {})
+    run("sedtool extract recordings -o features.h5")
+
+
 PREPARE = {
     "README.md": prepare_readme,
+    "docs/plugins.md": prepare_plugins,
     "recipes/dcase2017/README.md": prepare_dcase(2017),
     "recipes/dcase2019/README.md": prepare_dcase(2019),
     "recipes/esc10/README.md": prepare_esc10,

@@ -65,6 +65,7 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
     *opt.settings(InferConfig, "device", "amp", "workers", "shard"),
     *opt.settings(FailurePolicy, "tolerate"),
     *opt.settings(InferConfig, "fail_fast"),
+    opt.plugin,
     opt.max_time,
     opt.dry_run,
 )

@@ -25,6 +25,7 @@ from sedtool.cli.settings import SedtoolCommand
     opt.flag(
         "--verify", help="Read the files to their ends: check every digest, and decode audio."
     ),
+    opt.plugin,
 )
 def info(paths: tuple[Path, ...], as_json: bool, verify: bool, quiet: bool) -> None:
     """Describe audio, labels, features, models and runs.

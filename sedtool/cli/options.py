@@ -246,6 +246,14 @@ max_time = click.option(  # ends the command as SIGTERM does
     "goes on.",
 )
 (device,) = settings(InferConfig, "device")
+plugin = click.option(  # of commands that look names up; `SedtoolCommand` loads what it names
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="MODULE|FILE.py",
+    help="Load a Python module that has poolings, blocks, augmentations or losses by names. May be "
+    "given several times.",
+)
 
 common = (  # of every command, whose function receives `quiet` alone
     file(

@@ -15,6 +15,7 @@ from sedtool.text import counted
 _output_options = opt.group(
     "Output", opt.output("The picture to write.", required=True), opt.overwrite
 )
+_plugin_option = opt.group("Execution", opt.plugin)
 _reference_option = opt.file("--reference", help="Strong labels, whose events are drawn, too.")
 
 
@@ -88,6 +89,7 @@ def clip(name: str, output: Path, quiet: bool, **options: Any) -> None:
     _reference_option,
 )
 @_output_options
+@_plugin_option
 def frames(quiet: bool, **options: Any) -> None:
     """Draw which frames of a clip poolings push up or down.
 
@@ -115,6 +117,7 @@ def frames(quiet: bool, **options: Any) -> None:
     ),
 )
 @_output_options
+@_plugin_option
 def pooling(models: tuple[Path, ...], output: Path, quiet: bool, **options: Any) -> None:
     """Draw what each model's pooling learned for each class.
 
@@ -151,6 +154,7 @@ def pooling(models: tuple[Path, ...], output: Path, quiet: bool, **options: Any)
 )
 @_output_options
 @opt.group("Statistics", *opt.settings(CorrelationConfig, "resamples", "level", "seed"))
+@_plugin_option
 def durations(quiet: bool, resamples: int, level: float, seed: int, **options: Any) -> None:
     """Draw what poolings learned against event durations.
 
@@ -185,6 +189,7 @@ def durations(quiet: bool, resamples: int, level: float, seed: int, **options: A
     _reference_option,
 )
 @_output_options
+@_plugin_option
 def gradients(output: Path, quiet: bool, **options: Any) -> None:
     """Draw how far each frame moves the clip probability.
 

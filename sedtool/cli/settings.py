@@ -23,6 +23,7 @@ from click.core import ParameterSource
 from sedtool.cli import options as opt
 from sedtool.cli.console import open_log, say, write_stdout
 from sedtool.errors import ConfigError, SameOutputError
+from sedtool.plugins import load as load_plugin
 from sedtool.text import quoted, suggestion
 
 T = TypeVar("T")
@@ -141,6 +142,8 @@ class SedtoolCommand(click.Command):
             write_stdout(_resolved(self, ctx))
             return None
         with _named(ctx):
+            for plugin in ctx.params.pop("plugins", ()):
+                load_plugin(plugin)
             try:
                 return super().invoke(ctx)
             except SameOutputError as done:

@@ -31,6 +31,7 @@ from sedtool.config import (
 from sedtool.config.evaluation import CompareConfig
 from sedtool.config.training import SweepConfig
 from sedtool.errors import ConfigError
+from sedtool.plugins import load, loaded_files
 
 if TYPE_CHECKING:
     from sedtool.sweep import Step, SweepSettings
@@ -101,6 +102,7 @@ class _SweepCommand(SedtoolCommand):
         help="How many runs may fail, or which share of them, with exit code 0.",
     ),
     *opt.settings(FilesConfig, "fail_fast", help="Stop at the first run that fails."),
+    opt.plugin,
     opt.max_time,
     opt.flag("--dry-run", help="Print the commands that remain to be run, without running them."),
 )
@@ -168,6 +170,10 @@ class Stages:
             if key in _VARIED:
                 raise ConfigError(f"--set {key}: a sweep varies it; give --pooling and --seeds")
         self._own = {name: resolve(ctx, name, recipe, self._sets, self._data) for name in _STAGES}
+        for plugin in (
+            p for stage in ("train", "tune", "infer") for p in self._own[stage]["plugins"]
+        ):
+            load(plugin)
         below = {name: _below(self._data, value) for name, value in options.items()}
         given = taken(SweepConfig, below)
         self._audio = {given.features: given.audio}
@@ -184,7 +190,7 @@ class Stages:
         self, given: SweepConfig, scored: Path, device: str | None
     ) -> dict[str, dict[str, Any]]:
         """Return what the sweep adds to the options of each stage; None adds nothing."""
-        train, tune = self._own["train"], self._own["tune"]
+        train, tune, plugins = self._own["train"], self._own["tune"], loaded_files() or None
         has_labels = tune["reference"] or tune["weak"]
         labels = {"reference": given.test_reference, "weak_reference": given.test_weak_reference}
         # With the classes of training, no average depends on those of the test.
@@ -194,14 +200,16 @@ class Stages:
             "train": {
                 "features": None if train["features"] else (given.features,),
                 "device": device,
+                "plugins": plugins,
             },
             "tune": {
                 "features": None if tune["features"] else (given.features,),
                 "reference": None if has_labels else train["val_strong"],
                 "weak": None if has_labels else train["val_weak"],
                 "device": device,
+                "plugins": plugins,
             },
-            "infer": {"inputs": (scored,), "device": device},
+            "infer": {"inputs": (scored,), "device": device, "plugins": plugins},
             "evaluate": {**labels, "classes": classes},
             "compare": labels,
         }

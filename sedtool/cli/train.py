@@ -1,7 +1,7 @@
 """`sedtool train`: features.h5 + labels -> run/model.safetensors."""
 
 from pathlib import Path
-from shlex import join, quote
+from shlex import join
 from typing import Any
 
 import click
@@ -10,6 +10,7 @@ from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import MEAN_TEACHER, TrainConfig, TrainInputs
+from sedtool.plugins import files_of
 from sedtool.signals import stop_signals
 
 
@@ -41,7 +42,14 @@ from sedtool.signals import stop_signals
     ),
 )
 @opt.group("Mean teacher", *opt.settings(TrainConfig, *MEAN_TEACHER))
-@opt.group("Execution", opt.device, *opt.settings(TrainConfig, "amp"), opt.max_time, opt.dry_run)
+@opt.group(
+    "Execution",
+    opt.device,
+    *opt.settings(TrainConfig, "amp"),
+    opt.plugin,
+    opt.max_time,
+    opt.dry_run,
+)
 def train(output: Path, dry_run: bool, quiet: bool, **options: Any) -> None:
     """Train a network from weak, strong or mixed labels.
 
@@ -73,15 +81,16 @@ def train(output: Path, dry_run: bool, quiet: bool, **options: Any) -> None:
                 tell=lambda line: say(line, quiet),
                 stop=stop,
             )
-        say(f"{result}; next: {_next(result.model, inputs, config.tune)}", quiet)
+        say(f"{result}; next: {_next(result.model, inputs, config)}", quiet)
 
 
-def _next(model: Path, inputs: TrainInputs, is_tuned: bool) -> str:
+def _next(model: Path, inputs: TrainInputs, config: TrainConfig) -> str:
     """Return the command that follows: fit the decoding, if training did not."""
-    if is_tuned:
-        return f"sedtool infer {quote(str(model))} INPUT -o events.tsv"
+    plugins = [word for path in files_of(config.names) for word in ("--plugin", path)]
+    if config.tune:
+        return join(map(str, ["sedtool", "infer", model, "INPUT", "-o", "events.tsv", *plugins]))
     features = [word for path in inputs.features for word in ("--features", path)]
     option = "--reference" if inputs.val_strong else "--weak"
     held_out = model.with_name("held_out.tsv")
     labels = inputs.val_strong or inputs.val_weak or held_out
-    return join(map(str, ["sedtool", "tune", model, *features, option, labels]))
+    return join(map(str, ["sedtool", "tune", model, *features, option, labels, *plugins]))

@@ -1,7 +1,7 @@
 """`sedtool tune`: validation labels -> thresholds and median filter lengths in the model."""
 
 from pathlib import Path
-from shlex import quote
+from shlex import join
 from typing import Any
 
 import click
@@ -10,6 +10,7 @@ from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say
 from sedtool.cli.settings import SedtoolCommand, taken
 from sedtool.config import TuneConfig, TuneInputs
+from sedtool.plugins import loaded_files
 
 
 @click.command(cls=SedtoolCommand)
@@ -24,7 +25,7 @@ from sedtool.config import TuneConfig, TuneInputs
     *opt.settings(TuneInputs, "durations_from", "window"),
     *opt.settings(TuneConfig, "collar", "offset_ratio"),
 )
-@opt.group("Execution", opt.device)
+@opt.group("Execution", opt.device, opt.plugin)
 def tune(model: Path, device: str, quiet: bool, **options: Any) -> None:
     """Fit a model's decoding to validation labels.
 
@@ -44,5 +45,6 @@ def tune(model: Path, device: str, quiet: bool, **options: Any) -> None:
     inputs, config = taken(TuneInputs, options), taken(TuneConfig, options)
     with progress("tune", quiet) as report:
         result = tune_model(model, inputs, config, device=device, progress=report)
-    following = f"sedtool infer {quote(str(model))} INPUT -o events.tsv"
+    words = [word for path in loaded_files() for word in ("--plugin", path)]
+    following = join(map(str, ["sedtool", "infer", model, "INPUT", "-o", "events.tsv", *words]))
     say(f"{result} -> {model}; next: {following}", quiet)

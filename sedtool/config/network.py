@@ -4,12 +4,14 @@ Both are written ``NAME[:key=value,...]``, e.g. ``dcase2019:time-pooling=4`` and
 """
 
 import math
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-from sedtool.config.base import as_number, lookup, require, require_valid, setting
+from sedtool.config.base import lookup, require, require_valid, setting
+from sedtool.config.named import Named, split
 from sedtool.text import quoted
 
+# Those of `sedtool.crnn.BLOCKS`, for who may not import torch.
 BLOCKS = ("relu-max", "glu-average", "context-average")
 
 
@@ -36,7 +38,7 @@ class ArchitectureConfig:
     gru_units: int = setting(100, "Units of a GRU layer, per direction.", within="[1, 4096]")
     gru_layers: int = setting(2, "The number of GRU layers; 0 means no GRU.", within="[0, 16]")
     dropout: float = setting(0.0, "The share of values that is dropped.", within="[0, 1)")
-    block: str = setting("relu-max", "The kind of the blocks.", choices=BLOCKS, added=True)
+    block: str = setting(BLOCKS[0], "The kind of the blocks.", added=True)  # checked when made
     dropout_at: str = setting(
         "all",
         "Dropout is before every layer but the first; or in the blocks, before they pool, and "
@@ -133,7 +135,7 @@ ARCHITECTURES: dict[str, ArchitectureConfig] = {
 # The options of an architecture text: fields of ArchitectureConfig, and its time pooling.
 _OPTIONS = (
     *("time-pooling", "gru-units", "gru-layers"),
-    *("dropout", "dropout-at", "init", "norm-momentum", "fdy"),
+    *("dropout", "dropout-at", "init", "norm-momentum", "fdy", "block"),
 )
 
 
@@ -144,7 +146,7 @@ def parse_architecture(text: str) -> ArchitectureConfig:
     first blocks then pool by two in time, as many as that takes, and the others do not. The
     other keys are fields of `ArchitectureConfig`.
     """
-    name, given = _split(text, "architecture")
+    name, given = split(text, "architecture")
     config = lookup(ARCHITECTURES, name, "architecture")
     kinds: dict[str, Any] = {entry.name: entry.type for entry in fields(config)}
     values: dict[str, Any] = {}
@@ -194,69 +196,17 @@ GRADIENT_EXAMPLES: dict[str, tuple[str, ...]] = {
     "hierarchical": ("hierarchical:base=linear,levels=5x4",),
 }
 
-_WORDS = ("base", "levels")  # options of poolings that are no numbers
-_MOST = 1e6  # of an option that is one
-
 
 @dataclass(frozen=True)
-class PoolingConfig:
-    """A pooling by name, with its options; which it has is checked where the pooling is made."""
+class PoolingConfig(Named):
+    """A pooling by name, with its options."""
 
+    kind = "pooling"
     name: str = "power"
-    options: dict[str, float | str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        # Both may be a stranger's.
-        require(
-            isinstance(self.name, str) and isinstance(self.options, dict),
-            "a pooling is a name and a table of options",
+    @property
+    def names(self) -> tuple[tuple[str, str], ...]:
+        return (
+            *super().names,
+            *((self.kind, str(v)) for k, v in self.options.items() if k == "base"),
         )
-        for key, value in self.options.items():
-            is_number = type(value) in (int, float) and abs(value) <= _MOST  # type: ignore[arg-type]
-            is_word = key in _WORDS and isinstance(value, str) and 0 < len(value) <= 100
-            require(
-                is_number or is_word,
-                f"pooling option {quoted(key)} is {quoted(value)}, "
-                f"which is no number of 1e6 at most",
-            )
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``NAME[:key=value,...]``, e.g. ``power:init=1,max=20,lambda=1e-4``."""
-        name, given = _split(text, "pooling")
-        options: dict[str, float | str] = {}
-        for key, value in given.items():
-            number = as_number(value)
-            is_word = math.isnan(number) and key in _WORDS and value != ""
-            options[key] = value if is_word else number
-            require(
-                is_word or abs(number) <= _MOST,
-                f"pooling option {quoted(f'{key}={value}')} of {quoted(text)} is not key=number, "
-                "of 1e6 at most",
-            )
-        return cls(name, options)
-
-    def __str__(self) -> str:
-        """Return the text that `parse` reads back."""
-        options = ",".join(f"{key}={_short(value)}" for key, value in self.options.items())
-        return f"{self.name}:{options}" if options else self.name
-
-
-def _short(value: float | str) -> str:
-    """Return the shortest text that is read as `value`."""
-    if isinstance(value, str):
-        return value
-    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-
-
-def _split(text: str, what: str) -> tuple[str, dict[str, str]]:
-    """Split ``NAME[:key=value,...]``; `what` it is of stands in errors."""
-    name, _, rest = text.partition(":")
-    options: dict[str, str] = {}
-    for item in filter(None, rest.split(",")):
-        key, equals, value = item.partition("=")
-        kind = "number" if what == "pooling" else "value"
-        require(bool(equals), f"{what} option {quoted(item)} of {quoted(text)} is not key={kind}")
-        require(key not in options, f"{what} option {quoted(key)} is given twice in {quoted(text)}")
-        options[key] = value
-    return name, options

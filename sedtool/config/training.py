@@ -237,6 +237,12 @@ class TrainConfig:
         )
         require(sum(self.batch_size) > 0, f"batch_size must not be {given}")
 
+    @property
+    def names(self) -> tuple[tuple[str, str], ...]:
+        """Return kind and name of all that is chosen by name."""
+        block = parse_architecture(self.arch).block
+        return (*PoolingConfig.parse(self.pooling).names, ("block", block))
+
     def idle_settings(self) -> list[str]:
         """Return the settings that are not at their defaults, and that the method does not use."""
         if self.method == "mean-teacher":

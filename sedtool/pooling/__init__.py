@@ -17,7 +17,8 @@ line in `FLAT_POOLINGS` there.
 Axis letters: B clips, T frames, K classes, H hidden size.
 """
 
-from sedtool.config import PoolingConfig, lookup
+from sedtool.config import PoolingConfig
+from sedtool.plugins import find, is_known
 from sedtool.pooling.base import Pooling, clip_loss
 from sedtool.pooling.flat import (
     FLAT_POOLINGS,
@@ -64,12 +65,15 @@ def make_pooling(config: PoolingConfig, n_classes: int, hidden_size: int) -> Poo
     ConfigError
         If the name, or an option of it, is unknown or out of range.
     """
-    pooling = lookup(POOLINGS, config.name, "pooling")
+    pooling = find(POOLINGS, config.kind, config.name, Pooling)
     return pooling.from_options(config.name, config.options, n_classes, hidden_size)
 
 
 def canonical(config: PoolingConfig) -> PoolingConfig:
     """Return the same pooling without the options that are at their defaults, others by name."""
-    defaults = POOLINGS[config.name].defaults(config.options)
+    if not is_known(config.kind, config.name):  # of a plugin that is not loaded
+        return config
+    pooling = find(POOLINGS, config.kind, config.name, Pooling)
+    defaults = pooling.defaults(config.options)
     given = sorted(config.options.items())
     return PoolingConfig(config.name, {k: v for k, v in given if defaults.get(k) != v})

@@ -3,7 +3,6 @@
 Axis letters: B clips, T frames, K classes, H hidden size.
 """
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -11,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sedtool.errors import ConfigError
-from sedtool.text import quoted
+from sedtool.config import PoolingConfig
+from sedtool.config.named import options_of
 
 Options = Mapping[str, float | str]
 
@@ -33,35 +32,13 @@ class Pooling(nn.Module):
 
         Raises a ConfigError, which `name` stands in, if one is unknown, no number or out of range.
         """
-        known = cls._options()
-        for option, value in options.items():
-            if option not in known:
-                valid = ", ".join(known) or "none"
-                raise ConfigError(
-                    f"pooling {quoted(name)} has no option {quoted(option)}; it has: {valid}"
-                )
-            if type(value) not in (int, float):
-                raise ConfigError(
-                    f"option {option!r} of {name} pooling is {quoted(value)}, and no number"
-                )
-            if known[option].annotation is bool and value not in (0, 1):
-                raise ConfigError(f"option {option!r} of {name} pooling is 0 or 1, not {value:g}")
-        keywords = {known[option].name: value for option, value in options.items()}
+        keywords = PoolingConfig(name, dict(options)).keywords(cls)
         return cls(n_classes, hidden_size, **keywords)
-
-    @classmethod
-    def _options(cls) -> dict[str, inspect.Parameter]:
-        """Return the keyword-only arguments by option; those declared as bool are 0 or 1.
-
-        The option has not the underscore behind words that Python has taken.
-        """
-        parameters = inspect.signature(cls).parameters.values()
-        return {p.name.removesuffix("_"): p for p in parameters if p.kind is p.KEYWORD_ONLY}
 
     @classmethod
     def defaults(cls, given: Options) -> dict[str, Any]:
         """Return what the options mean that are not `given`, but what is `given` may change it."""
-        return {name: p.default for name, p in cls._options().items()}
+        return {name: p.default for name, p in options_of(cls).items()}
 
     def make_values(self, name: str, init: float, shared: bool, learned: bool) -> None:
         """Give the pooling a number a class, or one for all, as a parameter or a fixed buffer."""

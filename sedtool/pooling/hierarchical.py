@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sedtool.config import lookup
 from sedtool.errors import ConfigError
+from sedtool.plugins import find
 from sedtool.pooling.base import Options, Pooling
 from sedtool.pooling.flat import FLAT_POOLINGS
 from sedtool.text import quoted
@@ -58,7 +58,7 @@ class HierarchicalPooling(Pooling):
 
     @classmethod
     def defaults(cls, given: Options) -> dict[str, Any]:
-        base = FLAT_POOLINGS.get(str(given.get("base", BASE)), Pooling)
+        base = find(FLAT_POOLINGS, "pooling", str(given.get("base", BASE)), Pooling)
         return base.defaults({}) | super().defaults(given)
 
     def pool(self, logits: Tensor, hidden: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -108,7 +108,7 @@ class HierarchicalPooling(Pooling):
 
 
 def _make_base(name: str, options: Options, n_classes: int, hidden_size: int) -> Pooling:
-    cls = lookup(FLAT_POOLINGS, name, "pooling")
+    cls = find(FLAT_POOLINGS, "pooling", name, Pooling)
     return cls.from_options(name, options, n_classes, hidden_size)
 
 

@@ -15,7 +15,6 @@ from sedtool.checkpoint import teacher_of
 from sedtool.comparison import compare_runs, write_tables
 from sedtool.comparison.runs import METRICS
 from sedtool.config import (
-    POOLING_NAMES,
     EvaluateInputs,
     EvaluationConfig,
     ExtractConfig,
@@ -26,7 +25,6 @@ from sedtool.config import (
     TrainInputs,
     TuneConfig,
     TuneInputs,
-    lookup,
 )
 from sedtool.config.evaluation import CompareConfig, ReportConfig
 from sedtool.errors import ArtifactError, ConfigError
@@ -34,6 +32,7 @@ from sedtool.evaluation.from_files import check_limits, evaluate_files
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, infer
 from sedtool.labels import read_events, read_names, read_vocabulary, read_weak
+from sedtool.plugins import require_known
 from sedtool.runs import (
     NamedFile,
     RunFolder,
@@ -61,7 +60,7 @@ _MOST_RUNS = 100_000
 _FREE = {
     *("output", "device", "overwrite", "dry-run", "quiet", "workers", "scores", "model", "inputs"),
     *("estimated", "features", "files-from", "null", "root", "stdin-name", "format", "tolerate"),
-    *("fail-fast", "shard"),
+    *("fail-fast", "shard", "plugin"),
 }
 
 _log = logging.getLogger(__name__)
@@ -116,7 +115,7 @@ def _refuse_doubles(texts: Sequence[str]) -> None:
     """Raise a ConfigError if two texts are one pooling, or one is none."""
     seen: dict[str, str] = {}
     for text in texts:
-        lookup(dict.fromkeys(POOLING_NAMES, True), PoolingConfig.parse(text).name, "pooling")
+        require_known(PoolingConfig.kind, PoolingConfig.parse(text).name)
         first = seen.setdefault(same_pooling(text), text)
         if first != text or texts.count(text) > 1:
             what = f": {quoted(first)} is the same pooling" if first != text else ""

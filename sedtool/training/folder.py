@@ -39,6 +39,7 @@ from sedtool.errors import (
     StoppedError,
 )
 from sedtool.labels import Vocabulary, format_events, write_events, write_weak
+from sedtool.plugins import files_of, needed
 from sedtool.runs import (
     RunFolder,
     RunSettings,
@@ -262,7 +263,9 @@ def new_record(inputs: TrainInputs, config: TrainConfig, device: str) -> dict[st
         "device": device,
         "seed": config.seed,
         "inputs": {
-            str(path): file_sha256(path) for paths in inputs.files.values() for path in paths
+            str(path): file_sha256(path)
+            for paths in (*inputs.files.values(), files_of(config.names))
+            for path in paths
         },
         "started": _now(),
         "finished": None,
@@ -310,6 +313,8 @@ def run_identity(
 ) -> dict[str, Any]:
     """Return settings, classes, clips and labels, fit for JSON."""
     identity = settings_of_weights(config)
+    if plugins := needed(config.names):
+        identity["plugins"] = plugins
     identity["classes"] = list(vocabulary.classes)
     identity["features"] = [file.sha256 for file in clips.features.files]
     for name, kind in zip(("weak", "unlabelled", "strong"), clips, strict=True):

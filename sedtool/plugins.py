@@ -1,0 +1,209 @@
+"""Poolings, blocks, augmentations and losses of others, by name.
+
+A plugin is a Python module with tables of names and classes: POOLINGS, BLOCKS, AUGMENTATIONS or
+LOSSES. It is loaded where a command is told to (`--plugin`); those of installed packages, with an
+entry point in the group ``sedtool.plugins``, where a name is asked for that nobody else has.
+
+A model file says which plugins it needs. Nothing is loaded because it does: what runs is chosen by
+who runs it, or a stranger's file could run whatever is within reach.
+"""
+
+import importlib
+import inspect
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from sedtool.config import POOLING_NAMES, lookup
+from sedtool.config.network import BLOCKS
+from sedtool.errors import ArtifactError, ConfigError
+from sedtool.text import brief, file_sha256, quoted
+
+__all__ = [
+    "files_of",
+    "find",
+    "is_known",
+    "load",
+    "loaded_files",
+    "needed",
+    "require_known",
+    "require_needed",
+]
+
+_GROUP = "sedtool.plugins"  # of entry points
+_TABLES = {"POOLINGS": "pooling", "BLOCKS": "block"}  # of a plugin: what is in each
+_OWN: dict[str, Iterable[str]] = {"pooling": POOLING_NAMES, "block": BLOCKS}
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class _Member(NamedTuple):
+    """A class of a plugin."""
+
+    cls: type
+    plugin: str
+    file: Path | None  # of the plugin, if `load` was given it
+
+    def described(self) -> dict[str, str]:
+        """Return whose it is, and the digest of the file that it stands in, if it is in one."""
+        try:
+            digest = file_sha256(Path(inspect.getfile(self.cls)))
+        except (TypeError, OSError):
+            digest = ""
+        return {"plugin": self.plugin, "sha256": digest}
+
+
+_members: dict[tuple[str, str], _Member] = {}  # by kind and name
+_files: list[Path] = []  # of plugins that were loaded by `load`
+_broken: list[str] | None = None  # why installed plugins cannot be loaded; None: not tried yet
+
+
+def load(text: str) -> None:
+    """Load the plugin that a text means: the name of a module, or the path of its file.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be loaded, or has a name that is taken.
+    """
+    name, folder, path = text, Path.cwd(), Path(text).resolve()
+    if is_file := text.endswith(".py"):
+        if not path.is_file():
+            raise ConfigError(f"plugin {quoted(text)}: there is no such file")
+        # The folder of its package, if it is in one, so that it can import what is beside it.
+        folder = next(f for f in path.parents if not (f / "__init__.py").exists())
+        words = path.relative_to(folder).with_suffix("").parts
+        name = ".".join(words).removesuffix(".__init__")
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))  # last, so that it hides no other module
+    importlib.invalidate_caches()
+    module = _guarded(text, lambda: importlib.import_module(name))
+    loaded = Path(getattr(module, "__file__", None) or "").resolve()
+    if is_file and loaded != path:
+        raise ConfigError(
+            f"plugin {quoted(text)}: another module has the name {quoted(name)}, {loaded}; give "
+            "the file another one"
+        )
+    if loaded not in _files:
+        _register(name, module, loaded)
+        _files.append(loaded)
+
+
+def _guarded(plugin: str, run: Callable[[], T]) -> T:
+    """Run code of a plugin; a ConfigError says in one line what goes wrong there."""
+    try:
+        return run()
+    except (Exception, SystemExit) as error:  # a module may well call sys.exit
+        frames = traceback.extract_tb(error.__traceback__)[1:]
+        lines = [f"{f.filename}:{f.lineno}: " for f in frames if "importlib" not in f.filename]
+        what = f"{''.join(lines[-1:])}{type(error).__name__}: {brief(error)}"
+        raise ConfigError(f"plugin {quoted(plugin)} cannot be loaded: {what}") from error
+
+
+def _register(plugin: str, module: Any, file: Path | None = None) -> None:
+    """Take over all tables of a plugin, or raise a ConfigError and take none."""
+    new: dict[tuple[str, str], _Member] = {}
+    for table, kind in _TABLES.items():
+        members = getattr(module, table, {})
+        if not isinstance(members, Mapping):
+            raise ConfigError(f"plugin {quoted(plugin)}: {table} is no table of names and classes")
+        for name, cls in members.items():
+            if not (re.fullmatch(r"\w[\w.+-]*", str(name)) and isinstance(cls, type)):
+                raise ConfigError(
+                    f"plugin {quoted(plugin)}: {table} has classes by names of letters, digits, "
+                    f"., +, - and _, not {quoted(cls)} by the name {quoted(name)}"
+                )
+            other = _members.get((kind, name))
+            if name in _OWN[kind] or (other and other.cls is not cls):
+                owner = f"plugin {quoted(other.plugin)}" if other else "sedtool"
+                raise ConfigError(
+                    f"plugin {quoted(plugin)}: {owner} has a {kind} {quoted(name)} already; give "
+                    "it another name"
+                )
+            new[kind, name] = other or _Member(cls, plugin, file)
+    if not new:
+        raise ConfigError(f"plugin {quoted(plugin)} has none of {', '.join(_TABLES)}")
+    _members.update(new)
+
+
+def is_known(kind: str, name: str) -> bool:
+    """Return whether there is a pooling, say, of a name; installed plugins are asked last."""
+    global _broken
+    if name in _OWN[kind] or (kind, name) in _members:
+        return True
+    if _broken is None:
+        from importlib.metadata import entry_points  # takes time, and few need it
+
+        _broken = []
+        for entry in sorted(entry_points(group=_GROUP), key=lambda entry: entry.name):
+            try:
+                _register(entry.name, _guarded(entry.name, entry.load))
+            except ConfigError as error:  # the others can be used
+                _broken.append(f"; {error}")
+    return (kind, name) in _members
+
+
+def require_known(kind: str, name: str) -> None:
+    """Raise a ConfigError that lists what there is, unless there is a pooling, say, of a name."""
+    if not is_known(kind, name):
+        names = [*_OWN[kind], *(other for of, other in _members if of == kind)]
+        try:
+            lookup(dict.fromkeys(names), name, kind)
+        except ConfigError as error:
+            raise ConfigError(f"{error}{''.join(_broken or ())}") from None
+
+
+def find(own: Mapping[str, type[T]], kind: str, name: str, base: type[Any]) -> type[T]:
+    """Return the class of a name, sedtool's `own` or a plugin's.
+
+    Raises a ConfigError if there is none, or if it is none of the `base` class.
+    """
+    if name in own:
+        return own[name]
+    require_known(kind, name)
+    if (kind, name) not in _members:  # it is sedtool's, but no choice here
+        return lookup(dict(own), name, kind)
+    cls, plugin, _ = _members[kind, name]
+    if not issubclass(cls, base):
+        what = f"{base.__module__}.{base.__qualname__}"
+        raise ConfigError(f"{kind} {quoted(name)} of plugin {quoted(plugin)} is no {what}")
+    return cls
+
+
+def loaded_files() -> tuple[Path, ...]:
+    """Return the files of the plugins that were loaded by `load`."""
+    return tuple(_files)
+
+
+def files_of(names: Iterable[tuple[str, str]]) -> tuple[Path, ...]:
+    """Return those of `loaded_files` that have one of these names, of some kinds."""
+    members = (_members.get(name) for name in names)
+    return tuple(dict.fromkeys(m.file for m in members if m is not None and m.file is not None))
+
+
+def needed(names: Iterable[tuple[str, str]]) -> dict[str, dict[str, str]]:
+    """Return what of these, kinds and names, plugins have, and which, as a model file says it."""
+    return {
+        f"{kind} {name}": _members[kind, name].described()
+        for kind, name in names
+        if (kind, name) in _members
+    }
+
+
+def require_needed(needs: Mapping[str, Mapping[str, str]], where: Path) -> None:
+    """Raise an ArtifactError that says what `needed` named, in a file, and is not there now."""
+    for what, about in needs.items():
+        kind, _, name = what.partition(" ")
+        of_plugin = f"{kind} {quoted(name)} of plugin {quoted(about['plugin'])}"
+        if not is_known(kind, name):
+            raise ArtifactError(
+                f"{where} needs {of_plugin}: name it, or its file, by --plugin (a model loads "
+                f"none by itself){''.join(_broken or ())}"
+            )
+        if needed([(kind, name)]).get(what, {}).get("sha256") != about["sha256"]:
+            log.warning("%s was trained with another version of %s", where, of_plugin)
