@@ -47,7 +47,7 @@ _LOCK_PATIENCE = 0.3  # seconds; a process that only looks whether a file is loc
 
 _MARK = ".unfinished"
 _FAILURES = ".failures.tsv"
-_BESIDE = (_FAILURES, ".part.json")  # what may stand beside an output, and is replaced with it
+_BESIDE = (_FAILURES, ".part.json", ".made")  # of what stands beside an output, and goes with it
 _TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]+\.tmp", re.DOTALL)
 
 _log = logging.getLogger(__name__)

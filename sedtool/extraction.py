@@ -12,8 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -21,7 +21,13 @@ from typing import BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from sedtool.atomic import refuse_existing, refuse_input, resource_errors, write_failures
+from sedtool.atomic import (
+    appears_whole,
+    refuse_existing,
+    refuse_input,
+    resource_errors,
+    write_failures,
+)
 from sedtool.audio import (
     AUDIO_SUFFIXES,
     RESAMPLER,
@@ -33,20 +39,28 @@ from sedtool.audio import (
     unnamed,
 )
 from sedtool.config import ExtractConfig, FeatureConfig
-from sedtool.errors import AudioError, ConfigError, InputsFailedError, NothingUsableError
+from sedtool.errors import (
+    ArtifactError,
+    AudioError,
+    ConfigError,
+    InputsFailedError,
+    NothingUsableError,
+)
 from sedtool.features import Engine, log_mel_blocks, native_engine, torchaudio_engine
 from sedtool.labels import printable
 from sedtool.shards import WHOLE, Shard, manifest_digest
 from sedtool.store import (
     DTYPES,
+    Features,
     FeaturesHeader,
     FeaturesWriter,
     SourceClip,
-    refuse_finished,
-    unfinished,
+    open_features,
 )
+from sedtool.store.made import Compared, read_made, write_made
 from sedtool.store.merge import check_siblings
-from sedtool.text import real_time
+from sedtool.store.spool import resumes
+from sedtool.text import counted, file_sha256, real_time
 
 CHUNK_SIZE = 2**20  # bytes copied at once
 IN_MEMORY = 2**23  # bytes of a clip's features; longer clips wait on the disk
@@ -66,6 +80,21 @@ class ExtractTask:
     header: FeaturesHeader
     engine: Engine
     resumes: bool  # whether an unfinished run of the job is there
+    stamps: dict[str, tuple[int, int]]  # of the files, before they are read
+    old: Features | None = None  # a finished output, and how its files differ
+    compared: Compared | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Return whether the finished output is what would be made."""
+        return self.compared is not None and self.compared.is_same and not self.resumes
+
+    @property
+    def kept(self) -> set[str]:
+        """Return the names of the clips that are taken over from the finished output."""
+        if self.old is None or self.compared is None:
+            return set()
+        return self.compared.kept.intersection(self.old.names)
 
     def open(self, name: str) -> AudioReader:
         """Return a reader of a clip."""
@@ -95,8 +124,7 @@ def prepare(
     output = Path(output)
     if output.suffix.lower() in AUDIO_SUFFIXES:
         raise ConfigError(f"{output} is named as audio is; features go to a file such as out.h5")
-    if unfinished(output.resolve()) is None:  # else it depends on the files whether it can go on
-        refuse_existing(output, config.overwrite)
+    old = None if config.overwrite else _finished(output)
     engine, made_by = _engine(features, config)
     shard = Shard.of(config.shard)
     files = find_audio(inputs, root)
@@ -105,10 +133,51 @@ def prepare(
     header = FeaturesHeader(
         features, config.dtype, made_by, config.allow_truncated, shard, manifest
     )
-    resumes = refuse_finished(output, header, len(names), config.overwrite)
+    goes_on = resumes(output, header.job(len(names)), config.overwrite, config.update)
     if config.shard == "auto":
         check_siblings(output, shard, manifest)
-    return ExtractTask(output, files, names, header, engine, resumes)
+    stamps = {name: stamp(files[name]) for name in names}
+    task = ExtractTask(output, files, names, header, engine, goes_on, stamps)
+    if old is None or (goes_on and old.header == header and not config.update):
+        return task
+    compared = _compared(task, old)
+    compared.refuse(config.update)
+    return replace(task, old=old, compared=compared)
+
+
+def _finished(output: Path) -> Features | None:
+    """Return the output if it is there and finished; refuse what is something else."""
+    if not (output.exists() and appears_whole(output)):
+        return None
+    try:
+        return open_features(output, verify=False)
+    except ArtifactError:
+        refuse_existing(output, overwrite=False)
+        raise
+
+
+def _compared(task: ExtractTask, old: Features) -> Compared:
+    """Compare a finished output with the task.
+
+    A file is as it was if its size and time are, or else its size and digest.
+    """
+    head, rows = read_made(task.output)
+    if head.get("sha256") != old.sha256:
+        rows = {name: [] for name, _ in old.failures}
+    digests = {clip.name: (clip.size, clip.sha256) for clip in old.sources()}
+
+    def is_same(name: str) -> bool:
+        size, modified = task.stamps[name]
+        if rows.get(name) == [size, modified]:
+            return True
+        with suppress(OSError):
+            return digests.get(name) == (size, file_sha256(task.files[name]))
+        return False
+
+    before = old.header.job(len(digests) + len(old.failures))
+    before["sedtool_version"] = old.sedtool_version
+    jobs = before, task.header.job(len(task.names))
+    return Compared.of(task.output, jobs, {*digests, *rows}, task.names, is_same)
 
 
 def _engine(features: FeatureConfig, config: ExtractConfig) -> tuple[Engine, str]:
@@ -129,6 +198,9 @@ class ExtractionResult:
     shard: Shard = WHOLE
     n_clips: int = 0  # in the output
     n_resumed: int = 0  # of these, taken over from an interrupted run
+    n_kept: int = 0  # of these, taken over from a finished output
+    changes: str = ""  # to its files, in words
+    is_done: bool = False  # whether it is what would have been made, so that nothing was done
     n_truncated: int = 0  # of these, used as far as they go
     n_passed_over: int = 0  # files of audio or video that cannot be read
     audio_seconds: float = 0.0  # of the clips that were computed, not resumed
@@ -138,7 +210,10 @@ class ExtractionResult:
 
     def __str__(self) -> str:
         """Return it in words: ``"300 clips, 2 failed, 3000 s of audio in 1.2 s (...)"``."""
+        if self.is_done:
+            return f"nothing to do: {counted(self.n_files, 'file')}, finished and the same"
         resumed = f" ({self.n_resumed} of an interrupted run)" if self.n_resumed else ""
+        resumed += f" ({self.changes}, {self.n_kept} taken over)" if self.changes else ""
         truncated = f", {self.n_truncated} truncated" if self.n_truncated else ""
         failed = f", {len(self.failures)} failed" if self.failures else ""
         passed_over = f", {self.n_passed_over} passed over" if self.n_passed_over else ""
@@ -161,6 +236,8 @@ def extract(
     Interrupted at any moment, the same call goes on where it stopped, and ends with the same bytes.
     A file that cannot be used becomes a row of ``OUTPUT.failures.tsv`` and of the output itself. A
     shard in which no file can be used is an output without clips, so that all parts are there.
+    Where a finished output is what would be made, nothing is done; with `config.update`, clips
+    whose files are unchanged are taken over from one that was made of other files.
 
     Parameters
     ----------
@@ -186,21 +263,30 @@ def extract(
     started = time.monotonic()
     config = config or ExtractConfig()
     task = prepare(inputs, output, features, config, root)
-    n_passed_over = len(task.files.passed_over)
-    result = ExtractionResult(len(task.names), task.header.shard, n_passed_over=n_passed_over)
-    with FeaturesWriter(task.output, task.header, task.names, config.overwrite) as writer:
+    result = ExtractionResult(len(task.names), task.header.shard)
+    result.n_passed_over = len(task.files.passed_over)
+    if task.old is not None and task.is_done and not (config.update and task.old.failures):
+        return _as_it_is(result, task.old)
+    job = task.output, task.header, task.names, config.overwrite, config.update
+    with FeaturesWriter(*job, task.old) as writer:
         for name, clip in list(writer.done.items()):
-            if stamp(task.files[name]) != (clip.size, clip.modified):
+            if task.stamps.get(name) != (clip.size, clip.modified):
                 del writer.done[name]  # its file has changed since the run was interrupted
         result.n_resumed = len(writer.done)
         if result.n_resumed:
             _log.info("%s: %d of %d clips are done", output, result.n_resumed, result.n_files)
+        writer.take_over(task.kept)
+        result.n_kept = len(writer.done) - result.n_resumed
+        result.changes = str(task.compared or "")
         _Extraction(task, config, writer, result, progress).run()
         result.failures.sort()
         is_empty = not writer.done and result.shard.is_whole
         if not is_empty:
-            writer.finish([(name, error) for name, _, error in result.failures])
+            sha256 = writer.finish([(name, error) for name, _, error in result.failures])
         result.failures_path = write_failures(task.output, result.failures)  # after it
+        if not is_empty:
+            rows = ((name, *task.stamps[name]) for name in task.names)
+            write_made(task.output, {"sha256": sha256}, rows)
         if is_empty:
             name, _, error = result.failures[0]
             raise NothingUsableError(
@@ -210,6 +296,14 @@ def extract(
         result.n_clips = len(writer.done)
         result.n_truncated = sum(clip.truncated for clip in writer.done.values())
     result.seconds = time.monotonic() - started
+    return result
+
+
+def _as_it_is(result: ExtractionResult, old: Features) -> ExtractionResult:
+    """Complete the result of a run that had nothing to do."""
+    result.is_done, result.n_clips, result.n_truncated = True, len(old.names), sum(old.truncated)
+    result.failures = [(name, "extract", error) for name, error in old.failures]
+    result.failures_path = write_failures(old.path, result.failures)  # as it is there, as a rule
     return result
 
 

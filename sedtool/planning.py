@@ -79,14 +79,18 @@ def plan_extraction(
     """
     config = config or ExtractConfig()
     task = prepare(inputs, output, features, config)
-    every, share = _every(task.names)
-    durations, unreadable = _durations(task.names[::every], task.claimed_duration)
+    kept = task.kept
+    names = [name for name in task.names if name not in kept]
+    every, share = _every(names)
+    durations, unreadable = _durations(names[::every], task.claimed_duration)
     stated = (math.ceil(seconds * features.sample_rate) for seconds in durations.values())
     n_frames = round(share * sum(map(features.n_frames, stated)))
+    if task.old is not None:
+        n_frames += int(task.old.frames[np.isin(task.old.names, list(kept))].sum())
     before = unfinished(task.output.resolve()) if task.resumes else None
     n_done = before.done if before else 0
     audio_seconds = share * sum(durations.values())
-    left = audio_seconds * (1 - n_done / max(len(task.names), 1))
+    left = audio_seconds * (1 - n_done / max(len(names), 1))
     speed = _extraction_speed(task, list(durations)[:MOST_TRIALS])
     seconds = left / speed / min(config.workers, os.cpu_count() or 1) if speed else None
     size = n_frames * features.n_mels * np.dtype(DTYPES[config.dtype]).itemsize
@@ -97,7 +101,9 @@ def plan_extraction(
     unstated = f" and {n_unstated} that do not say" if n_unstated else ""
     free, workers = free_disk(task.output.resolve()), counted(config.workers, "worker")
     lines = [
-        f"{len(task.names)} files, {audio_seconds:.1f} s of audio{unstated}{_looked_at(every)}",
+        *([f"nothing to do: {output} is what would be made"] if task.is_done else []),
+        *([f"{task.compared}, {len(kept)} taken over; left:"] if task.compared else []),
+        f"{len(names)} files, {audio_seconds:.1f} s of audio{unstated}{_looked_at(every)}",
         *_unusable(unreadable),
         *([f"{n_done} are done by an interrupted run, which would go on"] if n_done else []),
         f"{n_frames} frames, {_megabytes(output_size)} in {task.output}; meanwhile "

@@ -33,6 +33,7 @@ from sedtool.inference import InferOutputs, infer
 from sedtool.labels import EVENT_FORMATS, Event, format_events, format_weak, read_events
 from sedtool.shards import PART_FORMAT
 from sedtool.store import clip_scores, layout, open_features, open_scores
+from sedtool.store.made import MADE_FORMAT
 from sedtool.training import TrainInputs, train
 from support.audio import RATE
 from support.models import new_model
@@ -257,6 +258,7 @@ def test_the_versions_are_those_that_are_written():
         "model.safetensors": str(MODEL_VERSION),
         "sweep.json": str(runs._SWEEP_FORMAT["format_version"]),
         "NAME.part.json": str(PART_FORMAT["format_version"]),
+        ".NAME.made": str(MADE_FORMAT["format_version"]),
     }
 
 

@@ -176,7 +176,7 @@ def struck(name: str, most: int, given: Path, folder: Path) -> dict:
     return program(__file__, name, most, given, folder)
 
 
-@pytest.mark.parametrize("name", ["extract", "merge events", "evaluate"])
+@pytest.mark.parametrize("name", ["extract", "extract --update", "merge events", "evaluate"])
 def test_a_few_faults_of_a_command_cost_nothing(given, tmp_path, name):
     assert struck(name, 3, given, tmp_path)["wrong"] == []
 

@@ -87,7 +87,7 @@ def test_a_failing_disk_is_one_line_the_old_output_stays_and_a_rerun_goes_on(
             assert str(error).isprintable()
             # Only what follows the rename may fail after it: tidying up.
             assert output.read_bytes() in (b"old", expected)
-            assert not list(output.parent.glob(".*"))
+            assert not [name for name in beside(output) if name.startswith(".")]
         else:
             assert output.read_bytes() == expected
         if faults.count < at:
@@ -111,7 +111,7 @@ def kill_campaign(folder: Path, output: Path) -> None:
             assert output.read_bytes() == expected, f"kill {at}: a broken output"
         assert in_a_child(lambda: run(folder, output)) == 0, f"kill {at}: the rerun failed"
         assert output.read_bytes() == expected, f"kill {at}: other bytes"
-        names = sorted(path.name for path in output.parent.iterdir())
+        names = beside(output)
         assert names == ["features.h5", "reference.h5"], f"kill {at}: left {names}"
         if not killed:
             print(at - 1)

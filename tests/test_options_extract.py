@@ -254,3 +254,11 @@ def test_a_finished_output_is_replaced_only_if_asked_to(audio, output):
     assert output.read_text() == "mine"
     run("extract", audio, "-o", output, "--overwrite")
     assert len(open_features(output).names) == 2
+
+
+@tries("extract", "--update")
+def test_an_update_takes_in_what_is_new(audio, output):
+    run("extract", audio / "noise.wav", "--root", audio, "-o", output)
+    said = run("extract", audio, "-o", output, "--update").stderr
+    assert said.startswith("2 clips (1 new, 0 changed, 0 gone, 1 taken over), 1 s of audio in ")
+    assert open_features(output).names == ["a/tone.wav", "noise.wav"]

@@ -41,6 +41,7 @@ def feature_settings(options: Mapping[str, Any]) -> FeatureConfig:
     "Output",
     opt.output("The features file to write.", required=True),
     *opt.settings(ExtractConfig, "dtype"),
+    opt.update,
     opt.overwrite,
 )
 @opt.group(
@@ -67,7 +68,8 @@ def extract(output: Path, dry_run: bool, quiet: bool, **options: Any) -> None:
     """Compute log-mel features of audio files and folders.
 
     A file that cannot be used is named on stderr and in OUTPUT.failures.tsv, and the others are
-    processed; the exit code is then 3. The same command goes on with a run that was interrupted.
+    processed; the exit code is then 3. The same command goes on with a run that was interrupted,
+    and has nothing to do if the output is finished; --update takes in what is new.
     Files such as m4a, mp4, webm, wma, amr, and the sound of video, need sedtool[av].
 
     \b

@@ -232,6 +232,11 @@ def _seconds(text: str) -> float:
 
 # Options of several commands
 
+update = flag(
+    "--update",
+    help="Take over what is unchanged of an output that is there: only new and changed files are "
+    "processed, and those that are gone are left out.",
+)
 overwrite = flag("--overwrite", help="Replace an output that is there and complete.")
 dry_run = flag(
     "--dry-run",

@@ -128,6 +128,9 @@ FEATURE_PRESETS: dict[str, FeatureConfig] = {
 }
 
 
+UPDATE_OR_OVERWRITE = "--update keeps what --overwrite makes anew: give one of them"
+
+
 @dataclass(frozen=True, kw_only=True)
 class FilesConfig(Checked):
     """How a list of files is worked through."""
@@ -158,6 +161,7 @@ class ExtractConfig(FilesConfig):
         "f16", "The number type in which features are stored.", choices=("f16", "f32")
     )
     overwrite: bool = False  # replace a complete output
+    update: bool = False  # take over from it the clips whose files are unchanged
 
     def __post_init__(self) -> None:
         require_valid(self)
@@ -165,3 +169,4 @@ class ExtractConfig(FilesConfig):
             self.engine != "native" or self.device == "cpu",
             "--device says where torchaudio runs: give --engine torchaudio, too",
         )
+        require(not (self.update and self.overwrite), UPDATE_OR_OVERWRITE)

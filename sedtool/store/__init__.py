@@ -12,7 +12,6 @@ from sedtool.store.features import (
     FeaturesWriter,
     SourceClip,
     open_features,
-    refuse_finished,
 )
 from sedtool.store.reading import file_format, is_hdf5
 from sedtool.store.scores import (
@@ -40,6 +39,5 @@ __all__ = [
     "is_hdf5",
     "open_features",
     "open_scores",
-    "refuse_finished",
     "unfinished",
 ]

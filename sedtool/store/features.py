@@ -14,7 +14,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -26,9 +26,10 @@ import numpy.typing as npt
 
 from sedtool.atomic import appears_whole, claim, refuse_existing
 from sedtool.config import ExtractConfig, FeatureConfig, from_json, to_json
-from sedtool.errors import ArtifactError, ConfigError
+from sedtool.errors import ArtifactError, ConfigError, OutputExistsError
 from sedtool.shards import WHOLE, Shard
 from sedtool.store.layout import (
+    CHUNK_SIZE,
     CLIP_TABLES,
     SHARD_ATTRIBUTES,
     TEXT,
@@ -92,6 +93,10 @@ class FeaturesHeader:
             "allow_truncated": self.allow_truncated,
         }
 
+    def job(self, n_clips: int) -> dict[str, Any]:
+        """Return what a run that makes the file must have in common with an interrupted one."""
+        return job_of(n_clips, self.shard, self.manifest_sha256, **self.details())
+
 
 @dataclass(frozen=True)
 class SourceClip:
@@ -119,19 +124,28 @@ class FeaturesWriter:
             writer.finish(failures)
 
     `names` are the clips of its shard in order, those that will fail included. With `overwrite`, a
-    complete output is replaced, and an unfinished one of another job dropped; else, or if the
-    output is no regular file or is being made, an error is raised on entering.
+    complete output is replaced, and an unfinished one of another job dropped; with `update`, one
+    of other clips goes on, and an output that is still `old` is replaced, after its clips could be
+    taken over. Else, or if it is no regular file or is being made, entering raises an error.
     """
 
     def __init__(
-        self, path: Path, header: FeaturesHeader, names: Sequence[str], overwrite: bool = False
+        self,
+        path: Path,
+        header: FeaturesHeader,
+        names: Sequence[str],
+        overwrite: bool = False,
+        update: bool = False,
+        old: "Features | None" = None,
     ) -> None:
         self.path = Path(path)
         self.done: dict[str, SourceClip] = {}
-        self._header, self._names, self._overwrite = header, names, overwrite
+        self._header, self._names, self._job = header, names, header.job(len(names))
+        self._overwrite, self._update, self._old = overwrite, update, old
+        self._taken: dict[str, int] = {}  # clips by their place in the old file
         self._finished = False
         self._closing = ExitStack()
-        self._spool = Spool(self.path.resolve(), _job(header, len(names)))
+        self._spool = Spool(self.path.resolve(), self._job, update)
 
     def __enter__(self) -> Self:
         if not appears_whole(self.path):
@@ -139,7 +153,7 @@ class FeaturesWriter:
         with ExitStack() as entering:
             entering.enter_context(claim(self.path, overwrite=True))
             # Now that it is locked:
-            refuse_finished(self.path, self._header, len(self._names), self._overwrite)
+            self._refuse_finished()
             entering.enter_context(self._spool)
             self._closing = entering.pop_all()
         self.done = {n: SourceClip(**entry.info) for n, entry in self._spool.entries.items()}
@@ -155,8 +169,16 @@ class FeaturesWriter:
         self._spool.append(clip.name, asdict(clip), chunks)
         self.done[clip.name] = clip
 
-    def finish(self, failures: Sequence[tuple[str, str]]) -> None:
+    def take_over(self, names: Collection[str]) -> None:
+        """Add clips of the old file, as it has them, but for those that are done."""
+        for place, clip in enumerate(self._old.sources() if self._old is not None else ()):
+            if clip.name in names and clip.name not in self.done:
+                self._taken[clip.name], self.done[clip.name] = place, clip
+
+    def finish(self, failures: Sequence[tuple[str, str]]) -> str:
         """Write the output from the clips in `done`, and (name, error) of the others.
+
+        Returns the sha256 of its content.
 
         What makes a rerun go on is removed when the block ends without an error, so that the caller
         can write other files that belong to the output.
@@ -164,21 +186,30 @@ class FeaturesWriter:
         clips = [self.done[name] for name in self._names if name in self.done]
 
         def chunks() -> Iterator[bytes]:
-            return chain.from_iterable(self._spool.read(clip.name) for clip in clips)
+            return chain.from_iterable(self._stored(clip.name) for clip in clips)
 
-        write_features(self.path, self._header, clips, failures, chunks)
+        sha256 = write_features(self.path, self._header, clips, failures, chunks)
         self._finished = True
+        return sha256
 
+    def _refuse_finished(self) -> None:
+        """Refuse an output that is complete, or begun by another job, if it may not be replaced.
 
-def refuse_finished(path: Path, header: FeaturesHeader, n_clips: int, overwrite: bool) -> bool:
-    """Refuse an output that is complete, or begun by another job, unless it may be overwritten.
+        What is complete but for its journal was made by this very job before a kill, and goes on.
+        """
+        goes_on = resumes(self.path, self._job, self._overwrite, self._update)
+        if self._old is None:
+            is_ours = goes_on and _is_of(self.path, self._header)
+            refuse_existing(self.path, self._overwrite or is_ours)
+            return
+        compared, self._old = self._old.sha256, open_features(self.path)  # with all its digests
+        if self._old.sha256 != compared:
+            raise OutputExistsError(f"{self.path} was replaced meanwhile; run this again")
 
-    What is complete but for its journal was made by this very job before a kill, and goes on.
-    Returns whether an unfinished run of the job is there.
-    """
-    goes_on = resumes(path, _job(header, n_clips), overwrite)
-    refuse_existing(path, overwrite or (goes_on and _is_of(path, header)))
-    return goes_on
+    def _stored(self, name: str) -> Iterator[bytes]:
+        if self._old is not None and name in self._taken:
+            return self._old.stored(self._taken[name])
+        return self._spool.read(name)
 
 
 def _is_of(path: Path, header: FeaturesHeader) -> bool:
@@ -189,20 +220,16 @@ def _is_of(path: Path, header: FeaturesHeader) -> bool:
         return False
 
 
-def _job(header: FeaturesHeader, n_clips: int) -> dict[str, Any]:
-    return job_of(n_clips, header.shard, header.manifest_sha256, **header.details())
-
-
 def write_features(
     path: Path,
     header: FeaturesHeader,
     clips: Sequence[SourceClip],
     failures: Sequence[tuple[str, str]],
     chunks: Callable[[], Iterator[bytes]],
-) -> None:
+) -> str:
     """Write a features file at once; `chunks` gives the frames of all clips each time it is called.
 
-    What stood at `path` is untouched if the disk is full.
+    What stood at `path` is untouched if the disk is full. Returns the sha256 of the content.
     """
     n_frames = [c.n_frames for c in clips]
     tables = clip_tables([c.name for c in clips], n_frames, [c.duration for c in clips]) | {
@@ -223,7 +250,7 @@ def write_features(
         **shard_attributes(header.shard, header.manifest_sha256),
     }
     frames = Frames((sum(n_frames), header.config.n_mels), DTYPES[header.dtype], chunks)
-    write_flat(path, _LAYOUT, attributes, tables, frames)
+    return write_flat(path, _LAYOUT, attributes, tables, frames)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +265,7 @@ class Features(FeaturesHeader, ClipTable):
     truncated: npt.NDArray[np.bool_]  # whether the audio file ended before its header said
     data: StoredFrames  # (frames, F)
     failures: list[tuple[str, str]]  # name and error of files that could not be used
+    sedtool_version: str  # what wrote it
     sha256: str  # of the whole content
 
     @property
@@ -249,6 +277,14 @@ class Features(FeaturesHeader, ClipTable):
         """Read the features (T, F) of a clip."""
         start = int(self.start[index])
         return self.data[start : start + int(self.frames[index])]
+
+    def stored(self, index: int) -> Iterator[bytes]:
+        """Yield the features of a clip as they are stored, in pieces."""
+        row = self.data.shape[1] * self.data.dtype.itemsize
+        start = int(self.start[index])
+        stop, step = start + int(self.frames[index]), max(CHUNK_SIZE // row, 1)
+        for first in range(start, stop, step):
+            yield self.data[first : min(first + step, stop)].tobytes()
 
     def sources(self) -> Iterator[SourceClip]:
         """Return the clips, but for when their files were modified."""
@@ -302,6 +338,7 @@ def open_features(path: Path, verify: bool = True) -> Features:
         truncated=tables["/clips/truncated"].astype(bool),
         data=flat.frames,
         failures=list(zip(tables["/failures/name"], tables["/failures/error"], strict=True)),
+        sedtool_version=attributes["sedtool_version"],
         sha256=attributes["sha256"],
     )
 

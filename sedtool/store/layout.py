@@ -147,8 +147,8 @@ def as_base(cls: type[T], instance: T) -> T:
 
 def write_flat(
     path: Path, layout: Layout, attributes: Attributes, tables: Mapping[str, Table], frames: Frames
-) -> None:
-    """Write a file whole or not at all; equal contents give equal bytes."""
+) -> str:
+    """Write a file whole or not at all; equal contents give equal bytes. Returns its sha256."""
     tables = {**tables, layout.digests: block_digests(frames.chunks())}
     types = layout.datasets()
     encoded = {name: _encoded(table, types[name][0][0]) for name, table in tables.items()}
@@ -170,6 +170,7 @@ def write_flat(
         if written != frames.shape[0] * frames.shape[1] * dtype.itemsize:
             raise ResourceError(f"{path}: frames were lost while it was written; run it again")
         stream.write(headers.read_range(hole + written, end))
+    return digest
 
 
 def _encoded(table: Table, kind: str) -> Array:

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from sedtool import __version__
-from sedtool.atomic import discard, lock, resource_errors
+from sedtool.atomic import discard, lock, resource_errors, write_bytes
 from sedtool.bounds import RECORD
 from sedtool.errors import ConfigError, OutputExistsError
 from sedtool.shards import Shard
 from sedtool.store.layout import CHUNK_SIZE
 
 JOURNAL_SUFFIX = ".journal"
+OF_CLIPS = {"clips", "manifest_sha256"}  # what jobs with other clips do not have in common
 
 _log = logging.getLogger(__name__)
 
@@ -52,11 +53,13 @@ class Spool:
             spool.remove()  # when the output is complete; else they stay for the next run
 
     `job` is what makes the output what it is, as `job_of`. Clips of another job are thrown away:
-    ask `resumes` before. Another process that makes the same output is a ResourceError on entering.
+    ask `resumes` before. With `update`, those of a job that has other clips, and else is the same,
+    are taken up. Another process that makes the same output is a ResourceError on entering.
     """
 
-    def __init__(self, output: Path, job: dict[str, Any]) -> None:
+    def __init__(self, output: Path, job: dict[str, Any], update: bool = False) -> None:
         self.output = output
+        self._update = update
         self.entries: dict[str, Entry] = {}  # the latest of each clip
         self._job = _job_line(job)
         self._spool_path, self._journal_path = _paths(output)
@@ -67,6 +70,8 @@ class Spool:
     def __enter__(self) -> Self:
         with resource_errors(self.output), ExitStack() as closing:
             self._journal = closing.enter_context(lock(self._journal_path, self.output))
+            if self._update:
+                self._adopt(closing)
             try:
                 self._spool = closing.enter_context(self._spool_path.open("a+b", buffering=0))
                 self._resume()
@@ -106,6 +111,14 @@ class Spool:
         discard(self._spool_path)
         discard(self._journal_path)
         self._is_removed = True
+
+    def _adopt(self, closing: ExitStack) -> None:
+        """Make the journal of a job that only has other clips that of this one."""
+        with self._journal_path.open("rb") as journal:
+            found, rest = journal.readline(RECORD), journal.read()
+        if _differ_in_clips(found, self._job):
+            write_bytes(self._journal_path, self._job + rest)
+            self._journal = closing.enter_context(lock(self._journal_path, self.output))
 
     def _resume(self) -> None:
         """Take up the clips of the same job, and cut off what is torn, damaged or of another."""
@@ -197,11 +210,11 @@ def job_of(n_clips: int, shard: Shard, manifest_sha256: str, **details: Any) -> 
     }
 
 
-def resumes(output: Path, job: dict[str, Any], overwrite: bool) -> bool:
+def resumes(output: Path, job: dict[str, Any], overwrite: bool, update: bool = False) -> bool:
     """Return whether an unfinished run beside `output` is of this very job, and can go on.
 
-    One of another job is an OutputExistsError, unless `overwrite` says that its clips may be thrown
-    away.
+    With `update`, one with other clips can, too. One of another job is an OutputExistsError, unless
+    `overwrite` says that its clips may be thrown away.
     """
     wanted = _job_line(job)
     try:
@@ -209,7 +222,7 @@ def resumes(output: Path, job: dict[str, Any], overwrite: bool) -> bool:
             found = journal.readline(RECORD)
     except OSError:
         return False  # there is none, as a rule
-    if found == wanted:
+    if found == wanted or (update and _differ_in_clips(found, wanted)):
         return True
     if not overwrite and (different := _differences(found, wanted)):
         raise OutputExistsError(
@@ -231,6 +244,11 @@ def _differences(found: bytes, wanted: bytes) -> str:
     except (ValueError, AttributeError, RecursionError):
         return ""
     return ", ".join(keys) if found.endswith(b"\n") else ""
+
+
+def _differ_in_clips(found: bytes, wanted: bytes) -> bool:
+    """Return whether the jobs of two journals have other clips, and all else in common."""
+    return {""} < {*_differences(found, wanted).split(", "), ""} <= {*OF_CLIPS, ""}
 
 
 def _paths(output: Path) -> tuple[Path, Path]:

@@ -8,7 +8,8 @@ from support.features import CONFIG
 
 
 def beside(output: Path) -> list[str]:
-    return sorted(path.name for path in output.parent.iterdir())
+    """Return the names of the files in the folder of an output, but for records of what it is."""
+    return sorted(path.name for path in output.parent.iterdir() if path.suffix != ".made")
 
 
 def run(folder: Path, output: Path, **settings) -> ExtractionResult:

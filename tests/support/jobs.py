@@ -56,6 +56,10 @@ JOBS = {
     "extract": Job(
         "extract given/audio -o out/f.h5", 3, reader="infer given/m.safetensors out/f.h5"
     ),
+    "extract --update": Job(
+        "extract given/audio -o out/f.h5 --update", 3, brings={"f.h5": "f-before.h5"},
+        replaces=False,
+    ),
     "train": Job(
         f"train -o out/run --features given/features.h5 {LISTS} {SMALL} --save-every 1e-9",
         again="--resume", replaces=False,
@@ -143,6 +147,8 @@ def make_given(tiny: Tiny, folder: Path) -> Path:
     (given / "durations.tsv").write_text(durations)
     (given / "curves.tsv").write_text("epoch\tloss\n1\t0.5\n2\t0.25\n")
     (given / "sweep.yaml").write_text(RECIPE)
+    line = ("extract", given / "audio" / "a.wav", given / "audio" / "sub" / "b.wav", "-q")
+    run_line(*line, "--root", given / "audio", "-o", given / "f-before.h5")
     model = save_small_model(given / "m.safetensors")
     for part in ("", 1, 2):
         shard = ["--shard", f"{part}/2"] if part else []
