@@ -296,12 +296,17 @@ def test_a_class_without_training_clips_is_named(tiny, tmp_path, caplog):
     assert "'zebra' has no training clip" in caplog.text
 
 
-def test_of_epochs_with_equal_scores_the_one_with_the_lowest_loss_is_kept(inputs, tmp_path):
+@pytest.mark.parametrize(("event_f1", "best"), [((), 3), ((0.9, 0.7, 0.6, 0.6, 0.8), 2)])
+def test_of_equal_scores_that_of_the_best_event_f1_is_kept_then_of_the_lowest_loss(
+    inputs, tmp_path, event_f1, best
+):
     folder = RunWriter(tmp_path / "run")
     trainer = Trainer(folder, inputs, CONFIG, torch.device("cpu"), lambda: 0)
     rows = [(1, 0.9, 0.5), (2, 0.95, 0.4), (3, 0.95, 0.3), (4, 0.95, 0.3), (5, 0.9, 0.1)]
     trainer.rows = [{"epoch": e, "clip_f1": f1, "loss": loss} for e, f1, loss in rows]
-    assert trainer.best_row()["epoch"] == 3
+    for row, score in zip(trainer.rows, event_f1, strict=False):
+        row["event_f1"] = score
+    assert trainer.best_row()["epoch"] == best
 
 
 def test_settings_that_a_method_does_not_use_are_named(inputs, caplog):

@@ -188,10 +188,10 @@ def test_strong_labels_set_everything_and_leave_the_weights(tiny, model):
 def test_tune_warns_of_classes_that_are_known_and_nowhere(tiny, model, caplog, monkeypatch):
     monkeypatch.setattr("sedtool.tuning._ENOUGH", 4)
     inputs = TuneInputs(features=(tiny.features,), reference=tiny.strong)
-    assert tune(model, inputs, TuneConfig(collar=1.0)).event_f1 > 0.1
+    assert tune(model, inputs, TuneConfig(collar=1.0)).event_f1 > 0.9
     assert not caplog.messages
-    result = tune(model, inputs, TuneConfig(collar=0.0, offset_ratio=0.0))
-    assert (result.clip_f1, result.event_f1) == (1.0, 0.0)
+    monkeypatch.setattr("sedtool.tuning._NOWHERE", 0.9)
+    assert tune(model, inputs, TuneConfig(collar=0.0, offset_ratio=0.0)).event_f1 < 0.9
     assert caplog.messages[0].startswith("the model knows what and not where: 'noise', 'tone' (")
 
 
