@@ -376,8 +376,7 @@ def _comparing(
     """Compare finished files with what the block would write, which is not written to them."""
     ours = made_before(result, files) if ours is None else ours
     there = (path for path in files if path.exists() and not (overwrite or path in ours))
-    standing = dict.fromkeys(map(os.path.realpath, there), False)
-    token = _standing.set(standing)
+    token = _standing.set(standing := dict.fromkeys(map(os.path.realpath, there), False))
     try:
         yield
     finally:

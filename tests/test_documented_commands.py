@@ -135,6 +135,8 @@ def prepare_readme(folder: Path, run: Callable[[str], None]) -> None:
     for source in ("new", "recordings"):  # new ones are not replaced
         shutil.copytree(folder / source, folder / "audio", dirs_exist_ok=True)
     shutil.copytree(folder / "new", folder / "rec" / "sub")
+    for day, source in {"monday": "new", "tuesday": "recordings"}.items():
+        shutil.copytree(folder / source, folder / "days" / day)
     for path in sorted((folder / "new").iterdir())[:3]:
         soundfile.write(folder / "rec" / f"{path.stem}.flac", *soundfile.read(path))
     shutil.copy(folder / "new" / "a.wav", folder / "film.wav")

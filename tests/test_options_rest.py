@@ -144,11 +144,25 @@ def test_parts_become_a_whole_that_is_replaced_only_if_asked_to(tiny, tmp_path):
         extract([tiny.audio], parts / f"{number}.h5", preset, settings, root=tiny.audio)
     run("merge", parts, "-o", output)
     assert output.read_bytes() == tiny.features.read_bytes()
-    assert "--overwrite" in refused("merge", parts, "-o", output)
-    line = ("merge", parts / "1.h5", parts / "3.h5", "-o", output, "--overwrite")
+    assert run("merge", parts, "-o", output).stderr.startswith("nothing to do: ")
+    line = ("merge", parts / "1.h5", parts / "3.h5", "-o", output)
+    assert "--overwrite" in refused(*line, "--partial")
+    line = (*line, "--overwrite")
     assert "shard 2 of 3 is missing" in refused(*line, exit_code=5)
     assert "shard 2 of 3 is missing" in run(*line, "--partial").stderr
     assert len(open_features(output).names) == 16
+
+
+@tries("merge", "--union")
+def test_whole_files_of_other_clips_are_joined_only_if_asked_to(tiny, tmp_path):
+    days, output = [tmp_path / "1.h5", tmp_path / "2.h5"], tmp_path / "f.h5"
+    for day, folder in zip(days, ("train", "val"), strict=True):
+        extract([tiny.audio / folder], day, FEATURE_PRESETS["dcase2017"], root=tiny.audio)
+    said = refused("merge", *days, "-o", output, exit_code=5)
+    assert "not a part: it was made without --shard; --union joins whole files" in said
+    assert "give one" in refused("merge", *days, "-o", output, "--union", "--partial")
+    run("merge", *days, "-o", output, "--union")
+    assert output.read_bytes() == tiny.features.read_bytes()
 
 
 # check

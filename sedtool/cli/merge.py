@@ -18,24 +18,30 @@ from sedtool.cli.settings import SedtoolCommand
     opt.flag(
         "--partial", help="Join the parts that are there if shards are missing; OUTPUT says so."
     ),
+    opt.flag(
+        "--union", help="Join whole files of other clips, as of several days, not the parts of one."
+    ),
     opt.overwrite,
 )
-def merge(
-    parts: tuple[Path, ...], output: Path, partial: bool, overwrite: bool, quiet: bool
-) -> None:
-    """Join the parts of extract --shard or infer --shard.
+def merge(parts: tuple[Path, ...], output: Path, quiet: bool, **how: bool) -> None:
+    """Join the parts of extract --shard or infer --shard, or whole files.
 
     PART is a file, a folder of parts or a quoted pattern. Parts are of features, scores, events or
     tags, and OUTPUT is what a single job would have written, byte for byte. A shard that is
     missing, incomplete, there twice or of another job is refused with exit code 5.
 
+    With --union, PART is a whole file, made with the same settings as the others; a clip that is in
+    two of them is refused.
+
     \b
     Example: sedtool merge parts/ -o features.h5
+    \b
+    And: sedtool merge monday.h5 tuesday.h5 -o week.h5 --union
     """
     from sedtool.store.merge import merge as merge_parts
 
     with progress("merge", quiet) as report:
-        result = merge_parts(parts, output, overwrite=overwrite, partial=partial, progress=report)
+        result = merge_parts(parts, output, **how, progress=report)
     merged = quote(str(output))
     following = {
         "features": f"; next: sedtool train -o RUN --features {merged} --weak WEAK.tsv",

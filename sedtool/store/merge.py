@@ -1,11 +1,9 @@
 """Parts of a job array -> the one file that a single job would have written, byte for byte.
 
-A part is opened once, checked and closed; of its frames or lines only the place is kept, and they
-are read again clip by clip, so neither their number nor that of the parts is limited by memory or
-by open files. The whole list of names is sorted, and so are the clips of all parts together.
+The whole list of names is sorted, and so are the clips of all parts together. So are those of whole
+files of other clips, such as several days, which `union` joins.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,9 +12,7 @@ from pathlib import Path
 from statistics import mode
 from typing import Any
 
-import numpy as np
-
-from sedtool.atomic import claim, open_atomic, refuse_input, together, write_failures
+from sedtool.atomic import claim, differing, is_unfinished, refuse_input, together, write_failures
 from sedtool.audio.find import is_pattern, match, suggestion
 from sedtool.errors import ArtifactError, ConfigError, NothingUsableError
 from sedtool.shards import (
@@ -25,186 +21,17 @@ from sedtool.shards import (
     WHOLE,
     Shard,
     has_part_record,
-    read_part,
+    manifest_digest,
     read_part_record,
-    remove_part_record,
-    write_part,
 )
-from sedtool.store.features import Features, open_features, write_features
-from sedtool.store.reading import file_format, file_shard, is_hdf5, naming, read_range
-from sedtool.store.scores import Scores, ScoresWriter, clip_scores, open_scores
+from sedtool.store.parts import KINDS, WITH_FAILURES, Part, kind_of
+from sedtool.store.reading import file_shard
 from sedtool.store.spool import JOURNAL_SUFFIX, Unfinished, unfinished
-from sedtool.text import counted, quoted
+from sedtool.text import counted, first_five
 
 Progress = Callable[[int, int, str], None]  # parts read, all parts, name of the latest
 
 _MOST_NAMED = 5  # problems in one message
-_MOST_NUMBERS = 10  # missing shards in one message
-_LONGEST_LINE = 2**20  # bytes
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A clip of a part, and where the part holds its frames or lines."""
-
-    name: str
-    clip: Any  # its description
-    path: Path
-    offset: int  # bytes
-    size: int  # bytes
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes; an ArtifactError says that they are gone."""
-        try:
-            with naming(self.path), self.path.open("rb") as stream:
-                yield from read_range(stream, self.offset, self.size)
-        except OSError as error:
-            raise ArtifactError(f"{self.path}: cannot be read ({error.strerror})") from error
-
-
-@dataclass(frozen=True)
-class Part:
-    """A file that holds one shard, closed; or what several make when they are joined."""
-
-    path: Path
-    shard: Shard
-    header: Any  # what the file says of itself
-    identity: dict[str, Any]  # what all parts of one whole have in common, in words
-    n_clips: int
-    pieces: list[Piece]
-    failures: list[tuple[str, str, str]]  # name, stage, error
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes of all clips, one clip after the other."""
-        return chain.from_iterable(piece.chunks() for piece in self.pieces)
-
-
-def open_features_part(path: Path) -> Part:
-    """Read and check what a features file holds; see `open_features` for the errors."""
-    features = open_features(path)
-    header = features.header
-    details = header.details()
-    identity = {"list of clips": header.manifest_sha256, **details.pop("config"), **details}
-    pieces = _pieces(path, features, features.data, features.sources())
-    failures = [(name, "extract", error) for name, error in features.failures]
-    return Part(path, features.shard, header, identity, len(pieces), pieces, failures)
-
-
-def join_features(whole: Part) -> None:
-    """Write the clips of all parts as one features file."""
-    header = replace(whole.header, shard=whole.shard)
-    failures = [(name, error) for name, _, error in whole.failures]
-    write_features(whole.path, header, [p.clip for p in whole.pieces], failures, whole.chunks)
-
-
-def open_scores_part(path: Path) -> Part:
-    """Read and check what a scores file holds; see `open_scores` for the errors."""
-    scores = open_scores(path)
-    header = scores.header
-    identity = {
-        "list of clips": header.manifest_sha256,
-        "model": header.model_sha256,
-        "list of classes": header.classes,
-        "frame_rate": header.frame_rate,
-        "decoding": header.decoding,
-        "scoring": header.settings,
-    }
-    bare = (replace(clip, frame=clip.frame[:0].copy()) for clip in clip_scores(scores))
-    pieces = _pieces(path, scores, scores.frame, bare)
-    return Part(path, scores.shard, header, identity, len(pieces), pieces, [])
-
-
-def join_scores(whole: Part) -> None:
-    """Write the clips of all parts as one scores file."""
-    with ScoresWriter(whole.path, replace(whole.header, shard=whole.shard)) as writer:
-        for piece in whole.pieces:
-            frame = np.frombuffer(b"".join(piece.chunks()), "<f4")
-            writer.append(replace(piece.clip, frame=frame.reshape(-1, piece.clip.frame.shape[1])))
-
-
-def _pieces(path: Path, file: Features | Scores, data: Any, clips: Iterator[Any]) -> list[Piece]:
-    """Return the clips of a file whose frames are `data`."""
-    row = data.shape[1] * data.dtype.itemsize
-    columns = zip(file.names, clips, file.start.tolist(), file.frames.tolist(), strict=True)
-    return [
-        Piece(name, clip, path, data.offset + start * row, n_frames * row)
-        for name, clip, start, n_frames in columns
-    ]
-
-
-def open_text_part(path: Path) -> Part:
-    """Read and check an event list, or clip tags, and the record beside it."""
-    record = read_part(path)
-    try:
-        columns, pieces = _index(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: cannot be read ({error})") from error
-    if len({piece.name for piece in pieces}) < len(pieces):
-        raise ArtifactError(f"{path}: the lines of a clip do not follow each other")
-    identity = {
-        "list of clips": record.manifest_sha256,
-        "model": record.model_sha256,
-        "decoding or scoring": record.settings,
-        "first line": columns,
-    }
-    return Part(path, record.shard, record, identity, record.n_clips, pieces, [*record.failures])
-
-
-def _index(path: Path) -> tuple[bytes, list[Piece]]:
-    """Return the first line of a file, and where the lines of each clip are."""
-    pieces: list[Piece] = []
-    with path.open("rb") as stream:
-        columns = _line(stream.readline(_LONGEST_LINE), path)
-        offset = len(columns)
-        while line := _line(stream.readline(_LONGEST_LINE), path):
-            name = line.partition(b"\t")[0].decode()
-            if pieces and pieces[-1].name == name:
-                pieces[-1] = replace(pieces[-1], size=pieces[-1].size + len(line))
-            else:
-                pieces.append(Piece(name, None, path, offset, len(line)))
-            offset += len(line)
-    return columns, pieces
-
-
-def _line(line: bytes, path: Path) -> bytes:
-    """Refuse a line that is too long, or torn off."""
-    if line and not line.endswith(b"\n"):
-        raise ArtifactError(f"{path}: a line has no end, or more than {_LONGEST_LINE} bytes")
-    return line
-
-
-def join_text(whole: Part) -> None:
-    """Write the lines of all parts, as they stand, as one file; a record says if it is not whole.
-
-    The record is written first, for without it the file would look whole.
-    """
-    output, columns = whole.path, whole.identity["first line"]
-    if not whole.shard.is_whole:
-        digest = hashlib.sha256(columns)
-        for chunk in whole.chunks():
-            digest.update(chunk)
-        record = replace(
-            whole.header,
-            shard=whole.shard,
-            n_clips=whole.n_clips,
-            failures=tuple(whole.failures),
-            sha256=digest.hexdigest(),
-        )
-        write_part(output, record)
-    with open_atomic(output) as stream:
-        stream.write(columns)
-        for chunk in whole.chunks():
-            stream.write(chunk)
-    if whole.shard.is_whole:
-        remove_part_record(output)
-
-
-_KINDS: dict[str, tuple[Callable[[Path], Part], Callable[[Part], None]]] = {
-    "features": (open_features_part, join_features),
-    "scores": (open_scores_part, join_scores),
-    **dict.fromkeys(PART_KINDS, (open_text_part, join_text)),
-}
-_WITH_FAILURES = ("features", "events")  # what has a list of failures beside it
 
 
 @dataclass(frozen=True)
@@ -236,9 +63,10 @@ def merge(
     *,
     overwrite: bool = False,
     partial: bool = False,
+    union: bool = False,
     progress: Progress | None = None,
 ) -> MergeResult:
-    """Join the parts that the tasks of a job array made.
+    """Join the parts that the tasks of a job array made; or, with `union`, whole files.
 
     `parts` are files, folders of them and patterns; see `find_parts`. With `partial`, shards may be
     missing, and the output then says that it is not whole. `progress` is called after each part is
@@ -247,19 +75,25 @@ def merge(
     Raises
     ------
     ArtifactError
-        If a shard is missing, unfinished, there twice, damaged, or part of something else.
-    ConfigError, OutputExistsError
+        If a shard is missing, unfinished, there twice, damaged, or part of something else; or if
+        whole files have a clip in common, or were not made with the same settings.
+    ConfigError
         Before anything is read.
+    OutputExistsError
+        If the output is there and has other clips or settings; it is a SameOutputError if it is the
+        same.
     NothingUsableError
         If there is no part, or no clip in any.
     """
+    if union and partial:
+        raise ConfigError("--union joins whole files and --partial the parts of one; give one")
     with claim(output, overwrite=overwrite):
-        found = find_parts(parts, output)
+        found = find_parts(parts, output, union)
         refuse_input(output, found.paths)
         opened = found.open(progress)
         n_shards = mode(part.shard.count for part in opened) if opened else 0
         missing = sorted({*range(1, n_shards + 1)} - {part.shard.number for part in opened})
-        problems = [*found.problems, *_misfits(opened)]
+        problems = [*found.problems, *_misfits(opened, union)]
         if not partial:
             # A damaged part does not say which it is: perhaps one that seems to be missing.
             problems += _absent(found, [] if found.problems else missing, n_shards)
@@ -269,9 +103,11 @@ def merge(
             raise ArtifactError("; ".join(problems[:_MOST_NAMED]) + rest)
         whole = _joined(opened, output, Shard(0, n_shards) if missing else WHOLE)
         failures, n_parts, n_clips = whole.failures, len(opened), whole.n_clips
+        if not overwrite and output.is_file() and not is_unfinished(output):
+            _refuse_others(found.kind, whole)
         with together(output):
-            _KINDS[found.kind][1](whole)
-            beside = write_failures(output, failures) if found.kind in _WITH_FAILURES else None
+            KINDS[found.kind][1](whole)
+            beside = write_failures(output, failures) if found.kind in WITH_FAILURES else None
         return MergeResult(found.kind, n_parts, n_clips, n_shards, missing, failures, beside)
 
 
@@ -280,16 +116,26 @@ def _joined(parts: Sequence[Part], output: Path, shard: Shard) -> Part:
     n_clips = sum(part.n_clips for part in parts)
     if not n_clips:
         raise NothingUsableError(f"there is no clip in any of {len(parts)} parts")
-    return replace(
-        parts[0],
-        path=output,
-        shard=shard,
-        n_clips=n_clips,
-        pieces=sorted(
-            chain.from_iterable(part.pieces for part in parts), key=lambda piece: piece.name
-        ),
-        failures=sorted(chain.from_iterable(part.failures for part in parts)),
-    )
+    pieces = sorted(chain.from_iterable(p.pieces for p in parts), key=lambda piece: piece.name)
+    failures = sorted(chain.from_iterable(part.failures for part in parts))
+    header = parts[0].header
+    if parts[0].shard.is_whole:  # else the parts have the digest of the list of all
+        names = sorted({*(piece.name for piece in pieces), *(name for name, *_ in failures)})
+        header = replace(header, manifest_sha256=manifest_digest(names))
+    return Part(output, shard, header, parts[0].identity, n_clips, pieces, failures)
+
+
+def _refuse_others(kind: str, whole: Part) -> None:
+    """Raise an OutputExistsError if the output is there, with other clips or settings."""
+    try:
+        there = KINDS[kind][0](whole.path)
+    except ArtifactError as error:
+        raise differing(whole.path, str(error)) from error
+    if unlike := [key for key, value in whole.identity.items() if there.identity[key] != value]:
+        raise differing(whole.path, f"other {first_five(unlike)}")
+    old, new = ({piece.name: piece.size for piece in part.pieces} for part in (there, whole))
+    if clips := sorted(name for name in {*old, *new} if old.get(name) != new.get(name)):
+        raise differing(whole.path, f"other clips: {first_five(clips)}")
 
 
 @dataclass
@@ -306,7 +152,7 @@ class Found:
         opened: list[Part] = []
         for number, path in enumerate(self.paths, 1):
             try:
-                opened.append(_KINDS[self.kind][0](path))
+                opened.append(KINDS[self.kind][0](path))
             except ArtifactError as error:
                 self.problems.append(str(error))
             if progress:
@@ -314,11 +160,11 @@ class Found:
         return opened
 
 
-def _misfits(parts: Sequence[Part]) -> list[str]:
-    """Return what keeps parts from being parts of one whole, a line for each problem."""
-    problems = [f"{part.path}: {reason}" for part in parts if (reason := _no_part(part))]
-    parts = [part for part in parts if not _no_part(part)]
-    identities = [part.identity | {"number of shards": part.shard.count} for part in parts]
+def _misfits(parts: Sequence[Part], union: bool) -> list[str]:
+    """Return what keeps files from being joined, a line for each problem."""
+    problems = [f"{part.path}: {reason}" for part in parts if (reason := _unfit(part, union))]
+    parts = [part for part in parts if not _unfit(part, union)]
+    identities = [part.identity if union else _of_job(part) for part in parts]
     common = dict(mode(tuple(identity.items()) for identity in identities)) if parts else {}
     problems += [
         f"{part.path}: {_difference(what, value, common[what])}"
@@ -330,21 +176,30 @@ def _misfits(parts: Sequence[Part]) -> list[str]:
     of_clip: dict[str, Path] = {}
     for part in parts:
         first = of_shard.setdefault(part.shard, part.path)
-        if first != part.path:
+        if first != part.path and not union:
             problems.append(f"{first} and {part.path} are both shard {part.shard}")
             continue
-        for piece in part.pieces:
-            first = of_clip.setdefault(piece.name, part.path)
-            if first != part.path:
-                problems.append(f"{first} and {part.path} both hold the clip {piece.name}")
-                break
+        clips = [*(piece.name for piece in part.pieces), *(name for name, *_ in part.failures)]
+        twice = [name for name in clips if of_clip.setdefault(name, part.path) != part.path]
+        for first in dict.fromkeys(of_clip[name] for name in twice):
+            both = [name for name in twice if of_clip[name] == first]
+            noun = "clip" if len(both) == 1 else "clips"
+            problems.append(f"{first} and {part.path} both hold the {noun} {first_five(both)}")
     return problems
 
 
-def _no_part(part: Part) -> str:
-    """Return why a file is no part of anything, or an empty text."""
+def _of_job(part: Part) -> dict[str, Any]:
+    """Return what all parts of one job have in common, in words."""
+    job = {"list of clips": part.header.manifest_sha256, "number of shards": part.shard.count}
+    return job | part.identity
+
+
+def _unfit(part: Part, union: bool) -> str:
+    """Return why a file is not one to be joined with others, or an empty text."""
+    if union:
+        return "" if part.shard.is_whole else f"it is shard {part.shard}; merge its parts first"
     if part.shard.is_whole:
-        return "not a part: it was made without --shard"
+        return "not a part: it was made without --shard; --union joins whole files"
     if not part.shard.number:
         return "was merged with --partial; give the parts that it was made of"
     return ""
@@ -371,20 +226,18 @@ def _absent(found: Found, missing: Sequence[int], n_shards: int) -> list[str]:
 
 def _which(missing: Sequence[int], count: int) -> str:
     """Say in words which shards of `count` are missing."""
-    shown = ", ".join(map(str, missing[:_MOST_NUMBERS]))
-    more = f" and {len(missing) - _MOST_NUMBERS} more" if len(missing) > _MOST_NUMBERS else ""
     noun, verb = ("shards", "are") if len(missing) > 1 else ("shard", "is")
-    return f"{noun} {shown}{more} of {count} {verb} missing"
+    return f"{noun} {first_five(map(str, missing))} of {count} {verb} missing"
 
 
-def find_parts(inputs: Sequence[Path], output: Path) -> Found:
+def find_parts(inputs: Sequence[Path], output: Path, union: bool = False) -> Found:
     """Return the parts that files, folders and patterns such as ``parts/*.h5`` mean.
 
     Of a folder the HDF5 files are taken if the name of the output ends in ``.h5``, else the TSV
     files with a record of a part. The output itself is taken only if it is named.
     """
     paths: dict[Path, Path] = {}  # by what they are when links are resolved: each once
-    for file in chain.from_iterable(_parts_of(path, output) for path in inputs):
+    for file in chain.from_iterable(_parts_of(path, output, union) for path in inputs):
         paths.setdefault(file.resolve(), file)
     found, kinds = Found(), dict[str, Path]()
     for path in paths.values():
@@ -395,7 +248,7 @@ def find_parts(inputs: Sequence[Path], output: Path) -> Found:
             found.problems.append(f"{path}: no such file{suggestion(path)}")
             continue
         try:
-            kinds.setdefault(_kind(path), path)
+            kinds.setdefault(kind_of(path, union), path)
             found.paths.append(path)
         except ArtifactError as error:
             found.problems.append(str(error))
@@ -416,10 +269,10 @@ def _is_h5(path: Path) -> bool:
     return path.suffix.lower() == ".h5"
 
 
-def _parts_of(path: Path, output: Path) -> Iterator[Path]:
+def _parts_of(path: Path, output: Path, union: bool) -> Iterator[Path]:
     """Yield the parts that a file, a folder or a pattern gives."""
     if path.is_dir():
-        yield from _in_folder(path, output)
+        yield from _in_folder(path, output, union)
     elif os.path.lexists(path) or not is_pattern(str(path)) or unfinished(path.resolve()):
         yield path
     else:
@@ -428,11 +281,11 @@ def _parts_of(path: Path, output: Path) -> Iterator[Path]:
             raise NothingUsableError(f"nothing matches the pattern {path}")
         for matched in matches:
             if not (_same(matched, output) or matched.name.endswith(".failures.tsv")):
-                yield from _parts_of(matched, output)
+                yield from _parts_of(matched, output, union)
 
 
-def _in_folder(folder: Path, output: Path) -> Iterator[Path]:
-    """Yield the parts in a folder of the kind of `output`, unfinished ones included."""
+def _in_folder(folder: Path, output: Path, union: bool) -> Iterator[Path]:
+    """Yield the files in a folder of the kind of `output`, unfinished ones included."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -442,25 +295,14 @@ def _in_folder(folder: Path, output: Path) -> Iterator[Path]:
         name = path.name.removesuffix(JOURNAL_SUFFIX)
         if name.startswith(".") or _same(path.with_name(name), output):
             continue
-        is_part = _is_h5(path) or name + PART_SUFFIX in names or name != path.name
+        is_text = name.endswith(".tsv") and not name.endswith(".failures.tsv") and union
+        is_part = _is_h5(path) or name + PART_SUFFIX in names or name != path.name or is_text
         if is_part and _is_h5(Path(name)) == _is_h5(output):
             yield path.with_name(name)
 
 
 def _same(path: Path, output: Path) -> bool:
     return path.resolve() == output.resolve()
-
-
-def _kind(path: Path) -> str:
-    """Return what a file holds, by what it says itself."""
-    if is_hdf5(path) or _is_h5(path):
-        name = file_format(path).removeprefix("sedtool-")
-        if name not in ("features", "scores"):
-            raise ArtifactError(
-                f"{path}: its format is {quoted(name)}; only features and scores are merged"
-            )
-        return name
-    return read_part_record(path).kind
 
 
 def check_siblings(output: Path, shard: Shard, manifest_sha256: str) -> None:
