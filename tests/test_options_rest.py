@@ -101,7 +101,8 @@ def test_the_demo_is_made_again_only_if_asked_to(small_demo, tmp_path, monkeypat
     run("demo", "-o", folder, "--device", "cpu", "--workers", "1")
     first = (folder / "labels" / "test_strong.tsv").read_bytes()
     assert json.loads((folder / "run" / "run.json").read_text())["device"] == "cpu"
-    assert "--overwrite" in refused("demo", "-o", folder)
+    assert run("demo", "-o", folder).stderr.startswith("nothing to do: ")
+    assert "--overwrite" in refused("demo", "-o", folder, "--seed", "1")
     monkeypatch.setattr("sedtool.demo.train", _stop_before_training)
     run("demo", "-o", folder, "--overwrite", "--seed", "1", exit_code=130)
     assert (folder / "labels" / "test_strong.tsv").read_bytes() != first
@@ -271,7 +272,7 @@ def test_event_lists_change_their_format_and_back(tiny, tmp_path):
     output = tmp_path / "e.jsonl"
     run("convert", tiny.strong, "-o", output)
     assert output.read_text() == run("convert", tiny.strong, "--to", "jsonl").stdout
-    assert "--overwrite" in refused("convert", tiny.strong, "-o", output)
+    assert "--overwrite" in refused("convert", tiny.strong, "-o", output, "--to", "weak")
     run("convert", tiny.strong, "-o", output, "--to", "weak", "--overwrite")
     assert read_weak(output) == read_events(tiny.strong).weak()
     run("convert", tiny.strong, "--to", "audacity", "-o", f"{tmp_path}/labels/")
