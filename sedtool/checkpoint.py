@@ -12,7 +12,6 @@ of torch. They are refused: what that lets through takes memory or time on a fil
 layout is torch's to change.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -37,7 +36,7 @@ from sedtool.config import (
     PoolingConfig,
     from_json,
 )
-from sedtool.config.base import added_fields
+from sedtool.config.base import stated
 from sedtool.crnn import Detector, most_values
 from sedtool.errors import ArtifactError, ConfigError, LabelError
 from sedtool.file_kinds import kind_of_file
@@ -115,21 +114,10 @@ class Model:
         return {
             "weights": self.detector.state_dict(),
             "classes": list(self.classes),
-            "features": _stated(self.features),
-            "architecture": _stated(self.architecture),
-            "pooling": _stated(self.pooling),
+            "features": stated(self.features),
+            "architecture": stated(self.architecture),
+            "pooling": stated(self.pooling),
         }
-
-
-def _stated(config: Any) -> dict[str, Any]:
-    """Return settings as a header has them: one that was added later only where it is not default.
-
-    So the digest of a model stays what it is when a later sedtool knows of more settings.
-    """
-    entries = dataclasses.fields(config)
-    values = {entry.name: getattr(config, entry.name) for entry in entries}
-    idle = {e.name for e in added_fields(config) if values[e.name] == e.default}
-    return {name: value for name, value in values.items() if name not in idle}
 
 
 def source_tags(digests: list[str]) -> np.ndarray:
@@ -207,7 +195,7 @@ def save_model(path: Path, model: Model) -> None:
         "sedtool_version": __version__,
         **settings,
         "window": model.window,
-        "decoding": dataclasses.asdict(model.decoding),
+        "decoding": stated(model.decoding),
         "tuned": model.tuned,
         "trained": model.trained,
         "weights_sha256": model.weights_sha256,

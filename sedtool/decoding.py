@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sedtool.boxes import BoxSettings, box_scores
 from sedtool.config import DecodingConfig, InferConfig
 from sedtool.errors import ConfigError
 from sedtool.labels import Event, Vocabulary, read_thresholds
@@ -31,7 +32,7 @@ def decoding_of(
         changes["clip_thresholds"] = (number,) * len(classes)
     if config.median != "auto":
         seconds = 0.0 if config.median == "off" else _number(config.median, "median")
-        changes["windows"] = (seconds,) * len(classes)
+        changes |= {"windows": (seconds,) * len(classes), "boxes": ()}
     return replace(fitted, **changes)
 
 
@@ -115,6 +116,7 @@ def find_spans(clips: Sequence[ClipScores], frame_rate: float, config: DecodingC
     """
     n = len(clips)
     frame = np.concatenate([clip.frame for clip in clips], axis=1)  # (T, N*K)
+    frame = with_boxes(frame, frame_rate, config, config.thresholds)
     active = frame > np.tile(np.array(config.thresholds, np.float32), n)
     sizes = np.array([median_frames(seconds, frame_rate) for seconds in config.windows])
     active = median_filter(active, np.tile(sizes, n))
@@ -127,6 +129,23 @@ def find_spans(clips: Sequence[ClipScores], frame_rate: float, config: DecodingC
     # A difference of floats may fall a hair short of the length it stands for.
     kept = (offset > onset) & (offset - onset >= config.min_duration - 1e-6)
     return Spans(column[kept], start[kept], stop[kept], onset[kept], offset[kept])
+
+
+def with_boxes(
+    frame: np.ndarray, frame_rate: float, config: DecodingConfig, least: Sequence[float]
+) -> np.ndarray:
+    """Return scores (T, N*K) in which the classes that have boxes have those of their boxes.
+
+    Boxes that cannot have a confidence above `least` (K,) may be left out.
+    """
+    if any(config.boxes):
+        frame = frame.copy()
+    for k, settings in enumerate(config.boxes):
+        if settings:
+            columns = slice(k, None, len(config.boxes))
+            box = BoxSettings(*settings)
+            frame[:, columns] = box_scores(frame[:, columns], frame_rate, box, least[k])
+    return frame
 
 
 def _whole_ms(duration: float) -> float:

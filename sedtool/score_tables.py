@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from sedtool.atomic import claim_folder, refuse_unfinished, resource_errors, write_text
 from sedtool.audio import AUDIO_SUFFIXES
-from sedtool.decoding import median_frames
+from sedtool.decoding import median_frames, with_boxes
 from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
 from sedtool.labels.cells import check_cell, numbered_lines, parse_number, parse_seconds
 from sedtool.store import Scores, clip_scores, is_hdf5, open_scores
@@ -186,7 +186,8 @@ def frame_scores(scores: Scores) -> Iterator[FrameScores]:
     for clip in clip_scores(scores):
         times = np.minimum(np.arange(len(clip.frame) + 1) / rate, clip.duration)
         n_frames = int(np.count_nonzero(np.diff(times) > 0))  # those that begin within the clip
-        filtered = filter_scores(clip.frame, sizes)[:n_frames]
+        boxed = with_boxes(clip.frame, rate, scores.decoding, np.zeros(len(sizes)).tolist())
+        filtered = filter_scores(boxed, sizes)[:n_frames]
         yield FrameScores(clip.name, times[: n_frames + 1], filtered)
 
 

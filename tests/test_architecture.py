@@ -18,7 +18,7 @@ LAYERS = (
     "errors signals bounds file_kinds __version__",
     "text",
     "config machine",
-    "atomic draws plugins",
+    "atomic boxes draws plugins",
     "labels features shards",
     "audio augment",
     "store",

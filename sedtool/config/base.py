@@ -110,9 +110,20 @@ def lookup(table: dict[str, T], name: str, what: str) -> T:
     return table[name]
 
 
+def stated(config: Any) -> dict[str, Any]:
+    """Return settings as an artifact has them: one that was added later only if it is not default.
+
+    So the digest of a model stays what it is when a later sedtool knows of more settings.
+    """
+    entries = dataclasses.fields(config)
+    values = {entry.name: getattr(config, entry.name) for entry in entries}
+    idle = {e.name for e in added_fields(config) if values[e.name] == e.default}
+    return {name: value for name, value in values.items() if name not in idle}
+
+
 def to_json(config: Any) -> str:
     """Return a dataclass as JSON with sorted keys, as it is stored in an artifact."""
-    return json.dumps(dataclasses.asdict(config), sort_keys=True)
+    return json.dumps(stated(config), sort_keys=True)
 
 
 def from_json(cls: type[T], text: str, where: str) -> T:

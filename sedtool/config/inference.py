@@ -12,6 +12,7 @@ from sedtool.config.base import (
     Checked,
     Seconds,
     as_in,
+    is_within,
     require,
     require_valid,
     setting,
@@ -22,6 +23,7 @@ from sedtool.config.training import LookupConfig, TrainConfig
 from sedtool.text import quoted
 
 EVENT_FORMAT = "dcase"  # of event lists
+_BOXES = ("(0, 60]", "[0, 1]", "[1, 1000]")  # what their settings must be in
 MOST_MEDIAN = 150_000  # frames of a median filter: an hour of 40 a second
 
 
@@ -39,6 +41,12 @@ class DecodingConfig:
     merge_gap: Seconds = setting(
         0.0, "Join events of a class with less than these seconds between them.", within="[0, 1e6]"
     )
+    boxes: tuple[tuple[float, ...], ...] = setting(
+        (),
+        "Of each class that has boxes in place of a filter their step in seconds, and the absolute "
+        "and relative difference of levels; nothing of the others, or no class.",
+        added=True,
+    )
 
     threshold: ClassVar[float] = 0.5  # of an untuned model
     window: ClassVar[Seconds] = 0.3  # median filter length of an untuned model
@@ -52,6 +60,11 @@ class DecodingConfig:
                 require(0 <= value <= 1, f"{name} must be in [0, 1], not {value}")
         for value in self.windows:
             require(0 <= value < math.inf, f"median filters must last 0 s or more, not {value} s")
+        require(len(self.boxes) in (0, *sizes), "boxes and thresholds differ in length")
+        for window, box in zip(self.windows, self.boxes, strict=False):
+            is_valid = len(box) == 3 and not window and all(map(is_within, _BOXES, box))
+            what = f"step, absolute and relative difference in {', '.join(_BOXES)}, and no filter"
+            require(is_valid or not box, f"boxes need a {what}, not {box} and {window:g} s")
         longest = max(self.windows, default=0.0)  # memory grows with it, however short the clip
         require(longest <= 3_600, f"median filters must last at most 3600 s, not {longest:g} s")
 
