@@ -1,19 +1,31 @@
-"""Scores and labels -> the thresholds and median filter lengths that suit them best.
+"""Scores and labels -> the thresholds and median filter lengths that suit them best, or the boxes.
 
-Axis letters: N clips, T frames, K classes.
+Axis letters: N clips, T frames, K classes, S settings that are tried, F folds of the clips.
 """
 
 import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sedtool.boxes import BoxSettings, box_scores
 from sedtool.config import DecodingConfig, EvaluationConfig, TuneConfig
 from sedtool.decoding import find_spans, median_frames
-from sedtool.evaluation import EventArrays, event_counts
+from sedtool.draws import generator
+from sedtool.evaluation import EventArrays, largest_matching
 from sedtool.labels import Event, StrongLabels
 from sedtool.store import ClipScores
+
+N_FOLDS = 5  # of the clips, for scores of settings that were not fitted to them
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Groups = list[tuple[IntArray, list[ClipScores]]]  # clips with equally many frames, with numbers
 
 
 def best_clip_thresholds(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +109,15 @@ def lengths_from_durations(
         for label, length in zip(classes, decoding.windows, strict=True)
     )
     without = [label for label in classes if label not in durations]
-    return dataclasses.replace(decoding, windows=lengths), without
+    return dataclasses.replace(decoding, windows=lengths, boxes=()), without
+
+
+class FittedEvents(NamedTuple):
+    """Settings of decoding, and the event F1 of each class (K,), NaN without a reference event."""
+
+    decoding: DecodingConfig
+    f1: FloatArray  # on the clips that they were fitted to, which flatters
+    held_out: FloatArray  # of each fold of the clips, with what was fitted to the others
 
 
 def tune_events(
@@ -107,38 +127,161 @@ def tune_events(
     frame_rate: float,
     decoding: DecodingConfig,
     config: TuneConfig,
-) -> tuple[DecodingConfig, np.ndarray]:
-    """Fit frame thresholds and median filter lengths: each class's best event F1 on a grid.
+) -> FittedEvents:
+    """Fit how events are decoded: each class's best event F1 on a grid.
 
-    Clip thresholds, minimum duration and gap stay as they are. Of equally good settings the shorter
-    length wins, then the threshold nearer to 0.5. The clips of scores and reference are the same.
-
-    Returns
-    -------
-    tuple of DecodingConfig and numpy.ndarray
-        The settings and the event F1 of each class (K,), NaN for a class without a reference event.
+    These are thresholds and median filter lengths, or settings of boxes, by `config.decoder`. With
+    "auto" a class has boxes if they are better on clips that they were not fitted to: in total, and
+    in all folds but one. Clip thresholds, minimum duration and gap stay as they are. Of equally
+    good settings the shorter length wins, then the threshold nearer to 0.5. The clips of scores and
+    reference are the same.
     """
-    number = {clip.name: i for i, clip in enumerate(scores)}
-    references = [_reference(reference, label, number) for label in classes]
-    groups = _equally_long(scores)
-    best_f1 = np.full(len(classes), -1.0)
-    thresholds, lengths = list(decoding.thresholds), list(decoding.windows)
-    tolerances = EvaluationConfig(config.collar, config.offset_ratio)
-    trials = [(length,) * len(classes) for length in _distinct(config.windows, frame_rate)]
-    grid = itertools.product(
-        trials or [decoding.windows], sorted(config.thresholds, key=lambda t: abs(t - 0.5))
+    grids = _grids(decoding, config, frame_rate)
+    clips = _Clips(scores, reference, classes, frame_rate, config)
+    searches = {kind: clips.search(grid) for kind, grid in grids.items()}
+    chosen = [next(iter(searches.values()))] * len(classes)
+    if config.decoder == "auto":
+        median, boxes = searches.values()
+        chosen = [boxes if better else median for better in boxes.is_surely_better(median)]
+    best = [each.grid[each.best[k]] for k, each in enumerate(chosen)]
+    f1 = np.array([each.f1[k] for k, each in enumerate(chosen)])
+    held_out = np.array([_f1(each.held_out[k].sum(axis=0)) for k, each in enumerate(chosen)])
+    # What has no reference event stays as it is.
+    best = [decoding if np.isnan(f1[k]) else settings for k, settings in enumerate(best)]
+    of_classes = tuple(each.boxes[k] if each.boxes else () for k, each in enumerate(best))
+    fitted = dataclasses.replace(
+        decoding,
+        thresholds=tuple(settings.thresholds[k] for k, settings in enumerate(best)),
+        windows=tuple(settings.windows[k] for k, settings in enumerate(best)),
+        boxes=of_classes if any(of_classes) else (),
     )
-    for trial, threshold in grid:
-        uniform = dataclasses.replace(
-            decoding, thresholds=(threshold,) * len(classes), windows=trial
-        )
-        estimates = _estimate(groups, len(classes), frame_rate, uniform)
-        for k, (of_class, estimated) in enumerate(zip(references, estimates, strict=True)):
-            f1 = _event_f1(of_class, estimated, tolerances)
-            if f1 > best_f1[k]:
-                best_f1[k], thresholds[k], lengths[k] = f1, threshold, trial[k]
-    tuned = dataclasses.replace(decoding, thresholds=tuple(thresholds), windows=tuple(lengths))
-    return tuned, np.where(best_f1 < 0, np.nan, best_f1)
+    return FittedEvents(fitted, f1, held_out)
+
+
+def _grids(
+    decoding: DecodingConfig, config: TuneConfig, frame_rate: float
+) -> dict[str, list[DecodingConfig]]:
+    """Return the settings to try, the same for every class, of each kind of decoder."""
+    n_classes = len(decoding.thresholds)
+    none = (0.0,) * n_classes
+    lengths = [(length,) * n_classes for length in _distinct(config.windows, frame_rate)]
+    boxes = itertools.product(config.box_steps, config.box_absolutes, config.box_relatives)
+    kinds: dict[str, list[tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]]] = {
+        "median": [(length, ()) for length in lengths or [decoding.windows]],
+        "boxes": [(none, (box,) * n_classes) for box in boxes],
+    }
+    thresholds = sorted(config.thresholds, key=lambda t: abs(t - 0.5))
+    return {
+        kind: [
+            dataclasses.replace(
+                decoding, windows=windows, boxes=box, thresholds=(threshold,) * n_classes
+            )
+            for windows, box in how
+            for threshold in thresholds
+        ]
+        for kind, how in kinds.items()
+        if config.decoder in (kind, "auto")
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """What each of S settings counts in each of F folds of the clips."""
+
+    grid: list[DecodingConfig]  # S
+    counts: IntArray  # (S, K, F, 3): true positives, references, estimates
+
+    @cached_property
+    def best(self) -> IntArray:
+        """Return the place of the best settings of each class, (K,), the first of equals."""
+        return _best(self.counts.sum(axis=2))
+
+    @cached_property
+    def f1(self) -> FloatArray:
+        """Return the best F1 of each class, (K,), NaN without a reference."""
+        f1: FloatArray = _f1(self.counts.sum(axis=2)).max(axis=0)
+        return f1
+
+    @cached_property
+    def held_out(self) -> IntArray:
+        """Return what each fold counts with the settings that are best in the others, (K, F, 3)."""
+        n_classes, n_folds = self.counts.shape[1:3]
+        total, every = self.counts.sum(axis=2), np.arange(n_classes)
+        folds = [self.counts[:, :, fold] for fold in range(n_folds)]
+        return np.stack([fold[_best(total - fold), every] for fold in folds], axis=1)
+
+    def is_surely_better(self, other: "_Search") -> NDArray[np.bool_]:
+        """Return for which classes it is better where it was not fitted, (K,)."""
+        in_total = _f1(self.held_out.sum(axis=1)) > _f1(other.held_out.sum(axis=1))
+        in_folds = _f1(self.held_out) > _f1(other.held_out)
+        surely: NDArray[np.bool_] = in_total & (in_folds.sum(axis=1) >= N_FOLDS - 1)
+        return surely
+
+
+def _best(counts: IntArray) -> IntArray:
+    """Return the place of the highest F1 of each class, (K,), of counts (S, K, 3)."""
+    place: IntArray = np.nan_to_num(_f1(counts)).argmax(axis=0)
+    return place
+
+
+def _f1(counts: IntArray) -> FloatArray:
+    """Return F1 of counts (..., 3) of true positives, references and estimates.
+
+    It is NaN without a reference.
+    """
+    hits, n_reference, n_estimated = (counts[..., i] for i in range(3))
+    twice = np.where(n_reference, 2.0 * hits, np.nan)
+    f1: FloatArray = twice / np.maximum(n_reference + n_estimated, 1)
+    return f1
+
+
+class _Clips:
+    """Scores and reference events of clips, dealt into folds."""
+
+    def __init__(
+        self,
+        scores: Sequence[ClipScores],
+        reference: StrongLabels,
+        classes: tuple[str, ...],
+        frame_rate: float,
+        config: TuneConfig,
+    ) -> None:
+        number = {clip.name: i for i, clip in enumerate(scores)}
+        self.references = [_reference(reference, label, number) for label in classes]
+        self.groups = _equally_long(scores)
+        self.frame_rate = frame_rate
+        self.tolerances = EvaluationConfig(config.collar, config.offset_ratio)
+        # The order of the clips is no matter, but that of their names.
+        order = np.argsort([clip.name for clip in scores], kind="stable")
+        self.fold = np.empty(len(scores), np.int64)
+        self.fold[generator("folds").permutation(order)] = np.arange(len(scores)) % N_FOLDS
+
+    def search(self, grid: list[DecodingConfig]) -> _Search:
+        """Count with each of these settings, those with the same boxes one after the other."""
+        counts = []
+        for boxes, of_these in itertools.groupby(grid, key=lambda settings: settings.boxes):
+            groups = self._boxed(boxes[0]) if boxes else self.groups
+            for settings in of_these:
+                plain = dataclasses.replace(settings, boxes=())
+                counts.append(self._count(_estimate(groups, self.frame_rate, plain)))
+        return _Search(grid, np.stack(counts))
+
+    def _boxed(self, box: tuple[float, ...]) -> Groups:
+        """Return the clips with the confidences of boxes in place of their scores."""
+        how = (self.frame_rate, BoxSettings(*box))
+        return [
+            (numbers, [dataclasses.replace(c, frame=box_scores(c.frame, *how)) for c in clips])
+            for numbers, clips in self.groups
+        ]
+
+    def _count(self, estimates: list[EventArrays]) -> IntArray:
+        """Return what the events count, (K, F, 3)."""
+        counts = []
+        for reference, estimated in zip(self.references, estimates, strict=True):
+            matched, _ = largest_matching(reference, estimated, self.tolerances)
+            clips = (reference.clip[matched], reference.clip, estimated.clip)
+            counts.append([np.bincount(self.fold[c], minlength=N_FOLDS) for c in clips])
+        return np.array(counts).transpose(0, 2, 1)
 
 
 def _distinct(lengths: Sequence[float], frame_rate: float) -> list[float]:
@@ -157,7 +300,7 @@ def _reference(labels: StrongLabels, label: str, number: Mapping[str, int]) -> E
     )
 
 
-def _equally_long(scores: Sequence[ClipScores]) -> list[tuple[np.ndarray, list[ClipScores]]]:
+def _equally_long(scores: Sequence[ClipScores]) -> Groups:
     """Return clips with equally many frames together, with their numbers, to decode in one go."""
     groups: dict[int, list[int]] = {}
     for i, clip in enumerate(scores):
@@ -165,13 +308,9 @@ def _equally_long(scores: Sequence[ClipScores]) -> list[tuple[np.ndarray, list[C
     return [(np.array(group), [scores[i] for i in group]) for group in groups.values()]
 
 
-def _estimate(
-    groups: list[tuple[np.ndarray, list[ClipScores]]],
-    n_classes: int,
-    frame_rate: float,
-    decoding: DecodingConfig,
-) -> list[EventArrays]:
+def _estimate(groups: Groups, frame_rate: float, decoding: DecodingConfig) -> list[EventArrays]:
     """Decode all clips; return the events of each class, by clip number."""
+    n_classes = len(decoding.thresholds)
     decoded = [(numbers, find_spans(clips, frame_rate, decoding)) for numbers, clips in groups]
     clip = np.concatenate([numbers[spans.column // n_classes] for numbers, spans in decoded])
     label = np.concatenate([spans.column % n_classes for _, spans in decoded])
@@ -179,13 +318,3 @@ def _estimate(
     offset = np.concatenate([spans.offset for _, spans in decoded])
     of_class = (label == k for k in range(n_classes))
     return [EventArrays(clip[rows], onset[rows], offset[rows]) for rows in of_class]
-
-
-def _event_f1(
-    reference: EventArrays, estimated: EventArrays, tolerances: EvaluationConfig
-) -> float:
-    """Return the event F1 of one class; -1 without a reference event."""
-    n_reference, n_estimated = len(reference.onset), len(estimated.onset)
-    if not n_reference:
-        return -1.0
-    return 2 * event_counts(reference, estimated, tolerances) / (n_reference + n_estimated)

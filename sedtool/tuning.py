@@ -27,9 +27,16 @@ from sedtool.config import (
     TuneInputs,
     WindowConfig,
 )
+from sedtool.config.base import require
 from sedtool.datasets import Clips, FeatureSet, ValidationClips
 from sedtool.errors import LabelError
-from sedtool.fitting import best_clip_thresholds, lengths_from_durations, macro, tune_events
+from sedtool.fitting import (
+    FittedEvents,
+    best_clip_thresholds,
+    lengths_from_durations,
+    macro,
+    tune_events,
+)
 from sedtool.labels import StrongLabels, Vocabulary, read_reference
 from sedtool.machine import pick_device
 from sedtool.scoring import Failure, score_clips, stored_clip
@@ -50,14 +57,18 @@ class TuneResult:
     n_clips: int
     clip_f1: float  # macro over the classes that have a positive clip
     event_f1: float | None  # macro over the classes that have an event; None without strong labels
-    seconds: float  # that it took
+    held_out: float | None  # the same of each fold of the clips, fitted to the others
+    seconds: float = 0.0  # that it took
 
     def __str__(self) -> str:
         """Return one line for a summary."""
-        event = "" if self.event_f1 is None else f", event F1 {self.event_f1:.3f}"
+        event, other = "", ""
+        if self.event_f1 is not None:
+            event = f", event F1 {self.event_f1:.3f}"
+            other = f"; event F1 of each fifth, fitted to the others: {self.held_out:.3f}"
         return (
             f"fitted on {self.n_clips} clips in {self.seconds:.1f} s: clip F1 {self.clip_f1:.3f}"
-            f"{event} (on these clips)"
+            f"{event} (on these clips{other})"
         )
 
 
@@ -90,7 +101,7 @@ def tune(
         model = load_model(model_path)
         fitted = _fit(model, inputs, config, device, progress)
         save_model(model_path, model)
-    return TuneResult(*fitted, time.monotonic() - started)
+    return dataclasses.replace(fitted, seconds=time.monotonic() - started)
 
 
 def _fit(
@@ -99,8 +110,14 @@ def _fit(
     config: TuneConfig,
     device: str,
     progress: Callable[[int, int, str], None] | None,
-) -> tuple[int, float, float | None]:
-    """Fit the settings of `model`; return the number of clips, and macro clip and event F1."""
+) -> TuneResult:
+    """Fit the settings of `model` to the labels of `inputs`."""
+    are_given = inputs.durations_from is not None or inputs.window is not None
+    if config.decoder != "median":
+        what = f"--decoder {config.decoder}"
+        require(inputs.reference is not None, f"{what} needs strong labels: --reference STRONG.tsv")
+        given = "--window and --durations-from set the median filter lengths"
+        require(not are_given, f"{given}, which {what} fits or has none of; leave one out")
     features = FeatureSet(inputs.features, inputs.partial)
     features.require(model.features)
     vocabulary = Vocabulary(model.classes, "the model has no others; leave their rows out")
@@ -108,7 +125,6 @@ def _fit(
     _refuse_training_clips(model, validation.clips)
     model.decoding = _with_lengths(inputs, model.classes, model.decoding, config)
     model.decoding.require_rate(model.frame_rate)
-    are_given = inputs.durations_from is not None or inputs.window is not None
     grid = dataclasses.replace(config, windows=()) if are_given else config
     files = (inputs.reference, inputs.weak, inputs.durations_from)
     digests = {str(path): file_sha256(path) for path in files if path is not None}
@@ -122,17 +138,12 @@ def fit_decoding(
     config: TuneConfig,
     device: torch.device,
     progress: Callable[[int, int, str], None] | None = None,
-) -> tuple[int, float, float | None]:
+) -> TuneResult:
     """Fit the decoding settings of a model to validation clips that it has not seen.
 
     Clip thresholds are fitted to the labelled clips, and with strong labels frame thresholds and
-    median filter lengths on the grid of `config`; see `tune`. The model keeps what they were fitted
-    on: `files`, digests by name.
-
-    Returns
-    -------
-    tuple of int, float and float or None
-        The number of clips, and macro clip F1 and event F1 on them; None without strong labels.
+    median filter lengths, or boxes, on the grid of `config`; see `tune`. The model keeps what they
+    were fitted on: `files`, digests by name.
     """
     clips, n, strong = validation.clips, validation.n_labelled, validation.strong
     scores = _score(model, clips, device, progress)
@@ -146,17 +157,19 @@ def fit_decoding(
     decoding = dataclasses.replace(
         model.decoding, clip_thresholds=thresholds, thresholds=thresholds
     )
-    event_f1 = None
+    of_events = None
     if strong is not None:
         with_events = set(strong.names)
-        of_events = [clip for clip in scores if clip.name in with_events]
-        decoding, event_f1 = tune_events(
-            of_events, strong, model.classes, model.frame_rate, decoding, config
+        with_labels = [clip for clip in scores if clip.name in with_events]
+        of_events = tune_events(
+            with_labels, strong, model.classes, model.frame_rate, decoding, config
         )
-        _warn_of_classes_nowhere(strong, model.classes, clip_f1, event_f1)
+        decoding = of_events.decoding
+        _warn_of_classes_nowhere(strong, model.classes, clip_f1, of_events.f1)
     model.decoding = decoding
-    model.tuned = _provenance(model, files, config, clip_f1, event_f1, len(scores))
-    return len(scores), macro(clip_f1), None if event_f1 is None else macro(event_f1)
+    model.tuned = _provenance(model, files, config, clip_f1, of_events, len(scores))
+    event_f1 = (macro(of_events.f1), macro(of_events.held_out)) if of_events else (None, None)
+    return TuneResult(len(scores), macro(clip_f1), *event_f1)
 
 
 def _warn_of_classes_nowhere(
@@ -209,7 +222,7 @@ def _with_lengths(
 ) -> DecodingConfig:
     """Set the median filter lengths from what was given; else they stay."""
     if inputs.window is not None:
-        return dataclasses.replace(decoding, windows=(inputs.window,) * len(classes))
+        return dataclasses.replace(decoding, windows=(inputs.window,) * len(classes), boxes=())
     if inputs.durations_from is None:
         return decoding
     labels = read_reference(inputs.durations_from, inputs.min_confidence)
@@ -225,7 +238,7 @@ def _provenance(
     files: Mapping[str, str],
     config: TuneConfig,
     clip_f1: np.ndarray,
-    event_f1: np.ndarray | None,
+    of_events: FittedEvents | None,
     n_clips: int,
 ) -> dict[str, Any]:
     """Return where the settings come from, as the model file keeps it."""
@@ -238,7 +251,8 @@ def _provenance(
         "files": dict(files),
         "clips": n_clips,
         "clip_f1": by_class(clip_f1),
-        "event_f1": None if event_f1 is None else by_class(event_f1),
-        "grid": dataclasses.asdict(config) if event_f1 is not None else None,
+        "event_f1": None if of_events is None else by_class(of_events.f1),
+        "event_f1_held_out": None if of_events is None else by_class(of_events.held_out),
+        "grid": None if of_events is None else dataclasses.asdict(config),
         "weights_sha256": model.weights_sha256,
     }

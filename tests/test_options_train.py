@@ -377,6 +377,29 @@ def test_event_f1_of_training_and_tuning_is_what_evaluate_says_with_these_tolera
     assert len(set(scores.values())) > 1
 
 
+@tries("tune", "--decoder")
+def test_the_decoder_is_what_decodes_until_the_model_is_tuned_with_another(tiny, tmp_path):
+    model = save_small_model(tmp_path / "m.safetensors")
+    line = ("tune", model, "--features", tiny.features, "--reference", tiny.strong)
+    events, found = tmp_path / "events.tsv", {}
+    for decoder in ("boxes", "auto", "median"):
+        said = run(*line, "--decoder", decoder).stderr
+        decoding, tuned = load_model(model).decoding, load_model(model).tuned
+        assert bool(decoding.boxes) == (decoder == "boxes")  # too few clips to be sure of them
+        mean = sum(tuned["event_f1_held_out"].values()) / 2
+        assert f"event F1 of each fifth, fitted to the others: {mean:.3f})" in said
+        audio = (tiny.audio / "val", "--root", tiny.audio)
+        run("infer", model, *audio, "-o", events, "--overwrite")
+        scored = run("evaluate", tiny.strong, events, "--format", "json").stdout
+        by_class = json.loads(scored)["event"]["classes"]
+        found[decoder] = [by_class[name]["f1"] for name in tuned["event_f1"]]
+        assert found[decoder] == pytest.approx(list(tuned["event_f1"].values()))
+    assert found["boxes"] != found["median"]
+    weak = (*line[:4], "--weak", tiny.weak_validation, "--decoder", "boxes")
+    assert "--decoder boxes needs strong labels: --reference" in refused(*weak)
+    assert "leave one out" in refused(*line, "--decoder", "auto", "--window", "0.3")
+
+
 def test_selecting_by_events_needs_strong_labels(line, output, tiny):
     line = (*line, "-o", output, "--val-weak", tiny.weak_validation, "--select-by", "event_f1")
     assert "--val-strong" in refused(*line)

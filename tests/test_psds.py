@@ -470,6 +470,19 @@ def test_a_scores_file_is_filtered_with_its_own_windows(tmp_path):
     assert found[0.0].classes["b"] < 1.0
 
 
+def test_a_scores_file_with_boxes_scores_as_their_confidences(tmp_path):
+    path = tmp_path / "scores.h5"
+    decoding = DecodingConfig((0.5,), (0.5,), (0.0,), boxes=((0.4, 0.2, 1.5),))
+    frame = np.zeros((40, 1), np.float32)
+    frame[10:20, 0] = np.linspace(0.6, 0.8, 10)
+    with ScoresWriter(path, ScoresHeader(("a",), 10.0, decoding, "0" * 64)) as writer:
+        writer.append(scored_whole("1.wav", 4.0, frame, frame.max(axis=0)))
+    assert open_scores(path).decoding == decoding
+    expected = np.zeros(40)
+    expected[10:20] = 0.7
+    assert next(frame_scores(open_scores(path))).scores[:, 0] == pytest.approx(expected)
+
+
 def test_a_folder_of_score_tables_scores_as_the_arrays_it_was_made_of(tmp_path):
     write_score_tables(tmp_path, ("a", "b"), PERFECT)
     source = open_frame_scores(tmp_path)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sedtool import fitting
 from sedtool.checkpoint import load_model
 from sedtool.config import DecodingConfig, EvaluationConfig, TrainConfig, TuneConfig
 from sedtool.decoding import decode_clip
@@ -103,7 +104,7 @@ def two_clips():
 
 def test_the_grid_finds_settings_with_which_every_event_is_right():
     clips, reference = two_clips()
-    tuned, best = tune_events(
+    tuned, best, _ = tune_events(
         clips,
         reference,
         CLASSES,
@@ -129,16 +130,115 @@ def test_the_fitted_score_is_what_the_evaluator_says_of_the_fitted_settings():
         for i, clip in enumerate(clips)
     ]
     arguments = (CLASSES, 10.0, DecodingConfig.default(2), TuneConfig())
-    tuned, best = tune_events(noisy, reference, *arguments)
+    tuned, best, _ = tune_events(noisy, reference, *arguments)
     events = [e for clip in noisy for e in decode_clip(clip, CLASSES, 10.0, tuned)]
     scored = evaluate_events(reference, events, EvaluationConfig(), classes=CLASSES)
     assert [scored.classes[c].f1 for c in CLASSES] == pytest.approx(best.tolist())
 
 
+def random_clips(n=12):
+    """Return clips with events and scores that have something to do with each other."""
+    rng, clips, events = np.random.default_rng(3), [], []
+    for i in range(n):
+        frame = 0.6 * rng.random((100, 2))
+        for k, label in enumerate(CLASSES):
+            start, length = rng.integers(0, 60), int(rng.integers(5, 40))
+            frame[start : start + length, k] += 0.25
+            events.append(Event(f"{i}", start / 10, (start + length) / 10, label))
+        clips.append(scored_whole(f"{i}", 10.0, frame.astype(np.float32), np.ones(2, np.float32)))
+    return clips, StrongLabels(events, tuple(clip.name for clip in clips))
+
+
+COARSE = TuneConfig(thresholds=(0.4, 0.45, 0.5, 0.55, 0.6), windows=(0.0, 0.3, 0.5, 0.7, 1.0))
+
+
+@pytest.mark.parametrize("config", [COARSE, dataclasses.replace(COARSE, decoder="boxes")])
+def test_what_is_held_out_is_scored_with_what_fits_the_others(config):
+    """The oracle fits each fold's settings and decodes its clips by the evaluator."""
+    clips, reference = random_clips()
+    start = DecodingConfig.default(2)
+    fold = fitting._Clips(clips, reference, CLASSES, 10.0, config).fold
+    assert sorted(np.bincount(fold)) == [2, 2, 2, 3, 3]
+    counts = np.zeros((2, 3))
+    for number in range(5):
+        there = [clip for clip, other in zip(clips, fold, strict=True) if other != number]
+        here = [clip for clip, other in zip(clips, fold, strict=True) if other == number]
+
+        def only(chosen):
+            names = {clip.name for clip in chosen}
+            kept = [event for event in reference.events if event.name in names]
+            return StrongLabels(kept, tuple(names))
+
+        tuned = tune_events(there, only(there), CLASSES, 10.0, start, config).decoding
+        events = [e for clip in here for e in decode_clip(clip, CLASSES, 10.0, tuned)]
+        scored = evaluate_events(only(here), events, EvaluationConfig(), classes=CLASSES)
+        for k, label in enumerate(CLASSES):
+            rates = scored.classes[label]
+            counts[k] += rates.tp, rates.n_reference, rates.n_estimated
+    expected = 2 * counts[:, 0] / (counts[:, 1] + counts[:, 2])
+    fitted = tune_events(clips, reference, CLASSES, 10.0, start, config)
+    assert fitted.held_out == pytest.approx(expected)
+    assert (fitted.f1 >= fitted.held_out).all()
+    assert (fitted.f1 > fitted.held_out).any()
+
+
+def test_the_order_of_clips_changes_no_fold():
+    clips, reference = random_clips()
+    arguments = (reference, CLASSES, 10.0, DecodingConfig.default(2), COARSE)
+    one, other = tune_events(clips, *arguments), tune_events(clips[::-1], *arguments)
+    assert one.decoding == other.decoding
+    assert one.held_out.tolist() == other.held_out.tolist()
+
+
+def test_a_class_without_reference_events_keeps_its_settings():
+    clips, reference = random_clips()
+    dogs = [event for event in reference.events if event.label == "Dog"]
+    start = dataclasses.replace(DecodingConfig.default(2), windows=(0.1, 0.7))
+    labels = StrongLabels(dogs, reference.names)
+    fitted = tune_events(clips, labels, CLASSES, 10.0, start, COARSE)
+    assert (fitted.decoding.thresholds[1], fitted.decoding.windows[1]) == (0.5, 0.7)
+    assert np.isnan(fitted.f1).tolist() == np.isnan(fitted.held_out).tolist() == [False, True]
+
+
+def ramps_and_holes():
+    """Return events that rise and fall slowly to any height, and events with holes, by class.
+
+    No threshold cuts all slopes in the middle. Holes go with a median filter alone.
+    """
+    rng, clips, events = np.random.default_rng(0), [], []
+    for i in range(20):
+        frame = np.zeros((100, 2))
+        height = rng.uniform(0.2, 1.0)
+        slope = height / (1 + np.exp(-np.arange(-9.5, 10)))  # steepest in the middle
+        frame[15:85, 0] = np.concatenate([slope, np.full(30, height), slope[::-1]])
+        frame[30:70, 1] = 0.9
+        frame[rng.permutation(np.arange(32, 68, 3))[:8], 1] = 0.0
+        frame[rng.permutation(np.arange(2, 26, 4))[:3], 1] = 0.9
+        events += [Event(f"{i}", 2.5, 7.5, "Dog"), Event(f"{i}", 3.0, 7.0, "Drone")]
+        clips.append(scored_whole(f"{i}", 10.0, frame.astype(np.float32), np.ones(2, np.float32)))
+    return clips, StrongLabels(events, tuple(clip.name for clip in clips))
+
+
+def test_auto_gives_boxes_to_the_classes_that_are_surely_better_with_them():
+    clips, reference = ramps_and_holes()
+    how = (reference, CLASSES, 10.0, DecodingConfig.default(2))
+    f1 = {}
+    for decoder in ("median", "boxes", "auto"):
+        config = TuneConfig(collar=0.1, offset_ratio=0.0, decoder=decoder)
+        fitted = tune_events(clips, *how, config)
+        f1[decoder] = fitted.held_out.tolist()
+        has_boxes = [bool(box) for box in fitted.decoding.boxes]
+        expected = {"median": [], "boxes": [True, True], "auto": [True, False]}
+        assert has_boxes == expected[decoder]
+    assert f1["boxes"][0] > f1["median"][0]
+    assert f1["boxes"][1] < f1["median"][1]
+    assert f1["auto"] == [f1["boxes"][0], f1["median"][1]]
+
+
 def test_windows_that_are_given_are_left_alone():
     clips, reference = two_clips()
     start = dataclasses.replace(DecodingConfig.default(2), windows=(0.5, 0.7))
-    tuned, _ = tune_events(clips, reference, CLASSES, 10.0, start, TuneConfig(windows=()))
+    tuned, *_ = tune_events(clips, reference, CLASSES, 10.0, start, TuneConfig(windows=()))
     assert tuned.windows == (0.5, 0.7)
 
 

@@ -205,5 +205,16 @@ class TuneConfig(Checked):
     offset_ratio: float = as_in(EvaluationConfig, "offset_ratio")
 
     thresholds: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(1, 20))
-    windows: tuple[Seconds, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
+    windows: tuple[Seconds, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
     duration_ratio: float = 1 / 3  # median filter length over mean event duration
+
+    decoder: str = setting(
+        "median",
+        "How events are told from frames: thresholds and a median filter; boxes, whose borders no "
+        "threshold moves; or auto, boxes for the classes that are surely better with them.",
+        choices=("median", "boxes", "auto"),
+    )
+    # Of boxes: see `sedtool.boxes.BoxSettings`.
+    box_steps: tuple[Seconds, ...] = (0.32, 0.48, 0.64)
+    box_absolutes: tuple[float, ...] = (0.1, 0.3)
+    box_relatives: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)

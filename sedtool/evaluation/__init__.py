@@ -97,7 +97,7 @@ from sedtool.evaluation.evaluate import (
     event_errors,
     segment_errors,
 )
-from sedtool.evaluation.events import event_counts
+from sedtool.evaluation.events import event_counts, largest_matching
 from sedtool.evaluation.pair import EventArrays
 from sedtool.labels import EventColumns
 
@@ -121,5 +121,6 @@ __all__ = [
     "evaluate_segments",
     "event_counts",
     "event_errors",
+    "largest_matching",
     "segment_errors",
 ]

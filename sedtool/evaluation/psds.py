@@ -26,7 +26,8 @@ true and false positives, cross-triggers, references and duration.
 
 Axis letters: B resamples, C clips, K classes, N references, P thresholds of one class.
 
-What is scored of a scores file is the score after the median filter of its decoding settings, as
+What is scored of a scores file is the score after the median filter of its decoding settings, or
+the confidence of its boxes, as
 in DCASE task 4, where post-processing is part of the system (`open_frame_scores` can leave it out).
 Clip gate, shortest event and merging of gaps belong to one operating point, and are left out.
 

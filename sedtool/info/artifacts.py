@@ -193,6 +193,7 @@ def _class_rows(
         "threshold": decoding.thresholds,
         "clip_threshold": decoding.clip_thresholds,
         "window": decoding.windows,
+        **({"boxes": decoding.boxes} if decoding.boxes else {}),
         **{name: values or [None] * len(classes) for name, values in learned.items()},
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -224,7 +225,8 @@ def describe_model(path: Path, verify: bool = True) -> Description:
     said = {words.get(key, key): value for key, value in values.items()}
     said["tuned on"] = "nothing; thresholds and median filters are as before tuning"
     if model.tuned:
-        f1 = {name: _numbers(model.tuned.get(name)) for name in ("clip_f1", "event_f1")}
+        names = ("clip_f1", "event_f1", "event_f1_held_out")
+        f1 = {name: _numbers(model.tuned.get(name)) for name in names}
         said["classes"] = [
             row | {name: of.get(row["class"]) for name, of in f1.items()}
             for row in values["classes"]

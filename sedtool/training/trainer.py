@@ -330,9 +330,9 @@ class Trainer:
                 lengths = (labels, model.classes, model.decoding, config)
                 model.decoding, _ = lengths_from_durations(*lengths)
             what = (self.validation, files, config, self.learner.device, report)
-            fitted = TuneResult(*fit_decoding(model, *what), time.monotonic() - started)
+            fitted = fit_decoding(model, *what)
             save_model(path, model)
-        return fitted
+        return fitted and dataclasses.replace(fitted, seconds=time.monotonic() - started)
 
     def result(self, seconds: float, fitted: TuneResult | None) -> TrainResult:
         """Return how the run ended."""

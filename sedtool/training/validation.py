@@ -59,7 +59,7 @@ def validate(
         of_events = _joined(clips, windows, set(validation.strong.names))
         what = (validation.strong, model.classes, model.frame_rate, decoding)
         grid = TuneConfig(config.collar, config.offset_ratio, _THRESHOLDS, _LENGTHS)
-        scores["event_f1"] = macro(tune_events(of_events, *what, grid)[1])
+        scores["event_f1"] = macro(tune_events(of_events, *what, grid).f1)
     return scores
 
 
