@@ -396,7 +396,9 @@ class TrainingBatches:
                 0.5 / frame_rate,
             )
             valid = -(-length // self.time_pooling)
-            targets[row, :valid] = frame_targets(moved, valid, frame_rate, self.vocabulary)
+            targets[row, :valid] = frame_targets(
+                moved, valid, frame_rate, self.vocabulary, self.config.touching_gap
+            )
         return torch.from_numpy(targets)
 
 
@@ -414,21 +416,32 @@ def batch_sizes(clips: TrainingClips, config: TrainConfig) -> tuple[int, int, in
 
 
 def frame_targets(
-    events: Iterable[Event], n_frames: int, frame_rate: float, vocabulary: Vocabulary
+    events: Iterable[Event],
+    n_frames: int,
+    frame_rate: float,
+    vocabulary: Vocabulary,
+    touching_gap: int = TrainConfig.touching_gap,
 ) -> np.ndarray:
     """Return the strong labels of a clip as float32 (T', K), ones where a class is active.
 
     Frame t lies between t / rate and (t + 1) / rate, as decoding has it. Onsets and offsets go to
     the nearest of these borders, so that lengths are right on average; an event is active in one
-    frame at least, unless it has no length: such a row says that its clip has no event.
+    frame at least, unless it has no length: such a row says that its clip has no event. Where an
+    event begins in the frame in which another of its class ends, the latter loses its last
+    `touching_gap` frames, but one.
     """
     targets = np.zeros((n_frames, len(vocabulary)), np.float32)
-    for event in events:
+    ends: dict[tuple[int, int], int] = {}  # column and frame after the last of an event -> first
+    for event in sorted(events, key=lambda event: event.onset):
         if event.offset <= event.onset:
             continue
+        column = vocabulary.index(event.label)
         first = min(int(event.onset * frame_rate + 0.5), n_frames - 1)
         last = max(int(event.offset * frame_rate + 0.5), first + 1)
-        targets[first:last, vocabulary.index(event.label)] = 1.0
+        targets[first:last, column] = 1.0
+        before = ends.get((column, first), first)  # of an event that ends here a frame stays
+        targets[max(before + 1, first - touching_gap) : first, column] = 0.0
+        ends[column, last] = first
     return targets
 
 

@@ -247,6 +247,17 @@ def test_events_go_to_the_nearest_borders_of_frames_and_last_one_frame_at_least(
     ]
 
 
+def test_a_gap_is_learned_where_an_event_begins_as_another_of_its_class_ends():
+    spans = [(0.5, 0.9, "a"), (0.1, 0.5, "a"), (0.3, 0.5, "b"), (0.55, 0.8, "b"), (0.4, 0.5, "c")]
+    events = [Event("x", *span) for span in (*spans, (0.5, 0.7, "c"), (0.55, 1.0, "a"))]
+    targets = frame_targets(events, 10, 10.0, VOCABULARY, touching_gap=2)
+    assert targets.T.tolist() == [
+        [0, 1, 1, 0, 0, 1, 1, 1, 1, 1],  # frames 3 and 4 are free; those that overlap are one
+        [0, 0, 0, 1, 1, 0, 1, 1, 0, 0],  # these do not touch
+        [0, 0, 0, 0, 1, 1, 1, 0, 0, 0],  # a frame of the first stays
+    ]
+
+
 def test_lengths_in_frames_are_right_on_average():
     rng = np.random.default_rng(0)
     spans = [(a, a + d) for a, d in rng.uniform((0, 0.2), (5, 3), (3000, 2))]

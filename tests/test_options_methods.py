@@ -99,6 +99,22 @@ def test_strong_clips_have_a_clip_loss_where_it_is_asked_for(line, output):
     assert trained(line, output, "--strong-clip-loss")["clip_loss"] != without["clip_loss"]
 
 
+@tries("train", "--touching-gap")
+def test_events_that_touch_are_learned_apart_where_that_is_asked_for(line, output, tmp_path):
+    apart = trained(line, output, "--touching-gap", "3")
+    assert apart == trained(line, output)  # none touches
+    path = tmp_path / "strong.tsv"
+    header, *rows = (row.split("\t") for row in path.read_text().splitlines())
+    events = [(name, float(onset), float(offset), k) for name, onset, offset, k in rows]
+    halves = [
+        (n, *half, k) for n, a, b, k in events for half in ((a, (a + b) / 2), ((a + b) / 2, b))
+    ]
+    path.write_text("\n".join("\t".join(map(str, row)) for row in (header, *halves)))
+    assert trained(line, output)["frame_loss"] == apart["frame_loss"]
+    assert trained(line, output, "--touching-gap", "3")["frame_loss"] != apart["frame_loss"]
+    assert "must be in [0, 1000]" in refused(*line, "-o", output, "--touching-gap", "-1")
+
+
 @tries("train", "--consistency", "--ramp-up")
 def test_the_weight_of_consistency_rises_to_what_is_given(line, output):
     assert float(trained(line, output)["consistency"]) == pytest.approx(

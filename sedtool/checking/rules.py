@@ -95,6 +95,7 @@ RULES = {
     ),
     "touching": Rule(
         "events that begin where another one of their class ends: decoding makes one of both",
+        advice="`train --touching-gap 2` with short frames learns to keep them apart",
     ),
     "near": Rule(
         "events that begin less than an output frame after another one of their class",

@@ -37,8 +37,8 @@ from sedtool.signals import stop_signals
     *opt.settings(
         TrainConfig,
         *("method", "epochs", "steps_per_epoch", "batch_size", "balance", "lr", "pooling_lr"),
-        *("schedule", "plateau_patience", "time_shift", "shift_mode", "strong_clip_loss"),
-        *("select_by", "collar", "offset_ratio", "patience", "tune", "seed"),
+        *("schedule", "plateau_patience", "time_shift", "shift_mode", "touching_gap"),
+        *("strong_clip_loss", "select_by", "collar", "offset_ratio", "patience", "tune", "seed"),
     ),
 )
 @opt.group("Mean teacher", *opt.settings(TrainConfig, *MEAN_TEACHER))

@@ -182,6 +182,13 @@ class TrainConfig:
     keep_epochs: tuple[int, ...] = setting(
         (), "Keep the models of these epochs, as RUN/epochs/040.safetensors.", metavar="N,N,..."
     )
+    touching_gap: int = setting(
+        0,
+        "Output frames before an event that are learned as free where another of its class ends "
+        "there; with 0 such events are learned, and found, as one.",
+        within="[0, 1000]",
+        metavar="FRAMES",
+    )
     strong_clip_loss: bool = setting(
         False, "Whether clips with strong labels count in the clip loss, too.", paired=True
     )

@@ -84,9 +84,9 @@ def _require_sources(inputs: TrainInputs, config: TrainConfig) -> None:
     used = _SOURCES[config.method]
     for name in given:
         if name not in used:
+            others = " and ".join(method for method, used in _SOURCES.items() if name in used)
             raise ConfigError(
-                f"method {config.method} does not learn from --{name}; --method mean-teacher "
-                "learns from weak, strong and unlabelled clips"
+                f"method {config.method} does not learn from --{name}; those that do: {others}"
             )
     if not {"weak", "strong"} & set(given):
         needed = " or ".join(f"--{name}" for name in used if name != "unlabelled")
