@@ -27,7 +27,7 @@ CHANGED = {
     "plot gradients": ("--pooling max", "g.svg exists; give --overwrite"),
     "plot pooling": ("given/m.safetensors", "p.pdf exists; give --overwrite"),
     "train": ("--lr 1e-2 --epochs 3", "out/run holds a run already of other settings or files: "
-              "epochs is 2 there and 3 here, lr is 0.003 there and 0.01 here; --resume goes on"),
+              "epochs is 2 there and 3 here, lr is 0.003 there and 0.01 here; --overwrite starts"),
     "demo": ("--seed 3", "out/demo exists; give --overwrite to replace it, or another name "
              "(seed is 0 there and 3 here)"),
 }  # fmt: skip
@@ -160,7 +160,7 @@ def test_files_count_by_what_is_in_them_and_settings_by_what_they_do(case, tiny)
     assert run(*other).stderr.startswith("nothing to do: ")
     rows = Path("v.tsv").read_text().splitlines(keepends=True)
     Path("v.tsv").write_text("".join(rows[:-1]))
-    assert "of other settings or files: val-weak has changed; --resume" in refused(*other)
+    assert "of other settings or files: val-weak has changed; --overwrite" in refused(*other)
     assert state().keys() == before.keys()
 
 
@@ -170,7 +170,7 @@ def test_a_run_of_another_version_or_without_a_record_is_refused_and_said(case):
     record.write_text(json.dumps(fields | {"sedtool_version": "0.0.1"}))
     assert "files: sedtool_version is 0.0.1 there and " in refused(*line)
     record.write_text(json.dumps(fields | {"inputs": {}}))
-    assert "files: run.json does not say what was read; --resume" in refused(*line)
+    assert "files: run.json does not say what was read; --overwrite" in refused(*line)
     record.write_text(json.dumps(fields | {"status": "stopped"}))
     assert "out/run holds a run already; --resume goes on with it, --over" in refused(*line)
     run(*line, "--resume", "-q")

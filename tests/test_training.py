@@ -177,9 +177,12 @@ def test_resuming_another_run_is_refused_with_what_differs(inputs, finished):
 
 
 def test_a_run_is_not_overwritten_unasked(inputs, finished):
-    hotter = dataclasses.replace(CONFIG, lr=1.0)
-    with pytest.raises(OutputExistsError, match="--resume goes on with it, --overwrite"):
-        train(finished, inputs, hotter, device="cpu")
+    for changes, remedy in (
+        ({"epochs": 9}, "--resume goes on with it, --ov"),
+        ({"lr": 1.0}, "--ov"),
+    ):
+        with pytest.raises(OutputExistsError, match=f" here; {remedy}erwrite starts anew$"):
+            train(finished, inputs, dataclasses.replace(CONFIG, **changes), device="cpu")
     with pytest.raises(SameOutputError, match="is finished, and was trained on the same files"):
         train(finished, inputs, CONFIG, device="cpu")
 

@@ -115,26 +115,28 @@ class RunWriter(RunFolder):
             )
         may_go_on = self._resume and (self.has_state or self._stopped_early())
         if self._is_there() and not may_go_on and not self._overwrite:
-            of_others = ""
-            if self._home.is_trained():
-                of_others = f" of other settings or files: {first_five(self._different(here))}"
+            different = self._different(here) if self._home.is_trained() else []
+            fixed = settings_of_weights(here.config)
+            free = [name.replace("_", "-") for name in vars(here.config) if name not in fixed]
+            goes_on = all(text.split(" ", 1)[0] in free for text in different)
+            of_others = f" of other settings or files: {first_five(different)}" * bool(different)
             raise OutputExistsError(
-                f"{self._home.path} holds a run already{of_others}; --resume goes on with it, "
-                "--overwrite starts anew"
+                f"{self._home.path} holds a run already{of_others}; "
+                f"{'--resume goes on with it, ' * goes_on}--overwrite starts anew"
             )
 
     def _different(self, here: RunSettings) -> list[str]:
         """Say how a finished run differs from one of these settings; if not, SameOutputError."""
-        if different := unlike(self._home.read_record(), {"sedtool_version": __version__}):
+        there, record = self._home, self._home.read_record()
+        if different := unlike(record, {"sedtool_version": __version__}):
             return different
-        there = RunSettings.read(self._home.config)
-        if not (digests := self._home.input_digests(there)):
-            return [f"{self._home.record.name} does not say what was read"]
-        if different := [*differences(there, here, digests)]:
+        settings = RunSettings.read(there.config)
+        if not (digests := there.input_digests(settings)):
+            return [f"{there.record.name} does not say what was read"]
+        if different := [*differences(settings, here, digests)]:
             return different
         raise SameOutputError(
-            f"{self._home.path} is finished, and was trained on the same files with the same "
-            "settings"
+            f"{there.path} is finished, and was trained on the same files with the same settings"
         )
 
     @property
