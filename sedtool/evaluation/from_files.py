@@ -98,6 +98,8 @@ def evaluate_files(
     refuse_input(output, inputs.files)
     with contextlib.suppress(SameOutputError), claim(output, overwrite=overwrite):
         evaluation = _evaluate(inputs, config, report, progress)
+        if output and not (report.strict and evaluation.warnings):
+            write_text(output, evaluation.to_json())
         for warning in evaluation.warnings[report.strict :]:
             log.warning("%s", warning)
         if report.strict and evaluation.warnings:
@@ -106,8 +108,6 @@ def evaluate_files(
                 f"{inputs.reference} and {inputs.estimated} do not fit (--strict): "
                 f"{evaluation.warnings[0]}{f'; and {others} more, see above' * bool(others)}"
             )
-        if output:
-            write_text(output, evaluation.to_json())
     return evaluation
 
 
