@@ -395,6 +395,7 @@ def test_the_table_has_averages_first_and_aligned_columns():
 def test_the_table_says_how_it_was_measured():
     result = evaluate(REFERENCE, ESTIMATED, CONFIG, classes=["Dog", "Bird"], durations={"1.wav": 9})
     footer = format_evaluation(result, "table").split("\n\n")[-1]
+    assert "20% of the reference event's length (median 1.5 s)\n" in footer
     assert "1 of 2 clips end with their known duration" in footer
     assert "clip: from event lists" in footer
     assert "class list given; an undefined rate counts 0" in footer

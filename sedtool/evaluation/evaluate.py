@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Literal
 
+import numpy as np
+
 from sedtool.config import EvaluationConfig, lookup
 from sedtool.config.evaluation import METRICS, PSDS_SCENARIOS, USUAL, IntersectionConfig
 from sedtool.evaluation.analysis import ErrorAnalysis, count_kinds
@@ -59,6 +61,7 @@ class Evaluation:
     clip_source: Literal["clip predictions", "event lists"] = "event lists"
     n_clips: int = 0  # of both sides together
     n_durations: int = 0  # clips whose duration was known
+    median_length: float = math.nan  # of the reference events, in seconds
     n_matched_by_basename: int = 0  # estimated names whose folder is not that of the reference
     intersection: IntersectionConfig = field(default_factory=IntersectionConfig)
     error_counts: Mapping[str, ErrorsCounted] = field(default_factory=dict, repr=False)
@@ -257,6 +260,7 @@ def evaluate(
     warnings = warnings_of(sides, pair, classes, config.compat, tags_only)
     configs = dict.fromkeys(_COUNTS, config) | {"intersection": intersection}
     counts = {name: _COUNTS[name](pair, configs[name]) for name in metrics if name in _COUNTS}
+    lengths = pair.reference.offset - pair.reference.onset
     errors = {k: count(pair, config) for k, count in _ERRORS.items() if "error-rate" in metrics}
     return Evaluation(
         config,
@@ -267,6 +271,7 @@ def evaluate(
         clip_source="event lists" if weak_estimated is None else "clip predictions",
         n_clips=len(sides.clips),
         n_durations=len(sides.durations or ()),
+        median_length=float(np.median(lengths)) if len(lengths) else math.nan,
         n_matched_by_basename=inexact(sides.renamed)[0],
         intersection=intersection,
         error_counts=errors,

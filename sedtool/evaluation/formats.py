@@ -32,13 +32,7 @@ _OF_REFERENCES = (
 _OF_ESTIMATES = (
     *("estimated", "correct", "displaced", "fragments", "merged", "mislabelled", "spurious"),
 )
-_HEADS = {
-    "f1": "F1",
-    "n_reference": "reference",
-    "n_estimated": "estimated",
-    "rate": "ER",
-    "psds": "PSDS",
-}
+_HEADS = {"f1": "F1", "rate": "ER", "psds": "PSDS"}
 
 
 class Scored(NamedTuple):
@@ -76,10 +70,9 @@ def _as_table(evaluation: Evaluation, per_class: bool) -> str:
 
     def chosen(scored: list[Scored]) -> list[Scored]:
         if not is_short:
-            return [_only([*ranked, *undefined], each) for each in scored] if by else scored
-        worst = [_only([] if n else ranked[:FEW], each) for n, each in enumerate(scored)]
-        best = [_only(ranked[FEW:][-FEW:], each)._replace(averages={}) for each in scored[:1]]
-        return [*worst, *best]
+            return [_only(each, [*ranked, *undefined]) for each in scored] if by else scored
+        best = [_only(each, ranked[FEW:][-FEW:])._replace(averages={}) for each in scored[:1]]
+        return [*(_only(each, ranked[: FEW * (not n)]) for n, each in enumerate(scored)), *best]
 
     lines: list[str] = []
     for blocks in _tables(evaluation, chosen, _COUNTS[:3]):  # the sums of these are the others
@@ -114,10 +107,9 @@ def _ranked(evaluation: Evaluation) -> tuple[str, list[str], list[str]]:
     return f"{metric} {_HEADS[score]}", ranked, undefined
 
 
-def _only(labels: Iterable[str], scored: Scored) -> Scored:
+def _only(scored: Scored, labels: Iterable[str]) -> Scored:
     """Return what there is of some classes alone, in their order."""
-    there = {label: scored.classes[label] for label in labels if label in scored.classes}
-    return scored._replace(classes=there)
+    return scored._replace(classes={k: scored.classes[k] for k in labels if k in scored.classes})
 
 
 def _as_markdown(evaluation: Evaluation) -> str:
@@ -252,7 +244,11 @@ def _table(head: str, names: Sequence[str], scored: Sequence[Scored]) -> Table:
             for label, row in part.items()
         ]
 
-    header = (head, "class", *(_HEADS.get(name, name.replace("_", " ")) for name in names))
+    header = (
+        head,
+        "class",
+        *(_HEADS.get(n, n.removeprefix("n_").replace("_", " ")) for n in names),
+    )
     averages = [row for metric, part, _ in scored for row in rows(metric, part)]
     classes = [rows(metric, part) for metric, _, part in scored]
     return [[header, *averages], *classes] if averages else []
@@ -314,11 +310,12 @@ def _notes(evaluation: Evaluation) -> list[str]:
 
 def _tolerances(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     """Yield each metric and what it allows."""
-    c, shares = evaluation.config, evaluation.intersection
+    c, shares, length = evaluation.config, evaluation.intersection, evaluation.median_length
     yield (
         "event",
         f"event: onset within {c.collar:g} s, offset within {c.collar:g} s or "
-        f"{c.offset_ratio:.0%} of the reference event's length",
+        f"{c.offset_ratio:.0%} of the reference event's length"
+        f"{'' if math.isnan(length) else f' (median {length:.3g} s)'}",
     )
     yield (
         "segment",
