@@ -24,7 +24,7 @@ and, if a sweep made it::
 The folder of a sweep holds::
 
     sweep.json          what all runs have in common: recipe, reference, runs asked for
-    POOLING/seed-N/     the runs
+    POOLING/seed-N/     the runs; POOLING,KEY=VALUE,.../seed-N where settings vary
     sweep.log           what `extract` and `compare` said
     comparison.txt      the tables of `sedtool compare`; as .md, .tsv and .tex, too
 
@@ -37,8 +37,9 @@ import dataclasses
 import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -213,8 +214,11 @@ class RunSettings:
         given = (inputs.missing, inputs.partial, device, inputs.min_confidence)
         return cls(config, files, *given)
 
-    def text(self, option: str) -> str:
-        return _text(getattr(self.config, option.replace("-", "_")))
+    @property
+    def of_system(self) -> dict[str, str]:
+        """Return the options that tell systems apart, as text: no files, nor pooling and seed."""
+        options = vars(self.config).items()
+        return {_option(k): _text(v) for k, v in options if k not in _OF_ONE_SYSTEM}
 
     def write(self, path: Path) -> None:
         """Write the settings so that ``sedtool train -c config.yaml -o OTHER`` runs them again."""
@@ -291,16 +295,6 @@ def settings_of_weights(config: TrainConfig) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in without}
 
 
-def settings_of_systems(runs: Sequence[RunSettings]) -> tuple[str, ...]:
-    """Return the options in which runs differ, and so are of several systems.
-
-    Pooling and seed, which every comparison varies, are left out; so are files, as the test clips
-    are what counts.
-    """
-    names = sorted(vars(runs[0].config).keys() - set(_OF_ONE_SYSTEM))
-    return tuple(_option(n) for n in names if len({getattr(run.config, n) for run in runs}) > 1)
-
-
 def differences(
     there: RunSettings, here: RunSettings, digests: Mapping[Path, str]
 ) -> tuple[str, ...]:
@@ -310,9 +304,8 @@ def differences(
     """
 
     def is_same(before: Path, now: Path) -> bool:
-        if before in digests and now.is_file():
-            return digests[before] == file_digest(now)
-        return before == now
+        is_known = before in digests and now.is_file()
+        return digests[before] == file_digest(now) if is_known else before == now
 
     found = unlike(_comparable(there), _comparable(here))
     for key in there.files.keys() | here.files.keys():
@@ -389,22 +382,28 @@ class SweepFolder:
     def add_record(self, record: "SweepRecord") -> None:
         """Write sweep.json; runs that an earlier sweep asked for stay in it."""
         with claim(self.record, overwrite=True):
-            earlier = SweepRecord.read(self.record).runs if self.record.exists() else ()
-            runs = tuple(dict.fromkeys((*earlier, *record.runs)))
-            dataclasses.replace(record, runs=runs).write(self.record)
+            earlier = SweepRecord.read(self.record) if self.record.exists() else record
+            runs = tuple(dict.fromkeys((*earlier.runs, *record.runs)))
+            varied = {**earlier.varied, **record.varied}
+            dataclasses.replace(record, runs=runs, varied=varied).write(self.record)
 
 
-def run_name(pooling: str, seed: int) -> str:
-    """Return ``POOLING/seed-N``; what is unusual in a file name becomes a hyphen, as ``:`` does."""
-    return f"{re.sub('[^A-Za-z0-9=._+]', '-', pooling)}/seed-{seed}"
+def run_name(pooling: str, seed: int, varied: Iterable[str] = ()) -> str:
+    """Return ``POOLING/seed-N``, or as ``POOLING,arch=small,infer.median=off/seed-N``."""
+    return f"{name_of(pooling, varied)}/seed-{seed}"
+
+
+def name_of(first: str, varied: Iterable[str]) -> str:
+    """Return a file name; what is unusual in it becomes a hyphen, and one too long is cut."""
+    texts = (first, *(text.removeprefix("train.") for text in varied))
+    name = ",".join(re.sub("[^A-Za-z0-9=._+]", "-", text) for text in texts)
+    digest = sha256(name.encode()).hexdigest()[:8]
+    return name if len(name) <= 200 else f"{name[:190]}-{digest}"  # files have 255 characters
 
 
 def split_name(name: str) -> tuple[str, int]:
-    """Return the pooling's folder and the seed of a run's name.
-
-    Any other name is refused, so that none leads out of the folder of a sweep.
-    """
-    match = re.fullmatch(r"([A-Za-z0-9=._+-]+)/seed-([0-9]{1,18})", name)
+    """Return folder and seed of a run's name; any that leads out of a sweep's folder is refused."""
+    match = re.fullmatch(r"([A-Za-z0-9=._+,-]+)/seed-([0-9]{1,18})", name)
     if match is None or match[1] in (".", ".."):
         raise ConfigError(f"{quoted(name)} is no name of a run, such as power/seed-0")
     return match[1], int(match[2])
@@ -444,6 +443,7 @@ class SweepRecord:
     weak_reference: NamedFile | None
     paper: Path | None
     runs: tuple[str, ...]  # names of all runs that were ever asked for
+    varied: Mapping[str, tuple[str, ...]]  # folder of runs -> what varies, as train.arch=small
 
     def write(self, path: Path) -> None:
         fields = {**_SWEEP_FORMAT, "sedtool_version": __version__, **dataclasses.asdict(self)}
@@ -466,8 +466,9 @@ class SweepRecord:
                 None if weak is None else NamedFile.from_json(weak),
                 None if paper is None else Path(paper),
                 tuple(map(str, fields["runs"])),
+                {str(k): tuple(map(str, v)) for k, v in fields.get("varied", {}).items()},
             )
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ArtifactError(f"{path}: cannot be read ({error!r})") from None
 
 

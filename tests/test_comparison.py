@@ -281,7 +281,7 @@ def test_what_is_missing_is_named(runs, reference):
 
 def test_the_same_run_twice_is_one_and_a_copy_of_it_is_refused(runs, reference):
     line = ("compare", runs, runs / "max-0", "--reference", reference[0], *FAST)
-    assert "6 runs of 3 poolings" in run(*line).stderr
+    assert "6 runs, 3 rows in" in run(*line).stderr
     shutil.copytree(runs / "max-0", runs / "copy")
     assert "are both of max with seed 0" in refused(*line, exit_code=5)
 
@@ -347,7 +347,7 @@ def test_a_run_scored_by_too_few_metrics_is_refused_with_what_to_add(make_run, r
 def test_a_pooling_that_is_not_there_cannot_be_compared_against(runs, reference):
     line = ("compare", runs, "--reference", reference[0], *FAST)
     message = refused(*line, "--against", "cap")
-    assert "against 'cap' is none of the poolings here: max, linear, power" in message
+    assert "against 'cap' is none of the rows here: max, linear, power" in message
 
 
 # --- the paper's table ----------------------------------------------------------------------------

@@ -29,6 +29,21 @@ def test_a_sweep_goes_where_it_is_told_with_what_it_is_told(data, stages, tmp_pa
     assert [train[train.index(o) + 1] for o in ("--pooling", "--seed")] == ["power:init=2", "7"]
 
 
+@tries("sweep", "--vary")
+def test_what_varies_is_the_same_in_a_recipe_on_the_line_and_from_set(data, stages):
+    line = ("sweep", data / "recipe.yaml", "--data", data, "-o", data / "runs", "--dry-run")
+    (data / "recipe.yaml").write_text(f"{RECIPE}  vary: ['train.lr=1,2', train.epochs=1]\n")
+    for options in (
+        (),
+        ("--vary", "train.lr=1,2", "--vary", "train.epochs=1"),
+        ("--set", "sweep.vary=[train.lr=1,2,train.epochs=1]"),
+    ):
+        said = invoke(*line, *options).stdout
+        assert re.findall("-o runs/(.*)/seed-0 --resume --pooling power", said) == [
+            *("power,lr=1,epochs=1", "power,lr=2,epochs=1"),
+        ]
+
+
 @tries("sweep", "--seeds")
 @pytest.mark.parametrize(
     ("recipe", "options"),
@@ -144,10 +159,10 @@ def test_how_to_compare_is_said_below_the_table(compare):
     config.write_text(config.read_text().replace("pooling: max", "pooling: linear"))
     options = ("--resamples", 30, "--seed", 5, "--confidence", 0.9)
     text = run(*compare, *options).stdout.replace("\n    ", " ")
-    assert "30 paired resamples of clips, and of seeds within a pooling (seed 5)" in text
+    assert "30 paired resamples of clips, and of seeds within a row (seed 5)" in text
     assert "90 % interval" in text and "F1 against linear (" in text
     assert "F1 against max (" in run(*compare, "--against", "max").stdout
-    assert "none of the poolings here: max" in refused(*compare, "--against", "power")
+    assert "none of the rows here: max" in refused(*compare, "--against", "power")
     assert "against is empty" in refused(*compare, "--against=")
 
 

@@ -131,6 +131,15 @@ def test_repeatable_options_take_lists_and_single_values(tmp_path):
     assert shown("train", SEDTOOL_TRAIN_FEATURES=a)["features"] == ([a], "SEDTOOL_TRAIN_FEATURES")
 
 
+def test_whole_numbers_may_be_a_list(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("train:\n  keep-epochs: [1, 3]\n")
+    values = shown("train", "-c", recipe, "--set", "train.batch-size=[6, 12, 6]")
+    assert [values[key][0] for key in ("keep-epochs", "batch-size")] == ["1,3", "6,12,6"]
+    result = run("train", "--set", "train.batch-size=[6, x]", "--print-config")
+    assert "batch-size: '6,x' is no list of whole numbers" in result.stderr
+
+
 def test_flags_are_set_by_words(tmp_path):
     for word, expected in (("yes", True), ("off", False), ("1", True), ("false", False)):
         assert shown("train", "--set", f"train.resume={word}")["resume"][0] is expected

@@ -11,15 +11,17 @@ import subprocess
 import sys
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from sedtool.atomic import lock
 from sedtool.checkpoint import load_model
+from sedtool.config import TrainConfig
 from sedtool.errors import BusyError, ConfigError, ResourceError
-from sedtool.runs import RunSettings, run_name
-from sedtool.sweep import grid, parse_poolings, parse_seeds
+from sedtool.runs import RunSettings, run_name, split_name
+from sedtool.sweep import grid, parse_poolings, parse_seeds, parse_varied
 from support.sweeps import RECIPE, invoke, sweep
 
 pytestmark = pytest.mark.slow
@@ -50,10 +52,9 @@ def test_commas_part_poolings_and_their_options(texts, expected):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ([], "no pooling is given"),
         ([""], "empty item"),
         (["power,,max"], "empty item"),
-        (["max,init=0"], "'init=0' belongs to no pooling"),
+        (["max,init=0"], "'init=0' belongs to nothing"),
         (["powr"], "did you mean 'power'"),
         (["power", "power"], "given twice"),
         (
@@ -105,14 +106,81 @@ def test_seeds_that_are_none_are_refused(texts):
         parse_seeds(texts)
 
 
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ([], {}),
+        (["train.lr=1e-3,3e-4"], {"train.lr": ("1e-3", "3e-4")}),
+        (["train.lr=1e-3", " train.lr=3e-4"], {"train.lr": ("1e-3", "3e-4")}),
+        (["train.lr=1e-3, train.arch=small"], {"train.lr": ("1e-3",), "train.arch": ("small",)}),
+        (
+            ["train.arch=small:time-pooling=1,gru-units=32,dcase2017"],
+            {"train.arch": ("small:time-pooling=1,gru-units=32", "dcase2017")},
+        ),
+        (
+            ["train.batch-size=[6,12,6],[12, 24, 12]"],
+            {"train.batch-size": ("[6,12,6]", "[12, 24, 12]")},
+        ),
+        (["train.lr=1e-3", "3e-4"], {"train.lr": ("1e-3", "3e-4")}),  # [train.lr=1e-3, 3e-4]
+    ],
+)
+def test_commas_part_values_of_a_setting_but_for_options_of_one_and_in_brackets(texts, expected):
+    assert parse_varied(texts) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["lr=1e-3"], "expected SECTION.KEY=VALUE,... as in train.lr=1e-3,3e-4"),
+        (["train.lr"], "vary 'train.lr': expected SECTION"),
+        (["train.lr="], "vary train.lr '' has an empty item"),
+        (["train.lr=1e-3,,1"], "has an empty item"),
+        (["train.arch=small,gru-units=4"], "'gru-units=4' belongs to nothing"),
+        (["train.lr=1e-3", "train.lr=1e-3"], "vary train.lr=1e-3 is given twice"),
+    ],
+)
+def test_settings_that_cannot_be_meant_to_vary_are_refused(texts, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse_varied(texts)
+
+
+def variant(*varied):
+    """Return settings of a sweep of which only what varies counts."""
+    return SimpleNamespace(varied=varied, training=TrainConfig(pooling="linear"))
+
+
 def test_every_pooling_gets_its_first_seed_before_any_gets_its_second():
-    runs = [(run.pooling, run.seed) for run in grid(["power", "max"], [3, 4])]
+    runs = [(run.pooling, run.seed) for run in grid(["power", "max"], [variant()], [3, 4])]
     assert runs == [("power", 3), ("max", 3), ("power", 4), ("max", 4)]
+
+
+def test_a_grid_is_of_all_settings_with_all_poolings_or_with_that_of_the_settings():
+    variants = [variant("train.lr=1"), variant("train.lr=2")]
+    names = ["power,lr=1", "max,lr=1", "power,lr=2", "max,lr=2"]
+    assert [run.name for run in grid(["power", "max"], variants, [0])] == [
+        f"{name}/seed-0" for name in names
+    ]
+    assert [run.pooling for run in grid([], variants, [0, 1])] == ["linear"] * 4
+    alike = [variant("train.weak=a/b.tsv"), variant("train.weak=a-b.tsv")]
+    with pytest.raises(ConfigError, match=r"a/b\.tsv and train\.weak=a-b\.tsv: these are"):
+        grid([], alike, [0])
+    many = ",".join(map(str, range(400)))
+    with pytest.raises(ConfigError, match="160000 runs are more than 100000"):
+        parse_varied([f"train.lr={many}", f"train.ramp-up={many}"])
 
 
 def test_the_folder_of_a_run_tells_poolings_apart_and_is_a_plain_name():
     assert run_name("rap:lambda=1e-2,init=0", 3) == "rap-lambda=1e-2-init=0/seed-3"
     assert run_name("hierarchical:base=../../x", 0) == "hierarchical-base=..-..-x/seed-0"
+
+
+def test_the_folder_of_a_run_tells_what_varies_and_is_no_longer_than_names_of_files_are():
+    varied = ("train.arch=small:gru-units=4,dropout=0.1", "train.lr=3e-4", "infer.median=off")
+    name = run_name("power", 0, varied)
+    assert name == "power,arch=small-gru-units=4-dropout=0.1,lr=3e-4,infer.median=off/seed-0"
+    assert split_name(name) == (name[:-7], 0)
+    long = [run_name("power", 0, [f"train.weak={300 * 'x'}{i}"]) for i in (1, 2)]
+    assert len(set(long)) == 2 and all(len(name) < 220 and split_name(name) for name in long)
 
 
 # --- stages in this process -----------------------------------------------------------------------
@@ -284,7 +352,7 @@ def test_other_settings_of_tuning_and_scoring_leave_the_training_alone(data, sta
     events = (data / "strong.tsv").read_text().splitlines(keepends=True)
     (data / "strong.tsv").write_text("".join(events[:-1]))
     message = sweep(data, "--set", "train.val-strong=strong.tsv", pooling="max", exit_code=5).stderr
-    assert "val-strong is" in message and "evaluate reference is a file" in message
+    assert "val-strong has changed" in message and "evaluate reference is a file" in message
 
 
 def test_metrics_that_are_not_of_the_model_are_made_anew(data, stages):

@@ -48,11 +48,12 @@ _FORMATS = ("text", "md", "tsv", "latex")
 def compare(
     output: tuple[Path, ...], format_: str | None, overwrite: bool, quiet: bool, **options: Any
 ) -> None:
-    """Compare poolings by mean, gain and significance.
+    """Compare poolings and settings by mean, gain and significance.
 
-    RUNS are run folders, or folders of them as `sedtool sweep` makes. Their test clips are scored
-    again from test/scores.h5; a paired bootstrap over clips and seeds tests each pooling against
-    one of them, with Holm's correction for the number of tests.
+    RUNS are run folders, or folders of them as `sedtool sweep` makes; a row is named by what tells
+    its runs from others. Their test clips are scored again from test/scores.h5; a paired bootstrap
+    over clips and seeds tests each row against one of them, with Holm's correction for the number
+    of tests.
 
     \b
     Example: sedtool compare esc10/runs --against linear -o table.md -o table.tex
@@ -71,8 +72,8 @@ def compare(
         text = format_comparison(comparison, format_ or "text")
         write_stdout(harmless(text))
     say(
-        f"{sum(len(s.seeds) for s in comparison.systems)} runs of {len(comparison.systems)} "
-        f"poolings in {time.monotonic() - started:.1f} s -> "
+        f"{sum(len(s.seeds) for s in comparison.systems)} runs, {len(comparison.systems)} rows in "
+        f"{time.monotonic() - started:.1f} s -> "
         f"{', '.join(map(str, output)) if output else 'stdout'}",
         quiet,
     )

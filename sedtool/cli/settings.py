@@ -353,7 +353,9 @@ def _checked(parameter: click.Parameter, setting: Given, ctx: click.Context) -> 
     if value is None:
         return None  # `val-weak:` with nothing behind it is not given
     repeatable = getattr(parameter, "multiple", False) or parameter.nargs == -1
-    if isinstance(value, list) and not repeatable:
+    if isinstance(value, list) and parameter.type is opt.INTEGERS:
+        value = ",".join(map(str, value))
+    elif isinstance(value, list) and not repeatable:
         raise ConfigError(f"{setting.source}: {setting.key} takes one value, not a list")
     if repeatable and not isinstance(value, list):
         value = [value]

@@ -1,9 +1,12 @@
-"""`sedtool sweep`: recipe + poolings + seeds -> a folder of trained, tuned and scored runs."""
+"""`sedtool sweep`: recipe + poolings, settings, seeds -> a folder of trained and scored runs."""
 
 import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from shlex import join, quote
 from typing import TYPE_CHECKING, Any
@@ -39,7 +42,8 @@ if TYPE_CHECKING:
 _SCORING = ("tune", "infer", "evaluate")
 _STAGES = ("extract", "train", *_SCORING, "compare")
 _LABELS = {"reference", "weak-reference"}  # of the test, options of evaluate
-_VARIED = ("train.pooling", "train.seed")  # by the sweep itself
+_VARIED = {"train.pooling": "--pooling", "train.seed": "--seeds"}  # by options of their own
+_COMPARED = ("collar", "offset-ratio", "segment")  # options of evaluate that may vary
 
 _log = logging.getLogger(__name__)
 
@@ -80,12 +84,12 @@ class _SweepCommand(SedtoolCommand):
     click.option(
         "--pooling",
         multiple=True,
-        required=True,
         metavar="NAME[:key=value,...],...",
-        help="Poolings with commas between them. May be given several times.",
+        help="Poolings with commas between them; with --vary, by default that of the recipe. May "
+        "be given several times.",
         shell_complete=opt.names(*POOLING_NAMES),
     ),
-    *opt.settings(SweepConfig, "seeds"),
+    *opt.settings(SweepConfig, "vary", "seeds"),
 )
 @opt.group(
     "Execution",
@@ -117,58 +121,100 @@ def sweep(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Train, tune, score and compare poolings and seeds.
+    """Train, tune, score and compare poolings, settings and seeds.
 
     Runs that are done are left as they are, so the same command goes on after a stop, and more
-    poolings and seeds can be added. Several sweeps at a time share the work. OUTPUT/POOLING/seed-N/
-    test has the scores.h5, events.tsv and metrics.json of each run; the table of `sedtool compare`
-    goes to stdout.
+    poolings, settings and seeds can be added. Several sweeps at a time share the work. The folder
+    test in that of a run, OUTPUT/POOLING/seed-N or OUTPUT/POOLING,KEY=VALUE/seed-N, has its
+    scores.h5, events.tsv and metrics.json; the table of `sedtool compare` goes to stdout.
 
     \b
     Example: sedtool sweep recipes/esc10/esc10.yaml --data esc10 -o esc10/runs \\
                  --pooling power,linear,rap:lambda=1e-2 --seeds 0-4
+             sedtool sweep recipes/esc10/esc10.yaml --data esc10 -o esc10/lr \\
+                 --vary train.lr=1e-3,3e-4 --vary train.arch=small,dcase2017
     """
     from sedtool.cli import explained
     from sedtool.sweep import Hooks, grid, parse_poolings, parse_seeds, part_of, plan_sweep
     from sedtool.sweep import sweep as sweep_runs
 
-    everything = grid(parse_poolings(options["pooling"]), parse_seeds(options["seeds"]))
-    runs = part_of(everything, options["shard"], os.environ)
+    poolings, seeds = parse_poolings(options["pooling"]), parse_seeds(options["seeds"])
     policy = taken(FailurePolicy, options)
     if options["device"] == "":
         raise ConfigError("device is empty; auto, cpu, cuda, cuda:1 or mps")
     recipe = recipe or ctx.meta["sedtool.recipe"]
     if not recipe:
         raise click.UsageError("Missing argument 'RECIPE'.")
-    stages = Stages(ctx, Path(recipe), options)
-    settings = stages.settings()
+    stages = _variants(ctx, Path(recipe), options)
+    everything = grid(poolings, [each.settings for each in stages.values()], seeds)
+    runs = part_of(everything, options["shard"], os.environ)
     if dry_run:
-        n_left, steps = plan_sweep(output, settings, runs, overwrite)
-        lines = [f"# {len(runs) - n_left} of {len(runs)} runs are done", *stages.script(steps)]
+        n_left, steps = plan_sweep(output, runs, overwrite)
+        lines = [f"# {len(runs) - n_left} of {len(runs)} runs are done"]
+        lines += _script(options["data"], steps, stages)
         write_stdout("".join(f"{line}\n" for line in lines))
         return
+
+    def logged(step: "Step", path: Path) -> AbstractContextManager[None]:
+        return stages[step.settings.varied].logged(step, path)
+
     with progress("sweep", quiet) as report:
-        hooks = Hooks(report, lambda line: say(line, quiet), stages.logged, explained)
+        hooks = Hooks(report, lambda line: say(line, quiet), logged, explained)
         how: dict[str, bool] = {"overwrite": overwrite, "fail_fast": options["fail_fast"]}
-        result = sweep_runs(output, settings, runs, hooks, everything=everything, **how)
+        result = sweep_runs(output, runs, hooks, everything=everything, **how)
     if result.table is not None:
         write_stdout(result.table.read_text("utf-8"))
     say(f"{result} -> {output}", quiet)
     result.require_success(policy)
 
 
-class Stages:
-    """The stages of a sweep: what they take, and the command lines they stand for.
+def _variants(
+    ctx: click.Context, recipe: Path, options: Mapping[str, Any]
+) -> "dict[tuple[str, ...], Stages]":
+    """Return the stages by the settings that vary: each value of one with each of the others."""
+    from sedtool.sweep import FREE, parse_varied
 
-    A stage takes what it would with the recipe and --set, and what the sweep adds to it.
+    varied, sets = parse_varied(options["vary"]), ctx.meta["sedtool.sets"]
+    if not (varied or options["pooling"]):
+        raise click.UsageError("Missing option '--pooling' (or --vary).")
+    for key in (text.partition("=")[0].strip() for text in sets):
+        if option := _VARIED.get(key, "--vary" if key in varied else ""):
+            raise ConfigError(f"--set {key}: a sweep varies it; give {option}")
+    stages = {}
+    for values in product(*varied.values()):
+        texts = tuple(map("=".join, zip(varied, values, strict=True)))
+        try:
+            stages[texts] = Stages(ctx, recipe, options, sets, texts)
+        except ConfigError as error:  # in what varies, which the stages take as from --set
+            if not str(error).startswith(tuple(f"--set {key}:" for key in varied)):
+                raise
+            raise ConfigError(str(error).replace("--set", "vary", 1)) from error
+    for key in varied:
+        section, _, option = key.partition(".")
+        known = _COMPARED if section == "evaluate" else stages[texts].keys(section) - FREE
+        if key in _VARIED or option not in known:
+            what = "only what changes results of extract, train, tune and infer can vary, and "
+            what += f"{', '.join(_COMPARED)} of evaluate"
+            raise ConfigError(f"vary {key}: {f'give {_VARIED[key]}' if key in _VARIED else what}")
+    return stages
+
+
+class Stages:
+    """The stages of runs of a sweep: what they take, and the command lines they stand for.
+
+    A stage takes what it would with the recipe, --set and what varies, and what the sweep adds.
     """
 
-    def __init__(self, ctx: click.Context, recipe: Path, options: Mapping[str, Any]) -> None:
-        self._recipe, self._data = recipe, options["data"]
-        self._sets: tuple[str, ...] = ctx.meta["sedtool.sets"]
-        for key in (text.partition("=")[0].strip() for text in self._sets):
-            if key in _VARIED:
-                raise ConfigError(f"--set {key}: a sweep varies it; give --pooling and --seeds")
+    def __init__(
+        self,
+        ctx: click.Context,
+        recipe: Path,
+        options: Mapping[str, Any],
+        sets: Sequence[str],
+        varied: tuple[str, ...],
+    ) -> None:
+        self._recipe, self._data, self._varied = recipe, options["data"], varied
+        self._sets = (*sets, *varied)
         self._own = {name: resolve(ctx, name, recipe, self._sets, self._data) for name in _STAGES}
         for plugin in (
             p for stage in ("train", "tune", "infer") for p in self._own[stage]["plugins"]
@@ -176,15 +222,27 @@ class Stages:
             load(plugin)
         below = {name: _below(self._data, value) for name, value in options.items()}
         given = taken(SweepConfig, below)
-        self._audio = {given.features: given.audio}
-        scored = given.test[0]
-        if len(given.test) > 1 or scored.suffix != ".h5":
+        scored, is_audio = given.test[0], len(given.test) > 1 or given.test[0].suffix != ".h5"
+        if is_audio:
             scored = self._data / SweepConfig.test_features
-            self._audio[scored] = given.test
+        if made := [text for text in varied if text.startswith("extract.")]:
+            if not (is_audio and given.audio) or self._own["train"]["features"]:
+                raise ConfigError(
+                    f"vary {made[0]}: features of each value are made of --audio, and of --test as "
+                    "audio; give both, and no train.features"
+                )
+            given = replace(given, features=_variant_of(given.features, made))
+            scored = _variant_of(scored, made)
+        self._audio = {given.features: given.audio} | ({scored: given.test} if is_audio else {})
         self._added = {
             stage: {name: value for name, value in values.items() if value is not None}
             for stage, values in self._additions(given, scored, options["device"]).items()
         }
+        self.settings = self._settings()
+
+    def keys(self, stage: str) -> set[str]:
+        """Return the options of a stage that a sweep may vary."""
+        return set(self._own[stage].by_key()) if stage in _STAGES[:-1] else set()
 
     def _additions(
         self, given: SweepConfig, scored: Path, device: str | None
@@ -218,7 +276,7 @@ class Stages:
         """Return the options of a stage, with what is added to them, and `more`."""
         return self._own[stage].with_(**self._added[stage], **more)
 
-    def settings(self) -> "SweepSettings":
+    def _settings(self) -> "SweepSettings":
         """Return what the stages take."""
         from sedtool.inference import InferOutputs
         from sedtool.sweep import SweepSettings
@@ -227,8 +285,11 @@ class Stages:
         evaluate = self._of("evaluate", estimated=Path())
         fitted_to = ("reference", "weak", "durations_from", "window")
         is_fitted = any(tune[name] is not None for name in fitted_to)
+        if unused := [text for text in self._varied if text.startswith("tune.") and not is_fitted]:
+            raise ConfigError(f"vary {unused[0]}: there are no labels to tune to; set tune.weak")
         with train.named(), tune.named(), evaluate.named(), compare.named():
             return SweepSettings(
+                varied=self._varied,
                 recipe=self._recipe,
                 data=self._data,
                 features=feature_settings(self._own["extract"]),
@@ -280,15 +341,6 @@ class Stages:
             _log.info("$ %s  # in %s", self.line(step), quote(str(self._data.resolve())))
             yield
 
-    def script(self, steps: "Sequence[Step]") -> list[str]:
-        """Return the command lines of steps as a shell takes them."""
-        lines = [f"cd {quote(str(self._data.resolve()))}"]
-        for step in steps:
-            if step.stage == "train":
-                lines.append(f"mkdir -p {quote(str(step.folder.test))}")
-            lines.append(self.line(step))
-        return lines
-
     def line(self, step: "Step") -> str:
         """Return the command line that a step stands for, to be run in the data folder."""
         values = {**self._added[step.stage], **self._files(step)}
@@ -315,6 +367,24 @@ class Stages:
             "evaluate": {"estimated": files.scores, "output": files.metrics, "overwrite": True},
         }
         return own[step.stage]
+
+
+def _script(
+    data: Path, steps: "Sequence[Step]", stages: Mapping[tuple[str, ...], Stages]
+) -> Iterator[str]:
+    """Yield the command lines of steps as a shell takes them."""
+    yield f"cd {quote(str(data.resolve()))}"
+    for step in steps:
+        if step.stage == "train":
+            yield f"mkdir -p {quote(str(step.folder.test))}"
+        yield stages[step.settings.varied].line(step)
+
+
+def _variant_of(path: Path, varied: Sequence[str]) -> Path:
+    """Return the path of features that are made with settings that vary."""
+    from sedtool.runs import name_of
+
+    return path.with_name(f"{name_of(path.stem, varied)}{path.suffix}")
 
 
 def _below(folder: Path, value: Any) -> Any:

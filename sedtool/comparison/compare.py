@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from sedtool.comparison.runs import (
     read_paper,
 )
 from sedtool.config import EvaluationConfig, PoolingConfig
+from sedtool.config.base import as_number
 from sedtool.config.evaluation import CompareConfig
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.evaluation import Evaluation, evaluate
@@ -91,6 +93,7 @@ class Comparison:
     """All that the tables say."""
 
     systems: tuple[System, ...]  # in the order of rows
+    varying: tuple[str, ...]  # settings, beside pooling and seed, in which systems differ
     against: str  # the label of the reference system
     tests: Mapping[Column, Mapping[str, Gain]]  # of all systems but the reference, by label
     paper: Mapping[str, Mapping[Column, float]]  # by pooling
@@ -101,6 +104,11 @@ class Comparison:
     classes: tuple[str, ...]
     unreferenced: Mapping[str, tuple[str, ...]]  # by metric: the classes without a reference
     warnings: tuple[str, ...]  # of the evaluation of any run
+
+    @property
+    def has_power_and_others(self) -> bool:
+        """Return whether some systems, and not all, have power pooling."""
+        return len({system.is_power for system in self.systems}) > 1
 
     def title(self, system: System) -> str:
         """Return a short name: options of a pooling stand in it where they tell it from others."""
@@ -190,6 +198,7 @@ def compare_runs(
     first = run_set.runs[0]
     return Comparison(
         tuple(systems),
+        run_set.varying,
         against,
         _tests(systems, against, config),
         published,
@@ -296,26 +305,36 @@ def _rates(
     return rates
 
 
-def _place(system: System) -> tuple[int, str]:
+def _place(system: System) -> tuple[int, Any]:
+    """Return what puts rows in their order: poolings as in the paper, then settings."""
     name = system.pooling.name
-    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), system.label)
+    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), _parts(system.label))
+
+
+def _parts(row: str) -> list[tuple[str, float, str]]:
+    """Return key, number and text of the parts of a row's name: lr=1e-3 is as lr=0.001."""
+    parts = []
+    for part in row.split(" "):
+        key, equals, value = part.partition("=")
+        if not equals or ":" in key:
+            key, value = "", str(PoolingConfig.parse(part))
+        size = as_number(value)
+        parts.append((key, math.inf, value) if math.isnan(size) else (key, size, ""))
+    return parts
 
 
 def _against(systems: Sequence[System], wanted: str | None) -> str:
-    """Return the label of the reference system."""
-    labels = [system.label for system in systems]
+    """Return the label of the reference system; a pooling alone is the first row that has it."""
     if wanted is None:
-        return _USUAL if _USUAL in labels else labels[0]
-    pooling, _, rest = wanted.partition(" ")
-    label = " ".join(filter(None, [str(PoolingConfig.parse(pooling)), rest]))
-    of_that_name = [s.label for s in systems if s.pooling.name == wanted]
-    if label not in labels and len(of_that_name) == 1:
-        return of_that_name[0]
-    if label not in labels:
-        raise ConfigError(
-            f"against {quoted(wanted)} is none of the poolings here: {', '.join(labels)}"
-        )
-    return label
+        return next((s for s in systems if str(s.pooling) == _USUAL), systems[0]).label
+    for system in systems:
+        if _parts(wanted) == _parts(system.label):
+            return system.label
+    named = [s for s in systems if wanted in (str(s.pooling), s.pooling.name)]
+    if len({str(system.pooling) for system in named}) != 1:
+        rows = ", ".join(system.label for system in systems)
+        raise ConfigError(f"against {quoted(wanted)} is none of the rows here: {rows}")
+    return named[0].label
 
 
 def _tests(

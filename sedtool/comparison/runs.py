@@ -22,7 +22,6 @@ from sedtool.runs import (
     SweepRecord,
     read_json,
     same_pooling,
-    settings_of_systems,
 )
 from sedtool.text import quoted
 
@@ -40,8 +39,8 @@ class TrainedRun:
     folder: Path
     pooling: str  # as `str(PoolingConfig)` writes it
     seed: int
-    settings: RunSettings
     metrics: dict[str, Any]  # what metrics.json says
+    options: dict[str, str]  # what may tell its system from others with the same pooling
 
     @property
     def scores(self) -> Path:
@@ -76,8 +75,8 @@ class RunSet:
 
     def label(self, run: TrainedRun) -> str:
         """Return what tells a run's system from the others: its pooling, and what varies."""
-        extra = [f"{key}={run.settings.text(key)}" for key in self.varying]
-        return " ".join([run.pooling, *extra])
+        options = run.options.items()
+        return " ".join([run.pooling, *(f"{k}={text}" for k, text in options if k in self.varying)])
 
 
 def find_runs(paths: Sequence[Path]) -> RunSet:
@@ -104,8 +103,9 @@ def find_runs(paths: Sequence[Path]) -> RunSet:
         given = ", ".join(map(str, paths))
         raise NothingUsableError(f"{given}: no run there has test/metrics.json")
     scored = _alike([runs[folder] for folder in sorted(runs)])
-    _require_equal_scoring(scored)
-    varying = settings_of_systems([run.settings for run in scored])
+    keys = dict.fromkeys(key for run in scored for key in run.options)
+    varying = tuple(k for k in keys if len({run.options.get(k) for run in scored}) > 1)
+    _require_equal_scoring(scored, varying)
     run_set = RunSet(scored, tuple(missing.values()), tuple(records.values()), varying)
     _refuse_doubles(run_set)
     return run_set
@@ -133,7 +133,8 @@ def _read_run(folder: Path) -> TrainedRun | None:
     try:
         metrics = read_json(path)
         pooling = str(PoolingConfig.parse(settings.config.pooling))
-        run = TrainedRun(folder, pooling, settings.config.seed, settings, metrics)
+        options = dict(sorted((_varied(folder) | settings.of_system).items()))
+        run = TrainedRun(folder, pooling, settings.config.seed, metrics, options)
         _ = run.config, run.classes
     except (OSError, ValueError, TypeError, KeyError, RecursionError, ConfigError) as error:
         raise ArtifactError(f"{path}: cannot be read with its config.yaml ({error})") from None
@@ -142,6 +143,15 @@ def _read_run(folder: Path) -> TrainedRun | None:
             f"{path}: no scores of {', '.join(missing)}; evaluate it again, with these in --metrics"
         )
     return run
+
+
+def _varied(folder: Path) -> dict[str, str]:
+    """Return what a run's sweep says that it varied; config.yaml does not tell all of it."""
+    record = SweepFolder(folder.parents[1]).record
+    texts = SweepRecord.read(record).varied.get(folder.parent.name, ()) if record.is_file() else ()
+    return {
+        k: text for k, _, text in (each.removeprefix("train.").partition("=") for each in texts)
+    }
 
 
 def _alike(runs: Sequence[TrainedRun]) -> tuple[TrainedRun, ...]:
@@ -164,8 +174,11 @@ def _refuse_doubles(run_set: RunSet) -> None:
             )
 
 
-def _require_equal_scoring(runs: Sequence[TrainedRun]) -> None:
-    """Raise an ArtifactError if runs were scored in different ways, or on different labels."""
+def _require_equal_scoring(runs: Sequence[TrainedRun], varying: Sequence[str]) -> None:
+    """Raise an ArtifactError if runs were scored in different ways, or on different labels.
+
+    What a sweep varied may differ, since it stands in the names of the systems.
+    """
     for run in runs:
         if run.classes != tuple(run.metrics["clip"]["classes"]):
             raise ArtifactError(
@@ -174,23 +187,26 @@ def _require_equal_scoring(runs: Sequence[TrainedRun]) -> None:
             )
     first, *others = runs
     for run in others:
-        expected = _scoring(first)
-        if different := [what for what, mine in _scoring(run).items() if mine != expected[what]]:
+        expected, found = _scoring(first, varying), _scoring(run, varying)
+        if different := [what for what, mine in found.items() if mine != expected[what]]:
             raise ArtifactError(
                 f"{run.folder} and {first.folder} were scored with different "
                 f"{' and '.join(different)}; score them alike"
             )
 
 
-def _scoring(run: TrainedRun) -> dict[str, Any]:
+def _scoring(run: TrainedRun, varying: Sequence[str]) -> dict[str, Any]:
     """Return what must be the same in all runs."""
+    config = vars(run.config).items()
     n_references = [  # equal labels are counted equally
         [row.get("n_reference") for row in run.metrics[name]["classes"].values()]
         for name in ("event", "clip")
     ]
     return {
         "class lists": run.classes,
-        "tolerances and conventions": run.config,
+        "tolerances and conventions": {
+            k: value for k, value in config if f"evaluate.{k.replace('_', '-')}" not in varying
+        },
         "reference labels": n_references,
     }
 

@@ -87,7 +87,8 @@ def _as_text(comparison: Comparison) -> str:
         "\n".join([table.title, *aligned([table.header, *table.rows], n_left=1), ""])
         for table in _tables(comparison, mark)
     ]
-    legend = "* best, + best apart from power pooling; dcase: F1 by its macro rule"
+    apart = ", + best apart from power pooling" * comparison.has_power_and_others
+    legend = f"* best{apart}; dcase: F1 by its macro rule"
     if comparison.paper:
         legend += "; paper, (P), (R): F1, precision and recall of the paper"
     lines = [legend, *_claims(comparison), *_notes(comparison)]
@@ -108,7 +109,8 @@ def _as_markdown(comparison: Comparison) -> str:
         escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
         lines = markdown_table(escaped, n_left=1)
         blocks.append("\n".join([f"**{table.title}**", "", *lines]))
-    lines = ["**Bold**: best; underlined: best apart from power pooling.", *_claims(comparison)]
+    apart = "; underlined: best apart from power pooling" * comparison.has_power_and_others
+    lines = [f"**Bold**: best{apart}.", *_claims(comparison)]
     blocks.append("\n".join(f"- {line}" for line in [*lines, *_notes(comparison)]))
     return "\n\n".join(blocks) + "\n"
 
@@ -169,12 +171,10 @@ def _test_table(comparison: Comparison, metric: str) -> _Table:
 def _claims(comparison: Comparison) -> list[str]:
     """Say what power pooling gains over the best of the others, where there are both."""
     lines = []
-    for metric in METRICS:
+    for metric in METRICS if comparison.has_power_and_others else ():
         column = (metric, "f1")
         others = comparison.best(column, without_power=True)
         mine = [system for system in comparison.systems if system.is_power]
-        if not (others and mine):
-            continue
         other, power = others[0], max(mine, key=lambda system: system.mean(column))
         gain, base = power.mean(column) - other.mean(column), other.mean(column)
         relative = _percent(gain / base if base > 0 else math.nan)
@@ -188,9 +188,14 @@ def _claims(comparison: Comparison) -> list[str]:
 def _notes(comparison: Comparison) -> list[str]:
     """Say how it was measured, and what is missing."""
     s = comparison.scoring
+    how = {
+        "collar": f"collar {s.collar:g} s",
+        "offset-ratio": f"offsets {s.offset_ratio:.0%} of the length",
+        "segment": f"segments of {s.segment:g} s",
+    }
+    told = ", ".join(v for k, v in how.items() if f"evaluate.{k}" not in comparison.varying)
     lines = [
-        f"{comparison.n_clips} test clips, {len(comparison.classes)} classes; collar {s.collar:g} s"
-        f", offsets {s.offset_ratio:.0%} of the length, segments of {s.segment:g} s; clip F1 from "
+        f"{comparison.n_clips} test clips, {len(comparison.classes)} classes; {told}; clip F1 from "
         "clip predictions",
         "macro: an undefined rate counts 0; by the rule of DCASE it is left out",
     ]
@@ -219,8 +224,8 @@ def _test_notes(comparison: Comparison) -> list[str]:
     seeds = {len(system.seeds) for system in comparison.systems}
     lines = [
         f"interval and p: {config.resamples} paired resamples of clips, and of seeds within a "
-        f"pooling (seed {config.seed}); a class without references in a resample is left out of "
-        f"it; p Holm is for all {n_tests} tests of a table"
+        f"row (seed {config.seed}); a class without references in a resample is left out of it; "
+        f"p Holm is for all {n_tests} tests of a table"
     ]
     if 1 in seeds:
         lines.append("where there is one seed, chance in training is not in interval and p")
@@ -261,7 +266,8 @@ def _row(comparison: Comparison, system: System, column: Column, rule: str) -> l
 def _as_latex(comparison: Comparison) -> str:
     """Return two tables with booktabs: scores as in the paper, and gains with their p-values."""
     lines = [f"% {line}" for line in (*_claims(comparison), *_notes(comparison))]
-    lines += ["% bold: best; underlined: best apart from power pooling; needs booktabs"]
+    apart = " underlined: best apart from power pooling;" * comparison.has_power_and_others
+    lines += [f"% bold: best;{apart} needs booktabs"]
     lines += [*_score_lines(comparison), ""]
     if len(comparison.systems) > 1:
         lines += _test_lines(comparison)
@@ -339,8 +345,8 @@ def _chance(p: float, resamples: int) -> str:
 
 def _marks(comparison: Comparison, system: System, column: Column) -> tuple[bool, bool]:
     """Return whether a system is the best in a column, and the best apart from power."""
-    best, apart = comparison.best(column), comparison.best(column, without_power=True)
-    return system in best, system in apart and any(s.is_power for s in comparison.systems)
+    apart = comparison.best(column, without_power=True) if comparison.has_power_and_others else ()
+    return system in comparison.best(column), system in apart
 
 
 def _score(system: System, column: Column) -> str:

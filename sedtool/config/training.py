@@ -62,7 +62,7 @@ class TrainInputs(LookupConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
-    """The clips that the runs of a sweep share, and the seeds; paths are below the data folder."""
+    """The clips that runs of a sweep share, and what varies; paths are below the data folder."""
 
     features: Path = setting(  # of training and validation clips
         Path("features.h5"), "The features file, which is made of --audio if it is missing."
@@ -77,6 +77,12 @@ class SweepConfig:
     test_features: Path = Path("test.h5")  # of the test clips, if they are given as audio
     test_reference: Path = setting(REQUIRED, "Strong labels of the test clips.")
     test_weak_reference: Path | None = setting(None, "Weak labels of the test clips.")
+    vary: tuple[str, ...] = setting(
+        (),
+        "A setting of extract, train, tune, infer or evaluate, and its values with commas between "
+        "them, as in train.lr=1e-3,3e-4. May be given several times.",
+        metavar="SECTION.KEY=VALUE,...",
+    )
     seeds: tuple[str, ...] = setting(
         ("0",),
         "Seeds and ranges of seeds with commas between them, as in 0-4 or 0,2,5-7. May be given "

@@ -366,7 +366,8 @@ def _read_run(
     settings = (_attempt(read_recipe_sections, files.config, problems) or {}).get("train", {})
     metrics = _attempt(read_json, files.metrics, problems)
     status, why = (_DONE, None) if metrics else _status(files, failure, problems)
-    pooling = str(settings.get("pooling") or folder)  # as it was written, once the run has begun
+    # The pooling as it was written, once the run has begun; where settings vary, they stand there.
+    pooling = folder if "," in folder else str(settings.get("pooling") or folder)
     run = {"run": name, "pooling": pooling, "seed": seed, "status": status, "error": why}
     return run | {"f1": macro_f1(metrics or {})}
 

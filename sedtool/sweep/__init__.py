@@ -1,22 +1,15 @@
-"""A recipe, poolings and seeds -> one run folder each, scored on the same test clips.
+"""A recipe, poolings, settings and seeds -> one run folder each, scored on the same test clips.
 
-`stages` says which runs there are, what they have in common and how a stage of one is called,
-`sweep` makes those that are not made. What the folders hold is said in `sedtool.runs`.
+`grid` says which runs there are, `stages` what they take and how a stage of one is called, `sweep`
+makes those that are not made. What the folders hold is said in `sedtool.runs`.
 """
 
-from sedtool.sweep.stages import (
-    Hooks,
-    Run,
-    Step,
-    SweepSettings,
-    grid,
-    parse_poolings,
-    parse_seeds,
-    part_of,
-)
+from sedtool.sweep.grid import grid, parse_poolings, parse_seeds, parse_varied, part_of
+from sedtool.sweep.stages import FREE, Hooks, Run, Step, SweepSettings
 from sedtool.sweep.sweep import StageError, SweepResult, plan_sweep, sweep
 
 __all__ = [
+    "FREE",
     "Hooks",
     "Run",
     "StageError",
@@ -26,6 +19,7 @@ __all__ = [
     "grid",
     "parse_poolings",
     "parse_seeds",
+    "parse_varied",
     "part_of",
     "plan_sweep",
     "sweep",

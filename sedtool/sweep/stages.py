@@ -1,17 +1,16 @@
-"""Which runs a sweep makes, what their stages take, and what is looked at before the first."""
+"""What the runs of a sweep are, what their stages take, and what is looked at before the first."""
 
 import json
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sedtool.atomic import remove_leftovers, write_text
 from sedtool.audio import AudioInputs
-from sedtool.checkpoint import teacher_of
+from sedtool.checkpoint import read_header, teacher_of
 from sedtool.comparison import compare_runs, write_tables
 from sedtool.comparison.runs import METRICS
 from sedtool.config import (
@@ -20,7 +19,6 @@ from sedtool.config import (
     ExtractConfig,
     FeatureConfig,
     InferConfig,
-    PoolingConfig,
     TrainConfig,
     TrainInputs,
     TuneConfig,
@@ -32,163 +30,40 @@ from sedtool.evaluation.from_files import check_limits, evaluate_files
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, infer
 from sedtool.labels import read_events, read_names, read_vocabulary, read_weak
-from sedtool.plugins import require_known
 from sedtool.runs import (
     NamedFile,
     RunFolder,
-    RunSettings,
     SweepFolder,
     SweepRecord,
     file_digest,
     read_json,
-    run_name,
-    same_pooling,
+    split_name,
     unlike,
 )
-from sedtool.shards import Shard
 from sedtool.signals import stop_signals
 from sedtool.store import open_features
-from sedtool.text import quoted
 from sedtool.training import train
 from sedtool.tuning import tune
 
 Report = Callable[[int, int, str], None]  # done, total, what
 
-_MOST_RUNS = 100_000
-
-# Options of tuning and scoring that change no result, or that the sweep itself gives.
-_FREE = {
+# Options of the stages that change no result, or that the sweep itself gives.
+FREE = {
     *("output", "device", "overwrite", "dry-run", "quiet", "workers", "scores", "model", "inputs"),
     *("estimated", "features", "files-from", "null", "root", "stdin-name", "format", "tolerate"),
-    *("fail-fast", "shard", "plugin"),
+    *("fail-fast", "shard", "resume", "save-every", "plugin"),
 }
 
 _log = logging.getLogger(__name__)
 
-# Which runs there are
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training: a pooling, as it was written, and a seed."""
-
-    pooling: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Return the folder of the run, below that of the sweep."""
-        return run_name(self.pooling, self.seed)
-
-    def folder(self, output: Path) -> RunFolder:
-        return SweepFolder(output).run(self.name)
-
-
-def parse_poolings(texts: Iterable[str]) -> tuple[str, ...]:
-    """Read lists of poolings: ``power,rap:lambda=1e-2,init=0,max`` are three.
-
-    Commas separate poolings and the options of one pooling alike. An item with ``=`` and without
-    ``:`` is one more option of the pooling before it, for no pooling begins like that. A pooling
-    that is given twice, also in other words, is refused.
-    """
-    found: list[str] = []
-    for text in texts:
-        for place, item in enumerate(part.strip() for part in text.split(",")):
-            if not item:
-                raise ConfigError(f"pooling {quoted(text)} has an empty item")
-            if place and "=" in item and ":" not in item:
-                if ":" not in found[-1]:
-                    raise ConfigError(
-                        f"pooling {quoted(text)}: {quoted(item)} belongs to no pooling; "
-                        "NAME:key=value,..."
-                    )
-                found[-1] += f",{item}"
-            else:
-                found.append(item)
-    if not found:
-        raise ConfigError("no pooling is given; power,linear are two")
-    _refuse_doubles(found)
-    return tuple(found)
-
-
-def _refuse_doubles(texts: Sequence[str]) -> None:
-    """Raise a ConfigError if two texts are one pooling, or one is none."""
-    seen: dict[str, str] = {}
-    for text in texts:
-        require_known(PoolingConfig.kind, PoolingConfig.parse(text).name)
-        first = seen.setdefault(same_pooling(text), text)
-        if first != text or texts.count(text) > 1:
-            what = f": {quoted(first)} is the same pooling" if first != text else ""
-            raise ConfigError(f"pooling {quoted(text)} is given twice{what}")
-
-
-def parse_seeds(texts: Iterable[str]) -> tuple[int, ...]:
-    """Read lists of numbers and ranges: ``0-4`` or ``0,2,5-7``, each end included."""
-    text = ",".join(texts)
-    seeds: list[int] = []
-    for item in text.split(","):
-        match = re.fullmatch(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", item.strip())
-        if match is None:
-            raise ConfigError(
-                f"seeds must be numbers and ranges such as 0-4 or 0,2,5-7, not {quoted(text)}"
-            )
-        first, last = int(match[1]), int(match[2] or match[1])
-        if not 0 <= last - first < _MOST_RUNS:
-            raise ConfigError(
-                f"seeds {quoted(item.strip())}: the range must go up, by {_MOST_RUNS} at most"
-            )
-        seeds += range(first, last + 1)
-    if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"seeds {quoted(text)} name a seed twice")
-    return tuple(seeds)
-
-
-def grid(poolings: Sequence[str], seeds: Sequence[int]) -> list[Run]:
-    """Return the runs: every pooling with the first seed, then with the next, and so on.
-
-    A sweep that is stopped early has then as many seeds of one pooling as of another.
-    """
-    if len(poolings) * len(seeds) > _MOST_RUNS:
-        raise ConfigError(f"{len(poolings)} poolings with {len(seeds)} seeds are too many runs")
-    return [Run(pooling, seed) for seed in seeds for pooling in poolings]
-
-
-def under_known_names(runs: Sequence[Run], folder: SweepFolder) -> list[Run]:
-    """Return runs with the poolings as they are written in the folder of a sweep, if they are.
-
-    So `cap` and `cap:max=4.6`, which are the same pooling, are one run there.
-    """
-    known: dict[tuple[str, int], str] = {}
-    for name in SweepRecord.read(folder.record).runs if folder.record.exists() else ():
-        files = folder.run(name)
-        if files.config.exists():
-            config = RunSettings.read(files.config).config
-            known.setdefault((same_pooling(config.pooling), config.seed), config.pooling)
-    names = {run_name(pooling, seed) for (_, seed), pooling in known.items()}
-
-    def written(run: Run) -> str:
-        if run.name in names:
-            return run.pooling
-        return known.get((same_pooling(run.pooling), run.seed), run.pooling)
-
-    return [replace(run, pooling=written(run)) for run in runs]
-
-
-def part_of(runs: Sequence[Run], shard: str | None, environment: Mapping[str, str]) -> list[Run]:
-    """Return the runs of a part: I/N, or what a job array says with auto; all for None."""
-    if shard is None:
-        return list(runs)
-    chosen = set(Shard.parse(shard, environment).select([run.name for run in runs]))
-    return [run for run in runs if run.name in chosen]
-
-
-# What their stages take
+# What the stages take
 
 
 @dataclass(frozen=True)
 class SweepSettings:
-    """What all runs of a sweep have in common, as the stages take it."""
+    """What runs of a sweep have in common, as the stages take it."""
 
+    varied: tuple[str, ...] = field(compare=False)  # settings that vary, as train.arch=small
     recipe: Path
     data: Path  # the folder that the recipe's paths are relative to
     features: FeatureConfig
@@ -211,24 +86,51 @@ class SweepSettings:
     options: Mapping[str, Mapping[str, Any]]  # of tune, infer and evaluate, for a run's record
     given: Mapping[str, frozenset[str]]  # those of them that are not just defaults
 
-    def record(self, runs: tuple[str, ...]) -> SweepRecord:
-        weak = self.evaluate.weak_reference
-        return SweepRecord(
-            recipe=str(self.recipe.resolve()),
-            data=str(self.data.resolve()),
-            reference=NamedFile.of(self.evaluate.reference),
-            weak_reference=NamedFile.of(weak) if weak else None,
-            paper=self.paper and self.paper.resolve(),
-            runs=runs,
-        )
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """Return what `check_inputs` looks at."""
+        return (self.train, self.tune, self.evaluate, self.features, *self.audio)
 
-    def training_of(self, run: Run) -> TrainConfig:
-        return replace(self.training, pooling=run.pooling, seed=run.seed)
+    def scored(self, files: RunFolder) -> Path:
+        """Return the model of a run that is scored."""
+        return teacher_of(files.model) if self.teacher else files.model
 
-    def steps(self, run: Run, output: Path, anew: bool, is_trained: bool) -> list["Step"]:
-        """Return what is left to do of a run."""
-        names = ["train", *(["tune"] if self.tune else []), "infer", "evaluate"]
-        return [Step(name, output, run, anew) for name in names[is_trained:]]
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a pooling, as it was written, a seed, and all other settings."""
+
+    name: str  # its folder, below that of the sweep
+    pooling: str
+    seed: int
+    settings: SweepSettings = field(compare=False, repr=False)
+
+    @property
+    def training(self) -> TrainConfig:
+        return replace(self.settings.training, pooling=self.pooling, seed=self.seed)
+
+    def folder(self, output: Path) -> RunFolder:
+        return SweepFolder(output).run(self.name)
+
+    def steps(self, output: Path, anew: bool, is_trained: bool) -> list["Step"]:
+        """Return what is left to do."""
+        names = ["train", *(["tune"] if self.settings.tune else []), "infer", "evaluate"]
+        return [Step(name, output, self.settings, self, anew) for name in names[is_trained:]]
+
+
+def record_of(runs: Sequence[Run]) -> SweepRecord:
+    """Return what the folder of a sweep says of its runs."""
+    settings = runs[0].settings
+    weak = settings.evaluate.weak_reference
+    return SweepRecord(
+        recipe=str(settings.recipe.resolve()),
+        data=str(settings.data.resolve()),
+        reference=NamedFile.of(settings.evaluate.reference),
+        weak_reference=NamedFile.of(weak) if weak else None,
+        paper=settings.paper and settings.paper.resolve(),
+        runs=tuple(run.name for run in runs),
+        varied={split_name(r.name)[0]: r.settings.varied for r in runs if r.settings.varied},
+    )
 
 
 class Step(NamedTuple):
@@ -236,6 +138,7 @@ class Step(NamedTuple):
 
     stage: str
     output: Path  # a run folder, a features file, or the folder of the sweep
+    settings: SweepSettings
     run: Run | None = None
     overwrite: bool = False  # whether training begins anew
 
@@ -253,9 +156,9 @@ class Hooks(NamedTuple):
     explain: Callable[[Exception], tuple[str, int]]  # says in a line what failed; exit code
 
 
-def call(step: Step, settings: SweepSettings, progress: Report) -> Any:
+def call(step: Step, progress: Report) -> Any:
     """Run a stage and return its result. After a signal training saves and stops."""
-    output, files = step.output, step.folder
+    output, settings, files = step.output, step.settings, step.folder
     match step.stage:
         case "extract":
             made_of = (settings.features, settings.extract)
@@ -266,7 +169,7 @@ def call(step: Step, settings: SweepSettings, progress: Report) -> Any:
                 return train(
                     output,
                     settings.train,
-                    settings.training_of(step.run),
+                    step.run.training,
                     device=settings.devices["train"],
                     resume=not step.overwrite,
                     overwrite=step.overwrite,
@@ -287,11 +190,12 @@ def call(step: Step, settings: SweepSettings, progress: Report) -> Any:
 
 
 def _infer(files: RunFolder, settings: SweepSettings, progress: Report) -> Any:
-    model = teacher_of(files.model) if settings.teacher else files.model
+    model = settings.scored(files)
     written: dict[str, Any] = {"events": files.events, "scores": files.scores, "weak": files.tags}
     outputs = replace(settings.outputs, **written, overwrite=True)
     result = infer(model, settings.test, settings.infer, outputs, progress=progress)
-    text = json.dumps(scoring_record(settings), indent=2, ensure_ascii=False)
+    record = {**scoring_record(settings), "decoding": read_header(model)["decoding"]}
+    text = json.dumps(record, indent=2, ensure_ascii=False)
     remove_leftovers(files.scoring)
     write_text(files.scoring, text + "\n")
     return result
@@ -313,7 +217,7 @@ def _compare(output: Path, settings: SweepSettings, progress: Report) -> str:
         [output], settings.compare, **labels, paper=settings.paper, progress=progress
     )
     write_tables(comparison, SweepFolder(output).tables, None, overwrite=True)
-    return f"{len(comparison.systems)} poolings"
+    return f"{len(comparison.systems)} rows"
 
 
 # Is a run that is there the one that is to be made?
@@ -322,7 +226,7 @@ def _compare(output: Path, settings: SweepSettings, progress: Report) -> str:
 def scoring_record(settings: SweepSettings) -> dict[str, dict[str, Any]]:
     """Return the options of tuning and scoring, files by their digest."""
     return {
-        stage: {k: _fingerprint(v, settings.data) for k, v in options.items() if k not in _FREE}
+        stage: {k: _fingerprint(v, settings.data) for k, v in options.items() if k not in FREE}
         for stage, options in settings.options.items()
     }
 
@@ -352,7 +256,7 @@ def scoring_differences(settings: SweepSettings, files: RunFolder) -> list[str]:
 
 
 def check_inputs(settings: SweepSettings) -> None:
-    """Refuse what every run would stumble over.
+    """Refuse what runs would stumble over.
 
     Features without audio to make them of are taken as they are, others only if `extract` would
     make the same now.
@@ -404,7 +308,7 @@ def _refuse_clips_of_both(settings: SweepSettings) -> None:
     trained = {name for path in (train.weak, train.strong) if path for name in read_names(path)}
     for name in ("train.weak", "train.strong", "train.unlabelled"):
         lists.pop(name, None)
-    for name, path, both in _shared(trained, lists):
+    for name, path, both in _shared(trained, lists.items()):
         raise ConfigError(
             f"{len(both)} clips of {path} ({name}) are trained on, e.g. {both[0]!r}; "
             f"{name.partition('.')[0]} needs others there"
@@ -422,9 +326,11 @@ def _learned_from(settings: SweepSettings) -> dict[str, Path]:
     }
 
 
-def _shared(names: set[str], lists: Mapping[str, Path]) -> Iterator[tuple[str, Path, list[str]]]:
+def _shared(
+    names: set[str], lists: Iterable[tuple[str, Path]]
+) -> Iterator[tuple[str, Path, list[str]]]:
     """Yield the lists that have some of these clips, by option, and which clips they are."""
-    for option, path in lists.items():
+    for option, path in lists:
         if both := sorted(names.intersection(read_names(path))):
             yield option, path, both
 
@@ -442,14 +348,12 @@ def _refuse_other_features(path: Path, wanted: FeatureConfig) -> None:
         )
 
 
-def warn_of_leaks(settings: SweepSettings) -> None:
+def warn_of_leaks(variants: Sequence[SweepSettings]) -> None:
     """Say so where clips of the test are in a list that is learned from or tuned on."""
-    reference = settings.evaluate.reference
-    lists: dict[str, Path] = {}
-    for name, path in _learned_from(settings).items():
-        if path not in lists.values():  # each list is named once
-            lists[name] = path
-    for name, path, both in _shared(set(read_names(reference)), lists):
+    reference = variants[0].evaluate.reference  # the same in all
+    learned = [pair for settings in variants for pair in _learned_from(settings).items()]
+    once = {path: (name, path) for name, path in reversed(learned)}  # each list is named once
+    for name, path, both in _shared(set(read_names(reference)), reversed(once.values())):
         _log.warning(
             "%d clips of %s are in %s (%s), too, e.g. %r: scores of what was learned from or "
             "tuned on say nothing about other clips",

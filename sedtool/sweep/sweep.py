@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,15 @@ from sedtool.errors import (
     SedtoolError,
     StoppedError,
 )
-from sedtool.runs import RunFolder, RunSettings, SweepFolder, differences, read_json
+from sedtool.runs import (
+    RunFolder,
+    RunSettings,
+    SweepFolder,
+    SweepRecord,
+    differences,
+    read_json,
+    same_pooling,
+)
 from sedtool.signals import Interrupted, poll
 from sedtool.store import open_scores
 from sedtool.sweep.stages import (
@@ -32,8 +40,8 @@ from sedtool.sweep.stages import (
     SweepSettings,
     call,
     check_inputs,
+    record_of,
     scoring_differences,
-    under_known_names,
     warn_of_leaks,
 )
 from sedtool.text import clock, counted, first_five
@@ -94,7 +102,6 @@ class SweepResult:
 
 def sweep(
     output: Path,
-    settings: SweepSettings,
     runs: Sequence[Run],
     hooks: Hooks,
     *,
@@ -111,8 +118,8 @@ def sweep(
     ----------
     output
         The folder that takes a folder for each run.
-    settings, runs
-        What the runs have in common; the runs, in the order in which to make them.
+    runs
+        The runs, in the order in which to make them.
     hooks
         What is told how it goes.
     everything
@@ -132,43 +139,80 @@ def sweep(
         If a signal stopped a training, which can be resumed.
     """
     output = output.resolve()
-    runs = under_known_names(runs, SweepFolder(output))
-    everything = under_known_names(everything, SweepFolder(output)) or runs
-    check_inputs(settings)
-    left = _left(output, settings, runs, overwrite)
+    known = _under_known_names(everything or runs, output)
+    runs, everything = [known[run] for run in runs], list(known.values())
+    variants = _variants(runs)
+    left = _left(output, runs, overwrite)
     with resource_errors(output):
         output.mkdir(parents=True, exist_ok=True)
-    at_work = _Sweep(SweepFolder(output), settings, overwrite, hooks)
+    at_work = _Sweep(SweepFolder(output), overwrite, hooks)
     if left:
-        warn_of_leaks(settings)
-        at_work.make_features()
-        _left(output, settings, runs, overwrite)  # again, now with the features
-    SweepFolder(output).add_record(settings.record(tuple(run.name for run in everything)))
+        warn_of_leaks(variants)
+        at_work.make_features(variants)
+        _left(output, runs, overwrite)  # again, now with the features
+    SweepFolder(output).add_record(record_of(everything))
     result = at_work.make_runs(runs, fail_fast)
     with claim(SweepFolder(output).record, overwrite=True):  # which other sweeps do, too
         remove_leftovers(output)
         result.failures_path = write_failures(output, result.failures)
     failed = {name for name, _, _ in result.failures}
-    undone = {run.name for run in _left(output, settings, everything)}
+    undone = {run.name for run in _left(output, everything)}
     if undone <= failed and len(failed) < len(everything):
-        result.table = at_work.compare()
+        result.table = at_work.compare(everything[0].settings)
     return result
 
 
 def plan_sweep(
-    output: Path, settings: SweepSettings, runs: Sequence[Run], overwrite: bool = False
+    output: Path, runs: Sequence[Run], overwrite: bool = False
 ) -> tuple[int, list[Step]]:
     """Return how many runs are to be made, and the steps that are left; nothing is written."""
     output = output.resolve()
-    runs = under_known_names(runs, SweepFolder(output))
-    check_inputs(settings)
-    undone = _left(output, settings, runs, overwrite)
-    planned = [Step("extract", path) for path in settings.audio if undone and not path.exists()]
+    runs = list(_under_known_names(runs, output).values())
+    variants = _variants(runs)
+    undone = _left(output, runs, overwrite)
+    audio = {path: each for each in variants for path in each.audio if undone}
+    planned = [Step("extract", path, each) for path, each in audio.items() if not path.exists()]
     for run in undone:
         files = run.folder(output)
-        anew = bool(_examine(run, files, settings).training)
-        planned += settings.steps(run, files.path, anew, is_trained=False)
-    return len(undone), [*planned, Step("compare", output)]
+        planned += run.steps(files.path, bool(_examine(run, files).training), is_trained=False)
+    return len(undone), [*planned, *(Step("compare", output, run.settings) for run in runs[:1])]
+
+
+def _variants(runs: Sequence[Run]) -> list[SweepSettings]:
+    """Return settings of runs that have different inputs, or raise what `check_inputs` does."""
+    variants = list({run.settings.inputs: run.settings for run in reversed(runs)}.values())[::-1]
+    for settings in variants:
+        check_inputs(settings)
+    return variants
+
+
+def _under_known_names(runs: Sequence[Run], output: Path) -> dict[Run, Run]:
+    """Return runs under the names that they have in the folder of a sweep, if they are there.
+
+    So `cap` and `cap:max=4.6` are one run there, and one with lr=1e-3 is that of an earlier sweep
+    which had this learning rate and did not vary it.
+    """
+    folder, wanted = SweepFolder(output), {run.name for run in runs}
+    known: dict[tuple[str, int], list[tuple[str, str]]] = {}
+    for name in SweepRecord.read(folder.record).runs if folder.record.exists() else ():
+        if name not in wanted and (config := folder.run(name).config).exists():
+            there = RunSettings.read(config).config
+            key = (same_pooling(there.pooling), there.seed)
+            known.setdefault(key, []).append((name, there.pooling))
+
+    def is_there(run: Run) -> bool:
+        files = run.folder(output)
+        state = _examine(run, files)
+        is_told = files.scoring.exists() or not run.settings.varied
+        return is_told and not (state.training or state.scoring)
+
+    def known_as(run: Run) -> Run:
+        names = known.get((same_pooling(run.pooling), run.seed), [])
+        others = (replace(run, name=name, pooling=pooling) for name, pooling in names)
+        is_begun = run.folder(output).config.exists()
+        return run if is_begun else next(filter(is_there, others), run)
+
+    return {run: known_as(run) for run in runs}
 
 
 class _State(NamedTuple):
@@ -179,36 +223,36 @@ class _State(NamedTuple):
     scoring: Sequence[str] = ()  # settings of the stages behind it that differ
 
 
-def _examine(run: Run, files: RunFolder, settings: SweepSettings) -> _State:
+def _examine(run: Run, files: RunFolder) -> _State:
     """Compare a run folder with what is to be made there."""
     if not files.config.exists():
         return _State()
-    there = RunSettings.read(files.config)
-    here = RunSettings.of(settings.train, settings.training_of(run), settings.devices["train"])
+    there, settings = RunSettings.read(files.config), run.settings
+    here = RunSettings.of(settings.train, run.training, settings.devices["train"])
     training = differences(there, here, files.input_digests(there))
     scoring = scoring_differences(settings, files)
-    return _State(not (training or scoring) and _is_done(files), training, scoring)
+    return _State(not (training or scoring) and _is_done(files, settings), training, scoring)
 
 
-def _is_done(files: RunFolder) -> bool:
+def _is_done(files: RunFolder, settings: SweepSettings) -> bool:
     """Return whether training has ended and the metrics are those of the model that is there."""
     if not files.is_trained():
         return False
     try:
         read_json(files.metrics)
-        header = read_header(files.model)
+        header = read_header(settings.scored(files))
         scores = open_scores(files.scores, verify=False)
         is_of_model: bool = scores.model_sha256 == header["weights_sha256"]
-        return is_of_model and json.loads(to_json(scores.decoding)) == header["decoding"]
+        record = read_json(files.scoring) if files.scoring.exists() else {}
+        decoding = record.get("decoding") or json.loads(to_json(scores.decoding))
+        return is_of_model and decoding == header["decoding"]
     except (OSError, SedtoolError, ValueError, RecursionError, LookupError):
         return False
 
 
-def _left(
-    output: Path, settings: SweepSettings, runs: Sequence[Run], overwrite: bool = True
-) -> list[Run]:
+def _left(output: Path, runs: Sequence[Run], overwrite: bool = True) -> list[Run]:
     """Return the runs that are not done; those of other settings are refused, or made anew."""
-    states = {run: _examine(run, run.folder(output), settings) for run in runs}
+    states = {run: _examine(run, run.folder(output)) for run in runs}
     others = [(run, state) for run, state in states.items() if state.training or state.scoring]
     if others and not overwrite:
         run, state = others[0]
@@ -224,26 +268,25 @@ def _left(
 class _Sweep:
     """A sweep while it runs: one stage after the other, one run after the other."""
 
-    def __init__(
-        self, folder: SweepFolder, settings: SweepSettings, overwrite: bool, hooks: Hooks
-    ) -> None:
-        self._folder, self._settings, self._overwrite = folder, settings, overwrite
-        self._hooks = hooks
+    def __init__(self, folder: SweepFolder, overwrite: bool, hooks: Hooks) -> None:
+        self._folder, self._overwrite, self._hooks = folder, overwrite, hooks
         self._started = time.monotonic()
 
-    def make_features(self) -> None:
+    def make_features(self, variants: Sequence[SweepSettings]) -> None:
         """Extract what is missing, or wait for another sweep that does."""
-        for path in self._settings.audio:
+        for step in [Step("extract", path, each) for each in variants for path in each.audio]:
+            path = step.output
             holder = path.with_name(f".{path.name}.sweep.lock")
             while not path.exists():
                 with _held(holder, path) as is_ours:
                     if is_ours and not path.exists():
-                        self._extract(path)
+                        self._extract(step)
                 if not path.exists():
                     self._pause(f"another sedtool makes {path}")
 
-    def _extract(self, path: Path) -> None:
-        result = self._do(Step("extract", path), self._folder.log, path.name, 0, 1)
+    def _extract(self, step: Step) -> None:
+        path = step.output
+        result = self._do(step, self._folder.log, path.name, 0, 1)
         failed = counted(len(result.failures), "file")
         without = f" without {failed} that failed, see {result.failures_path}"
         self._hooks.say(f"extract: made {path}{without if result.failures else ''}")
@@ -264,7 +307,7 @@ class _Sweep:
         self._hooks.report(done, total, what)
         with self._hooks.logged(step, log_file):
             try:
-                result = call(step, self._settings, progress)
+                result = call(step, progress)
             except StoppedError as error:
                 log.warning("%s", error)
                 raise StoppedError(_STOPPED, error.exit_code) from error
@@ -282,7 +325,7 @@ class _Sweep:
 
     def make_runs(self, runs: Sequence[Run], fail_fast: bool) -> SweepResult:
         result = SweepResult(len(runs))
-        waiting = _left(self._folder.path, self._settings, runs)
+        waiting = _left(self._folder.path, runs)
         result.found = [run.name for run in runs if run not in waiting]
         for _ in range(2):  # what another process held may be free, or done, the second time
             waiting = self._make_all(waiting, result, fail_fast)
@@ -314,7 +357,7 @@ class _Sweep:
 
     def _make(self, run: Run, files: RunFolder, result: SweepResult) -> None:
         started = time.monotonic()
-        state = _examine(run, files, self._settings)
+        state = _examine(run, files)
         if state.is_done:  # by another process, meanwhile
             result.found.append(run.name)
             return
@@ -341,14 +384,15 @@ class _Sweep:
             files.test.mkdir(parents=True, exist_ok=True)
             files.metrics.unlink(missing_ok=True)
             files.scoring.unlink(missing_ok=True)
-        for step in self._settings.steps(run, files.path, anew, is_trained):
+        for step in run.steps(files.path, anew, is_trained):
             what = f"{run.name} {step.stage}"
             self._do(step, files.log, what, result.n_settled, result.n_runs)
 
-    def compare(self) -> Path | None:
+    def compare(self, settings: SweepSettings) -> Path | None:
         """Make the tables of all runs in the folder; return the one for people."""
+        step = Step("compare", self._folder.path, settings)
         try:
-            self._do(Step("compare", self._folder.path), self._folder.log, "compare", 0, 1)
+            self._do(step, self._folder.log, "compare", 0, 1)
         except StageError as error:
             self._hooks.say(f"no table of these runs yet: {error}")
             return None
