@@ -120,6 +120,31 @@ class FittedEvents(NamedTuple):
     held_out: FloatArray  # of each fold of the clips, with what was fitted to the others
 
 
+def lengths_that_leave_events(
+    scores: Sequence[ClipScores],
+    targets: np.ndarray,
+    frame_rate: float,
+    decoding: DecodingConfig,
+    config: TuneConfig,
+) -> DecodingConfig:
+    """Shorten the median filters that leave no event in clips that have the class.
+
+    Weak labels do not say how long events are, but that there is one. Of the grid of `config`, each
+    class gets the longest filter, of those no longer than its own, that leaves an event in nine of
+    ten clips with the class in which there is one without a filter. `targets` are the weak labels
+    of the clips (N, K).
+    """
+    groups, own = _equally_long(scores), np.array(decoding.windows)
+    lengths, least = np.zeros(len(own)), np.zeros(len(own))
+    for length in sorted({0.0, *_distinct(config.windows, frame_rate), *decoding.windows}):
+        uniform = dataclasses.replace(decoding, windows=(length,) * len(own))
+        estimates = _estimate(groups, frame_rate, uniform)
+        left = np.array([targets[np.unique(e.clip), k].sum() for k, e in enumerate(estimates)])
+        least = least if length else 0.9 * left
+        lengths[(length <= own) & (left >= least)] = length
+    return dataclasses.replace(decoding, windows=tuple(lengths.tolist()))
+
+
 def tune_events(
     scores: Sequence[ClipScores],
     reference: StrongLabels,

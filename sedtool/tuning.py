@@ -34,6 +34,7 @@ from sedtool.fitting import (
     FittedEvents,
     best_clip_thresholds,
     lengths_from_durations,
+    lengths_that_leave_events,
     macro,
     tune_events,
 )
@@ -142,8 +143,9 @@ def fit_decoding(
     """Fit the decoding settings of a model to validation clips that it has not seen.
 
     Clip thresholds are fitted to the labelled clips, and with strong labels frame thresholds and
-    median filter lengths, or boxes, on the grid of `config`; see `tune`. The model keeps what they
-    were fitted on: `files`, digests by name.
+    median filter lengths, or boxes, on the grid of `config`; see `tune`. Without them, filters that
+    leave nothing of what clips are known to have are shortened, unless lengths are given. The model
+    keeps what the settings were fitted on: `files`, digests by name.
     """
     clips, n, strong = validation.clips, validation.n_labelled, validation.strong
     scores = _score(model, clips, device, progress)
@@ -166,6 +168,9 @@ def fit_decoding(
         )
         decoding = of_events.decoding
         _warn_of_classes_nowhere(strong, model.classes, clip_f1, of_events.f1)
+    elif config.windows:
+        what = (scores[:n], clips.targets[:n], model.frame_rate, decoding, config)
+        decoding = lengths_that_leave_events(*what)
     model.decoding = decoding
     model.tuned = _provenance(model, files, config, clip_f1, of_events, len(scores))
     event_f1 = (macro(of_events.f1), macro(of_events.held_out)) if of_events else (None, None)

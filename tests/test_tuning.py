@@ -18,6 +18,7 @@ from sedtool.fitting import (
     best_clip_thresholds,
     clip_f1,
     lengths_from_durations,
+    lengths_that_leave_events,
     tune_events,
     untuned_decoding,
 )
@@ -254,6 +255,25 @@ def test_no_untuned_median_filter_erases_the_shortest_labelled_event(n_frames, f
     assert decoding.windows[0] <= decoding.windows[1] == 0.3  # no event is labelled Drone
 
 
+def test_without_strong_labels_no_median_filter_erases_what_most_clips_are_known_to_have():
+    """Ten frames a second: an event of 3 frames outlives a filter of 0.5 s and not one of 0.7 s."""
+    targets, scores = np.zeros((20, 3)), []
+    targets[:, 0] = targets[:10, 1] = 1
+    for i in range(20):
+        frame = np.zeros((100, 3), np.float32)
+        frame[20 : 23 if i < 3 else 60, 0] = (
+            1.0  # too short for the filter in three of twenty clips
+        )
+        frame[40:42, 1] = i % 10 == 0  # in two clips, one of which does not have the class
+        frame[:, 2] = 1.0  # in no clip that has the class
+        scores.append(scored_whole(f"{i}", 10.0, frame, np.ones(3, np.float32)))
+    own = dataclasses.replace(DecodingConfig.default(3), windows=(0.7, 0.7, 0.7))
+    found = lengths_that_leave_events(scores, targets, 10.0, own, TuneConfig())
+    assert found.windows == pytest.approx((0.5, 0.3, 0.7))
+    less = [scores[0], *scores[3:]], targets[2:]  # one of 18 clips
+    assert lengths_that_leave_events(*less, 10.0, own, TuneConfig()).windows[0] == 0.7
+
+
 def test_windows_are_a_third_of_the_mean_duration():
     labels = StrongLabels(
         [Event("a", 0, 3.0, "Dog"), Event("a", 5, 8.6, "Dog"), Event("a", 1, 1, "Drone")], ("a",)
@@ -293,6 +313,21 @@ def test_tune_warns_of_classes_that_are_known_and_nowhere(tiny, model, caplog, m
     monkeypatch.setattr("sedtool.tuning._NOWHERE", 0.9)
     assert tune(model, inputs, TuneConfig(collar=0.0, offset_ratio=0.0)).event_f1 < 0.9
     assert caplog.messages[0].startswith("the model knows what and not where: 'noise', 'tone' (")
+
+
+def test_lengths_that_are_not_given_are_shortened_where_labels_are_weak(tiny, model, monkeypatch):
+    def shortened(scores, targets, frame_rate, decoding, config):
+        assert len(scores) == len(targets) == 8
+        return dataclasses.replace(decoding, windows=(0.1, 0.1))
+
+    monkeypatch.setattr("sedtool.tuning.lengths_that_leave_events", shortened)
+    weak = TuneInputs((tiny.features,), weak=tiny.weak_validation)
+    tune(model, dataclasses.replace(weak, window=0.7), TuneConfig())
+    assert load_model(model).decoding.windows == (0.7, 0.7)
+    tune(model, weak, TuneConfig())
+    assert load_model(model).decoding.windows == (0.1, 0.1)
+    tune(model, TuneInputs((tiny.features,), reference=tiny.strong), TuneConfig(windows=(0.3,)))
+    assert load_model(model).decoding.windows == pytest.approx((0.3, 0.3))
 
 
 def test_weak_labels_set_clip_thresholds_and_windows_come_from_durations(tiny, model):

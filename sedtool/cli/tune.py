@@ -35,8 +35,9 @@ def tune(model: Path, device: str, quiet: bool, **options: Any) -> None:
     --reference. With strong labels, frame thresholds (0.05 to 0.95 in steps of 0.05) and median
     filter lengths (on a grid from 0 to 6 s) maximise event F1, and it is said, too, what each fifth
     of the clips scores with the settings that suit the others. Without them, frames take the clip
-    thresholds, and median filter lengths come from --durations-from, or stay as they are. Clips
-    that the model was trained on are refused.
+    thresholds, and median filter lengths come from --durations-from, or stay, but that those are
+    shortened which erase what clips are known to have. Clips that the model was trained on are
+    refused.
 
     \b
     Example: sedtool tune run/ --features val.h5 --reference validation.tsv
