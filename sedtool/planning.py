@@ -160,6 +160,7 @@ def plan_training(
     folder = RunWriter(run, resume, overwrite)
     folder.refuse_existing(RunSettings.of(inputs, config, device))
     trainer = Trainer(folder, inputs, config, chosen, lambda: 0)
+    config = trainer.config
     if resume:
         trainer.resume()
     n_done, epochs_done = trainer.step, len(trainer.rows)
@@ -169,6 +170,7 @@ def plan_training(
     disk_needed, memory = _run_size(trainer), peak_memory(chosen)
     lines = [
         f"{trainer}, {n_parameters} parameters",
+        *trainer.choice,
         f"{config.epochs} epochs of {trainer.steps} steps, {_about(seconds)} on {chosen}",
         *([f"{n_done} steps are done by the run that would be resumed"] if n_done else []),
         f"{_megabytes(disk_needed)} in {run}, and {_megabytes(free_disk(run))} are free; "

@@ -132,7 +132,7 @@ DEFAULTS = {
 
 
 def test_no_default_of_a_setting_is_written_again():
-    assert ("epochs", "50") in DEFAULTS and ("collar", "0.2") in DEFAULTS
+    assert ("plateau_patience", "5") in DEFAULTS and ("collar", "0.2") in DEFAULTS
     again = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {name} = {value}"
         for path in FILES

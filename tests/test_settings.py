@@ -89,7 +89,7 @@ def test_the_strongest_source_that_gives_a_value_wins_and_is_named(tmp_path, giv
     if "command line" in given:
         arguments += ["--epochs", "14"]
     expected = {
-        "": (50, "default"),
+        "": (0, "default"),
         "config": (11, f"{recipe}:2"),
         "environment": (12, "SEDTOOL_TRAIN_EPOCHS"),
         "set": (13, "--set train.epochs"),
@@ -101,7 +101,7 @@ def test_the_strongest_source_that_gives_a_value_wins_and_is_named(tmp_path, giv
 def test_an_empty_value_takes_back_what_a_weaker_source_gives(tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("train:\n  epochs: 11\n")
-    assert shown("train", "-c", recipe, "--set", "train.epochs=")["epochs"] == (50, "default")
+    assert shown("train", "-c", recipe, "--set", "train.epochs=")["epochs"] == (0, "default")
 
 
 def test_a_preset_is_the_source_of_what_it_implies():

@@ -379,7 +379,7 @@ def _resolved(command: SedtoolCommand, ctx: click.Context) -> str:
         source = sources.get(name, "default")
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             source = "command line"
-        if value in (None, ()) and key in derived:
+        if source == "default" and key in derived:
             value, source = derived[key]
         text = "" if value in (None, ()) else _as_yaml(value)
         lines.append(f"{f'  {key}: {text}'.rstrip():<40}  # {source}")

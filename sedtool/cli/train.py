@@ -1,5 +1,6 @@
 """`sedtool train`: features.h5 + labels -> run/model.safetensors."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import join
 from typing import Any
@@ -9,12 +10,27 @@ import click
 from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say
 from sedtool.cli.settings import SedtoolCommand, taken
-from sedtool.config import MEAN_TEACHER, TrainConfig, TrainInputs
+from sedtool.config import MEAN_TEACHER, TrainConfig, TrainInputs, suited
 from sedtool.plugins import files_of
 from sedtool.signals import stop_signals
 
 
-@click.command(cls=SedtoolCommand)
+class _TrainCommand(SedtoolCommand):
+    def derived(self, values: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+        weak, strong = values["weak"], values["strong"]
+        if not (weak or strong):
+            return {}
+        from sedtool.labels import read_reference, read_weak
+
+        n_clips = len(read_weak(weak)) if weak else 0
+        n_clips += len(read_reference(strong).names) if strong else 0
+        given = (values[name] for name in ("method", "batch_size", "steps_per_epoch"))
+        found = suited(n_clips, *given)
+        source = f"chosen for {n_clips} labelled clips"
+        return {name.replace("_", "-"): (value, source) for name, value in found.items()}
+
+
+@click.command(cls=_TrainCommand)
 @opt.group(
     "Input",
     *opt.settings(TrainInputs, "features", "weak", "strong", "unlabelled"),

@@ -22,12 +22,20 @@ from sedtool.config.network import (
     PoolingConfig,
     parse_architecture,
 )
-from sedtool.config.training import MEAN_TEACHER, LookupConfig, TrainConfig, TrainInputs
+from sedtool.config.training import (
+    FEW_CLIPS,
+    MEAN_TEACHER,
+    LookupConfig,
+    TrainConfig,
+    TrainInputs,
+    suited,
+)
 
 __all__ = [
     "ARCHITECTURES",
     "DEVICE",
     "FEATURE_PRESETS",
+    "FEW_CLIPS",
     "MEAN_TEACHER",
     "POOLING_NAMES",
     "ArchitectureConfig",
@@ -49,5 +57,6 @@ __all__ = [
     "from_json",
     "lookup",
     "parse_architecture",
+    "suited",
     "to_json",
 ]

@@ -1,7 +1,9 @@
 """How networks are trained."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, Self
 
 from sedtool.config.base import REQUIRED, SEEDS, Seconds, as_in, require, require_valid, setting
 from sedtool.config.evaluation import EvaluateInputs, EvaluationConfig
@@ -12,7 +14,28 @@ METHODS = ("weak", "mean-teacher", "strong")
 MEAN_TEACHER = (  # settings that no other method has
     *("consistency", "ramp_up", "ema", "ema_buffers", "noise", "noise_domain", "final"),
 )
-_BATCH_SIZES = {"weak": (32,), "mean-teacher": (6, 12, 6), "strong": (32,)}  # if none is given
+FEW_CLIPS = 500  # labelled ones; with fewer, a network of fewer weights is trained for longer
+_FEW_STEPS = 600  # that are taken then, at least, if no number of epochs is given
+# The settings that suit the clips, where they are not given, and what they are then.
+_NOT_GIVEN: dict[str, Any] = {"arch": "auto", "batch_size": (), "epochs": 0}
+
+
+def suited(
+    n_clips: int, method: str, batch_size: Sequence[int] = (), steps_per_epoch: int = 0
+) -> dict[str, Any]:
+    """Return the settings that suit a number of labelled training clips, by name.
+
+    An epoch of few clips in large batches has hardly a step. With less than `FEW_CLIPS`, batches
+    are small, and there are as many epochs as `_FEW_STEPS` steps take, those of a batch size or of
+    an epoch that is given.
+    """
+    if method == "mean-teacher":  # whose epochs are passes over the unlabelled clips
+        return {"arch": "dcase2017", "batch_size": (6, 12, 6), "epochs": 50}
+    if n_clips >= FEW_CLIPS:
+        return {"arch": "dcase2017", "batch_size": batch_size or (32,), "epochs": 50}
+    size, *_ = batch_size = batch_size or (8,)
+    steps = steps_per_epoch or -(-n_clips // size) or 1
+    return {"arch": "small", "batch_size": batch_size, "epochs": -(-_FEW_STEPS // steps)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +130,16 @@ class TrainConfig:
         names=POOLING_NAMES,
     )
     arch: str = setting(
-        "dcase2017",
-        f"The network, NAME[:key=value,...], as in small:gru-units=32: {', '.join(ARCHITECTURES)}.",
-        names=tuple(ARCHITECTURES),
+        "auto",
+        f"The network, NAME[:key=value,...], as in small:gru-units=32: {', '.join(ARCHITECTURES)}; "
+        f"auto: small with less than {FEW_CLIPS} labelled clips, else dcase2017.",
+        names=("auto", *ARCHITECTURES),
     )
     epochs: int = setting(
-        50, "The number of epochs, each of which ends with a validation.", within="[1, 1e6]"
+        0,
+        "The number of epochs, each of which ends with a validation. With 0, 50, or as many as "
+        f"{_FEW_STEPS} steps take.",
+        within="[0, 1e6]",
     )
     steps_per_epoch: int = setting(
         0,
@@ -125,7 +152,7 @@ class TrainConfig:
         "Clips in a batch; with a mean teacher, of weak, unlabelled and strong clips.",
         within="[0, 1e6]",
         metavar="N|N,N,N",
-        shown="32; mean-teacher: 6,12,6",
+        shown=f"32; below {FEW_CLIPS} labelled clips: 8; mean-teacher: 6,12,6",
     )
     balance: str = setting(
         "classes",
@@ -161,8 +188,9 @@ class TrainConfig:
     select_by: str = setting(
         "auto",
         "The validation score of the best epoch; those of events need strong labels. auto: "
-        "event_f1 where strong labels are both learned from and validated on, else clip_f1.",
-        choices=("auto", "clip_f1", "event_f1", "clip_f1+event_f1", "loss"),
+        "event_f1 where strong labels are both learned from and validated on, else clip_f1; or the "
+        "last epoch, where few clips are held out.",
+        choices=("auto", "clip_f1", "event_f1", "clip_f1+event_f1", "loss", "last"),
     )
     collar: Seconds = as_in(EvaluationConfig, "collar")  # of event_f1
     offset_ratio: float = as_in(EvaluationConfig, "offset_ratio")
@@ -230,15 +258,17 @@ class TrainConfig:
         require_valid(self)
         for epoch in self.keep_epochs:
             require(
-                1 <= epoch <= self.epochs,
+                1 <= epoch <= (self.epochs or epoch),  # which may not be known yet
                 f"epoch {epoch} to keep (keep-epochs) is none of 1 to {self.epochs}",
             )
-        self._check_batch_size()
-        parse_architecture(self.arch)
+        if self.method == "mean-teacher" and not self.batch_size:
+            object.__setattr__(self, "batch_size", suited(0, self.method)["batch_size"])
+        if self.batch_size:
+            self._check_batch_size()
+        if self.arch != _NOT_GIVEN["arch"]:
+            parse_architecture(self.arch)
 
     def _check_batch_size(self) -> None:
-        if not self.batch_size:
-            object.__setattr__(self, "batch_size", _BATCH_SIZES[self.method])
         given = ",".join(map(str, self.batch_size))
         method, n_kinds, wanted = f"method {self.method}", 1, "one number"
         if self.method == "mean-teacher":
@@ -253,8 +283,21 @@ class TrainConfig:
     @property
     def names(self) -> tuple[tuple[str, str], ...]:
         """Return kind and name of all that is chosen by name."""
-        block = parse_architecture(self.arch).block
+        block = parse_architecture("small" if self.arch == "auto" else self.arch).block
         return (*PoolingConfig.parse(self.pooling).names, ("block", block))
+
+    def with_chosen(self, values: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
+        """Return the settings with those of `values` that are chosen if not given, and these."""
+        unset = [name for name, value in _NOT_GIVEN.items() if getattr(self, name) == value]
+        chosen = {name: values[name] for name in unset if name in values}
+        return replace(self, **chosen), chosen
+
+    def chosen_in(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those settings of a run that were not given, as its run.json says."""
+        names = record.get("chosen")
+        if not isinstance(names, list):  # by an older version, to which all clips were many
+            return suited(FEW_CLIPS, self.method)
+        return {name: value for name, value in vars(self).items() if name in names}
 
     def idle_settings(self) -> list[str]:
         """Return the settings that are not at their defaults, and that the method does not use."""

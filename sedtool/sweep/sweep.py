@@ -228,7 +228,8 @@ def _examine(run: Run, files: RunFolder) -> _State:
     if not files.config.exists():
         return _State()
     there, settings = RunSettings.read(files.config), run.settings
-    here = RunSettings.of(settings.train, run.training, settings.devices["train"])
+    config, _ = run.training.with_chosen(there.config.chosen_in(files.read_record()))
+    here = RunSettings.of(settings.train, config, settings.devices["train"])
     training = differences(there, here, files.input_digests(there))
     scoring = scoring_differences(settings, files)
     return _State(not (training or scoring) and _is_done(files, settings), training, scoring)

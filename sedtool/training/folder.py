@@ -12,6 +12,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,8 @@ class RunWriter(RunFolder):
         settings = RunSettings.read(there.config)
         if not (digests := there.input_digests(settings)):
             return [f"{there.record.name} does not say what was read"]
+        chosen = settings.config.chosen_in(record)
+        here = replace(here, config=here.config.with_chosen(chosen)[0])
         if different := [*differences(settings, here, digests)]:
             return different
         raise SameOutputError(
@@ -195,6 +198,12 @@ class RunWriter(RunFolder):
             self.epochs.mkdir(exist_ok=True)
             remove_leftovers(self.epoch(number))
         save_model(self.epoch(number), model)
+
+    def chosen(self) -> dict[str, Any]:
+        """Return the settings that the run to resume chose for its clips."""
+        if not (self._resume and self.config.exists()):
+            return {}
+        return RunSettings.read(self.config).config.chosen_in(self.read_record())
 
     def load_state(self) -> dict[str, Any] | None:
         """Return the latest state that is whole; None if none was saved.

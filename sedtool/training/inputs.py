@@ -22,9 +22,10 @@ from sedtool.labels import (
     read_vocabulary,
     read_weak,
 )
-from sedtool.text import first_five, first_quoted
+from sedtool.text import first_five, first_quoted, quoted
 
 _SAMPLED = 100  # clips whose mel values noise is compared with
+_LEAST = 3  # training clips of a class that is learned, if few of them
 _LOUD = 0.9  # share of these values below its standard deviation
 
 log = logging.getLogger(__name__)
@@ -62,9 +63,9 @@ def load_inputs(
     else:
         clips, validation = _hold_out(clips, config)
     counts = clips.weak.targets.sum(axis=0) + clips.strong.targets.sum(axis=0)
-    for label, count in zip(vocabulary.classes, counts, strict=True):
-        if not count:
-            log.warning("class %r has no training clip; it cannot be learned", label)
+    labels = list(zip(vocabulary.classes, counts.astype(int).tolist(), strict=True))
+    if few := [f"{quoted(label)} ({count})" for label, count in labels if count < _LEAST]:
+        log.warning("classes with too few training clips to be learned: %s", first_five(few))
     validated = validation.clips.targets[: validation.n_labelled].sum(axis=0)
     if without := [vocabulary.classes[k] for k in np.flatnonzero(validated == 0)]:
         log.warning("no validation clip has %s; scores leave that out", first_quoted(without))

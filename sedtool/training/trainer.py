@@ -13,7 +13,7 @@ import torch
 
 from sedtool.bounds import number
 from sedtool.checkpoint import load_model, require_finite, save_model, save_state
-from sedtool.config import DEVICE, TrainConfig, TrainInputs, TuneConfig
+from sedtool.config import DEVICE, FEW_CLIPS, TrainConfig, TrainInputs, TuneConfig, suited
 from sedtool.datasets import TrainingBatches
 from sedtool.errors import ArtifactError, DivergedError, StoppedError
 from sedtool.fitting import lengths_from_durations, untuned_decoding
@@ -28,6 +28,7 @@ from sedtool.training.validation import validate
 from sedtool.tuning import TuneResult, fit_decoding
 
 _IDLE_EPOCHS = 5  # after which a score that does not move is remarked
+_TELLING = 20  # held-out clips; by the scores of fewer, epochs of no use look best
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +49,12 @@ class TrainResult:
     def __str__(self) -> str:
         """Return one line for a summary."""
         early = ", stopped early" if self.stopped_early else ""
+        best = f"best {self.selected_by} {self.best_score:.3f} in epoch {self.best_epoch}"
+        best = "the last is the model" if self.selected_by == "last" else best
         decoding = f"; decoding {self.fitted}" if self.fitted else ""
         return (
-            f"{self.epochs} epochs{early}, in {self.seconds:.1f} s; best {self.selected_by} "
-            f"{self.best_score:.3f} in epoch {self.best_epoch}{decoding} -> {self.model}"
+            f"{self.epochs} epochs{early}, in {self.seconds:.1f} s; {best}{decoding} "
+            f"-> {self.model}"
         )
 
 
@@ -103,16 +106,19 @@ def train(
     with folder.held(settings):
         trainer = Trainer(folder, inputs, config, chosen, stop or (lambda: 0))
         resumed = resume and trainer.resume()
-        record = new_record(inputs, config, str(chosen))
+        config = trainer.config
+        record = new_record(inputs, config, str(chosen)) | {"chosen": sorted(trainer.chosen)}
         if not trainer.finished():
             trainer.pause()
         folder.begin(record, anew=not resumed)
         try:
-            settings.write(folder.config)
+            dataclasses.replace(settings, config=config).write(folder.config)
             if trainer.rows:
                 folder.write_metrics(trainer.rows)
             trainer.write_clips()
             tell(f"{trainer}, {trainer.steps} steps an epoch")
+            for line in trainer.choice:
+                tell(line)
             while not trainer.finished():
                 trainer.train_epoch(report)
                 trainer.validate()
@@ -140,13 +146,22 @@ class Trainer:
         device: torch.device,
         stop: Callable[[], int],
     ) -> None:
-        self.folder, self.config, self.stop = folder, config, stop
+        self.folder, self.stop = folder, stop
         self.clips, self.validation, self.vocabulary = load_inputs(inputs, config)
         self.labels = (inputs.val_strong, inputs.val_weak)  # to validate on; none: held-out clips
+        self.n_labelled = len(self.clips.weak) + len(self.clips.strong)
+        if not any(self.labels):
+            self.n_labelled += len(self.validation.clips)
+        given = (config.method, config.batch_size, config.steps_per_epoch)
+        wanted = suited(self.n_labelled, *given) | folder.chosen()
+        config, self.chosen = config.with_chosen(wanted)
+        self.config = config
         self.selected_by = config.select_by
         if config.select_by == "auto":
             of_events = self.validation.strong is not None and len(self.clips.strong)
             self.selected_by = "event_f1" if of_events else "clip_f1"
+            few = len(self.validation.clips) < _TELLING and not any(self.labels)
+            self.selected_by = "last" if few and not config.patience else self.selected_by
         model = new_model(self.clips, self.vocabulary, config)
         strong = self.validation.strong
         events = [*self.clips.events, *(strong.events if strong else ())]
@@ -184,6 +199,18 @@ class Trainer:
             f"{len(self.clips)} clips to train and {len(self.validation.clips)} to validate on, "
             f"{len(self.vocabulary)} classes, output frames of {pooled * hop:.3g} ms{made_of}"
         )
+
+    @property
+    def choice(self) -> list[str]:
+        """Return a line on the settings that were not given, if there are any."""
+        few = self.n_labelled < FEW_CLIPS and self.config.method != "mean-teacher"
+        why = f" (less than {FEW_CLIPS}: a small network, many steps)" if few else ""
+        options = [
+            f"--{name.replace('_', '-')} {str(value).strip('(,)').replace(' ', '')}"
+            for name, value in self.chosen.items()
+        ]
+        clips = f"chosen for {self.n_labelled} labelled clips{why}"
+        return [f"{clips}: {', '.join(options)}"] if options else []
 
     @property
     def files(self) -> dict[str, Path]:
@@ -242,7 +269,8 @@ class Trainer:
         """Return the losses and scores of the latest epoch, for people."""
         row = self.rows[-1]
         scores = [f"{n} {row[n]:.3f}" for n in ("clip_f1", "event_f1") if n in row]
-        best = " (best so far)" if self.best_row() is row else ""
+        is_best = self.selected_by != "last" and self.best_row() is row
+        best = " (best so far)" if is_best else ""
         return (
             f"epoch {row['epoch']} of {self.config.epochs}: loss {row['train_loss']:.3f}; of the "
             f"validation clips {row['loss']:.3f}, {', '.join(scores)}{best}"
@@ -350,7 +378,8 @@ class Trainer:
 
     def score(self, row: dict[str, Any]) -> float:
         """Return the validation score of an epoch that models are selected by."""
-        return sum(float(row[name]) for name in self.selected_by.split("+"))
+        names = "epoch" if self.selected_by == "last" else self.selected_by
+        return sum(float(row[name]) for name in names.split("+"))
 
     def _where(self) -> str:
         """Return the epoch and its loss so far, for people."""
