@@ -1,5 +1,6 @@
 """Whole files of other clips, such as days, become what one run over all would have written."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -166,12 +167,18 @@ def test_parts_and_files_that_are_no_lists_are_refused(week, tmp_path):
     run(*audio, "--shard", "1/2", "-o", part, "-q")
     line = ("merge", monday, part, "-o", tmp_path / "f.h5", "--union")
     assert f"{part}: it is shard 1/2; merge its parts first" in refused(*line, exit_code=5)
-    notes = tmp_path / "notes.tsv"
-    notes.write_text("a note\n")
-    event_lists = (days_of(week, "events")[0], notes, "-o", tmp_path / "e.tsv", "--union")
-    assert "notes.tsv: not an event list or clip tags, as" in refused(
-        "merge", *event_lists, exit_code=5
-    )
+    events, *_ = days_of(week, "events")
+    line = ("merge", events, tmp_path / "notes.tsv", "-o", tmp_path / "e.tsv", "--union")
+    os.mkfifo(tmp_path / "notes.tsv")
+    assert "notes.tsv: not a regular file" in refused(*line, exit_code=5)
+    (tmp_path / "notes.tsv").unlink()
+    for text in (b"a note\n", b"", b"\xff\0"):
+        (tmp_path / "notes.tsv").write_bytes(text)
+        assert "notes.tsv: not an event list or clip tags, as" in refused(*line, exit_code=5)
+    shutil.copy(events, tmp_path / "notes.tsv")
+    for text in (b"filename\nx\n", b"\xff\xff\n"):
+        (tmp_path / "notes.tsv.failures.tsv").write_bytes(text)
+        assert "notes.tsv.failures.tsv: cannot be read (" in refused(*line, exit_code=5)
     both = (days_of(week, "events")[0], days_of(week, "tags")[1], "-o", tmp_path / "e.tsv")
     assert "hold events (" in refused("merge", *both, "--union", exit_code=5)
 

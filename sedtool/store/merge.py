@@ -131,7 +131,8 @@ def _refuse_others(kind: str, whole: Part) -> None:
         there = KINDS[kind][0](whole.path)
     except ArtifactError as error:
         raise differing(whole.path, str(error)) from error
-    if unlike := [key for key, value in whole.identity.items() if there.identity[key] != value]:
+    told = whole.identity.items()
+    if unlike := [key for key, value in told if there.identity[key] not in ("", value)]:
         raise differing(whole.path, f"other {first_five(unlike)}")
     old, new = ({piece.name: piece.size for piece in part.pieces} for part in (there, whole))
     if clips := sorted(name for name in {*old, *new} if old.get(name) != new.get(name)):

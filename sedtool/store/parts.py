@@ -149,15 +149,21 @@ def open_text_part(path: Path) -> Part:
 def _record_of_whole(path: Path) -> PartRecord:
     """Return what would stand beside a list that is no part, as far as can be told."""
     refuse_unfinished(path)
-    with naming(path), path.open("rb") as stream:
-        first = stream.readline(_LONGEST_LINE).removesuffix(b"\n")
-    found = [kind for kind, columns in _FIRST_LINES.items() if first.startswith(columns)]
-    if not found:
-        raise ArtifactError(f"{path}: not an event list or clip tags, as its first line is another")
+    if not path.is_file():
+        raise ArtifactError(f"{path}: not a regular file")
     beside = path.with_name(f"{path.name}.failures.tsv")
-    rows = read_bounded(beside, RECORD).decode().splitlines()[1:] if beside.is_file() else []
-    failures = tuple((name, stage, error) for name, stage, error in (r.split("\t") for r in rows))
-    return PartRecord(found[0], WHOLE, "", "", "", 0, failures)
+    try:
+        with path.open("rb") as stream:
+            first = stream.readline(_LONGEST_LINE).removesuffix(b"\n")
+        text = read_bounded(beside, RECORD).decode() if beside.is_file() else ""
+        rows = (line.split("\t") for line in text.splitlines()[1:])
+        failures = tuple((name, stage, error) for name, stage, error in rows)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}, or {beside.name}: cannot be read ({error})") from error
+    for kind, columns in _FIRST_LINES.items():
+        if first.startswith(columns):
+            return PartRecord(kind, WHOLE, "", "", "", 0, failures)
+    raise ArtifactError(f"{path}: not an event list or clip tags, as its first line is another")
 
 
 def kind_of(path: Path, union: bool) -> str:

@@ -89,6 +89,10 @@ JOBS = {
         "merge given/f1.h5 given/f2.h5 -o out/f.h5",
         reader="infer given/m.safetensors out/f.h5",
     ),
+    "merge whole files": Job(
+        "merge given/f.h5 given/features.h5 -o out/f.h5 --union",
+        reader="infer given/m.safetensors out/f.h5",
+    ),
     "merge events": Job(
         "merge given/e1.tsv given/e2.tsv -o out/e.tsv", reader="evaluate given/e.tsv out/e.tsv"
     ),
