@@ -8,6 +8,7 @@ import click
 from sedtool.cli import options as opt
 from sedtool.cli.console import progress, say
 from sedtool.cli.settings import SedtoolCommand
+from sedtool.errors import ConfigError
 
 
 @click.command(cls=SedtoolCommand)
@@ -21,9 +22,12 @@ from sedtool.cli.settings import SedtoolCommand
     opt.flag(
         "--union", help="Join whole files of other clips, as of several days, not the parts of one."
     ),
+    opt.flag("--average", help="Average scores of the same clips by several models."),
     opt.overwrite,
 )
-def merge(parts: tuple[Path, ...], output: Path, quiet: bool, **how: bool) -> None:
+def merge(
+    parts: tuple[Path, ...], output: Path, average: bool, overwrite: bool, quiet: bool, **how: bool
+) -> None:
     """Join the parts of extract --shard or infer --shard, or whole files.
 
     PART is a file, a folder of parts or a quoted pattern. Parts are of features, scores, events or
@@ -31,17 +35,27 @@ def merge(parts: tuple[Path, ...], output: Path, quiet: bool, **how: bool) -> No
     missing, incomplete, there twice or of another job is refused with exit code 5.
 
     With --union, PART is a whole file, made with the same settings as the others; a clip that is in
-    two of them is refused.
+    two of them is refused. With --average, PART is scores of one model, and OUTPUT has the mean
+    scores of all, with the means of their thresholds and median filter lengths.
 
     \b
     Example: sedtool merge parts/ -o features.h5
     \b
     And: sedtool merge monday.h5 tuesday.h5 -o week.h5 --union
+    \b
+    And: sedtool merge seed-*/scores.h5 -o mean.h5 --average
     """
+    from sedtool.store.average import average as average_scores
     from sedtool.store.merge import merge as merge_parts
 
+    given = [f"--{name}" for name, value in how.items() if value]
+    if average and given:
+        raise ConfigError(f"--average and {given[0]} are two ways to join files; give one")
     with progress("merge", quiet) as report:
-        result = merge_parts(parts, output, **how, progress=report)
+        if average:
+            result = average_scores(parts, output, overwrite=overwrite, progress=report)
+        else:
+            result = merge_parts(parts, output, overwrite=overwrite, **how, progress=report)
     merged = quote(str(output))
     following = {
         "features": f"; next: sedtool train -o RUN --features {merged} --weak WEAK.tsv",

@@ -93,6 +93,10 @@ JOBS = {
         "merge given/f.h5 given/features.h5 -o out/f.h5 --union",
         reader="infer given/m.safetensors out/f.h5",
     ),
+    "merge average": Job(
+        "merge given/s.h5 given/again.h5 -o out/s.h5 --average",
+        reader="evaluate given/strong.tsv out/s.h5",
+    ),
     "merge events": Job(
         "merge given/e1.tsv given/e2.tsv -o out/e.tsv", reader="evaluate given/e.tsv out/e.tsv"
     ),
@@ -160,6 +164,7 @@ def make_given(tiny: Tiny, folder: Path) -> Path:
         run_line("extract", audio, "-o", given / f"f{part}.h5", *shard, "-q", exit_code=_code(part))
         outputs = ("-o", given / f"e{part}.tsv", "--scores", given / f"s{part}.h5")
         run_line("infer", model, audio, *outputs, *shard, "-q", exit_code=_code(part))
+    shutil.copy(given / "s.h5", given / "again.h5")
     sweep = ("sweep", given / "sweep.yaml", "--data", given, "-o", given / "runs", "-q")
     test = ("--features", "features.h5", "--test", "features.h5", "--test-reference", "strong.tsv")
     run_line(*sweep, *test, "--pooling", "max,linear", "--device", "cpu")
