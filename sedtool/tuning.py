@@ -186,8 +186,8 @@ def _warn_of_classes_nowhere(
     if (nowhere := enough & (clip_f1 >= _KNOWN) & (event_f1 < _NOWHERE)).any():
         log.warning(
             "the model knows what and not where: %s (clip F1 of %g or more, event F1 below %g); "
-            "finer frames (extract --preset short), a network without a GRU (train --arch "
-            "small:time-pooling=1,gru-layers=0) or another pooling help; see docs/short-sounds.md",
+            "finer frames help (extract --preset short, train --arch small:time-pooling=1), no GRU "
+            "(gru-layers=0), and no pooling near the average; see docs/short-sounds.md",
             first_quoted(itertools.compress(classes, nowhere)),
             *(_KNOWN, _NOWHERE),
         )
