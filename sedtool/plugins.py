@@ -9,13 +9,13 @@ who runs it, or a stranger's file could run whatever is within reach.
 """
 
 import importlib
-import inspect
 import logging
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 from sedtool.config import POOLING_NAMES, lookup
@@ -23,20 +23,10 @@ from sedtool.config.network import BLOCKS
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.text import brief, file_sha256, quoted
 
-__all__ = [
-    "files_of",
-    "find",
-    "is_known",
-    "load",
-    "loaded_files",
-    "needed",
-    "require_known",
-    "require_needed",
-]
+__all__ = ["files_of", "find", "is_known", "load", "loaded_files", "needed", "require_needed"]
 
-_GROUP = "sedtool.plugins"  # of entry points
 _TABLES = {"POOLINGS": "pooling", "BLOCKS": "block"}  # of a plugin: what is in each
-_OWN: dict[str, Iterable[str]] = {"pooling": POOLING_NAMES, "block": BLOCKS}
+_OWN: dict[str, tuple[str, ...]] = {"pooling": POOLING_NAMES, "block": BLOCKS}
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -47,15 +37,7 @@ class _Member(NamedTuple):
 
     cls: type
     plugin: str
-    file: Path | None  # of the plugin, if `load` was given it
-
-    def described(self) -> dict[str, str]:
-        """Return whose it is, and the digest of the file that it stands in, if it is in one."""
-        try:
-            digest = file_sha256(Path(inspect.getfile(self.cls)))
-        except (TypeError, OSError):
-            digest = ""
-        return {"plugin": self.plugin, "sha256": digest}
+    file: Path
 
 
 _members: dict[tuple[str, str], _Member] = {}  # by kind and name
@@ -72,10 +54,8 @@ def load(text: str) -> None:
         If it cannot be loaded, or has a name that is taken.
     """
     name, folder, path = text, Path.cwd(), Path(text).resolve()
-    if is_file := text.endswith(".py"):
-        if not path.is_file():
-            raise ConfigError(f"plugin {quoted(text)}: there is no such file")
-        # The folder of its package, if it is in one, so that it can import what is beside it.
+    if is_path := text.endswith(".py"):
+        # From outside its package, if it is in one, so that it can import what is beside it.
         folder = next(f for f in path.parents if not (f / "__init__.py").exists())
         words = path.relative_to(folder).with_suffix("").parts
         name = ".".join(words).removesuffix(".__init__")
@@ -83,15 +63,15 @@ def load(text: str) -> None:
         sys.path.append(str(folder))  # last, so that it hides no other module
     importlib.invalidate_caches()
     module = _guarded(text, lambda: importlib.import_module(name))
-    loaded = Path(getattr(module, "__file__", None) or "").resolve()
-    if is_file and loaded != path:
+    file = _file(module)
+    if is_path and file != path:
         raise ConfigError(
-            f"plugin {quoted(text)}: another module has the name {quoted(name)}, {loaded}; give "
-            "the file another one"
+            f"plugin {quoted(text)}: another module has the name {quoted(name)}, {file}; give the "
+            "file another one"
         )
-    if loaded not in _files:
-        _register(name, module, loaded)
-        _files.append(loaded)
+    if file not in _files:
+        _register(name, module)
+        _files.append(file)
 
 
 def _guarded(plugin: str, run: Callable[[], T]) -> T:
@@ -105,29 +85,34 @@ def _guarded(plugin: str, run: Callable[[], T]) -> T:
         raise ConfigError(f"plugin {quoted(plugin)} cannot be loaded: {what}") from error
 
 
-def _register(plugin: str, module: Any, file: Path | None = None) -> None:
+def _file(module: ModuleType) -> Path:
+    return Path(getattr(module, "__file__", None) or "").resolve()
+
+
+def _register(plugin: str, module: ModuleType) -> None:
     """Take over all tables of a plugin, or raise a ConfigError and take none."""
     new: dict[tuple[str, str], _Member] = {}
+    of_plugin = f"plugin {quoted(plugin)}"
     for table, kind in _TABLES.items():
         members = getattr(module, table, {})
         if not isinstance(members, Mapping):
-            raise ConfigError(f"plugin {quoted(plugin)}: {table} is no table of names and classes")
+            raise ConfigError(f"{of_plugin}: {table} is no table of names and classes")
         for name, cls in members.items():
             if not (re.fullmatch(r"\w[\w.+-]*", str(name)) and isinstance(cls, type)):
                 raise ConfigError(
-                    f"plugin {quoted(plugin)}: {table} has classes by names of letters, digits, "
-                    f"., +, - and _, not {quoted(cls)} by the name {quoted(name)}"
+                    f"{of_plugin}: {table} has classes by names of letters, digits, ., +, - and "
+                    f"_, not {quoted(cls)} by the name {quoted(name)}"
                 )
             other = _members.get((kind, name))
             if name in _OWN[kind] or (other and other.cls is not cls):
                 owner = f"plugin {quoted(other.plugin)}" if other else "sedtool"
                 raise ConfigError(
-                    f"plugin {quoted(plugin)}: {owner} has a {kind} {quoted(name)} already; give "
-                    "it another name"
+                    f"{of_plugin}: {owner} has a {kind} {quoted(name)} already; give it another "
+                    "name"
                 )
-            new[kind, name] = other or _Member(cls, plugin, file)
+            new[kind, name] = other or _Member(cls, plugin, _file(module))
     if not new:
-        raise ConfigError(f"plugin {quoted(plugin)} has none of {', '.join(_TABLES)}")
+        raise ConfigError(f"{of_plugin} has none of {', '.join(_TABLES)}")
     _members.update(new)
 
 
@@ -140,22 +125,12 @@ def is_known(kind: str, name: str) -> bool:
         from importlib.metadata import entry_points  # takes time, and few need it
 
         _broken = []
-        for entry in sorted(entry_points(group=_GROUP), key=lambda entry: entry.name):
+        for entry in sorted(entry_points(group="sedtool.plugins"), key=lambda entry: entry.name):
             try:
                 _register(entry.name, _guarded(entry.name, entry.load))
             except ConfigError as error:  # the others can be used
                 _broken.append(f"; {error}")
     return (kind, name) in _members
-
-
-def require_known(kind: str, name: str) -> None:
-    """Raise a ConfigError that lists what there is, unless there is a pooling, say, of a name."""
-    if not is_known(kind, name):
-        names = [*_OWN[kind], *(other for of, other in _members if of == kind)]
-        try:
-            lookup(dict.fromkeys(names), name, kind)
-        except ConfigError as error:
-            raise ConfigError(f"{error}{''.join(_broken or ())}") from None
 
 
 def find(own: Mapping[str, type[T]], kind: str, name: str, base: type[Any]) -> type[T]:
@@ -165,9 +140,9 @@ def find(own: Mapping[str, type[T]], kind: str, name: str, base: type[Any]) -> t
     """
     if name in own:
         return own[name]
-    require_known(kind, name)
-    if (kind, name) not in _members:  # it is sedtool's, but no choice here
-        return lookup(dict(own), name, kind)
+    if not is_known(kind, name) or name in _OWN[kind]:  # one's own, but no choice here
+        plugins = [other for of, other in _members if of == kind]
+        lookup(dict.fromkeys([*own, *plugins]), name, kind, "".join(_broken or ()))
     cls, plugin, _ = _members[kind, name]
     if not issubclass(cls, base):
         what = f"{base.__module__}.{base.__qualname__}"
@@ -182,16 +157,16 @@ def loaded_files() -> tuple[Path, ...]:
 
 def files_of(names: Iterable[tuple[str, str]]) -> tuple[Path, ...]:
     """Return those of `loaded_files` that have one of these names, of some kinds."""
-    members = (_members.get(name) for name in names)
-    return tuple(dict.fromkeys(m.file for m in members if m is not None and m.file is not None))
+    files = {member.file for name in names if (member := _members.get(name))}
+    return tuple(file for file in _files if file in files)
 
 
 def needed(names: Iterable[tuple[str, str]]) -> dict[str, dict[str, str]]:
     """Return what of these, kinds and names, plugins have, and which, as a model file says it."""
     return {
-        f"{kind} {name}": _members[kind, name].described()
+        f"{kind} {name}": {"plugin": member.plugin, "sha256": file_sha256(member.file)}
         for kind, name in names
-        if (kind, name) in _members
+        if (member := _members.get((kind, name)))
     }
 
 

@@ -224,7 +224,7 @@ def test_what_is_wrong_with_a_plugin_is_said_in_one_line(text, why, tmp_path):
 
 def test_a_plugin_that_is_not_there_or_has_the_name_of_another_module_is_refused(tmp_path):
     line = ("plot gradients", "-o", tmp_path / "g.svg", "--plugin")
-    assert "there is no such file" in refused(*line, tmp_path / "no.py")
+    assert "No module named 'nowhere'" in refused(*line, tmp_path / "nowhere.py")
     assert "No module named 'nowhere_at_all'" in refused(*line, "nowhere_at_all")
     path = written(tmp_path, POOLING + 'POOLINGS = {"mine": Mine}', "json.py")
     assert "another module has the name 'json'" in refused(*line, path)

@@ -100,12 +100,12 @@ def as_number(text: str) -> float:
         return math.nan
 
 
-def lookup(table: dict[str, T], name: str, what: str) -> T:
-    """Return ``table[name]``, or raise a ConfigError that lists the valid names."""
+def lookup(table: dict[str, T], name: str, what: str, more: str = "") -> T:
+    """Return ``table[name]``; a ConfigError lists the valid names, and says `more`."""
     if name not in table:
         raise ConfigError(
             f"unknown {what} {quoted(name)}; one of: "
-            f"{', '.join(sorted(table))}{suggestion(name, table)}"
+            f"{', '.join(sorted(table))}{suggestion(name, table)}{more}"
         )
     return table[name]
 

@@ -51,10 +51,16 @@ __all__ = [
     "RegularizedAutoPooling",
     "canonical",
     "clip_loss",
+    "find_pooling",
     "make_pooling",
 ]
 
 POOLINGS: dict[str, type[Pooling]] = FLAT_POOLINGS | {"hierarchical": HierarchicalPooling}
+
+
+def find_pooling(name: str) -> type[Pooling]:
+    """Return the pooling of a name, or raise a ConfigError with those there are."""
+    return find(POOLINGS, PoolingConfig.kind, name, Pooling)
 
 
 def make_pooling(config: PoolingConfig, n_classes: int, hidden_size: int) -> Pooling:
@@ -65,15 +71,15 @@ def make_pooling(config: PoolingConfig, n_classes: int, hidden_size: int) -> Poo
     ConfigError
         If the name, or an option of it, is unknown or out of range.
     """
-    pooling = find(POOLINGS, config.kind, config.name, Pooling)
-    return pooling.from_options(config.name, config.options, n_classes, hidden_size)
+    return find_pooling(config.name).from_options(
+        config.name, config.options, n_classes, hidden_size
+    )
 
 
 def canonical(config: PoolingConfig) -> PoolingConfig:
     """Return the same pooling without the options that are at their defaults, others by name."""
     if not is_known(config.kind, config.name):  # of a plugin that is not loaded
         return config
-    pooling = find(POOLINGS, config.kind, config.name, Pooling)
-    defaults = pooling.defaults(config.options)
+    defaults = find_pooling(config.name).defaults(config.options)
     given = sorted(config.options.items())
     return PoolingConfig(config.name, {k: v for k, v in given if defaults.get(k) != v})

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sedtool.config import PoolingConfig
 from sedtool.errors import ConfigError
-from sedtool.plugins import require_known
+from sedtool.pooling import find_pooling
 from sedtool.runs import name_of, run_name, same_pooling
 from sedtool.shards import Shard
 from sedtool.sweep.stages import Run, SweepSettings
@@ -73,7 +73,7 @@ def _refuse_doubles(texts: Sequence[str]) -> None:
     """Raise a ConfigError if two texts are one pooling, or one is none."""
     seen: dict[str, str] = {}
     for text in texts:
-        require_known(PoolingConfig.kind, PoolingConfig.parse(text).name)
+        find_pooling(PoolingConfig.parse(text).name)
         first = seen.setdefault(same_pooling(text), text)
         if first != text or texts.count(text) > 1:
             what = f": {quoted(first)} is the same pooling" if first != text else ""
