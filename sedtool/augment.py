@@ -1,26 +1,216 @@
-"""Changes to a clip that leave its labels true, or move them along.
+"""Changes to clips that leave their labels true, or change them along.
 
-Axis letters: B clips in a batch, T frames, F mel bands.
+An augmentation is a class of one method, from a batch to a batch, whose line in `AUGMENTATIONS` at
+the foot gives it a name. All that it draws comes from the generator it is given, which is a
+function of seed and step: a run that is resumed repeats it.
+
+Axis letters: B clips in a batch, T feature frames, T' output frames, F mel bands, K classes.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sedtool.config import FeatureConfig
+from sedtool.config.base import require
+from sedtool.config.named import AugmentationConfig
 from sedtool.draws import generator
 from sedtool.labels import Event
+from sedtool.plugins import find
 
-__all__ = ["add_mel_noise", "draw_time_shift", "shift_events", "time_shift"]
+__all__ = [
+    "AUGMENTATIONS",
+    "Augmentation",
+    "Batch",
+    "TimeShift",
+    "add_mel_noise",
+    "augmented",
+    "make_augmentations",
+    "shift_events",
+    "time_shift",
+]
 
 
-def draw_time_shift(std: float, seed: int, epoch: int, step: int, index: int) -> int:
-    """Draw a shift in frames from N(0, std²), a function of its place in the run."""
-    return round(generator("time shift", seed, epoch, step, index).normal(0.0, std))
+class Batch(NamedTuple):
+    """Padded features and their labels: of weak clips, then unlabelled, then strong ones."""
+
+    features: Tensor  # (B, T, F), as stored
+    lengths: Tensor  # (B,), valid frames
+    targets: Tensor  # (B, K), classes of each clip, in [0, 1]; zeros where they are unknown
+    frame_targets: Tensor  # (strong clips, T', K), classes of each output frame, in [0, 1]
+    weak: slice  # of B: the clips with weak labels
+    strong: slice  # of B: the clips with strong labels
+    names: list[str]
+    time_pooling: int = 1  # feature frames that become one output frame
+    decibel: float = 1.0  # in units of the features
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch with its tensors on a device."""
+        names = ("features", "lengths", "targets", "frame_targets")
+        return self._replace(**{name: getattr(self, name).to(device) for name in names})
+
+    @property
+    def valid(self) -> Tensor:
+        """Return (B, T, 1), True on the frames of each clip."""
+        frames = torch.arange(self.features.shape[1], device=self.lengths.device)
+        return (frames < self.lengths[:, None])[..., None]
+
+    @property
+    def quiet(self) -> Tensor:
+        """Return the lowest value of each band of each clip (B, 1, F): what no sound would be."""
+        return self.features.masked_fill(~self.valid, torch.inf).amin(dim=1, keepdim=True)
+
+
+class Augmentation:
+    """A change of the features of a batch, and of their labels where it makes others of them.
+
+    What changes labels is `shared`: student and teacher of a mean teacher get the same. What does
+    not is drawn for each of them. Options are keyword-only arguments.
+    """
+
+    shared: ClassVar[bool] = False
+
+    def __call__(self, batch: Batch, draw: np.random.Generator) -> Batch:
+        """Return the changed batch, features being float32; the one that is given stays as it is.
+
+        What stands in features beyond the end of a clip does not count.
+        """
+        raise NotImplementedError
+
+
+class TimeShift(Augmentation):
+    """Moves each clip, and its events with it, by N(0, std²) feature frames.
+
+    `time_shift` says what happens at the ends. It is done before events become frames, so that no
+    rounding leans to one side: `draw_frames` is what counts, and the batch is moved already.
+    """
+
+    shared = True
+
+    def __init__(self, *, std: float = 16.0, mode: str = "roll") -> None:
+        require(std >= 0, f"std of time-shift must not be negative, but is {std:g}")
+        require(mode in ("roll", "pad"), "mode of time-shift must be roll or pad")
+        self.std, self.mode = std, mode
+
+    def draw_frames(self, seed: int, epoch: int, step: int, index: int) -> int:
+        """Draw the shift of clip `index` of a batch, a function of its place in the run."""
+        return round(generator("time shift", seed, epoch, step, index).normal(0.0, self.std))
+
+    def __call__(self, batch: Batch, draw: np.random.Generator) -> Batch:
+        return batch
+
+
+class TimeMask(Augmentation):
+    """Silences a stretch of each clip: each band has its lowest value of the clip there.
+
+    It is `least` to `most` of the clip, in whole output frames. Strong labels in it are 0, and so
+    are classes of a clip whose events are all in it; weak labels stay, as nobody knows when their
+    events are.
+    """
+
+    shared = True
+
+    def __init__(self, *, least: float = 0.05, most: float = 0.2) -> None:
+        require(0 <= least <= most <= 1, "time-mask needs 0 <= least <= most <= 1")
+        self.within = least, most
+
+    def __call__(self, batch: Batch, draw: np.random.Generator) -> Batch:
+        output = -(-batch.lengths // batch.time_pooling)
+        n_frames = -(-batch.features.shape[1] // batch.time_pooling)
+        masked = _stretches(output, n_frames, self.within, draw)  # (B, T')
+        of_features = masked.repeat_interleave(batch.time_pooling, dim=1)
+        of_features = of_features[:, : batch.features.shape[1], None]
+        frames = batch.frame_targets.masked_fill(masked[batch.strong, :, None], 0.0)
+        targets = batch.targets.clone()
+        if len(frames):
+            targets[batch.strong] *= frames.amax(dim=1) > 0
+        return batch._replace(
+            features=torch.where(of_features, batch.quiet, batch.features),
+            frame_targets=frames,
+            targets=targets,
+        )
+
+
+class FrequencyMask(Augmentation):
+    """Keeps some neighbouring bands of each clip, `least` to `most` of all, at their lowest."""
+
+    def __init__(self, *, least: float = 0.0, most: float = 0.2) -> None:
+        require(0 <= least <= most <= 1, "freq-mask needs 0 <= least <= most <= 1")
+        self.within = least, most
+
+    def __call__(self, batch: Batch, draw: np.random.Generator) -> Batch:
+        n_bands = batch.features.shape[2]
+        bands = torch.full_like(batch.lengths, n_bands)
+        masked = _stretches(bands, n_bands, self.within, draw)[:, None]  # (B, 1, F)
+        return batch._replace(features=torch.where(masked, batch.quiet, batch.features))
+
+
+class Gain(Augmentation):
+    """Makes each clip louder or quieter, by up to `most` decibels."""
+
+    def __init__(self, *, most: float = 6.0) -> None:
+        require(most >= 0, f"most of gain must not be negative, but is {most:g}")
+        self.most = most
+
+    def __call__(self, batch: Batch, draw: np.random.Generator) -> Batch:
+        gains = draw.uniform(-self.most, self.most, (len(batch.lengths), 1, 1)) * batch.decibel
+        return batch._replace(features=batch.features + torch.from_numpy(gains).to(batch.features))
+
+
+class Mixup(Augmentation):
+    """Mixes each clip with another one of its kind, weak or strong: x = λ x1 + (1 - λ) x2.
+
+    So it is with log-mel values as they are stored, and with labels. One λ ~ Beta(alpha, alpha)
+    serves a batch; unlabelled clips stay as they are. A clip that ends before the other is as
+    quiet from there on as its quietest frames are.
+
+    References
+    ----------
+    H. Zhang, M. Cisse, Y. N. Dauphin, D. Lopez-Paz, "mixup: Beyond empirical risk minimization",
+    ICLR 2018; within the weak and within the strong clips, as systems for DESED do.
+    """
+
+    shared = True
+
+    def __init__(self, *, alpha: float = 0.2) -> None:
+        require(alpha >= 1e-3, f"alpha of mixup must be at least 0.001, but is {alpha:g}")
+        self.alpha = alpha
+
+    def __call__(self, batch: Batch, draw: np.random.Generator) -> Batch:
+        first = draw.beta(self.alpha, self.alpha)
+        other = np.arange(len(batch.names))
+        for part in (batch.weak, batch.strong):
+            other[part] = draw.permutation(other[part])
+        rows = torch.from_numpy(other).to(batch.lengths.device)
+        of_strong = rows[batch.strong] - (len(rows) - len(batch.frame_targets))
+        features = torch.where(batch.valid, batch.features, batch.quiet)
+
+        def mixed(x: Tensor, rows: Tensor) -> Tensor:
+            return torch.lerp(x[rows], x, first)
+
+        return batch._replace(
+            features=mixed(features, rows),
+            lengths=torch.maximum(batch.lengths, batch.lengths[rows]),
+            targets=mixed(batch.targets, rows),
+            frame_targets=mixed(batch.frame_targets, of_strong),
+        )
+
+
+def _stretches(
+    lengths: Tensor, size: int, within: tuple[float, float], draw: np.random.Generator
+) -> Tensor:
+    """Draw a stretch of each of some `lengths` (B,), a share of it; it is True in (B, size)."""
+    n = lengths.cpu().numpy()
+    widths = np.rint(draw.uniform(*within, len(n)) * n).astype(int)
+    starts = np.floor(draw.random(len(n)) * (n - widths + 1))[:, None]
+    place = np.arange(size)
+    masked = (starts <= place) & (place < starts + widths[:, None])
+    return torch.from_numpy(masked).to(lengths.device)
 
 
 def time_shift(features: np.ndarray, frames: int, mode: str = "roll") -> np.ndarray:
@@ -80,3 +270,36 @@ def add_mel_noise(features: Tensor, std: float, config: FeatureConfig) -> Tensor
     unit = math.log(10) / 20 if config.log == "db" else 1.0  # of a stored value, in nepers
     noise = torch.randn_like(features).abs() * std
     return torch.logaddexp(features * unit, noise.log()) / unit
+
+
+AUGMENTATIONS: dict[str, type[Augmentation]] = {
+    "freq-mask": FrequencyMask,
+    "gain": Gain,
+    "mixup": Mixup,
+    "time-mask": TimeMask,
+    "time-shift": TimeShift,
+}
+
+
+def make_augmentations(configs: Iterable[AugmentationConfig]) -> dict[str, Augmentation]:
+    """Make augmentations, by name; a ConfigError says if a name or an option is none."""
+    made = {}
+    for config in configs:
+        cls = find(AUGMENTATIONS, config.kind, config.name, Augmentation)
+        made[config.name] = cls(**config.keywords(cls))
+    return made
+
+
+def augmented(
+    batch: Batch, augmentations: Mapping[str, Augmentation], whose: str, *key: int
+) -> Batch:
+    """Return a batch as the augmentations make it that are shared, or are not, one after the other.
+
+    They are those that student and teacher share if `whose` is "both"; else their own. `key` is
+    seed and step.
+    """
+    for name, augmentation in augmentations.items():
+        if augmentation.shared == (whose == "both"):
+            batch = batch._replace(features=batch.features.float())
+            batch = augmentation(batch, generator(f"augmentation {name} of {whose}", *key))
+    return batch

@@ -10,13 +10,13 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sedtool.augment import draw_time_shift, shift_events, time_shift
+from sedtool.augment import Batch, TimeShift, make_augmentations, shift_events, time_shift
 from sedtool.config import FeatureConfig, TrainConfig
 from sedtool.config.training import LookupConfig
 from sedtool.draws import generator
@@ -303,23 +303,6 @@ def weak_targets(
     return targets
 
 
-class Batch(NamedTuple):
-    """Padded features and their labels: of weak clips, then unlabelled, then strong ones."""
-
-    features: Tensor  # (B, T, F), as stored
-    lengths: Tensor  # (B,), valid frames
-    targets: Tensor  # (B, K), classes of each clip; zeros where they are unknown
-    frame_targets: Tensor  # (strong clips, T', K), classes of each output frame
-    weak: slice  # of B: the clips with weak labels
-    strong: slice  # of B: the clips with strong labels
-    names: list[str]
-
-    def to(self, device: torch.device) -> "Batch":
-        """Return the batch with its tensors on a device."""
-        names = ("features", "lengths", "targets", "frame_targets")
-        return self._replace(**{name: getattr(self, name).to(device) for name in names})
-
-
 class TrainingBatches:
     """The batch of every step of a run: a pure function of settings, clips and step.
 
@@ -338,6 +321,8 @@ class TrainingBatches:
             Sampler(clips.strong.targets, balance, seed, "sampler of strong clips"),
         )
         self.sizes = batch_sizes(clips, config)
+        made = make_augmentations(config.augmentations).values()
+        self._shift = next((a for a in made if isinstance(a, TimeShift)), TimeShift(std=0.0))
 
     @property
     def steps_of_a_pass(self) -> int:
@@ -353,10 +338,8 @@ class TrainingBatches:
             for kind, sampler, size in zip(self.clips, self._samplers, self.sizes, strict=True)
             for index in sampler.indices(step * size, size)
         ]
-        shifts = [0] * len(rows)
-        if self.config.time_shift:
-            draw = (self.config.time_shift, self.config.seed, epoch, step)
-            shifts = [draw_time_shift(*draw, row) for row in range(len(rows))]
+        draw = (self.config.seed, epoch, step)
+        shifts = [self._shift.draw_frames(*draw, row) for row in range(len(rows))]
         n_weak, n_unlabelled, _ = self.sizes
         names = [kind.names[index] for kind, index in rows]
         padded, lengths = self._padded(names, shifts)
@@ -369,6 +352,8 @@ class TrainingBatches:
             slice(0, n_weak),
             strong,
             names,
+            self.time_pooling,
+            self.clips.features.config.decibel,
         )
 
     def _padded(self, names: list[str], shifts: list[int]) -> tuple[Tensor, Tensor]:
@@ -377,7 +362,7 @@ class TrainingBatches:
         lengths = [len(clip) for clip in clips]
         padded = np.zeros((len(clips), max(lengths), clips[0].shape[1]), clips[0].dtype)
         for row, clip in enumerate(clips):
-            padded[row, : len(clip)] = time_shift(clip, shifts[row], self.config.shift_mode)
+            padded[row, : len(clip)] = time_shift(clip, shifts[row], self._shift.mode)
         return torch.from_numpy(padded), torch.tensor(lengths)
 
     def _frame_targets(self, names: list[str], shifts: list[int], lengths: Tensor) -> Tensor:
@@ -392,7 +377,7 @@ class TrainingBatches:
                 self.clips.strong.events[name],
                 shift / feature_rate,
                 length / feature_rate,
-                self.config.shift_mode,
+                self._shift.mode,
                 0.5 / frame_rate,
             )
             valid = -(-length // self.time_pooling)

@@ -19,14 +19,26 @@ from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 from sedtool.config import POOLING_NAMES, lookup
+from sedtool.config.named import AUGMENTATION_NAMES, LOSS_NAMES
 from sedtool.config.network import BLOCKS
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.text import brief, file_sha256, quoted
 
 __all__ = ["files_of", "find", "is_known", "load", "loaded_files", "needed", "require_needed"]
 
-_TABLES = {"POOLINGS": "pooling", "BLOCKS": "block"}  # of a plugin: what is in each
-_OWN: dict[str, tuple[str, ...]] = {"pooling": POOLING_NAMES, "block": BLOCKS}
+# What is in each table of a plugin, and what sedtool has of it.
+_TABLES = {
+    "POOLINGS": "pooling",
+    "BLOCKS": "block",
+    "AUGMENTATIONS": "augmentation",
+    "LOSSES": "loss",
+}
+_OWN: dict[str, tuple[str, ...]] = {
+    "pooling": POOLING_NAMES,
+    "block": BLOCKS,
+    "augmentation": AUGMENTATION_NAMES,
+    "loss": LOSS_NAMES,
+}
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -107,8 +119,8 @@ def _register(plugin: str, module: ModuleType) -> None:
             if name in _OWN[kind] or (other and other.cls is not cls):
                 owner = f"plugin {quoted(other.plugin)}" if other else "sedtool"
                 raise ConfigError(
-                    f"{of_plugin}: {owner} has a {kind} {quoted(name)} already; give it another "
-                    "name"
+                    f"{of_plugin}: {kind} {quoted(name)} is one of {owner} already; give it "
+                    "another name"
                 )
             new[kind, name] = other or _Member(cls, plugin, _file(module))
     if not new:

@@ -41,7 +41,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import yaml
 
@@ -56,6 +56,7 @@ from sedtool.config import (
     TrainConfig,
     TrainInputs,
 )
+from sedtool.config.base import stated
 from sedtool.config.recipe import read_recipe
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.plugins import files_of
@@ -211,8 +212,7 @@ class RunSettings:
         """Return what config.yaml says of a run with these files, their paths resolved."""
         read = inputs.files | {"plugin": files_of(config.names)}
         files = {key: tuple(map(Path.resolve, paths)) for key, paths in read.items() if paths}
-        given = (inputs.missing, inputs.partial, device, inputs.min_confidence)
-        return cls(config, files, *given)
+        return cls(config, files, inputs.missing, inputs.partial, device, inputs.min_confidence)
 
     @property
     def of_system(self) -> dict[str, str]:
@@ -231,7 +231,8 @@ class RunSettings:
             values["min-confidence"] = self.min_confidence
         for name, value in vars(self.config).items():
             if value != ():
-                values[_option(name)] = _text(value) if isinstance(value, tuple) else value
+                is_numbers = isinstance(value, tuple) and not isinstance(value[0], str)
+                values[_option(name)] = _text(value) if is_numbers else value
         values["device"] = self.device
         write_text(path, yaml.safe_dump({"train": values}, sort_keys=False))
 
@@ -275,7 +276,7 @@ def _typed(kind: Any, value: Any) -> Any:
         return {"true": True, "false": False}[value]
     if kind in (str, int, float):
         return kind(value)
-    return tuple(map(int, value if isinstance(value, list) else value.split(",")))
+    return tuple(map(get_args(kind)[0], value if isinstance(value, list) else value.split(",")))
 
 
 def _listed(value: Any) -> Sequence[Any]:
@@ -290,9 +291,8 @@ def _text(value: Any) -> str:
 
 def settings_of_weights(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that weights after a given number of steps depend on."""
-    settings = dataclasses.asdict(config)
     without = _RESUMABLE if config.method == "mean-teacher" else (*_RESUMABLE, *MEAN_TEACHER)
-    return {key: value for key, value in settings.items() if key not in without}
+    return {key: value for key, value in stated(config).items() if key not in without}
 
 
 def differences(
@@ -331,9 +331,8 @@ def _difference(key: str, there: Any, here: Any) -> str:
 def _comparable(run: RunSettings) -> dict[str, Any]:
     """Return the settings, but for files, that results depend on, by option."""
     values = {_option(k): v for k, v in vars(run.config).items() if k not in _WORKING}
-    pooling = same_pooling(run.config.pooling)
     own = {"missing": run.missing, "partial": run.partial, "min-confidence": run.min_confidence}
-    return values | {"pooling": pooling, **own}
+    return values | {"pooling": same_pooling(run.config.pooling), **own}
 
 
 def rows_of(state: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ LAYERS = (
     "audio augment",
     "store",
     "pooling decoding datasets",
-    "crnn runs score_tables",
+    "losses crnn runs score_tables",
     "mean_teacher checkpoint",
     "scoring",
     "extraction inference evaluation checking convert",  # the stages, and what helps beside them

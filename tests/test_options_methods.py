@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
+import yaml
 
 from sedtool.checkpoint import load_model
 from sedtool.config import ARCHITECTURES, ArchitectureConfig
 from sedtool.labels import Event, StrongLabels, read_names, write_events
+from sedtool.training.learner import Learner
 from sedtool.training.trainer import Trainer
 from support.command_lines import refused, run, tries
 
@@ -113,6 +116,64 @@ def test_events_that_touch_are_learned_apart_where_that_is_asked_for(line, outpu
     assert trained(line, output)["frame_loss"] == apart["frame_loss"]
     assert trained(line, output, "--touching-gap", "3")["frame_loss"] != apart["frame_loss"]
     assert "must be in [0, 1000]" in refused(*line, "-o", output, "--touching-gap", "-1")
+
+
+@tries("train", "--augment")
+def test_student_and_teacher_share_masks_and_mixtures_and_have_gains_of_their_own(
+    line, output, monkeypatch
+):
+    heard, learner = [], Learner._augmented
+
+    def noted(self, batch, whose, number):
+        changed = learner(self, batch, whose, number)
+        heard.append((whose, batch, changed))
+        return changed
+
+    monkeypatch.setattr(Learner, "_augmented", noted)
+    options = ("--augment", "time-mask:least=0.2", "--augment", "gain", "--augment", "mixup")
+    trained(line, output, *options)
+    assert len(heard) == 2 * 3
+    for both, teacher, student in zip(heard[::3], heard[1::3], heard[2::3], strict=True):
+        assert [who for who, *_ in (both, teacher, student)] == ["both", "teacher", "student"]
+        assert (both[2].frame_targets != both[1].frame_targets).any()
+        assert both[2].features.dtype == torch.float32
+        for _, before, after in (teacher, student):
+            assert before is both[2]
+            gains = after.features - before.features
+            assert (gains - gains.mean(dim=(1, 2), keepdim=True)).abs().max() < 1e-4
+            assert torch.equal(after.frame_targets, before.frame_targets)
+        assert not torch.equal(teacher[2].features, student[2].features)
+    config = output / "config.yaml"
+    assert yaml.safe_load(config.read_text())["train"]["augment"] == [*options[1::2]]
+    again = output.with_name("again")
+    run("train", "-c", config, "-o", again)
+    assert (again / "metrics.tsv").read_bytes() == (output / "metrics.tsv").read_bytes()
+    assert "did you mean 'mixup'" in refused(
+        *line, "-o", again, "--overwrite", "--augment", "mixpu"
+    )
+    twice = ("--augment", "gain", "--augment", "gain:most=2")
+    assert "--augment has gain twice" in refused(*line, "-o", again, "--overwrite", *twice)
+
+
+def test_a_shift_in_time_is_an_augmentation_with_a_short_form(line, output, seen):
+    short = trained(line, output, "--time-shift", "3", "--shift-mode", "pad")
+    n_batches = len(seen)
+    assert trained(line, output, "--augment", "time-shift:std=3,mode=pad") == short
+    for one, other in zip(seen[:n_batches], seen[n_batches:], strict=True):
+        assert torch.equal(one.features, other.features)
+        assert torch.equal(one.frame_targets, other.frame_targets)
+
+
+@tries("train", "--loss")
+def test_the_loss_is_the_one_of_its_name(line, output):
+    default = trained(line, output)
+    assert trained(line, output, "--loss", "bce") == default
+    assert "unknown loss 'mse'; one of: bce" in refused(
+        *line, "-o", output, "--overwrite", "--loss", "mse"
+    )
+    assert "loss 'bce' has no option 'gamma'; it has: none" in refused(
+        *line, "-o", output, "--overwrite", "--loss", "bce:gamma=2"
+    )
 
 
 @tries("train", "--consistency", "--ramp-up")

@@ -14,8 +14,12 @@ import torch
 import yaml
 
 from sedtool import plugins
+from sedtool.augment import Batch, make_augmentations
 from sedtool.config import PoolingConfig, parse_architecture
+from sedtool.config.named import AugmentationConfig
 from sedtool.crnn import Detector
+from sedtool.draws import generator
+from sedtool.losses import make_loss
 from support import sweeps
 from support.command_lines import refused, run, tries
 
@@ -24,6 +28,7 @@ EXAMPLE, PROJECT = (
     re.search(rf"```{kind}\n(.*?)```", PAGE, re.S)[1] for kind in ("python", "toml")
 )
 USED = ("--pooling", "top-k:share=0.2", "--arch", "small:block=separable")
+IN_TRAINING = ("--augment", "tilt:most=3", "--augment", "mixup", "--loss", "focal:gamma=1")
 POOLING = """
 from sedtool.pooling import LinearPooling
 
@@ -80,12 +85,31 @@ def forget(*names):
 @tries("train", "--plugin")
 @tries("infer", "--plugin")
 def test_the_plugin_of_the_page_trains_and_infers(trained, tiny, tmp_path):
-    said = trained("run").stderr
+    said = trained("run", *IN_TRAINING).stderr
     file, model = tmp_path / "my_plugin.py", tmp_path / "run/model.safetensors"
     assert f"next: sedtool infer {model} INPUT -o events.tsv --plugin {file}\n" in said
     forget()
     run("infer", model, tiny.features, "-o", tmp_path / "e.tsv", "--plugin", file)
     assert (tmp_path / "e.tsv").exists()
+    trained("plain")
+    rows = [(tmp_path / name / "metrics.tsv").read_text() for name in ("run", "plain")]
+    assert rows[0] != rows[1]
+
+
+def test_the_augmentation_and_the_loss_of_the_page_are_what_they_say(tmp_path):
+    plugins.load(str(written(tmp_path, EXAMPLE, "my_plugin.py")))
+    tilt = make_augmentations([AugmentationConfig("tilt", {"most": 3.0})])["tilt"]
+    x, none = torch.zeros(2, 5, 11), torch.zeros(0, 5, 1)
+    parts = (torch.tensor([5, 3]), torch.zeros(2, 1), none, slice(0, 2), slice(2, None), ["a", "b"])
+    tilted = tilt(Batch(x, *parts, decibel=2.0), generator("test", 0)).features
+    ends = tilted[..., -1:]
+    torch.testing.assert_close(tilted, ends * torch.linspace(-1, 1, 11).expand_as(tilted))
+    assert (ends == ends[:, :1]).all() and 0 < ends.abs().max() <= 3.0
+    logits, target = torch.randn(2, 4, 3), torch.rand(2, 4, 3)
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    y = logits.sigmoid()
+    expected = -(target * (1 - y) ** 2 * y.log() + (1 - target) * y**2 * (1 - y).log()).mean()
+    torch.testing.assert_close(make_loss("focal").of_frames(logits, mask, target), expected)
 
 
 def test_a_clip_that_the_plugin_of_the_page_scores_in_a_batch_has_the_scores_it_has_alone(tmp_path):
@@ -208,8 +232,10 @@ def test_a_plugin_that_is_loaded_twice_is_one(tmp_path):
         ('POOLINGS = ["a"]', "POOLINGS is no table"),
         ('POOLINGS = {"a": 1}', "not 1 by the name 'a'"),
         ('POOLINGS = {"a:b": int}', "by the name 'a:b'"),
-        ('POOLINGS = {"max": int}', "sedtool has a pooling 'max' already; give it another name"),
-        ('BLOCKS = {"relu-max": int}', "sedtool has a block 'relu-max' already"),
+        ('POOLINGS = {"max": int}', "pooling 'max' is one of sedtool already; give it another"),
+        ('BLOCKS = {"relu-max": int}', "block 'relu-max' is one of sedtool already"),
+        ('AUGMENTATIONS = {"gain": int}', "augmentation 'gain' is one of sedtool already"),
+        ('LOSSES = {"bce": int}', "loss 'bce' is one of sedtool already"),
         ('POOLINGS = {"mine": int}', "'mine' of plugin 'mine' is no sedtool.pooling.base.Pooling"),
     ],
 )
@@ -234,7 +260,7 @@ def test_two_plugins_cannot_have_one_name(tmp_path):
     first = written(tmp_path, POOLING + 'POOLINGS = {"mine": Mine}')
     second = written(tmp_path, POOLING + 'POOLINGS = {"mine": Mine}', "other.py")
     why = refused("info", tmp_path, "--plugin", first, "--plugin", second)
-    assert "plugin 'other': plugin 'mine' has a pooling 'mine' already" in why
+    assert "plugin 'other': pooling 'mine' is one of plugin 'mine' already" in why
 
 
 def test_an_option_of_a_plugin_is_checked_as_those_of_sedtool_are(tmp_path):

@@ -110,6 +110,7 @@ def test_both_networks_resume_bit_for_bit(inputs, finished, settings, tmp_path, 
         {"final": "teacher"},
         {"ema_buffers": False, "amp": "bf16"},
         {"pooling": "hierarchical:base=attention-classes", "noise_domain": "linear"},
+        {"augment": ("mixup", "time-mask", "freq-mask", "gain:most=3"), "time_shift": 0.0},
     ],
 )
 def test_other_settings_resume_bit_for_bit_too(inputs, settings, tmp_path, changes):

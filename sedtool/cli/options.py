@@ -173,7 +173,7 @@ def _kind(entry: Field[Any], about: Setting) -> tuple[Any, bool]:
     if about.choices:
         return click.Choice(about.choices), False
     if about.names:
-        return str, False
+        return str, get_origin(entry.type) is tuple
     if entry.type == tuple[int, ...]:
         return INTEGERS, False
     kind, *_ = get_args(entry.type) or (entry.type,)  # of X | None and tuple[X, ...] that is X

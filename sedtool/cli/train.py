@@ -53,8 +53,9 @@ class _TrainCommand(SedtoolCommand):
     *opt.settings(
         TrainConfig,
         *("method", "epochs", "steps_per_epoch", "batch_size", "balance", "lr", "pooling_lr"),
-        *("schedule", "plateau_patience", "time_shift", "shift_mode", "touching_gap"),
-        *("strong_clip_loss", "select_by", "collar", "offset_ratio", "patience", "tune", "seed"),
+        *("schedule", "plateau_patience", "augment", "time_shift", "shift_mode", "touching_gap"),
+        *("loss", "strong_clip_loss"),
+        *("select_by", "collar", "offset_ratio", "patience", "tune", "seed"),
     ),
 )
 @opt.group("Mean teacher", *opt.settings(TrainConfig, *MEAN_TEACHER))

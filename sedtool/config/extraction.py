@@ -1,6 +1,7 @@
 """What log-mel features are, and how an extraction is run."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -69,6 +70,11 @@ class FeatureConfig:
             self.channel == "mean" or self.channel.isdecimal(),
             f"channel must be 'mean' or a channel number from 0, not {quoted(self.channel)}",
         )
+
+    @property
+    def decibel(self) -> float:
+        """A decibel, in units of stored values."""
+        return 1.0 if self.log == "db" else self.power * math.log(10) / 20
 
     @property
     def frame_rate(self) -> float:

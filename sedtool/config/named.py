@@ -113,3 +113,20 @@ def _short(value: float | str) -> str:
     if isinstance(value, str):
         return value
     return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+# Those of `sedtool.augment` and of `sedtool.losses`, for who may not import torch.
+AUGMENTATION_NAMES = ("time-shift", "mixup", "time-mask", "freq-mask", "gain")
+LOSS_NAMES = ("bce",)
+
+
+class AugmentationConfig(Named):
+    """An augmentation by name, with its options."""
+
+    kind = "augmentation"
+
+
+class LossConfig(Named):
+    """A loss by name, with its options."""
+
+    kind = "loss"

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from sedtool.config.base import REQUIRED, SEEDS, Seconds, as_in, require, require_valid, setting
 from sedtool.config.evaluation import EvaluateInputs, EvaluationConfig
+from sedtool.config.named import AUGMENTATION_NAMES, LOSS_NAMES, AugmentationConfig, LossConfig
 from sedtool.config.network import ARCHITECTURES, POOLING_NAMES, PoolingConfig, parse_architecture
 from sedtool.text import quoted
 
@@ -183,6 +184,21 @@ class TrainConfig:
         "roll: what is shifted out of a clip enters at its other end; pad: it is lost.",
         choices=("roll", "pad"),
     )
+    augment: tuple[str, ...] = setting(
+        (),
+        "Change batches by this augmentation, NAME[:key=value,...], as in mixup:alpha=0.2: "
+        f"{', '.join(AUGMENTATION_NAMES)}. May be given several times.",
+        names=AUGMENTATION_NAMES,
+        metavar="NAME[:key=value,...]",
+        added=True,
+    )
+    loss: str = setting(
+        LOSS_NAMES[0],
+        "The loss of frames and clips, NAME[:key=value,...]: bce (binary cross-entropy), or that "
+        "of a plugin.",
+        names=LOSS_NAMES,
+        added=True,
+    )
     seed: int = setting(0, "The seed of everything that is drawn at random.", within=SEEDS)
     amp: str = setting("off", "Mixed precision on a GPU.", choices=("off", "bf16", "fp16"))
     select_by: str = setting(
@@ -267,6 +283,9 @@ class TrainConfig:
             self._check_batch_size()
         if self.arch != _NOT_GIVEN["arch"]:
             parse_architecture(self.arch)
+        names = [augmentation.name for augmentation in self.augmentations]
+        double = next((name for name in names if names.count(name) > 1), None)
+        require(double is None, f"augment has {double} twice")
 
     def _check_batch_size(self) -> None:
         given = ",".join(map(str, self.batch_size))
@@ -283,8 +302,19 @@ class TrainConfig:
     @property
     def names(self) -> tuple[tuple[str, str], ...]:
         """Return kind and name of all that is chosen by name."""
+        named = (
+            *(PoolingConfig.parse(self.pooling), LossConfig.parse(self.loss)),
+            *self.augmentations,
+        )
         block = parse_architecture("small" if self.arch == "auto" else self.arch).block
-        return (*PoolingConfig.parse(self.pooling).names, ("block", block))
+        return (*(name for each in named for name in each.names), ("block", block))
+
+    @property
+    def augmentations(self) -> tuple[AugmentationConfig, ...]:
+        """The augmentations, a shift in time first."""
+        shift: dict[str, float | str] = {"std": self.time_shift, "mode": self.shift_mode}
+        first = [AugmentationConfig("time-shift", shift)] if self.time_shift else []
+        return (*first, *map(AugmentationConfig.parse, self.augment))
 
     def with_chosen(self, values: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
         """Return the settings with those of `values` that are chosen if not given, and these."""

@@ -345,9 +345,9 @@ def require_same_run(identity: str, saved: Any, where: str) -> None:
     What `saved` there is no identity raises ValueError or TypeError.
     """
     mine, other = json.loads(identity), dict(json.loads(saved))
-    different = [
-        _difference(key, other.get(key), mine[key]) for key in mine if mine[key] != other.get(key)
-    ]
+    keys = sorted(mine.keys() | other.keys())
+    pairs = [(key, other.get(key), mine.get(key)) for key in keys]
+    different = [_difference(*pair) for pair in pairs if pair[1] != pair[2]]
     if different:
         raise ArtifactError(
             f"{where} is of another run: {', '.join(different)} differ; "

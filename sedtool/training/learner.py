@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from sedtool.augment import add_mel_noise
+from sedtool.augment import Batch, add_mel_noise, augmented, make_augmentations
 from sedtool.bounds import number
 from sedtool.checkpoint import Model, empty_detector, source_tags
 from sedtool.config import (
@@ -23,12 +22,12 @@ from sedtool.config import (
     parse_architecture,
 )
 from sedtool.crnn import Detector, Output
-from sedtool.datasets import Batch, TrainingClips
+from sedtool.datasets import TrainingClips
 from sedtool.draws import torch_draws
 from sedtool.labels import Vocabulary
+from sedtool.losses import make_loss
 from sedtool.machine import autocast
 from sedtool.mean_teacher import Teacher, consistency_losses, ramp
-from sedtool.pooling import clip_loss
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +36,6 @@ _CONSISTENCY = ("frame_consistency", "clip_consistency")  # losses of a mean tea
 LOSSES = ("train_loss", "clip_loss", "frame_loss", *_CONSISTENCY, "consistency")  # of a step
 _LEAST_SCALE = 1e-6  # of float16 losses; the scale halves whenever a gradient is not finite
 _LONGEST_WINDOW = 60.0  # seconds, of the scoring windows of a model of longer training clips
-
-
-def frame_loss(logits: Tensor, mask: Tensor, target: Tensor) -> Tensor:
-    """Return the mean binary cross-entropy of the frames where `mask` (B, T') is True.
-
-    Both the logits and the targets, which are strong labels, are of shape (B, T', K).
-    """
-    padding = ~mask[..., None]
-    losses = F.binary_cross_entropy_with_logits(
-        logits.float().masked_fill(padding, 0.0), target, reduction="none"
-    )
-    return losses.masked_fill(padding, 0.0).sum() / (mask.sum() * logits.shape[2])
 
 
 def new_model(clips: TrainingClips, vocabulary: Vocabulary, config: TrainConfig) -> Model:
@@ -100,6 +87,8 @@ class Learner:
         self.detector, self.config, self.device = detector.to(device), config, device
         self.features = features
         self.ramp_up = config.ramp_up or n_steps // 2
+        self.augmentations = make_augmentations(config.augmentations)
+        self.loss = make_loss(config.loss)
         self.teacher: Teacher | None = None
         if config.method == "mean-teacher":
             self.teacher = Teacher(copy.deepcopy(self.detector), config.ema, config.ema_buffers)
@@ -131,8 +120,9 @@ class Learner:
         loss or a gradient is not finite, the weights stay, and a FloatingPointError says so.
         """
         self.detector.train()
-        batch = batch.to(self.device)
+        batch = self._augmented(batch.to(self.device), "both", number)
         taught = self._teach(batch, number)
+        batch = self._augmented(batch, "student", number)
         weight = self.config.consistency * ramp(number, self.ramp_up)
         with torch_draws(self.device, "dropout", self.config.seed, number):
             with autocast(self.device, self.config.amp):
@@ -156,6 +146,9 @@ class Learner:
             parts["consistency"] = weight
         return parts
 
+    def _augmented(self, batch: Batch, whose: str, number: int) -> Batch:
+        return augmented(batch, self.augmentations, whose, self.config.seed, number)
+
     def _total(self, losses: dict[str, Tensor], weight: float) -> Tensor:
         """Return the sum of the losses, those of consistency weighted, and the penalty."""
         terms = [weight * loss if k in _CONSISTENCY else loss for k, loss in losses.items()]
@@ -171,9 +164,9 @@ class Learner:
         values = (output.log_y, output.log_not_y, batch.targets)
         labelled = [torch.cat([value[part] for part in parts]) for value in values]
         if len(labelled[0]):
-            losses["clip_loss"] = clip_loss(*labelled)
+            losses["clip_loss"] = self.loss.of_clips(*labelled)
         if len(batch.frame_targets):
-            losses["frame_loss"] = frame_loss(
+            losses["frame_loss"] = self.loss.of_frames(
                 output.logits[batch.strong], output.mask[batch.strong], batch.frame_targets
             )
         return losses
@@ -184,7 +177,7 @@ class Learner:
         if self.teacher is None:
             return None
         self.teacher.network.train()
-        features = batch.features.float()
+        features = self._augmented(batch, "teacher", number).features.float()
         with torch_draws(self.device, "teacher", self.config.seed, number):
             if self.config.noise and self.config.noise_domain == "linear":
                 features = add_mel_noise(features, self.config.noise, self.features)

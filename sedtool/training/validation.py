@@ -16,7 +16,7 @@ from sedtool.config import TrainConfig, TuneConfig, WindowConfig
 from sedtool.datasets import Clips, ValidationClips
 from sedtool.errors import ArtifactError
 from sedtool.fitting import best_clip_thresholds, clip_f1, macro, tune_events
-from sedtool.pooling import clip_loss
+from sedtool.losses import make_loss
 from sedtool.scoring import Prediction, WindowGrid, cut_windows, join_windows, predict
 from sedtool.store import ClipScores
 
@@ -50,7 +50,7 @@ def validate(
     n = validation.n_labelled
     labelled = [torch.from_numpy(values[:n]) for values in (log_y, log_not_y, clips.targets)]
     scores = {
-        "loss": clip_loss(*labelled).item(),
+        "loss": make_loss(config.loss).of_clips(*labelled).item(),
         "clip_f1": clip_f1(np.exp(log_y[:n]), clips.targets[:n]),
     }
     if validation.strong:

@@ -1,0 +1,226 @@
+"""Augmentations change features and labels together, and are functions of seed and step."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from sedtool.augment import AUGMENTATIONS, Batch, TimeShift, augmented, make_augmentations
+from sedtool.config import TrainConfig
+from sedtool.config.named import AUGMENTATION_NAMES, AugmentationConfig
+from sedtool.draws import generator
+from sedtool.errors import ConfigError
+
+LENGTHS = (20, 13, 20, 9, 20, 7, 20, 1)  # of 3 weak, 2 unlabelled and 3 strong clips
+WEAK, STRONG, POOLED = slice(0, 3), slice(5, None), 3
+ON_BATCHES = sorted(set(AUGMENTATIONS) - {"time-shift"})
+
+
+def batch(seed=0, soft=False, padding=float("nan")):
+    """Return a batch whose strong clips have each class in some of their frames."""
+    rng = np.random.default_rng(seed)
+    lengths = torch.tensor(LENGTHS)
+    features = rng.normal(size=(8, 20, 12)).astype(np.float32)
+    frames = (rng.random((3, 7, 4)) < 0.4).astype(np.float32)
+    frames *= rng.random(frames.shape).astype(np.float32) if soft else 1
+    frames[np.arange(7)[None] >= -(-np.array(LENGTHS[STRONG]) // POOLED)[:, None]] = 0
+    targets = (rng.random((8, 4)) < 0.5).astype(np.float32)
+    targets[3:5], targets[STRONG] = 0, frames.max(axis=1)
+    made = Batch(
+        *(torch.from_numpy(features), lengths, torch.from_numpy(targets)),
+        *(torch.from_numpy(frames), WEAK, STRONG, list("abcdefgh"), POOLED, 0.5),
+    )
+    return made._replace(features=features_with(made, padding))
+
+
+def features_with(one, padding):
+    return one.features.masked_fill(~one.valid, padding)
+
+
+def make(text):
+    (augmentation,) = make_augmentations([AugmentationConfig.parse(text)]).values()
+    return augmentation
+
+
+def changed(text, seed=0, **how):
+    before = batch(seed, **how)
+    return before, make(text)(before, generator("test", seed))
+
+
+def same(one, other):
+    """Assert that all but the features beyond the end of clips is the same."""
+    assert_close(features_with(one, 0.0), features_with(other, 0.0), rtol=0, atol=0)
+    for name in ("lengths", "targets", "frame_targets"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+
+
+@pytest.mark.parametrize("name", ON_BATCHES)
+def test_a_batch_is_changed_as_draws_say_and_the_given_one_stays_as_it_is(name):
+    before, after = changed(name)
+    same(before, batch())
+    same(after, changed(name)[1])
+    assert not torch.equal(features_with(after, 0.0), features_with(before, 0.0))
+    other = make(name)(before, generator("test", 1))
+    assert not torch.equal(features_with(after, 0.0), features_with(other, 0.0))
+
+
+@pytest.mark.parametrize("name", ON_BATCHES)
+def test_what_stands_beyond_the_end_of_a_clip_reaches_nothing(name):
+    same(changed(name, padding=0.0)[1], changed(name)[1])
+    assert features_with(changed(name)[1], 0.0).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ON_BATCHES)
+def test_what_is_not_shared_leaves_labels_and_lengths_alone(name):
+    before, after = changed(name)
+    if not make(name).shared:
+        same(after, before._replace(features=after.features))
+
+
+@given(st.integers(0, 10_000))
+def test_gain_adds_one_number_a_clip_in_stored_units(seed):
+    before, after = changed("gain:most=6", seed)
+    added = after.features - before.features
+    gains = added.nanmean(dim=(1, 2), keepdim=True)
+    shown = features_with(after._replace(features=added), 0.0)
+    assert_close(shown, (gains * before.valid).expand_as(shown))
+    assert (gains.abs() <= 6 * 0.5 + 1e-6).all()  # a decibel is half a unit here
+    assert len(set(gains.flatten().tolist())) == 8
+
+
+@given(st.integers(0, 10_000))
+def test_a_frequency_mask_keeps_neighbouring_bands_at_their_lowest(seed):
+    before, after = changed("freq-mask:least=0.1,most=0.5", seed)
+    for b, n in enumerate(LENGTHS):
+        x, y = before.features[b, :n], after.features[b, :n]
+        masked = (y == x.amin(dim=0)).all(dim=0)
+        if n > 1:  # a single frame is its own lowest
+            assert 1 <= masked.sum() <= 6
+            assert masked.int().diff().abs().sum() <= 2
+        assert torch.equal(y[:, ~masked], x[:, ~masked])
+
+
+@given(st.integers(0, 10_000), st.booleans())
+def test_a_time_mask_silences_frames_and_zeroes_their_strong_labels(seed, soft):
+    before, after = changed("time-mask:least=0.2,most=0.6", seed, soft=soft)
+    quiet = before.quiet[:, 0]
+    for b, n in enumerate(LENGTHS):
+        x, y = before.features[b, :n], after.features[b, :n]
+        silenced = (y == quiet[b]).all(dim=1)
+        assert torch.equal(y[~silenced], x[~silenced])
+        if n < 2:
+            continue
+        whole = [bool(piece.all()) for piece in silenced.split(POOLED)]  # of output frames
+        assert 0.2 * len(whole) - 0.5 <= sum(whole) <= 0.6 * len(whole) + 0.5
+        assert silenced.tolist() == [whole[t // POOLED] for t in range(n)]  # no frame is cut
+        assert np.abs(np.diff(np.array(whole, int))).sum() <= 2  # one stretch
+        if b >= STRONG.start:
+            was, now = before.frame_targets[b - 5], after.frame_targets[b - 5]
+            gone = torch.tensor([*whole, *[False] * (7 - len(whole))])
+            assert torch.equal(now, was.masked_fill(gone[:, None], 0))
+            assert torch.equal(after.targets[b] > 0, now.amax(dim=0) > 0)
+    assert torch.equal(after.targets[:5], before.targets[:5])
+    assert torch.equal(after.lengths, before.lengths)
+
+
+def test_a_clip_that_is_masked_whole_has_no_class_if_its_labels_are_strong():
+    before, after = changed("time-mask:least=1,most=1")
+    assert not after.targets[STRONG].any() and not after.frame_targets.any()
+    assert torch.equal(after.targets[:5], before.targets[:5])
+    assert_close(features_with(after, 0.0), before.quiet.expand_as(before.features) * after.valid)
+
+
+@given(st.integers(0, 10_000), st.booleans())
+def test_mixup_mixes_features_and_labels_of_two_clips_of_a_kind_by_one_share(seed, soft):
+    before, after = changed("mixup:alpha=1", seed, soft=soft)
+    draw = generator("test", seed)
+    share, rows = draw.beta(1, 1), np.arange(8)
+    for part in (WEAK, STRONG):
+        rows[part] = draw.permutation(rows[part])
+    assert {*rows[WEAK]} == {0, 1, 2} and {*rows[STRONG]} == {5, 6, 7}
+    for b, other in enumerate(rows):
+        n = max(LENGTHS[b], LENGTHS[other])
+        assert after.lengths[b] == n
+        x = [  # of both, to the end of the longer one
+            torch.cat([before.features[c, : LENGTHS[c]], before.quiet[c].expand(20, -1)])[:n]
+            for c in (b, other)
+        ]
+        assert_close(after.features[b, :n], share * x[0] + (1 - share) * x[1])
+        pairs = [(before.targets[b], before.targets[other], after.targets[b])]
+        if b >= STRONG.start:
+            frames = (before.frame_targets[b - 5], before.frame_targets[other - 5])
+            pairs.append((*frames, after.frame_targets[b - 5]))
+        for mine, its, mixed in pairs:
+            assert_close(mixed, share * mine + (1 - share) * its, rtol=1e-5, atol=1e-6)
+    assert torch.equal(features_with(after, 0.0)[3:5], features_with(before, 0.0)[3:5])
+
+
+@pytest.mark.parametrize("name", ON_BATCHES)
+@pytest.mark.parametrize("n_strong", [0, 8])
+def test_a_batch_of_clips_of_one_kind_is_changed_too(name, n_strong):
+    one, n = batch(), 8 - n_strong
+    frames = torch.rand(n_strong, 7, 4)
+    one = one._replace(weak=slice(0, n), strong=slice(n, None), frame_targets=frames)
+    after = make(name)(one, generator("test", 0))
+    assert after.frame_targets.shape == frames.shape
+    assert features_with(after, 0.0).isfinite().all()
+
+
+def test_student_and_teacher_share_what_changes_labels_and_draw_the_rest_apart():
+    texts = ("time-mask", "mixup", "gain", "freq-mask")
+    made = make_augmentations(map(AugmentationConfig.parse, texts))
+    assert {name for name, one in made.items() if one.shared} == {"time-mask", "mixup"}
+    both = augmented(batch(), made, "both", 0, 3)
+    same(both, augmented(batch(), {k: made[k] for k in ("time-mask", "mixup")}, "both", 0, 3))
+    student, teacher = (augmented(both, made, whose, 0, 3) for whose in ("student", "teacher"))
+    assert not torch.equal(features_with(student, 0.0), features_with(teacher, 0.0))
+    same(student, teacher._replace(features=student.features))
+
+
+def test_the_names_that_need_no_torch_are_those_of_the_augmentations():
+    assert set(AUGMENTATION_NAMES) == set(AUGMENTATIONS)
+    for name in AUGMENTATION_NAMES:
+        assert type(make(name)) is AUGMENTATIONS[name]
+
+
+def test_the_option_for_shifts_is_short_for_the_augmentation():
+    short, long = (
+        TrainConfig(time_shift=16.0, shift_mode="pad"),
+        TrainConfig(augment=("time-shift:std=16,mode=pad",)),
+    )
+    assert short.augmentations == long.augmentations
+    shift = make("time-shift:std=16,mode=pad")
+    assert isinstance(shift, TimeShift)
+    drawn = [shift.draw_frames(0, 0, step, i) for step in range(100) for i in range(20)]
+    assert np.std(drawn) == np.clip(np.std(drawn), 15.0, 17.0)
+    assert abs(np.mean(drawn)) < 1.5
+    expected = generator("time shift", 4, 1, 2, 3).normal(0.0, 16.0)
+    assert shift.draw_frames(4, 1, 2, 3) == round(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mixpu", "unknown augmentation 'mixpu'; one of: freq-mask, gain.*did you mean 'mixup'"),
+        ("mixup:beta=1", "augmentation 'mixup' has no option 'beta'; it has: alpha"),
+        ("mixup:alpha=0", "alpha of mixup must be at least 0.001"),
+        ("gain:most=-1", "most of gain must not be negative"),
+        ("time-mask:most=2", "time-mask needs 0 <= least <= most <= 1"),
+        ("freq-mask:least=0.5", "freq-mask needs 0 <= least <= most <= 1"),
+        ("time-shift:mode=wrap", "mode of time-shift must be roll or pad"),
+        ("time-shift:std=-1", "std of time-shift must not be negative"),
+        ("gain:most=x", "augmentation option 'most=x' of 'gain:most=x' is not key=number"),
+        ("gain:mode=x", "has no option 'mode'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(text, message):
+    with pytest.raises(ConfigError, match=message):
+        make(text)
+
+
+def test_an_augmentation_is_given_once():
+    for texts in (("gain", "gain:most=2"), ("time-shift",)):
+        with pytest.raises(ConfigError, match=r"augment has .* twice"):
+            TrainConfig(time_shift=3.0, augment=texts)
