@@ -491,8 +491,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file, read once as long as it is not changed."""
-    status = path.stat()
-    return _digest(path, status.st_mtime_ns, status.st_size)
+    return _digest(path, (status := path.stat()).st_mtime_ns, status.st_size)
 
 
 @functools.lru_cache(maxsize=256)
