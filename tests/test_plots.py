@@ -46,6 +46,7 @@ from sedtool.plots.learned import (
     learned_by_class,
     rank_correlation,
 )
+from support import command_lines
 from support.models import new_model
 from support.score_files import scored_whole
 
@@ -478,6 +479,44 @@ def test_what_runs_have_is_drawn_and_nothing_empty(tmp_path):
     looks = {(line.get_color(), str(line._unscaled_dash_pattern)) for line in lines}
     assert len(looks) == len(LONG_NAMES)
     save(figure, tmp_path / "c.svg")
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_curve_with_its_spread():
+    def of_seed(seed, n_epochs, f1, settings="a", selected=7):
+        drawn = history(f"power/seed-{seed}", n_epochs, ("Dog",), clip_f1=np.full(n_epochs, f1))
+        return dataclasses.replace(drawn, seed=seed, settings=settings, selected=selected)
+
+    runs = [of_seed(0, 9, 0.2), of_seed(3, 8, 0.6), of_seed(4, 9, 0.7, selected=None)]
+    figure = draw_curves([*runs, history("alone"), of_seed(0, 9, 0.1)])
+    (texts,) = ([t.get_text() for t in g.get_texts()] for g in figure.subfigs[0].legends)
+    seeds = "(mean and range of seeds 0, 3, 4; marked: their models, epochs 7, 7)"
+    model = "(marked: its model, epoch 7)"
+    assert texts == [f"power {seeds}", f"alone {model}", f"power/seed-0 {model}"]
+    axes = figure.axes[1]
+    line, first, second, *_ = axes.get_lines()
+    assert line.get_ydata()[:8].tolist() == pytest.approx([0.5] * 8)
+    assert np.isnan(line.get_ydata()[8])  # seed 3 has not come so far
+    assert [each.get_ydata().tolist() for each in (first, second)] == [[0.2], [0.6]]
+    (band,) = axes.collections
+    ends = {x: {y for a, y in band.get_paths()[0].vertices if a == x} for x in (1, 9)}
+    assert ends == {1: {0.2, 0.7}, 9: {0.2, 0.7}}
+    assert len(figure.subfigs) == 4  # a row of exponents each
+    assert len(figure.axes[-1].get_lines()) == 2 and not figure.axes[-1].collections
+
+
+@pytest.mark.slow
+def test_the_seed_of_a_run_is_read_from_its_settings(tiny, tmp_path):
+    options = ("--arch", "small:gru-units=4", "--steps-per-epoch=1", "--batch-size=2")
+    for name, seed, lr in (("a", 0, 0.1), ("b", 1, 0.1), ("c", 1, 0.2)):
+        given = ("--features", tiny.features, "--weak", tiny.weak, *options)
+        command_lines.run(
+            "train", "-o", tmp_path / name, *given, f"--seed={seed}", f"--lr={lr}", "--epochs=1"
+        )
+    a, b, c = (read_history(tmp_path / name, name) for name in "abc")
+    assert [h.seed for h in (a, b, c)] == [0, 1, 1]
+    assert a.settings == b.settings != c.settings
+    command_lines.run("plot curves", *(tmp_path / name for name in "abc"), "-o", tmp_path / "c.svg")
+    assert "a to b (mean and range of seeds 0, 1;" in (tmp_path / "c.svg").read_text()
 
 
 # What all figures share

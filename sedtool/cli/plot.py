@@ -208,10 +208,12 @@ def gradients(output: Path, quiet: bool, **options: Any) -> None:
 def curves(runs: tuple[Path, ...], output: Path, overwrite: bool, quiet: bool) -> None:
     """Draw losses, scores and pooling parameters by epoch.
 
-    A RUN is a run folder, or its metrics.tsv; training may still go on.
+    A RUN is a run folder, or its metrics.tsv; training may still go on. Runs that differ in the
+    seed alone are one curve: their mean as far as all have come, and a band from the lowest to the
+    highest.
 
     \b
-    Example: sedtool plot curves runs/linear/seed-0 runs/power/seed-0 -o curves.png
+    Example: sedtool plot curves runs/linear/seed-* runs/power/seed-* -o curves.png
     """
     from sedtool.plots import plot_curves
 

@@ -3,8 +3,8 @@
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from sedtool.checkpoint import load_model
 from sedtool.errors import ArtifactError
 from sedtool.plots import canvas
 from sedtool.plots.learned import SYMBOLS
-from sedtool.runs import RunFolder
+from sedtool.runs import RunFolder, RunSettings
 
 _LEARNED = re.compile(r"(n|theta|alpha)\[(.+)\]")
 _PANELS: dict[str, dict[str, str]] = {  # label of the axis -> column -> name
@@ -32,6 +32,7 @@ _PANELS: dict[str, dict[str, str]] = {  # label of the axis -> column -> name
 _ELSEWHERE = {"epoch", "step", "lr", *(column for panel in _PANELS.values() for column in panel)}
 _OF_MODEL = ("loss", "clip_f1", "event_f1")  # columns in which the epoch of the model is marked
 _FEW = 40  # epochs of which each is marked
+_SHORT = 70  # characters of a label, two of which stand beside each other
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,58 @@ class History:
     ]  # float64 (epochs,), "epoch" (from 1) among them; NaN: not defined
     learned: dict[str, dict[str, np.ndarray]]  # n, theta or alpha -> class -> (epochs,)
     selected: int | None = None  # epoch of the model that was kept, if there is one
+    seed: int | None = None  # and all other settings, if config.yaml says them
+    settings: str = ""
 
     @property
     def epochs(self) -> np.ndarray:
         return self.columns["epoch"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Runs that differ in the seed alone, or one run."""
+
+    runs: list[History]
+
+    @property
+    def name(self) -> str:
+        names = [run.name for run in self.runs]
+        return os.path.commonpath(names) or f"{names[0]} to {names[-1]}"
+
+    @property
+    def epochs(self) -> np.ndarray:
+        return np.unique(np.concatenate([run.epochs for run in self.runs]))
+
+    def values(self, column: str, parameter: str = "") -> np.ndarray:
+        """Return a column, or what a class learned, of all runs, (R, E); NaN is not defined."""
+        found = np.full((len(self.runs), len(self.epochs)), math.nan)
+        for row, run in zip(found, self.runs, strict=True):
+            table = run.learned.get(parameter, {}) if parameter else run.columns
+            if column in table:
+                row[np.searchsorted(self.epochs, run.epochs)] = table[column]
+        return found
+
+    def __str__(self) -> str:
+        """Return what the legend says."""
+        one, epochs = len(self.runs) == 1, [run.selected for run in self.runs if run.selected]
+        told = [] if one else [f"mean and range of seeds {_listed(run.seed for run in self.runs)}"]
+        models = "its model, epoch" if one else "their models, epochs"
+        told += [f"marked: {models} {_listed(epochs)}"] if epochs else []
+        return canvas.shown(self.name) + (f" ({'; '.join(told)})" if told else "")
+
+
+def _listed(numbers: Iterable[int | None]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _by_seed(runs: Sequence[History]) -> list[Curve]:
+    """Put runs together that differ in the seed alone."""
+    found: dict[tuple[Any, ...], list[History]] = {}
+    for i, run in enumerate(runs):
+        copies = sum((run.settings, run.seed) == (other.settings, other.seed) for other in runs[:i])
+        found.setdefault((run.settings, copies if run.settings else i), []).append(run)
+    return list(map(Curve, found.values()))
 
 
 def read_history(run: Path, name: str) -> History:
@@ -75,9 +124,19 @@ def read_history(run: Path, name: str) -> History:
     for column in header:
         if match := _LEARNED.fullmatch(column):
             learned.setdefault(match[1], {})[match[2]] = columns.pop(column)
-    model = RunFolder(path.parent).model
-    epoch = load_model(model).trained.get("epoch") if model.exists() else None
-    return History(name, columns, learned, epoch if isinstance(epoch, int) else None)
+    folder = RunFolder(path.parent)
+    epoch = load_model(folder.model).trained.get("epoch") if folder.model.exists() else None
+    selected = epoch if isinstance(epoch, int) else None
+    return History(name, columns, learned, selected, *_settings(folder.config))
+
+
+def _settings(config: Path) -> tuple[int | None, str]:
+    """Return the seed of a run, and all its other settings; nothing where config.yaml is not."""
+    if not config.exists():
+        return None, ""
+    settings = RunSettings.read(config)
+    others = replace(settings, config=replace(settings.config, seed=0))
+    return settings.config.seed, repr(others)
 
 
 def _metrics_of(run: Path) -> Path:
@@ -112,25 +171,27 @@ def _short_names(runs: Sequence[Path]) -> list[str]:
 
 @canvas.styled()
 def draw_curves(runs: Sequence[History]) -> Figure:
-    """Return the figure of `plot_curves`: all runs above, then a row a run that learned exponents.
+    """Return the figure of `plot_curves`: all above, then a row for each that learned exponents.
 
-    Panels of what no run has, such as the loss parts of a mean teacher, are left out.
+    Runs that differ in the seed alone are one curve: their mean as far as all have come, and the
+    range from the lowest to the highest. Panels of what no run has, such as the loss parts of a
+    mean teacher, are left out.
     """
-    panels = _panels(runs)
-    learning = [run for run in runs if run.learned]
+    panels, curves = _panels(runs), _by_seed(runs)
+    learning = [curve for curve in curves if curve.runs[0].learned]
     n_rows = -(-len(panels) // 2)
-    heights = [3.4 * n_rows + 0.6 + 0.12 * len(runs), *(3.6,) * len(learning)]  # inches
+    heights = [3.4 * n_rows + 0.6 + 0.2 * len(curves), *(3.6,) * len(learning)]  # inches
     figure = canvas.new_figure(10.5, sum(heights))
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     top = [*parts[0].subplots(n_rows, min(len(panels), 2), squeeze=False).flat]
     for axes, (title, columns) in zip(top, panels.items(), strict=False):
-        _draw_columns(axes, runs, columns)
+        _draw_columns(axes, curves, columns)
         axes.set_ylabel(title)
     for axes in top[len(panels) :]:
         axes.remove()
-    _explain_runs(parts[0], runs)
-    for part, run in zip(parts[1:], learning, strict=True):
-        _draw_learned(part, run)
+    _explain(parts[0], curves)
+    for part, curve in zip(parts[1:], learning, strict=True):
+        _draw_learned(part, curve)
     return figure
 
 
@@ -145,17 +206,17 @@ def _panels(runs: Sequence[History]) -> dict[str, dict[str, str]]:
     return {title: columns for title, columns in found.items() if columns}
 
 
-def _draw_columns(axes: Axes, runs: Sequence[History], columns: Mapping[str, str]) -> None:
-    """Draw columns of all runs: a colour a run, a line style a column."""
-    for i, run in enumerate(runs):
-        chosen = run.epochs == run.selected
+def _draw_columns(axes: Axes, curves: Sequence[Curve], columns: Mapping[str, str]) -> None:
+    """Draw columns of all curves: a colour a curve, a line style a column."""
+    for i, curve in enumerate(curves):
         for j, column in enumerate(columns):
-            if column not in run.columns:
+            having = [run for run in curve.runs if column in run.columns]
+            if not having:
                 continue
-            values = run.columns[column]
-            _draw_line(axes, run, values, i, j)
-            if column in _OF_MODEL and chosen.any():
-                axes.plot(run.epochs[chosen], values[chosen], **_selected_style(i))
+            _draw_line(axes, curve, curve.values(column), i, j)
+            for run in having if column in _OF_MODEL else ():
+                chosen = run.epochs == run.selected
+                axes.plot(run.epochs[chosen], run.columns[column][chosen], **_selected_style(i))
     if len(columns) > 1:
         handles = [
             axes.plot([], [], color="#000000", linestyle=canvas.line(j))[0]
@@ -163,13 +224,17 @@ def _draw_columns(axes: Axes, runs: Sequence[History], columns: Mapping[str, str
         ]
         place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2}
         canvas.legend(axes, handles, columns.values(), ncols=2, handlelength=3.0, **place)
-    _set_epochs(axes, np.concatenate([run.epochs for run in runs]))
+    _set_epochs(axes, np.concatenate([curve.epochs for curve in curves]))
 
 
-def _draw_line(axes: Axes, run: History, values: np.ndarray, colour: int, line: int) -> Line2D:
-    """Draw a value of each epoch, with dots where there are few."""
+def _draw_line(axes: Axes, curve: Curve, values: np.ndarray, colour: int, line: int) -> Line2D:
+    """Draw values (R, E), with dots where there are few; of several runs, mean and range."""
     style = {"color": canvas.colour(colour), "linestyle": canvas.line(line), "linewidth": 1.3}
-    return axes.plot(run.epochs, values, marker="." if len(values) <= _FEW else None, **style)[0]
+    if len(values) > 1:
+        ends = np.fmin.reduce(values), np.fmax.reduce(values)
+        axes.fill_between(curve.epochs, *ends, color=style["color"], alpha=0.2, linewidth=0.5)
+    marker = "." if values.shape[1] <= _FEW else None
+    return axes.plot(curve.epochs, values.mean(axis=0), marker=marker, **style)[0]
 
 
 def _selected_style(i: int) -> dict[str, Any]:
@@ -189,30 +254,32 @@ def _set_epochs(axes: Axes, epochs: np.ndarray) -> None:
     axes.grid(alpha=0.3)
 
 
-def _explain_runs(part: Any, runs: Sequence[History]) -> None:
-    """Name the runs, and the epoch of each model, below the first row."""
-    handles, labels = [], []
-    for i, run in enumerate(runs):
-        style = _selected_style(i) if run.selected is not None else {"color": canvas.colour(i)}
+def _explain(part: Any, curves: Sequence[Curve]) -> None:
+    """Name the curves, and the epoch of each model, below the first row."""
+    handles = []
+    for i, curve in enumerate(curves):
+        is_marked = any(run.selected is not None for run in curve.runs)
+        style = _selected_style(i) if is_marked else {"color": canvas.colour(i)}
         handles.append(Line2D([], [], **(style | {"linestyle": "-"})))
-        epoch = f" (marked: its model, epoch {run.selected})" if run.selected is not None else ""
-        labels.append(f"{canvas.shown(run.name)}{epoch}")
-    canvas.legend(part, handles, labels, ncols=1 + (len(runs) > 2))
+    labels = list(map(str, curves))
+    is_wide = len(curves) < 3 or max(map(len, labels)) > _SHORT
+    canvas.legend(part, handles, labels, ncols=1 if is_wide else 2)
 
 
-def _draw_learned(part: Any, run: History) -> None:
-    """Draw what the pooling of one run learned: a line a class, named beside in their order."""
-    part.suptitle(canvas.shown(run.name), fontsize="medium")
-    panels = part.subplots(1, len(run.learned), squeeze=False)[0]
-    for axes, (parameter, by_class) in zip(panels, run.learned.items(), strict=True):
+def _draw_learned(part: Any, curve: Curve) -> None:
+    """Draw what the pooling of one curve learned: a line a class, named beside in their order."""
+    part.suptitle(canvas.shown(curve.name), fontsize="medium")
+    panels = part.subplots(1, len(curve.runs[0].learned), squeeze=False)[0]
+    for axes, (parameter, by_class) in zip(panels, curve.runs[0].learned.items(), strict=True):
         lines = {
-            label: _draw_line(axes, run, values, i, i)
-            for i, (label, values) in enumerate(by_class.items())
+            label: _draw_line(axes, curve, curve.values(label, parameter), i, i)
+            for i, label in enumerate(by_class)
         }
-        if run.selected is not None:
-            axes.axvline(run.selected, color=canvas.GREY, linewidth=1, linestyle="--")
+        for run in curve.runs:
+            if run.selected is not None:
+                axes.axvline(run.selected, color=canvas.GREY, linewidth=1, linestyle="--")
         axes.set_ylabel(SYMBOLS.get(parameter, parameter))
-        _set_epochs(axes, run.epochs)
+        _set_epochs(axes, curve.epochs)
     order = sorted(by_class, key=lambda label: -by_class[label][-1])  # as the lines end
     canvas.legend(
         part,
