@@ -8,7 +8,7 @@ import json
 import math
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -275,10 +275,11 @@ def describe_run(path: Path, verify: bool) -> Description:
     run = _attempt(read_json, folder.record, problems) or {}
     sections = _attempt(read_recipe_sections, folder.config, problems) or {}
     members: dict[str, Any] = {}
-    described: dict[Path, Description | None] = {}
+    of_model: Mapping[str, Any] = {}  # what text says of model.safetensors
     others = [other for other in folder.others if other.exists()]
     for file in (folder.model, *others, *folder.kept):
-        model = described[file] = _attempt(describe_model, file, problems)
+        model = _attempt(describe_model, file, problems)
+        of_model = model.said if model and file == folder.model else of_model
         members[str(file.relative_to(path))] = model and {
             "epoch": model.values["trained"].get("epoch"),
             "is_tuned": bool(model.values["tuned"]),
@@ -308,11 +309,7 @@ def describe_run(path: Path, verify: bool) -> Description:
         **recorded("device", "host", "sedtool_version", "git_revision", "versions"),
         **recorded("command", "inputs"),
     }
-    model = described[folder.model]
-    of_model = (model.said or {}) if model else {}
-    said = (
-        {"status": values["status"]} | {k: of_model[k] for k in _OF_MODEL if k in of_model} | values
-    )
+    said = {"status": None, **{k: of_model[k] for k in _OF_MODEL if k in of_model}, **values}
     if isinstance(values["command"], list):
         said["command"] = shlex.join(map(str, values["command"]))
     return Description(path, "run folder", values, True, tuple(problems), said)
