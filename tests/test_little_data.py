@@ -127,4 +127,4 @@ def test_classes_of_too_few_clips_are_named(line, tiny, tmp_path):
     write_weak(tmp_path / "few.tsv", few)
     line = tuple(tmp_path / "few.tsv" if word == tiny.weak else word for word in line)
     said = run(*line, "-o", tmp_path / "run", "--val-weak", tiny.weak_validation).stderr
-    assert "classes with too few training clips to be learned: 'tone' (2)" in said
+    assert "fewer than 3 training clips may not be learned, of none they cannot: 'tone' (2)" in said

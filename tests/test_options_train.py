@@ -133,7 +133,7 @@ def test_a_class_list_gives_the_classes_and_their_order(short, output, tmp_path)
     classes.write_text("tone\nsilence\nnoise\n")
     result = run(*short, "-o", output, "--classes", classes)
     assert load_model(output / "model.safetensors").classes == ("tone", "silence", "noise")
-    assert "too few training clips to be learned: 'silence' (0)" in result.stderr
+    assert "may not be learned, of none they cannot: 'silence' (0)" in result.stderr
     classes.write_text("tune\nnoise\n")
     wrong = refused(*short, "-o", output, "--overwrite", "--classes", classes)
     assert "unknown label 'tone'; did you mean 'tune'?" in wrong

@@ -377,7 +377,7 @@ def test_events_that_begin_after_their_clip_are_left_out_and_counted(
     clips, _, vocabulary = load_inputs(dataclasses.replace(inputs, strong=late), settings)
     assert "1 events begin after the end of their clip; left out" in caplog.text
     assert clips.strong.targets[:, vocabulary.index("bird")].sum() == 0
-    assert "too few training clips to be learned: 'bird' (0)" in caplog.text
+    assert "may not be learned, of none they cannot: 'bird' (0)" in caplog.text
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -25,7 +25,7 @@ from sedtool.labels import (
 from sedtool.text import first_five, first_quoted, quoted
 
 _SAMPLED = 100  # clips whose mel values noise is compared with
-_LEAST = 3  # training clips of a class that is learned, if few of them
+_LEAST = 3  # training clips of a class; what fewer teach is a matter of luck
 _LOUD = 0.9  # share of these values below its standard deviation
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,8 @@ def load_inputs(
     counts = clips.weak.targets.sum(axis=0) + clips.strong.targets.sum(axis=0)
     labels = list(zip(vocabulary.classes, counts.astype(int).tolist(), strict=True))
     if few := [f"{quoted(label)} ({count})" for label, count in labels if count < _LEAST]:
-        log.warning("classes with too few training clips to be learned: %s", first_five(few))
+        what = "classes of fewer than %d training clips may not be learned, of none they cannot: %s"
+        log.warning(what, _LEAST, first_five(few))
     validated = validation.clips.targets[: validation.n_labelled].sum(axis=0)
     if without := [vocabulary.classes[k] for k in np.flatnonzero(validated == 0)]:
         log.warning("no validation clip has %s; scores leave that out", first_quoted(without))
