@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +57,7 @@ from sedtool.store import (
     SourceClip,
     open_features,
 )
-from sedtool.store.made import Compared, read_made, write_made
+from sedtool.store.made import Compared, read_made, recording
 from sedtool.store.merge import check_siblings
 from sedtool.store.spool import resumes
 from sedtool.text import counted, file_sha256, real_time
@@ -164,6 +164,7 @@ def _compared(task: ExtractTask, old: Features) -> Compared:
     head, rows = read_made(task.output)
     if head.get("sha256") != old.sha256:
         rows = {name: [] for name, _ in old.failures}
+    known: dict[str, list[Any]] = {name: [] for name in old.names} | rows
     digests = {clip.name: (clip.size, clip.sha256) for clip in old.sources()}
 
     def is_same(name: str) -> bool:
@@ -176,8 +177,8 @@ def _compared(task: ExtractTask, old: Features) -> Compared:
 
     before = old.header.job(len(digests) + len(old.failures))
     before["sedtool_version"] = old.sedtool_version
-    jobs = before, task.header.job(len(task.names))
-    return Compared.of(task.output, jobs, {*digests, *rows}, task.names, is_same)
+    now, kept = task.header.job(len(task.names)), set(filter(is_same, task.names))
+    return Compared(task.output, before, now, known, task.names, kept)
 
 
 def _engine(features: FeatureConfig, config: ExtractConfig) -> tuple[Engine, str]:
@@ -285,8 +286,9 @@ def extract(
             sha256 = writer.finish([(name, error) for name, _, error in result.failures])
         result.failures_path = write_failures(task.output, result.failures)  # after it
         if not is_empty:
-            rows = ((name, *task.stamps[name]) for name in task.names)
-            write_made(task.output, {"sha256": sha256}, rows)
+            with recording(task.output, lambda: {"sha256": sha256}) as note:
+                for name in task.names:
+                    note([name, *task.stamps[name]])
         if is_empty:
             name, _, error = result.failures[0]
             raise NothingUsableError(

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from sedtool.checkpoint import Model
     from sedtool.inference import InferOutputs
-    from sedtool.inference.infer import InferTask, UnscoredClips
+    from sedtool.inference.infer import InferTask
+    from sedtool.inference.sources import UnscoredClips
     from sedtool.training import TrainInputs
     from sedtool.training.trainer import Trainer
 
@@ -227,13 +228,16 @@ def plan_inference(
     outputs: "InferOutputs",
 ) -> Plan:
     """Check everything that `infer` would, look at all headers, and time one scoring window."""
-    from sedtool.inference.infer import UnscoredClips, prepare
+    from sedtool.inference.infer import prepare
+    from sedtool.inference.sources import UnscoredClips
 
     task = prepare(model_path, inputs, config, outputs)
     before = _look_at_outputs(task, outputs)
     source, header = task.source, task.header
-    every, share = _every(source.names)
-    durations, unreadable = _durations(source.names[::every], source.claimed_duration)
+    kept = task.kept
+    names = [name for name in source.names if name not in kept]
+    every, share = _every(names)
+    durations, unreadable = _durations(names[::every], source.claimed_duration)
     for name in durations:
         if problem := outputs.name_problem(name):
             unreadable.append((name, problem))
@@ -245,7 +249,7 @@ def plan_inference(
         score_size = int(audio_seconds * header.frame_rate * len(header.classes) * SCORE_SIZE)
     memory = peak_memory(pick_device(config.device))
     lines = [
-        f"{len(source.names)} clips, {audio_seconds:.0f} s of audio{_looked_at(every)}",
+        f"{len(names)} clips, {audio_seconds:.0f} s of audio{_looked_at(every)}",
         *_unusable(unreadable),
         *before,
         f"{_megabytes(score_size)} of scores on the disk meanwhile",
@@ -260,6 +264,10 @@ def _look_at_outputs(task: "InferTask", outputs: "InferOutputs") -> list[str]:
     """Refuse finished outputs; return a line on what would become of an unfinished run, if any."""
     kept_at = outputs.spool
     goes_on = task.resumes(outputs)
+    if task.is_done(outputs):
+        return [f"nothing to do: {outputs} would be made again"]
+    if task.compared is not None and outputs.update:
+        return [f"{task.compared}, {len(task.kept)} taken over"]
     outputs.refuse_finished(task.source.names)
     begun = unfinished(kept_at.resolve()) if kept_at is not None else None
     if begun is None:

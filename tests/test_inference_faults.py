@@ -68,7 +68,9 @@ def run(model: Path, audio: Path, outputs: InferOutputs, **how):
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
+    """Return the files in a folder, but for records of what they are."""
+    paths = folder.iterdir() if folder.exists() else ()
+    return {path.name: path.read_bytes() for path in paths if path.suffix != ".made"}
 
 
 @pytest.fixture

@@ -390,6 +390,18 @@ def test_a_finished_output_is_replaced_only_if_asked_to(loud, audio, out):
         assert output.read_bytes() != b"mine"
 
 
+@tries("infer", "--update")
+def test_an_update_scores_what_is_new(model, audio, tmp_path):
+    first, *_ = sorted(path for path in audio.rglob("*") if path.is_file())
+    line = ("infer", model, "--root", audio, "-o", tmp_path / "e.tsv")
+    run(*line, first)
+    said = run(*line, audio, "--update").stderr
+    assert " new, 0 changed, 0 gone, 1 taken over)" in said
+    before = (tmp_path / "e.tsv").read_bytes()
+    run(*line, audio, "--overwrite")
+    assert (tmp_path / "e.tsv").read_bytes() == before
+
+
 # What would be ignored is refused
 
 

@@ -30,7 +30,7 @@ TABLE = "filename\tonset\toffset\tevent_label\n" + "".join(
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
+    files = (p for p in folder.rglob("*") if p.is_file() and p.suffix != ".made")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
@@ -94,7 +94,7 @@ def test_a_line_that_was_stopped_while_it_renamed_ends_well_when_it_is_run_again
     out.mkdir()
     run(*line, "-q")
     expected = contents(out)
-    n_renames = len(expected) + 1  # the mark, too
+    n_renames = len(list(out.iterdir())) + 1  # the mark, too
     for number in (*range(1, 4), n_renames, n_renames + 1):
         shutil.rmtree(out)
         out.mkdir()
@@ -134,7 +134,7 @@ def test_what_was_changed_since_is_not_replaced(line, tmp_path):
     assert f"{name} exists; give --overwrite" in refused(*line)
     assert (out / name).read_text() == "mine"
     run(*line, "--overwrite", "-q")
-    assert not list(out.rglob(".*"))
+    assert not [path for path in out.rglob(".*") if path.suffix != ".made"]
 
 
 def test_an_interrupted_run_replaces_only_what_it_has_made(small, tiny, tmp_path):

@@ -2,17 +2,21 @@
 
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from sedtool.config import ExtractConfig
+from sedtool.checkpoint import load_model, save_model
+from sedtool.config import ExtractConfig, InferConfig
 from sedtool.errors import ArtifactError, ConfigError, OutputExistsError
 from sedtool.extraction import extract
+from sedtool.inference import InferOutputs, infer
 from sedtool.store import open_features
 from sedtool.store.made import made_path
-from support.command_lines import refused
+from support.command_lines import refused, save_small_model
 from support.command_lines import run as command
 from support.extraction import run
 from support.features import CONFIG
@@ -246,3 +250,204 @@ def test_an_output_that_was_moved_with_its_folder_is_updated(folder, output, dec
     shutil.move(folder, tmp_path / "moved")
     record(tmp_path / "moved" / "new.wav")
     assert updated(tmp_path / "moved", output, decoded)[1] == ["new.wav"]
+
+
+# infer
+
+
+CPU = InferConfig(device="cpu")
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    return save_small_model(tmp_path_factory.mktemp("model") / "m.safetensors")
+
+
+@pytest.fixture(params=["events", "all", "tags", "jsonl"])
+def kinds(request):
+    return request.param
+
+
+def outputs_in(folder, kinds="events", **how) -> InferOutputs:
+    folder.mkdir(exist_ok=True)
+    events = folder / ("e.jsonl" if kinds == "jsonl" else "e.tsv")
+    if kinds == "jsonl":
+        return InferOutputs(events, format="jsonl", confidence=True, **how)
+    if kinds == "tags":
+        return InferOutputs(weak=folder / "w.tsv", **how)
+    if kinds == "events":
+        return InferOutputs(events, **how)
+    return InferOutputs(events, folder / "s.h5", folder / "w.tsv", confidence=True, **how)
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".made"}
+
+
+def inferred(model, inputs, folder, kinds="events", config=CPU):
+    """Update what is in a folder; return what was done. It ends as a run that knows of none."""
+    result = infer(model, inputs, config, outputs_in(folder, kinds, update=True))
+    fresh = folder.with_name("fresh")
+    shutil.rmtree(fresh, ignore_errors=True)
+    infer(model, inputs, config, outputs_in(fresh, kinds))
+    assert contents(folder) == contents(fresh)
+    return result
+
+
+def test_a_list_of_a_folder_that_grows_every_day_ends_in_the_bytes_of_a_fresh_run(
+    model, folder, tmp_path, kinds
+):
+    out = tmp_path / "out"
+    (folder / "broken.wav").write_bytes(b"")
+    assert inferred(model, [folder], out, kinds).changes == ""
+    for day, expected in enumerate(("2 new, 1 changed, 1 gone", "1 new, 1 changed, 2 gone")):
+        gone, changed = sorted(folder.glob("?/*"))[:2]
+        gone.rename(folder / f"renamed-{day}.wav") if day == 0 else gone.unlink()
+        record(changed, 1.5, seed=day)
+        record(folder / f"day-{day}.wav", 0.4, seed=day)
+        if day:
+            (folder / "broken.wav").unlink()
+        result = inferred(model, [folder], out, kinds)
+        assert (result.changes, result.n_kept) == (expected, result.n_clips - (3, 2)[day])
+        assert f"({expected}, {result.n_kept} taken over)" in str(result)
+        assert result.audio_seconds < 3  # of those that are new
+    assert inferred(model, [folder], out, kinds).is_done
+
+
+def test_what_is_made_of_features_grows_with_them(model, folder, tmp_path, output):
+    features = output.with_name("f.h5")
+    command("extract", folder, "-o", features)
+    assert inferred(model, [features], tmp_path / "a").n_kept == 0
+    record(folder / "new.wav")
+    record(folder / "a" / "000.wav")
+    command("extract", folder, "-o", features, "--update")
+    result = inferred(model, [features], tmp_path / "a")
+    assert (result.changes, result.n_kept) == ("1 new, 1 changed, 0 gone", 3)
+    assert inferred(model, [features], tmp_path / "a").is_done
+
+
+def test_other_scores_are_decoded_anew(model, folder, tmp_path):
+    line = ("infer", model, "--device", "cpu")
+    command(*line, folder, "-o", "/dev/null", "--scores", tmp_path / "s.h5")
+    assert inferred(model, [tmp_path / "s.h5"], tmp_path / "a", "all").n_kept == 0
+    assert inferred(model, [tmp_path / "s.h5"], tmp_path / "a", "all").is_done
+    record(folder / "new.wav")
+    command(*line, folder, "-o", "/dev/null", "--scores", tmp_path / "s.h5", "--update")
+    result = inferred(model, [tmp_path / "s.h5"], tmp_path / "a", "all")
+    assert (result.changes, result.n_kept) == ("1 new, 4 changed, 0 gone", 0)
+
+
+def test_the_same_inference_again_has_nothing_to_do(model, folder, tmp_path, monkeypatch):
+    (folder / "broken.wav").write_bytes(b"")
+    events, tags = tmp_path / "e.tsv", tmp_path / "w.tsv"
+    line = ("infer", model, folder, "-o", events, "--weak", tags, "--device", "cpu")
+    first = command(*line, exit_code=3)
+    before = events.stat()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["sedtool.inference.infer"], "score_clips", None)
+        again = command(*line, exit_code=3)
+        command(*line, "--tolerate", 1)
+    assert again.stderr.startswith("nothing to do: 5 clips, finished and the same -> ")
+    said = "Error: 1 of 5 clips could not be used (broken.wav: "
+    assert said in first.stderr and said in again.stderr
+    assert events.stat() == before
+    assert "nothing to do" in command(*line, "--dry-run").stderr
+    said = command(*line, "--update", exit_code=3).stderr
+    assert "(0 new, 0 changed, 0 gone, 4 taken over), 1 failed" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--threshold 0.3", "thresholds is [0.0, 0.0] there and [0.3, 0.3] here"),
+        (
+            "--min-duration 0.1 --median 0.4",
+            "min_duration is 0.0 there and 0.1 here; windows is [",
+        ),
+        ("--window 5 --overlap 0", "overlap is 0.5 there and 0.0 here; window is 10.0 there and 5"),
+        ("--batch-size 2", "batch_size is 8 there and 2 here"),
+        ("--allow-truncated", "allow_truncated is False there and True here"),
+        ("--confidence", "confidence is False there and True here"),
+        ("--scores {}/s.h5", "outputs is ['events'] there and ['events', 'scores'] here"),
+    ],
+)
+def test_other_settings_of_a_list_are_named(model, folder, tmp_path, options, said):
+    events = tmp_path / "e.tsv"
+    line = ("infer", model, folder, "-o", events, "--device", "cpu")
+    command(*line)
+    before = events.read_bytes()
+    record(folder / "new.wav")
+    options = options.format(tmp_path).split()
+    for more in ([], ["--update"], ["--update", "--dry-run"]):
+        told = refused(*line, *options, *more)
+        assert f"exists; give --overwrite to replace it, or another name ({said}" in told
+    assert events.read_bytes() == before
+
+
+def test_another_model_is_named(model, folder, tmp_path):
+    line = (folder, "-o", tmp_path / "e.tsv", "--device", "cpu")
+    command("infer", model, *line)
+    other = load_model(model)
+    with torch.no_grad():
+        next(other.detector.parameters()).add_(1.0)
+    save_model(other_path := tmp_path / "m.safetensors", other)
+    assert "(model_sha256 differs)" in refused("infer", other_path, *line, "--update")
+
+
+def test_other_files_of_a_list_are_named(model, folder, tmp_path):
+    line = ("infer", model, folder, "-o", tmp_path / "e.tsv", "--device", "cpu")
+    command(*line)
+    record(folder / "new.wav")
+    (folder / "b" / "001.flac").unlink()
+    said = refused(*line)
+    assert "give --update to take over what is unchanged" in said
+    assert said.endswith("(1 new: new.wav; 1 gone: b/001.flac)\n")
+    planned = command(*line, "--update", "--dry-run").stderr
+    assert "1 new, 0 changed, 1 gone, 3 taken over" in planned
+
+
+@pytest.mark.parametrize("how", ["changed", "no record", "scores"])
+def test_a_list_that_no_record_tells_of_is_not_updated(model, folder, tmp_path, how):
+    events, scores = tmp_path / "e.tsv", tmp_path / "s.h5"
+    line = ("infer", model, folder, "-o", events, "--scores", scores, "--device", "cpu")
+    command(*line)
+    if how == "changed":
+        events.write_text(events.read_text() + "mine\t0\t1\ttone\n")
+    elif how == "scores":
+        command(*line[:3], "--scores", scores, "--overwrite", "--window", 5, "--device", "cpu")
+    else:
+        made_path(events).unlink()
+    name = "s.h5" if how == "scores" else "e.tsv"
+    said = refused(*line, "--update")
+    assert f"{name} exists; give --overwrite" in said
+    assert ".e.tsv.made does not tell" in said
+    assert "exists; give --overwrite to replace it, or another name\n" in refused(*line)
+
+
+def test_an_update_needs_one_list_in_a_file(model, folder, tmp_path):
+    assert "give -o EVENTS.tsv" in refused("infer", model, folder, "--update")
+    assert "give -o EVENTS.tsv" in refused("infer", model, folder, "-o", tmp_path, "--update")
+    line = ("infer", model, folder, "-o", tmp_path / "e.tsv", "--update", "--overwrite")
+    assert "--update keeps what --overwrite makes anew" in refused(*line)
+
+
+def test_events_on_stdout_are_all_there_though_scores_are_updated(model, folder, tmp_path):
+    line = ("infer", model, folder, "--scores", tmp_path / "s.h5", "--device", "cpu")
+    first = command(*line, "--threshold", 0.1).stdout
+    assert "exists; give --overwrite" in refused(*line, "--threshold", 0.1)
+    assert command(*line, "--threshold", 0.1, "--update").stdout == first
+
+
+def test_scores_of_an_interrupted_update_are_kept_though_the_folder_grew(model, folder, tmp_path):
+    def interrupt(done, total, name):
+        if name.startswith("b/"):
+            raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    for day in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            infer(model, [folder], CPU, outputs_in(out, "all", update=True), progress=interrupt)
+        record(folder / f"new-{day}.wav", seed=day)
+        result = inferred(model, [folder], out, "all")
+        assert (result.n_resumed, result.n_kept) == [(3, 0), (1, 4)][day]
+        record(folder / "b" / "001.flac", seed=day)

@@ -48,6 +48,7 @@ def _next(outputs: "InferOutputs", shard: "Shard") -> str:
         "--scores", type=opt.OUTPUT, help="Also write frame and clip scores to this file."
     ),
     click.option("--weak", type=opt.OUTPUT, help="Also write the tags of each clip to this file."),
+    opt.update,
     opt.overwrite,
 )
 @opt.group(
@@ -74,7 +75,8 @@ def infer(model: Path, output: Path | None, dry_run: bool, quiet: bool, **option
 
     MODEL is a model file, or the folder of a run. INPUT is as for extract; a scores.h5 is decoded
     again without the network. Events go to stdout clip by clip. Files appear when they are
-    complete, and the same command goes on with a run that was interrupted.
+    complete, and the same command goes on with a run that was interrupted, and has nothing to do if
+    they are finished; --update takes in what is new.
 
     \b
     Example: sedtool infer run/ recordings/ > events.tsv

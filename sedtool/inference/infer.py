@@ -3,47 +3,41 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sedtool.atomic import claim, refuse_input, remove_leftovers, together, write_failures
-from sedtool.audio import AudioInputs, AudioReader, find_audio, stamp, unnamed
-from sedtool.audio.find import is_pattern, match, suggestion
+from sedtool.audio import AudioInputs
 from sedtool.checkpoint import Model, load_model
-from sedtool.config import DecodingConfig, InferConfig
-from sedtool.datasets import FeatureSet
-from sedtool.decoding import decode_clip, decoding_of
-from sedtool.errors import ArtifactError, ConfigError, InputsFailedError, NothingUsableError
-from sedtool.features import log_mel_blocks
+from sedtool.config import DecodingConfig, InferConfig, to_json
+from sedtool.decoding import clip_tags, decode_clip, decoding_of
+from sedtool.errors import ConfigError, InputsFailedError, NothingUsableError
 from sedtool.inference.outputs import (
     Emit,
+    Found,
     InferOutputs,
     KeptScores,
     ResultWriter,
     keep_scores,
     open_results,
 )
+from sedtool.inference.sources import ClipSource, ScoredClips, UnscoredClips, open_source
 from sedtool.labels import printable
 from sedtool.machine import pick_device
-from sedtool.scoring import ClipFeatures, Failure, prefetch, score_clips, stored_clip, windows_of
-from sedtool.shards import WHOLE, Shard, manifest_digest
+from sedtool.scoring import Failure, prefetch, score_clips, windows_of
+from sedtool.shards import WHOLE, Shard
 from sedtool.store import (
     ClipScores,
-    Scores,
     ScoresHeader,
     clip_scores,
-    file_format,
-    is_hdf5,
     open_scores,
-    unfinished,
 )
+from sedtool.store.made import Compared, Stamp
 from sedtool.store.merge import check_siblings
 from sedtool.store.spool import job_of, resumes
-from sedtool.text import real_time
+from sedtool.text import counted, real_time
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +51,9 @@ class InferResult:
     shard: Shard = WHOLE  # the part that the results are
     n_clips: int = 0
     n_resumed: int = 0  # of these, taken over from an interrupted run
+    n_kept: int = 0  # of these, taken over from a finished list
+    changes: str = ""  # to its files, in words
+    is_done: bool = False  # whether it is what would have been made, so that nothing was done
     n_events: int = 0
     n_passed_over: int = 0  # files of audio or video that cannot be read
     audio_seconds: float = 0.0  # of the clips that were scored or decoded anew, not resumed
@@ -79,7 +76,10 @@ class InferResult:
 
     def __str__(self) -> str:
         """Return a line that sums up."""
+        if self.is_done:
+            return f"nothing to do: {counted(self.n_done, 'clip')}, finished and the same"
         resumed = f" ({self.n_resumed} of an interrupted run)" if self.n_resumed else ""
+        resumed += f" ({self.changes}, {self.n_kept} taken over)" if self.changes else ""
         failed = f"{len(self.failures)} failed"
         if self.n_passed_over:
             failed += f", {self.n_passed_over} passed over"
@@ -101,7 +101,8 @@ def infer(
     """Detect events.
 
     Interrupted at any moment, the same call goes on where it stopped if it writes to a file, and
-    ends with the same bytes.
+    ends with the same bytes. Where finished files are what would be made, nothing is done; with
+    `outputs.update`, clips whose files are unchanged are taken over.
 
     Parameters
     ----------
@@ -130,180 +131,13 @@ def infer(
     started = time.monotonic()
     config, outputs = config or InferConfig(), outputs or InferOutputs()
     task = prepare(model_path, inputs, config, outputs)
-    _warn_if_untuned(task.model, model_path, config)
     result = InferResult(task.source.shard, n_passed_over=task.source.n_passed_over)
+    if task.is_done(outputs) and (outputs.events is not None or emit is None):
+        return task.as_it_is(result, outputs)
+    _warn_if_untuned(task.model, model_path, config)
     _Inference(task, config, outputs, result, progress).run(emit)
     result.seconds = time.monotonic() - started
     return result
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipSource:
-    """Clips by name, and which part of which list they are."""
-
-    names: list[str]  # sorted
-    shard: Shard
-    manifest_sha256: str  # of the whole list of names
-    files: list[Path]  # that are read
-    digests: list[str]  # of these files, where they have them
-    claimed_duration: Callable[[str], float]  # seconds, as the header says; 0 if it does not
-    n_passed_over: int = 0  # files of audio or video that cannot be read
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoredClips(ClipSource):
-    """Clips of a scores file, to be decoded anew."""
-
-    scores: Scores
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnscoredClips(ClipSource):
-    """Clips for the network."""
-
-    features: Callable[[str], ClipFeatures]
-    stamp: Callable[[str], tuple[int, int]]  # changes when the clip's file does
-
-
-def open_source(model: Model, inputs: AudioInputs, config: InferConfig) -> ClipSource:
-    """Return the clips that the inputs mean.
-
-    Files that are unfinished, damaged, or do not fit the model are an ArtifactError; inputs of
-    several kinds, and options without a meaning for theirs, a ConfigError.
-    """
-    artifacts = _artifacts(inputs)
-    if artifacts and artifacts[0].exists() and file_format(artifacts[0]) == "sedtool-scores":
-        return _scored_clips(model, artifacts, inputs, config)
-    for path in artifacts:
-        if not path.exists() and unfinished(path.resolve()) is None:  # else how far it is, below
-            raise ConfigError(f"{path} does not exist{suggestion(path)}")
-    if artifacts:
-        _refuse_given("features", inputs, "root")
-        _refuse_given("features", config, "allow_truncated")
-        return _features_source(model, artifacts, config)
-    _refuse_given("audio", config, "partial")
-    return _audio_source(model, inputs, config)
-
-
-def _artifacts(inputs: AudioInputs) -> list[Path]:
-    """Return the features or scores files among the inputs, which are all such or none."""
-    if inputs.is_stdin:
-        return []
-    paths = [path for given in inputs.paths for path in _matching(Path(given))]
-    artifacts = [path for path in paths if is_hdf5(path) or path.suffix.lower() == ".h5"]
-    if artifacts and (len(artifacts) < len(paths) or inputs.files_from):
-        raise ConfigError("inputs must be all audio, or all features files, or one scores file")
-    return artifacts
-
-
-def _matching(path: Path) -> list[Path]:
-    """Return what a quoted pattern such as ``parts/*.h5`` means; anything else means itself."""
-    if path.exists() or not is_pattern(str(path)) or path.suffix.lower() != ".h5":
-        return [path]
-    return sorted(set(match(str(path)))) or [path]
-
-
-def _refuse_given(what: str, options: Any, *names: str) -> None:
-    """Raise a ConfigError if an option is given that would be ignored for such inputs."""
-    default = type(options)()
-    for name in names:
-        if getattr(options, name) != getattr(default, name):
-            raise ConfigError(f"--{name.replace('_', '-')} has no meaning for {what}")
-
-
-def _scored_clips(
-    model: Model, paths: list[Path], inputs: AudioInputs, config: InferConfig
-) -> ScoredClips:
-    if len(paths) > 1:
-        raise ConfigError("give one scores file at a time")
-    scores = open_scores(paths[0])
-    if scores.model_sha256 == model.weights_sha256_of_format_2:
-        raise ArtifactError(
-            f"{paths[0]} was made before models of equal weights and different pooling were "
-            "told apart; score the clips again"
-        )
-    if scores.model_sha256 != model.weights_sha256:
-        raise ArtifactError(f"{paths[0]} was made by a model with other weights than the one given")
-    _refuse_given("scores", inputs, "root")
-    of_network = ("window", "overlap", "batch_size", "amp", "workers", "allow_truncated")
-    _refuse_given("scores", config, *of_network, "shard", "partial")
-    if config.device not in ("auto", "cpu"):
-        raise ConfigError("--device has no meaning for scores: no network is run")
-    return ScoredClips(
-        names=scores.names,
-        shard=scores.shard,
-        manifest_sha256=scores.manifest_sha256,
-        files=paths,
-        digests=[scores.sha256],
-        claimed_duration=dict(zip(scores.names, scores.duration.tolist(), strict=True)).__getitem__,
-        scores=scores,
-    )
-
-
-def _features_source(model: Model, paths: list[Path], config: InferConfig) -> UnscoredClips:
-    """Return the clips of features files; one file that is a part makes a part."""
-    features = FeatureSet(paths, partial=config.partial or len(paths) == 1)
-    features.require(model.features)
-    for file in features.files:
-        if file.failures:
-            _log.warning(
-                "%s: %d files that could not be used are missing", file.path, len(file.failures)
-            )
-    names = sorted(features.place)
-    shard, manifest = Shard.of(config.shard), manifest_digest(names)
-    if shard.is_whole and len(paths) == 1:
-        shard, manifest = features.files[0].shard, features.files[0].manifest_sha256
-    else:
-        names = shard.select(names)
-    return UnscoredClips(
-        names=names,
-        shard=shard,
-        manifest_sha256=manifest,
-        files=paths,
-        digests=[file.sha256 for file in features.files],
-        claimed_duration=features.duration,
-        features=lambda name: stored_clip(features, name),
-        stamp=lambda name: (0, 0),
-    )
-
-
-def _audio_source(model: Model, inputs: AudioInputs, config: InferConfig) -> UnscoredClips:
-    """Return audio files as clips: decoded, and turned into features, as they are read."""
-    shard, found, wanted = Shard.of(config.shard), find_audio(inputs), model.features
-
-    def reader_of(name: str) -> AudioReader:
-        return AudioReader(
-            found[name],
-            wanted.sample_rate,
-            wanted.channel,
-            name=name,
-            allow_truncated=config.allow_truncated,
-        )
-
-    def claimed_duration(name: str) -> float:
-        with unnamed(found[name]), reader_of(name) as reader:
-            return reader.claimed_duration
-
-    def features(name: str) -> ClipFeatures:
-        reader = reader_of(name)
-
-        def blocks() -> Iterator[np.ndarray]:
-            with unnamed(found[name]), reader:
-                yield from log_mel_blocks(reader, wanted)
-
-        return ClipFeatures(printable(name), blocks, lambda: reader.duration)
-
-    return UnscoredClips(
-        names=shard.select(list(found)),
-        shard=shard,
-        manifest_sha256=manifest_digest(list(found)),
-        files=list(found.values()),
-        n_passed_over=len(found.passed_over),
-        digests=[],
-        claimed_duration=claimed_duration,
-        features=features,
-        stamp=lambda name: stamp(found[name]),
-    )
 
 
 @dataclass(frozen=True)
@@ -313,7 +147,34 @@ class InferTask:
     model: Model
     source: ClipSource
     header: ScoresHeader  # what its scores file says
+    stamps: dict[str, Stamp]  # of the clips, before they are read
     job: dict[str, Any]  # an interrupted run of an equal job is taken up
+    made_of: dict[str, Any]  # what is kept of it, and all that the files depend on besides
+    compared: Compared | None  # with what is finished
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Return the errors of the clips that a finished list is without, by name."""
+        rows = self.compared.known.items() if self.compared is not None else ()
+        return {name: row[2] for name, row in rows if row[2]}
+
+    @property
+    def kept(self) -> set[str]:
+        """Return the clips that are taken over from a finished list."""
+        return set() if self.compared is None else self.compared.kept - self.failed.keys()
+
+    def is_done(self, outputs: InferOutputs) -> bool:
+        """Return whether finished files are what would be made."""
+        is_same = self.compared is not None and self.compared.is_same
+        is_left = self.resumes(outputs) or (outputs.update and self.failed)
+        return is_same and not is_left and set(outputs.files) == set(outputs.kinds.values())
+
+    def as_it_is(self, result: InferResult, outputs: InferOutputs) -> InferResult:
+        """Complete the result of a run that had nothing to do."""
+        failures = [(printable(name), "infer", error) for name, error in self.failed.items()]
+        result.is_done, result.failures, result.n_clips = True, sorted(failures), len(self.kept)
+        result.failures_path = write_failures(outputs.first, result.failures)
+        return result
 
     def resumes(self, outputs: InferOutputs) -> bool:
         """Return whether an interrupted run of this task stands beside the outputs.
@@ -321,7 +182,7 @@ class InferTask:
         One of another task that may not be thrown away is an OutputExistsError.
         """
         kept_at = outputs.spool
-        return kept_at is not None and resumes(kept_at, self.job, outputs.overwrite)
+        return kept_at is not None and resumes(kept_at, self.job, outputs.overwrite, outputs.update)
 
 
 def prepare(
@@ -357,7 +218,18 @@ def prepare(
     header = ScoresHeader(classes, model.frame_rate, decoding, weights, settings, shard, manifest)
     job = job_of(n_clips, shard, manifest, model_sha256=weights, scoring=settings, **details)
     outputs.refuse(n_clips, shard)
-    return InferTask(model, source, header, job)
+    made_of = job | {
+        "scoring": json.loads(settings),
+        "decoding": json.loads(to_json(decoding)),
+        "outputs": sorted(outputs.kinds),
+        "format": outputs.format,
+        "confidence": outputs.confidence,
+    }
+    stamps = {name: source.stamp(name) for name in source.names}
+    compared = outputs.compare(made_of, stamps)
+    if compared is not None:
+        compared.refuse(outputs.update)
+    return InferTask(model, source, header, stamps, job, made_of, compared)
 
 
 def _refuse_loose_part(source: ClipSource, config: InferConfig, outputs: InferOutputs) -> None:
@@ -393,14 +265,15 @@ class _Inference:
         """Score and decode, keeping what is done until the outputs are complete."""
         outputs, task, failures = self.outputs, self.task, self.result.failures
         task.resumes(outputs)  # else it is refused
-        with keep_scores(outputs.spool, task.job) as kept:
-            ours = outputs.refuse_finished(task.source.names)
+        with keep_scores(outputs.spool, task.job, outputs.update) as kept:
+            is_update = outputs.update and task.compared is not None
+            ours = set(outputs.files) if is_update else outputs.refuse_finished(task.source.names)
             with (
                 claim(*outputs.files, overwrite=outputs.overwrite, ours=ours),
                 together(outputs.first),
             ):
                 remove_leftovers(*filter(None, [outputs.folder]), *outputs.lists(task.source.names))
-                with open_results(task.header, outputs, emit) as writer:
+                with open_results(task.header, outputs, emit, task.made_of) as writer:
                     self._write(writer, kept)
                 self.result.failures_path = write_failures(outputs.first, failures)
                 kept.remove()  # as all outputs are there then
@@ -410,8 +283,9 @@ class _Inference:
 
     def _write(self, writer: ResultWriter, kept: KeptScores) -> None:
         failures = self.result.failures
-        for scored in self._scored(kept):
-            self._take(scored, writer)
+        self.result.changes = str(self.task.compared or "")
+        for (name, stamp), scored in zip(self.task.stamps.items(), self._scored(kept), strict=True):
+            writer.note([name, *stamp, *self._take(scored, writer)])
             if self.config.fail_fast and failures:
                 raise InputsFailedError(self.result.failure_summary())
         failures.sort()  # a name that had to be escaped may have left its place
@@ -427,7 +301,7 @@ class _Inference:
                 f"none of {len(failures)} clips could be used; the first, {name}: {error}"
             )
 
-    def _scored(self, kept: KeptScores) -> Iterator[ClipScores | Failure]:
+    def _scored(self, kept: KeptScores) -> Iterator[ClipScores | Found | Failure]:
         """Yield the scores of all clips in order, those that are done from the disk."""
         source = self.task.source
         if isinstance(source, ScoredClips):
@@ -441,12 +315,14 @@ class _Inference:
 
     def _through_the_network(
         self, source: UnscoredClips, kept: KeptScores
-    ) -> Iterator[ClipScores | Failure]:
+    ) -> Iterator[ClipScores | Found | Failure]:
         model, config = self.task.model, self.config
-        stamps = {name: source.stamp(name) for name in source.names}
+        stamps = self.task.stamps
         done = {name for name in source.names if kept.has(name, stamps[name])}
-        self.result.n_resumed = len(done)
-        waiting = (source.features(name) for name in source.names if name not in done)
+        old = self.task.kept - done
+        self.result.n_resumed, self.result.n_kept = len(done), len(old)
+        waiting = (source.features(n) for n in source.names if n not in done and n not in old)
+        before = self._before(old)
         scored = score_clips(
             model,
             prefetch(waiting, config.workers),
@@ -458,23 +334,41 @@ class _Inference:
             if name in done:
                 yield kept.read(name)
                 continue
+            if name in old:
+                yield next(before)
+                continue
             scores = next(scored)
             if isinstance(scores, ClipScores):
                 kept.add(scores, stamps[name])
                 self.result.audio_seconds += scores.duration
             yield scores
 
-    def _take(self, scored: ClipScores | Failure, writer: ResultWriter) -> None:
-        """Decode a clip, and put it where it belongs."""
-        if isinstance(scored, ClipScores) and (problem := self.outputs.name_problem(scored.name)):
-            scored = Failure(scored.name, problem)
-        if isinstance(scored, Failure):
-            self.result.failures.append((scored.name, "infer", scored.error))
-        else:
-            header = self.task.header
-            events = decode_clip(scored, header.classes, header.frame_rate, header.decoding)
-            writer.add(scored, events)
+    def _before(self, names: Set[str]) -> Iterator[ClipScores | Found]:
+        """Yield what finished files have of clips, in their order."""
+        if self.outputs.scores is not None and names:
+            yield from (c for c in clip_scores(open_scores(self.outputs.scores)) if c.name in names)
+        elif self.task.compared is not None:
+            rows = self.task.compared.known
+            yield from (Found.of(name, rows[name]) for name in sorted(names))
+
+    def _take(self, scored: ClipScores | Found | Failure, writer: ResultWriter) -> list[Any]:
+        """Decode a clip, and put it where it belongs; return what the record says of it."""
+        problem = self.outputs.name_problem(scored.name)
+        error = scored.error if isinstance(scored, Failure) else problem or ""
+        row: list[Any] = [error]
+        if error:
+            self.result.failures.append((scored.name, "infer", error))
+        elif not isinstance(scored, Failure):
+            found = scored if isinstance(scored, Found) else self._decoded(scored)
+            writer.add(found, scored if isinstance(scored, ClipScores) else None)
+            row += found.row()
             self.result.n_clips += 1
-            self.result.n_events += len(events)
+            self.result.n_events += len(found.events)
         if self.progress:
             self.progress(self.result.n_done, len(self.task.source.names), scored.name)
+        return row
+
+    def _decoded(self, scored: ClipScores) -> Found:
+        header = self.task.header
+        events = decode_clip(scored, header.classes, header.frame_rate, header.decoding)
+        return Found(scored.name, events, clip_tags(scored, header.classes, header.decoding))

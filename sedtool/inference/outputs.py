@@ -16,6 +16,8 @@ import numpy as np
 
 from sedtool.atomic import (
     appears_whole,
+    differing,
+    is_unfinished,
     made_before,
     open_atomic,
     refuse_existing,
@@ -23,17 +25,39 @@ from sedtool.atomic import (
     write_text,
 )
 from sedtool.config import to_json
+from sedtool.config.base import require
+from sedtool.config.extraction import UPDATE_OR_OVERWRITE
 from sedtool.config.inference import EVENT_FORMAT
-from sedtool.decoding import clip_tags
-from sedtool.errors import ConfigError, LabelError, ResourceError
+from sedtool.errors import ArtifactError, ConfigError, LabelError, ResourceError
 from sedtool.labels import EVENT_FORMATS, Event, event_format, format_weak, printable
 from sedtool.labels.formats import EventFormat
 from sedtool.shards import PartRecord, Shard, remove_part_record, write_part
-from sedtool.store import ClipScores, ScoresHeader, ScoresWriter
+from sedtool.store import ClipScores, ScoresHeader, ScoresWriter, open_scores
+from sedtool.store.made import Compared, Note, Stamp, made_path, read_made, recording
 from sedtool.store.spool import Spool
+from sedtool.text import file_sha256
 
 Emit = Callable[[str], None]  # takes lines of an event list
-Stamp = tuple[int, int]  # size and time of an audio file; it is scored again where they changed
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in a clip."""
+
+    name: str
+    events: list[Event]
+    tags: Sequence[str]
+
+    @classmethod
+    def of(cls, name: str, row: Sequence[Any]) -> "Found":
+        """Return what the record of an output says of a clip."""
+        *_, events, tags = row
+        return cls(name, [Event(name, *columns) for columns in events], tags)
+
+    def row(self) -> list[Any]:
+        """Return what `of` reads."""
+        events = [[e.onset, e.offset, e.label, e.confidence] for e in self.events]
+        return [events, self.tags]
 
 
 @dataclass(frozen=True)
@@ -46,6 +70,7 @@ class InferOutputs:
     format: str = EVENT_FORMAT  # of the event list
     confidence: bool = False  # a column in the event list
     overwrite: bool = False
+    update: bool = False  # take over from a finished list the clips whose files are unchanged
 
     def __str__(self) -> str:
         """Return where results go, in words."""
@@ -106,6 +131,9 @@ class InferOutputs:
     def refuse(self, n_clips: int, shard: Shard) -> None:
         """Raise an error, before anything is computed, if an output does not fit such clips."""
         self._refuse_clashes()
+        require(not (self.update and self.overwrite), UPDATE_OR_OVERWRITE)
+        is_one = self.spool is not None and self.folder is None
+        require(is_one or not self.update, "--update keeps a list in a file: give -o EVENTS.tsv")
         for path in self.files:
             _refuse_unwritable(path)
         self._refuse_suffix()
@@ -147,6 +175,34 @@ class InferOutputs:
             return []
         return [self.file_of(n) for n in map(printable, names) if self.name_problem(n) is None]
 
+    @property
+    def kinds(self) -> dict[str, Path]:
+        """Return the files, but those of a folder, by what they hold."""
+        kinds = {"events": self.list_file, "scores": self.scores, "tags": self.weak}
+        return {kind: p for kind, p in kinds.items() if p is not None and appears_whole(p)}
+
+    def compare(self, job: dict[str, Any], stamps: dict[str, Stamp]) -> Compared | None:
+        """Compare what is finished with what would be made; None if there is nothing to compare.
+
+        An output that no record tells of, as it is now, is refused where it is to be updated.
+        """
+        if self.overwrite or self.spool is None or self.first is None:
+            return None
+        if is_unfinished(self.first) and not self.update:
+            return None  # what is missing of it is made first
+        of, rows = read_made(self.spool)
+        ours = made_before(self.first, self.files)
+        there = {kind: path for kind, path in self.kinds.items() if path.exists()}
+        stated = of.get("sha256", {})
+        known = [k for k, path in there.items() if path in ours or stated.get(k) == _digest(path)]
+        if of and len(known) == len(there):
+            same = {name for name, stamp in stamps.items() if rows.get(name, [])[:2] == [*stamp]}
+            return Compared(self.spool, of["job"], job, rows, list(stamps), same)
+        if self.update and there:
+            told = f"{made_path(self.spool).name} does not tell what it is of, as it is"
+            raise differing(next(p for k, p in there.items() if k not in known), told)
+        return None
+
     def refuse_finished(self, names: Sequence[str]) -> set[Path]:
         """Raise OutputExistsError if a file, or a list in the folder, may not be replaced.
 
@@ -170,15 +226,19 @@ def _refuse_unwritable(output: Path) -> None:
 
 @contextlib.contextmanager
 def open_results(
-    header: ScoresHeader, outputs: InferOutputs, emit: Emit | None
+    header: ScoresHeader, outputs: InferOutputs, emit: Emit | None, job: dict[str, Any]
 ) -> Iterator["ResultWriter"]:
     """Take clips in order and write all that was asked for.
 
     Files are written when the block ends without an error, after `finish`. `header` says what the
-    results are of; `emit` takes the event list, clip by clip, where no output is given for it.
+    results are of; `emit` takes the event list, clip by clip, where no output is given for it. The
+    record of what they were made of says `job`.
     """
     with contextlib.ExitStack() as entered:
         writer = ResultWriter(header, outputs, emit if outputs.events is None else None)
+        if outputs.spool is not None and outputs.folder is None:
+            made = recording(outputs.spool, lambda: {"job": job, "sha256": writer.digests()})
+            writer.note = entered.enter_context(made)
         for kind, path in (("events", outputs.list_file), ("tags", outputs.weak)):
             if path is not None:
                 is_part = not header.shard.is_whole and appears_whole(path)
@@ -198,11 +258,12 @@ class ResultWriter:
     header: ScoresHeader
     outputs: InferOutputs
     emit: Emit | None
+    note: Note = lambda row: None
     scores: ScoresWriter | None = None
     texts: dict[str, "_Text"] = field(default_factory=dict)  # "events" and "tags"
     n_clips: int = 0
     n_events: int = 0
-    _tags: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _tags: dict[str, Sequence[str]] = field(default_factory=dict)
 
     def record(self, kind: str) -> PartRecord:
         """Return what the record of a part in text says, but for clips and digest."""
@@ -214,21 +275,27 @@ class ResultWriter:
         header, text = self.header, json.dumps(settings, sort_keys=True)
         return PartRecord(kind, header.shard, header.manifest_sha256, header.model_sha256, text, 0)
 
-    def add(self, scores: ClipScores, events: list[Event]) -> None:
-        """Take one clip, the next in order."""
+    def digests(self) -> dict[str, str]:
+        """Return the digests of the files, by what they hold, once all are written."""
+        written = {kind: text.sha256 for kind, text in self.texts.items()}
+        return written | ({"scores": self.scores.sha256} if self.scores is not None else {})
+
+    def add(self, found: Found, scores: ClipScores | None) -> None:
+        """Take one clip, the next in order; `scores` are left out if none are to be written."""
+        name, events = found.name, found.events
         form, confidence = self.outputs.event_format, self.outputs.confidence
         if self.outputs.folder is not None:
-            path = self.outputs.file_of(scores.name)
+            path = self.outputs.file_of(name)
             with resource_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, form.text(scores.name, events, confidence))
+            write_text(path, form.text(name, events, confidence))
         elif self.emit is not None and form.one_clip:
-            self.emit(form.text(scores.name, events, confidence))
+            self.emit(form.text(name, events, confidence))
         elif self.emit is not None:
             header = "" if self.n_clips else form.header(confidence)
             self.emit(header + form.rows(events, 1 + self.n_events, confidence))
-        self._tags[scores.name] = clip_tags(scores, self.header.classes, self.header.decoding)
-        if self.scores is not None:
+        self._tags[name] = found.tags
+        if self.scores is not None and scores is not None:
             self.scores.append(scores)
         self.n_clips += 1
         self.n_events += len(events)
@@ -241,6 +308,14 @@ class ResultWriter:
             self.texts["tags"].write(format_weak(self._tags))
         for text in self.texts.values():
             text.finish(self.n_clips, tuple(failures))
+
+
+def _digest(path: Path) -> str:
+    """Return what identifies the content of a list, or of a scores file."""
+    try:
+        return open_scores(path, verify=False).sha256
+    except ArtifactError:
+        return file_sha256(path)
 
 
 @contextlib.contextmanager
@@ -259,6 +334,10 @@ class _Text:
         self._path, self._stream, self._record = path, stream, record
         self._digest = hashlib.sha256()
 
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
     def write(self, text: str) -> None:
         content = text.encode("utf-8")
         self._digest.update(content)
@@ -268,19 +347,22 @@ class _Text:
     def finish(self, n_clips: int, failures: tuple[tuple[str, str, str], ...]) -> None:
         """Write the record; before the text itself, which would look whole without it."""
         if self._record is not None:
-            sha256 = self._digest.hexdigest()
-            record = replace(self._record, n_clips=n_clips, failures=failures, sha256=sha256)
+            record = replace(self._record, n_clips=n_clips, failures=failures, sha256=self.sha256)
             write_part(self._path, record)
 
 
 @contextlib.contextmanager
-def keep_scores(path: Path | None, job: dict[str, Any]) -> Iterator["KeptScores"]:
+def keep_scores(
+    path: Path | None, job: dict[str, Any], update: bool = False
+) -> Iterator["KeptScores"]:
     """Keep the scores of finished clips beside an output, until it is complete: a rerun goes on.
 
     Without an output (`path`) nothing is kept. `job` is all that the scores depend on, as `job_of`;
-    scores of another job are thrown away. Another process that makes the output is a ResourceError.
+    scores of another job are thrown away, or with `update` of one of other settings. Another
+    process that makes the output is a ResourceError.
     """
-    with contextlib.nullcontext() if path is None else Spool(path.resolve(), job) as spool:
+    kept = contextlib.nullcontext() if path is None else Spool(path.resolve(), job, update)
+    with kept as spool:
         yield KeptScores(spool)
 
 

@@ -1,15 +1,17 @@
 """What a finished output was made of, for the same command on another day.
 
-Beside ``features.h5`` stands ``.features.h5.made``: a line of JSON that says of which output it
-tells, by digest, then a line for each clip: its name, size and time of its file, and what else is
-to be known. A record that is missing, damaged, or of what was replaced since, tells nothing.
+Beside ``features.h5`` stands ``.features.h5.made``: a line of JSON for each clip, with its name,
+size and time of its file, and what else is to be known, then one that says of which output all
+this is, by digest. A record that is missing, damaged, or of what was replaced, tells nothing.
 """
 
+import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from sedtool.atomic import differing, open_atomic, remove_leftovers
 from sedtool.bounds import RECORD
@@ -18,6 +20,9 @@ from sedtool.store.spool import OF_CLIPS
 from sedtool.text import first_five, plain, quoted
 
 MADE_FORMAT = {"format": "sedtool-made", "format_version": 1}
+Stamp = tuple[int | str, int | str]  # of a clip's file: size and time, or digest and settings
+Note = Callable[[Sequence[Any]], None]
+
 _LONGEST = 50  # characters of a setting that is shown
 _THERE = "is {} there and {} here"
 
@@ -28,72 +33,79 @@ def made_path(output: Path) -> Path:
     return target.with_name(f".{target.name.lstrip('.')}.made")
 
 
-def write_made(output: Path, head: Mapping[str, Any], clips: Iterable[Sequence[Any]]) -> None:
-    """Write the record of an output; the row of a clip begins with its name."""
-    path = made_path(output)
+@contextmanager
+def recording(output: Path, of: Callable[[], Mapping[str, Any]]) -> Iterator[Note]:
+    """Take rows of clips, which begin with their names, for the record of an output.
+
+    `of` is asked at the end for what the record says of the output.
+    """
+    path, digest = made_path(output), hashlib.sha256()
     remove_leftovers(path)
     with open_atomic(path) as stream:
-        for line in (MADE_FORMAT | dict(head), *clips):
-            stream.write(json.dumps(line).encode() + b"\n")
+
+        def note(row: object) -> None:
+            line = json.dumps(row).encode() + b"\n"
+            digest.update(line)
+            stream.write(line)
+
+        yield note
+        note(MADE_FORMAT | {"rows": digest.hexdigest()} | dict(of()))
 
 
 def read_made(output: Path) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """Return what the record of an output says of it, and of each clip; both are empty if none."""
+    digest = hashlib.sha256()
     try:
         with made_path(output).open("rb") as stream:
-            head, *rows = map(json.loads, iter(lambda: stream.readline(RECORD), b""))
-        if head.items() >= MADE_FORMAT.items():
-            return head, {str(name): rest for name, *rest in rows}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            *lines, last = iter(lambda: stream.readline(RECORD), b"")
+        for line in lines:
+            digest.update(line)
+        of = dict(json.loads(last))
+        if of.items() >= (MADE_FORMAT | {"rows": digest.hexdigest()}).items():
+            return of, {name: row for name, *row in map(json.loads, lines)}
+    except (OSError, ValueError, TypeError, RecursionError):
         pass
     return {}, {}
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A finished output, against what would be made now: the jobs, and clips by name."""
+    """A finished output, against what would be made now."""
 
     output: Path
-    before: Mapping[str, Any]
+    before: Mapping[str, Any]  # the jobs
     now: Mapping[str, Any]
-    new: list[str]
-    changed: list[str]
-    gone: list[str]
-    kept: set[str]  # whose files are as they were, those that could not be used included
+    known: Mapping[str, list[Any]]  # the rows of the record
+    names: Sequence[str]  # of the clips of now
+    kept: set[str]  # of these, whose files are as they were, though they may have failed
 
-    @classmethod
-    def of(
-        cls,
-        output: Path,
-        jobs: tuple[Mapping[str, Any], Mapping[str, Any]],
-        known: Collection[str],
-        names: Sequence[str],
-        is_same: Callable[[str], bool],
-    ) -> Self:
-        """Compare jobs, and the names that an output knows with those of now."""
-        kept = {name for name in names if name in known and is_same(name)}
-        new = [name for name in names if name not in known]
-        changed = [name for name in names if name in known and name not in kept]
-        return cls(output, *jobs, new, changed, sorted(set(known).difference(names)), kept)
+    @property
+    def changes(self) -> dict[str, list[str]]:
+        """Return the names of the clips that are new, changed and gone."""
+        known, names = self.known, self.names
+        return {
+            "new": [name for name in names if name not in known],
+            "changed": [name for name in names if name in known and name not in self.kept],
+            "gone": sorted(known.keys() - set(names)),
+        }
 
     @property
     def is_same(self) -> bool:
         """Return whether the output is what would be made."""
-        return self.before == self.now and not (self.new or self.changed or self.gone)
+        return self.before == self.now and not any(self.changes.values())
 
     def __str__(self) -> str:
         """Return how many clips differ: ``12 new, 1 changed, 2 gone``."""
-        return f"{len(self.new)} new, {len(self.changed)} changed, {len(self.gone)} gone"
+        return ", ".join(f"{len(names)} {kind}" for kind, names in self.changes.items())
 
     def refuse(self, update: bool) -> None:
         """Raise an OutputExistsError that says what differs; with `update`, clips may."""
         if settings := _differences(self.before, self.now):
             raise differing(self.output, "; ".join(settings))
         if not (update or self.is_same):
-            kinds = {"new": self.new, "changed": self.changed, "gone": self.gone}
             named = [
                 f"{len(names)} {kind}: {first_five(list(map(plain, names)))}"
-                for kind, names in kinds.items()
+                for kind, names in self.changes.items()
                 if names
             ]
             raise OutputExistsError(

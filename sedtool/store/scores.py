@@ -160,6 +160,7 @@ class ScoresWriter:
     def __init__(self, path: Path, header: ScoresHeader) -> None:
         self.path = Path(path)
         self.header = header
+        self.sha256 = ""  # of the whole content, once it is written
         self._clips: list[ClipScores] = []  # without their frames
         self._n_frames: list[int] = []
         self._closing = ExitStack()
@@ -205,7 +206,8 @@ class ScoresWriter:
             **shard_attributes(self.header.shard, self.header.manifest_sha256),
         }
         shape = (sum(self._n_frames), len(self.header.classes))
-        write_flat(self.path, _LAYOUT, attributes, tables, Frames(shape, "<f4", self._chunks))
+        frames = Frames(shape, "<f4", self._chunks)
+        self.sha256 = write_flat(self.path, _LAYOUT, attributes, tables, frames)
 
     def _chunks(self) -> Iterator[bytes]:
         self._spool.seek(0)

@@ -28,7 +28,7 @@ from sedtool.shards import Shard
 from sedtool.store.layout import CHUNK_SIZE
 
 JOURNAL_SUFFIX = ".journal"
-OF_CLIPS = {"clips", "manifest_sha256"}  # what jobs with other clips do not have in common
+OF_CLIPS = {"clips", "inputs", "manifest_sha256"}  # what jobs with other clips differ in
 
 _log = logging.getLogger(__name__)
 

@@ -28,6 +28,7 @@ from support.training import Tiny
 SMALL = "--arch nano --epochs 2 --steps-per-epoch 1 --batch-size 2 --device cpu --lr 3e-3"
 LISTS = "--weak given/weak.tsv --val-strong given/strong.tsv"
 SWEEP = "sweep given/sweep.yaml --data given -o out/runs --features features.h5"
+BEFORE = ("e.tsv", "s.h5", "w.tsv", ".e.tsv.made")
 UNFINISHED = (".tmp", ".lock", ".journal", ".spool")  # of files that no stage reads
 
 
@@ -74,6 +75,11 @@ JOBS = {
     "infer": Job(
         "infer given/m.safetensors given/audio -o out/e.tsv --scores out/s.h5 --weak out/w.tsv", 3,
         reader="evaluate given/e.tsv out/e.tsv --weak-estimated out/w.tsv",
+    ),
+    "infer --update": Job(
+        "infer given/m.safetensors given/audio -o out/e.tsv --scores out/s.h5 --weak out/w.tsv "
+        "--update", 3, replaces=False,
+        brings={name: f"before/{name}" for name in BEFORE},
     ),
     "infer to a folder": Job(
         "infer given/m.safetensors given/audio -o out/lists/ --format audacity", 3,
@@ -158,6 +164,9 @@ def make_given(tiny: Tiny, folder: Path) -> Path:
     line = ("extract", given / "audio" / "a.wav", given / "audio" / "sub" / "b.wav", "-q")
     run_line(*line, "--root", given / "audio", "-o", given / "f-before.h5")
     model = save_small_model(given / "m.safetensors")
+    (given / "before").mkdir()
+    line = ("infer", model, *line[1:], "-o", given / "before" / "e.tsv", "--root", given / "audio")
+    run_line(*line, "--scores", given / "before" / "s.h5", "--weak", given / "before" / "w.tsv")
     for part in ("", 1, 2):
         shard = ["--shard", f"{part}/2"] if part else []
         audio = given / "audio"
