@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import islice
+from itertools import islice, product
 from typing import NamedTuple
 
 from sedtool.evaluation.counts import RATES
@@ -168,13 +168,9 @@ def _other_numbers(evaluation: Evaluation) -> Iterator[tuple[str, str, str, str,
     for metric, averages, classes in (*_scores(evaluation), *_error_rates(evaluation), *kinds):
         *_, total = averages.values()
         names = ("rate", *_ERRORS) if "rate" in total else tuple(total)
-        for average, label, row in (
-            ("micro", "", total),
-            *(("class", label, row) for label, row in classes.items()),
-        ):
-            for name in names:
-                score = "error_rate" if name == "rate" else name
-                yield metric, average, label, score, row[name]
+        rows = [("micro", "", total), *(("class", k, row) for k, row in classes.items())]
+        for (average, label, row), name in product(rows, names):
+            yield metric, average, label, "error_rate" if name == "rate" else name, row[name]
     for name, psds in evaluation.psds.items():
         for label, value in psds.classes.items():
             yield name, "class", label, "psds", value
@@ -188,26 +184,23 @@ def exact(value: float) -> str:
 
 
 def _scores(evaluation: Evaluation) -> list[Scored]:
-    rows = {name: asdict(scores) for name, scores in evaluation.scores.items()}
+    rows = ((name, asdict(scores)) for name, scores in evaluation.scores.items())
     return [
-        Scored(name, {"macro": row["macro"], "micro": row["micro"]}, row["classes"])
-        for name, row in rows.items()
+        Scored(name, {k: row[k] for k in ("macro", "micro")}, row["classes"]) for name, row in rows
     ]
 
 
 def _error_rates(evaluation: Evaluation) -> list[Scored]:
-    rows = {name: asdict(rates) for name, rates in evaluation.error_rates.items()}
+    rows = ((name, asdict(rates)) for name, rates in evaluation.error_rates.items())
     return [
         Scored(name, {"macro": {"rate": row["macro"]}, "all": row["overall"]}, row["classes"])
-        for name, row in rows.items()
+        for name, row in rows
     ]
 
 
 def _kinds(evaluation: Evaluation, metric: str) -> list[Scored]:
-    errors = evaluation.errors
-    if not errors:
-        return []
-    return [Scored(metric, {"all": asdict(errors.total)}, asdict(errors)["classes"])]
+    rows = asdict(evaluation.errors) if evaluation.errors else {}
+    return [Scored(metric, {"all": rows["total"]}, rows["classes"])] if rows else []
 
 
 def _psds(evaluation: Evaluation) -> list[Scored]:
