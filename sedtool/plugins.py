@@ -24,21 +24,18 @@ from sedtool.config.network import BLOCKS
 from sedtool.errors import ArtifactError, ConfigError
 from sedtool.text import brief, file_sha256, quoted
 
-__all__ = ["files_of", "find", "is_known", "load", "loaded_files", "needed", "require_needed"]
+__all__ = [
+    *("blamed", "files_of", "find", "is_known", "load", "loaded_files", "needed"),
+    "require_needed",
+]
 
-# What is in each table of a plugin, and what sedtool has of it.
-_TABLES = {
-    "POOLINGS": "pooling",
-    "BLOCKS": "block",
-    "AUGMENTATIONS": "augmentation",
-    "LOSSES": "loss",
+_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {  # of what, and what sedtool has of it
+    "POOLINGS": ("pooling", POOLING_NAMES),
+    "BLOCKS": ("block", BLOCKS),
+    "AUGMENTATIONS": ("augmentation", AUGMENTATION_NAMES),
+    "LOSSES": ("loss", LOSS_NAMES),
 }
-_OWN: dict[str, tuple[str, ...]] = {
-    "pooling": POOLING_NAMES,
-    "block": BLOCKS,
-    "augmentation": AUGMENTATION_NAMES,
-    "loss": LOSS_NAMES,
-}
+_OWN = dict(_TABLES.values())
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -105,7 +102,7 @@ def _register(plugin: str, module: ModuleType) -> None:
     """Take over all tables of a plugin, or raise a ConfigError and take none."""
     new: dict[tuple[str, str], _Member] = {}
     of_plugin = f"plugin {quoted(plugin)}"
-    for table, kind in _TABLES.items():
+    for table, (kind, own) in _TABLES.items():
         members = getattr(module, table, {})
         if not isinstance(members, Mapping):
             raise ConfigError(f"{of_plugin}: {table} is no table of names and classes")
@@ -116,7 +113,7 @@ def _register(plugin: str, module: ModuleType) -> None:
                     f"_, not {quoted(cls)} by the name {quoted(name)}"
                 )
             other = _members.get((kind, name))
-            if name in _OWN[kind] or (other and other.cls is not cls):
+            if name in own or (other and other.cls is not cls):
                 owner = f"plugin {quoted(other.plugin)}" if other else "sedtool"
                 raise ConfigError(
                     f"{of_plugin}: {kind} {quoted(name)} is one of {owner} already; give it "
@@ -160,6 +157,13 @@ def find(own: Mapping[str, type[T]], kind: str, name: str, base: type[Any]) -> t
         what = f"{base.__module__}.{base.__qualname__}"
         raise ConfigError(f"{kind} {quoted(name)} of plugin {quoted(plugin)} is no {what}")
     return cls
+
+
+def blamed(error: Exception) -> str:
+    """Return the place in a plugin where an error arose, FILE:LINE; nothing if it was elsewhere."""
+    files = {str(member.file) for member in _members.values()}
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    return next((f"{f.filename}:{f.lineno}" for f in frames if f.filename in files), "")
 
 
 def loaded_files() -> tuple[Path, ...]:

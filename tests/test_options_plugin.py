@@ -1,5 +1,6 @@
 """What others write is used by name; what is wrong with it is said in one line, and no more is."""
 
+import contextlib
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from sedtool.draws import generator
 from sedtool.losses import make_loss
 from support import sweeps
 from support.command_lines import refused, run, tries
+from support.forged import forge_model, put
 
 PAGE = (Path(__file__).parents[1] / "docs/plugins.md").read_text("utf-8")
 EXAMPLE, PROJECT = (
@@ -246,6 +248,38 @@ def test_what_is_wrong_with_a_plugin_is_said_in_one_line(text, why, tmp_path):
     )
     assert re.search(why, said), said
     assert "mine" in said
+
+
+def test_an_error_in_a_class_of_a_plugin_says_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    text = POOLING + "    def log_weights(self, logits, hidden):\n        pass\n"
+    broken = text.replace("(self, logits, hidden)", "(self, logits, hidden, valid)")
+    path = written(tmp_path, broken.replace("pass", "1 / 0") + 'POOLINGS = {"mine": Mine}')
+    line = ("plot gradients", "-o", tmp_path / "g.svg", "--pooling", "mine", "--plugin", path)
+    why = refused(*line, exit_code=1)
+    assert why.startswith(f"Error: {path}:8: ZeroDivisionError: division by zero (traceback in ")
+
+
+def test_what_a_model_says_of_plugins_is_not_believed(tiny, tmp_path):
+    few = ("--epochs", 1, "--steps-per-epoch", 1, "--batch-size", 2, "--arch", "small")
+    labels = ("--weak", tiny.weak, "--val-weak", tiny.weak_validation)
+    run("train", "-o", tmp_path / "run", "--features", tiny.features, *labels, *few)
+    written(tmp_path, "open('loaded', 'w')")
+    model, forged = tmp_path / "run/model.safetensors", tmp_path / "m.safetensors"
+    for plugins_, why in (
+        (
+            {"pooling mine": {"plugin": "mine", "sha256": ""}},
+            "needs pooling 'mine' of plugin 'mine'",
+        ),
+        ({"pooling a\nb": {"plugin": "c\x1b" * 99, "sha256": ""}}, "needs pooling 'a\\nb' of"),
+        ({"pooling mine": "mine"}, "header cannot be used"),
+        ({"nothing": {"plugin": "mine", "sha256": ""}}, "header cannot be used"),
+        (["mine"], "header cannot be used"),
+    ):
+        forge_model(model, forged, put("plugins", value=plugins_))
+        with contextlib.chdir(tmp_path):
+            assert why in refused("info", forged, exit_code=5)
+        assert not (tmp_path / "loaded").exists()
 
 
 def test_a_plugin_that_is_not_there_or_has_the_name_of_another_module_is_refused(tmp_path):

@@ -111,7 +111,10 @@ def explained(error: Exception, command: click.Command | None = None) -> tuple[s
 
 def _bug(error: Exception) -> str:
     """Write the traceback of an unforeseen error to a file; return the line that says so."""
-    summary = f"this is a bug in sedtool: {type(error).__name__}: {error}"
+    from sedtool.plugins import blamed
+
+    place = blamed(error) or "this is a bug in sedtool"
+    summary = f"{place}: {type(error).__name__}: {error}"
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sedtool"
         report = cache / f"crash-{os.getpid()}.txt"
