@@ -317,11 +317,8 @@ def differences(
 
 def unlike(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """Say which settings have another value there than here, of those that are named here."""
-    return [
-        _difference(key, there.get(key), value)
-        for key, value in here.items()
-        if there.get(key) != value
-    ]
+    changed = (key for key, value in here.items() if there.get(key) != value)
+    return [_difference(key, there.get(key), here[key]) for key in changed]
 
 
 def _difference(key: str, there: Any, here: Any) -> str:
