@@ -81,8 +81,8 @@ class Trial:
             forks.append(self._in(self.folder / name))
             time.sleep(delay)
         codes = [fork.wait().code for fork in forks]
-        may_both_work = self.name in ("sweep", "tune")  # runs share a sweep; models are rewritten
-        others = {BUSY, EXISTS} | ({self.job.code} if may_both_work else set())
+        # The other may find all done; besides, runs share a sweep, and models are rewritten.
+        others = {BUSY, EXISTS, self.job.code}
         if not any({codes[i]} == {self.job.code} and codes[1 - i] in others for i in (0, 1)):
             self.wrong.append(f"P5 {self.name} twice: exit codes {codes}")
             return False
