@@ -29,7 +29,17 @@ DOCUMENTS = [
     for pattern in ("README.md", "docs/*.md", "recipes/*/README.md")
     for path in sorted(REPOSITORY.glob(pattern))
 ]
-PROGRAMS = ("sedtool", "sbatch", "mkdir", "python", "find", "ffmpeg", "recipes/", "AUDIO=")
+PROGRAMS = (
+    "sedtool",
+    "sbatch",
+    "mkdir",
+    "python",
+    "find",
+    "ffmpeg",
+    "recipes/",
+    "PARTS=",
+    "AUDIO=",
+)
 MEANT = {"MODEL": "m.safetensors", "FOLDER": "folder/", "FILE": "features.h5", "COMMAND": "extract"}
 # Short runs of whatever is typed. Decoding finds events in every clip, trained or not.
 ENVIRONMENT = {
@@ -184,8 +194,13 @@ def prepare_esc10(folder: Path, run: Callable[[str], None]) -> None:
 
 def prepare_slurm(folder: Path, run: Callable[[str], None]) -> None:
     names = "abcdefghijkl"
-    write_labels(folder, make_clips(folder / "audio", names, 0), {"train.tsv": names}, {})
+    known = make_clips(folder / "audio", names, 0)
+    write_labels(folder, known, {"train.tsv": names}, {"strong.tsv": names})
     make_clips(folder / "new", names, 1)
+    (folder / "recipe.yaml").write_text(
+        "train: {weak: train.tsv, arch: small}\n"
+        "sweep: {audio: [audio], test: audio, test-reference: strong.tsv}\n"
+    )
 
 
 def prepare_plugins(folder: Path, run: Callable[[str], None]) -> None:

@@ -9,6 +9,8 @@ import pytest
 from sedtool.checkpoint import digest, load_state, save_model
 from support import slurm
 from support.models import new_model
+from support.sweeps import RECIPE as RECIPE_OF_SWEEP
+from support.sweeps import data_folder
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "slurm"
 PARTS = 3
@@ -134,6 +136,30 @@ def test_a_failed_task_cancels_the_merge_and_results_are_not_made_over(cluster, 
     (tmp_path / "features.h5").touch()
     with pytest.raises(AssertionError, match=r"features\.h5 exists; remove it"):
         submit_all(cluster, "extract", **environment)
+
+
+# --- sweeps ---------------------------------------------------------------------------------------
+
+
+def test_a_sweep_goes_on_where_a_task_is_signalled_and_ends_with_one_table(cluster, tiny):
+    data = data_folder(tiny, cluster.folder / "swept data")
+    (data / "recipe.yaml").write_text(RECIPE_OF_SWEEP.replace("epochs: 1", "epochs: 8"))
+    line = ["sweep", data / "recipe.yaml", "--data", data, "-o", "runs", "--pooling", "max"]
+    line += ["--vary", "train.lr=1e-3,3e-4"]
+    printed = cluster.run(RECIPE / "submit.sh", *line, PARTS=2)
+    array, table = re.fullmatch(r"array (\d+), table (\d+)\n", printed).groups()
+    wait_for_an_epoch(cluster, "runs/max,lr=3e-4/seed-0", f"{array}_2")
+    cluster.run("scancel", "--signal=USR1", f"{array}_2")
+    alone = cluster.submit(RECIPE / "sweep.sbatch", *line[1:5], "once", *line[6:])
+    assert ends(cluster.finish(alone)) == [DONE], cluster.logs()
+    tasks = cluster.finish(array, table)
+    assert ends(tasks)[0] == DONE and ends(tasks)[1] == DONE, cluster.logs()
+    assert ends(tasks)[2] == ("COMPLETED", "0:0", "1"), cluster.logs()
+    log = (cluster.folder / f"sedtool-sweep-{table}.log").read_text()
+    assert "0 runs made, 2 done before" in log and "max lr=0.0003" in log
+    for lr in ("1e-3", "3e-4"):
+        runs = [cluster.folder / name / f"max,lr={lr}" / "seed-0" for name in ("runs", "once")]
+        assert contents(runs[0]) == contents(runs[1])
 
 
 # --- training -------------------------------------------------------------------------------------
