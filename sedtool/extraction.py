@@ -147,13 +147,11 @@ def prepare(
 
 def _finished(output: Path) -> Features | None:
     """Return the output if it is there and finished; refuse what is something else."""
-    if not (output.exists() and appears_whole(output)):
-        return None
-    try:
-        return open_features(output, verify=False)
-    except ArtifactError:
+    if output.exists() and appears_whole(output):
+        with suppress(ArtifactError):
+            return open_features(output, verify=False)
         refuse_existing(output, overwrite=False)
-        raise
+    return None
 
 
 def _compared(task: ExtractTask, old: Features) -> Compared:
@@ -165,14 +163,15 @@ def _compared(task: ExtractTask, old: Features) -> Compared:
     if head.get("sha256") != old.sha256:
         rows = {name: [] for name, _ in old.failures}
     known: dict[str, list[Any]] = {name: [] for name in old.names} | rows
-    digests = {clip.name: (clip.size, clip.sha256) for clip in old.sources()}
+    digests = {clip.name: [clip.size, clip.sha256] for clip in old.sources()}
 
     def is_same(name: str) -> bool:
         size, modified = task.stamps[name]
         if rows.get(name) == [size, modified]:
             return True
+        before = digests.get(name, [-1])
         with suppress(OSError):
-            return digests.get(name) == (size, file_sha256(task.files[name]))
+            return before[0] == size and before[1] == file_sha256(task.files[name])
         return False
 
     before = old.header.job(len(digests) + len(old.failures))

@@ -102,7 +102,7 @@ def plan_extraction(
     unstated = f" and {n_unstated} that do not say" if n_unstated else ""
     free, workers = free_disk(task.output.resolve()), counted(config.workers, "worker")
     lines = [
-        *([f"nothing to do: {output} is what would be made"] if task.is_done else []),
+        *([f"nothing to do: {output} is finished and the same"] if task.is_done else []),
         *([f"{task.compared}, {len(kept)} taken over; left:"] if task.compared else []),
         f"{len(names)} files, {audio_seconds:.1f} s of audio{unstated}{_looked_at(every)}",
         *_unusable(unreadable),
@@ -265,7 +265,7 @@ def _look_at_outputs(task: "InferTask", outputs: "InferOutputs") -> list[str]:
     kept_at = outputs.spool
     goes_on = task.resumes(outputs)
     if task.is_done(outputs):
-        return [f"nothing to do: {outputs} would be made again"]
+        return [f"nothing to do: {outputs}, finished and the same"]
     if task.compared is not None and outputs.update:
         return [f"{task.compared}, {len(task.kept)} taken over"]
     outputs.refuse_finished(task.source.names)

@@ -3,6 +3,8 @@
 import os
 import shutil
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -406,21 +408,23 @@ def test_other_files_of_a_list_are_named(model, folder, tmp_path):
     assert "1 new, 0 changed, 1 gone, 3 taken over" in planned
 
 
-@pytest.mark.parametrize("how", ["changed", "no record", "scores"])
+@pytest.mark.parametrize("how", ["changed", "no record", "scores", "missing"])
 def test_a_list_that_no_record_tells_of_is_not_updated(model, folder, tmp_path, how):
     events, scores = tmp_path / "e.tsv", tmp_path / "s.h5"
     line = ("infer", model, folder, "-o", events, "--scores", scores, "--device", "cpu")
     command(*line)
     if how == "changed":
         events.write_text(events.read_text() + "mine\t0\t1\ttone\n")
+    elif how == "missing":
+        scores.unlink()
     elif how == "scores":
         command(*line[:3], "--scores", scores, "--overwrite", "--window", 5, "--device", "cpu")
     else:
         made_path(events).unlink()
-    name = "s.h5" if how == "scores" else "e.tsv"
+    name = "s.h5" if how in ("scores", "missing") else "e.tsv"
     said = refused(*line, "--update")
-    assert f"{name} exists; give --overwrite" in said
-    assert ".e.tsv.made does not tell" in said
+    assert "e.tsv exists; give --overwrite" in said
+    assert f"(no record says what {name} is of, as it is)" in said
     assert "exists; give --overwrite to replace it, or another name\n" in refused(*line)
 
 
@@ -451,3 +455,23 @@ def test_scores_of_an_interrupted_update_are_kept_though_the_folder_grew(model, 
         result = inferred(model, [folder], out, "all")
         assert (result.n_resumed, result.n_kept) == [(3, 0), (1, 4)][day]
         record(folder / "b" / "001.flac", seed=day)
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_a_first_update_that_was_stopped_while_it_renamed_goes_on(
+    model, folder, tmp_path, monkeypatch, number
+):
+    out, whole, renamed = tmp_path / "out", Path.replace, []
+
+    def stopping(path, target):
+        renamed.append(target)
+        if len(renamed) == number:
+            raise KeyboardInterrupt
+        return whole(path, target)
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(Path, "replace", stopping)
+        infer(model, [folder], CPU, outputs_in(out, "all", update=True))
+    assert len(renamed) == min(number, 5)  # the mark, three files, and their record
+    record(folder / "new.wav")
+    inferred(model, [folder], out, "all")

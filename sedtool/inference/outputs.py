@@ -33,7 +33,7 @@ from sedtool.labels import EVENT_FORMATS, Event, event_format, format_weak, prin
 from sedtool.labels.formats import EventFormat
 from sedtool.shards import PartRecord, Shard, remove_part_record, write_part
 from sedtool.store import ClipScores, ScoresHeader, ScoresWriter, open_scores
-from sedtool.store.made import Compared, Note, Stamp, made_path, read_made, recording
+from sedtool.store.made import Compared, Note, Stamp, read_made, recording
 from sedtool.store.spool import Spool
 from sedtool.text import file_sha256
 
@@ -191,16 +191,14 @@ class InferOutputs:
         if is_unfinished(self.first) and not self.update:
             return None  # what is missing of it is made first
         of, rows = read_made(self.spool)
-        ours = made_before(self.first, self.files)
-        there = {kind: path for kind, path in self.kinds.items() if path.exists()}
-        stated = of.get("sha256", {})
-        known = [k for k, path in there.items() if path in ours or stated.get(k) == _digest(path)]
-        if of and len(known) == len(there):
+        ours, told = made_before(self.first, self.files), of.get("sha256", {})
+        others = {kind: path for kind, path in self.kinds.items() if path not in ours}
+        unlike = [path for kind, path in others.items() if told.get(kind) != _digest(path)]
+        if of and not unlike:
             same = {name for name, stamp in stamps.items() if rows.get(name, [])[:2] == [*stamp]}
             return Compared(self.spool, of["job"], job, rows, list(stamps), same)
-        if self.update and there:
-            told = f"{made_path(self.spool).name} does not tell what it is of, as it is"
-            raise differing(next(p for k, p in there.items() if k not in known), told)
+        if self.update and (there := [path for path in others.values() if path.exists()]):
+            raise differing(there[0], f"no record says what {unlike[0].name} is of, as it is")
         return None
 
     def refuse_finished(self, names: Sequence[str]) -> set[Path]:
@@ -310,8 +308,10 @@ class ResultWriter:
             text.finish(self.n_clips, tuple(failures))
 
 
-def _digest(path: Path) -> str:
-    """Return what identifies the content of a list, or of a scores file."""
+def _digest(path: Path) -> str | None:
+    """Return what identifies the content of a list, or of a scores file, if it is there."""
+    if not path.exists():
+        return None
     try:
         return open_scores(path, verify=False).sha256
     except ArtifactError:

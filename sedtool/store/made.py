@@ -23,8 +23,7 @@ MADE_FORMAT = {"format": "sedtool-made", "format_version": 1}
 Stamp = tuple[int | str, int | str]  # of a clip's file: size and time, or digest and settings
 Note = Callable[[Sequence[Any]], None]
 
-_LONGEST = 50  # characters of a setting that is shown
-_THERE = "is {} there and {} here"
+_LONGEST = 100  # characters of the two values of a setting
 
 
 def made_path(output: Path) -> Path:
@@ -122,7 +121,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         if isinstance(old, dict) and isinstance(new, dict):
             told += _differences(old, new)
         elif old != new:
-            texts = quoted(old), quoted(new)
-            is_told = texts[0] != texts[1] and max(map(len, texts)) < _LONGEST
-            told.append(f"{key} {_THERE.format(*texts) if is_told else 'differs'}")
+            values = f"is {quoted(old)} there and {quoted(new)} here"
+            is_told = quoted(old) != quoted(new) and len(values) < _LONGEST
+            told.append(f"{key} {values if is_told else 'differs'}")
     return told
