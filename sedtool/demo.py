@@ -147,12 +147,10 @@ def run_demo(
     """
     pick_device(device)  # before minutes are spent
     files = DemoFiles(folder)
-    if not overwrite:
-        files.refuse_finished(seed)
     files.refuse_others()
     with claim(files.marker, overwrite=True):
         if not overwrite:
-            files.refuse_finished(seed)  # another demo may have just made it
+            files.refuse_finished(seed)
         files.begin()
         return _run_stages(files, bar, seed, workers, device, overwrite)
 
