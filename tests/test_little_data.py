@@ -77,6 +77,8 @@ def test_a_run_that_is_resumed_keeps_what_was_chosen(line, tmp_path, monkeypatch
     run(*line, "-o", folder.path)
     monkeypatch.setattr("sedtool.config.training._FEW_STEPS", 100)
     assert "--epochs 2\n" in run(*line, "-o", folder.path, "--resume").stderr
+    folder.record.write_text("{")  # damaged: what config.yaml says is kept
+    assert "--epochs 2\n" in run(*line, "-o", folder.path, "--resume").stderr
     assert "--epochs" not in run(*line, "-o", folder.path, "--resume", "--epochs", "3").stderr
     assert RunSettings.read(folder.config).config.epochs == 3
 

@@ -324,7 +324,7 @@ class TrainConfig:
 
     def chosen_in(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Return those settings of a run that were not given, as its run.json says."""
-        names = record.get("chosen")
+        names = record.get("chosen") if record else [*_NOT_GIVEN]  # it may be damaged
         if not isinstance(names, list):  # by an older version, to which all clips were many
             return suited(FEW_CLIPS, self.method)
         return {name: value for name, value in vars(self).items() if name in names}
