@@ -191,11 +191,14 @@ def _variants(
             raise ConfigError(str(error).replace("--set", "vary", 1)) from error
     for key in varied:
         section, _, option = key.partition(".")
-        known = _COMPARED if section == "evaluate" else stages[texts].keys(section) - FREE
-        if key in _VARIED or option not in known:
-            what = "only what changes results of extract, train, tune and infer can vary, and "
-            what += f"{', '.join(_COMPARED)} of evaluate"
-            raise ConfigError(f"vary {key}: {f'give {_VARIED[key]}' if key in _VARIED else what}")
+        if key in _VARIED:
+            raise ConfigError(f"vary {key}: give {_VARIED[key]}")
+        is_evaluated = section == "evaluate" and option in _COMPARED
+        if option in FREE or not (section in _STAGES[:4] or is_evaluated):
+            raise ConfigError(
+                f"vary {key}: only what changes results of {', '.join(_STAGES[:4])} can vary, and "
+                f"{', '.join(_COMPARED)} of evaluate"
+            )
     return stages
 
 
@@ -231,18 +234,19 @@ class Stages:
                     f"vary {made[0]}: features of each value are made of --audio, and of --test as "
                     "audio; give both, and no train.features"
                 )
-            given = replace(given, features=_variant_of(given.features, made))
-            scored = _variant_of(scored, made)
+            from sedtool.runs import name_of
+
+            features, scored = (
+                path.with_name(f"{name_of(path.stem, made)}{path.suffix}")
+                for path in (given.features, scored)
+            )
+            given = replace(given, features=features)
         self._audio = {given.features: given.audio} | ({scored: given.test} if is_audio else {})
         self._added = {
             stage: {name: value for name, value in values.items() if value is not None}
             for stage, values in self._additions(given, scored, options["device"]).items()
         }
         self.settings = self._settings()
-
-    def keys(self, stage: str) -> set[str]:
-        """Return the options of a stage that a sweep may vary."""
-        return set(self._own[stage].by_key()) if stage in _STAGES[:-1] else set()
 
     def _additions(
         self, given: SweepConfig, scored: Path, device: str | None
@@ -378,13 +382,6 @@ def _script(
         if step.stage == "train":
             yield f"mkdir -p {quote(str(step.folder.test))}"
         yield stages[step.settings.varied].line(step)
-
-
-def _variant_of(path: Path, varied: Sequence[str]) -> Path:
-    """Return the path of features that are made with settings that vary."""
-    from sedtool.runs import name_of
-
-    return path.with_name(f"{name_of(path.stem, varied)}{path.suffix}")
 
 
 def _below(folder: Path, value: Any) -> Any:

@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -40,9 +40,7 @@ class History:
     """A run, finished or not, as its metrics.tsv tells it."""
 
     name: str
-    columns: dict[
-        str, np.ndarray
-    ]  # float64 (epochs,), "epoch" (from 1) among them; NaN: not defined
+    columns: dict[str, np.ndarray]  # (epochs,), "epoch" (from 1) among them; NaN: not defined
     learned: dict[str, dict[str, np.ndarray]]  # n, theta or alpha -> class -> (epochs,)
     selected: int | None = None  # epoch of the model that was kept, if there is one
     seed: int | None = None  # and all other settings, if config.yaml says them
@@ -79,15 +77,11 @@ class Curve:
 
     def __str__(self) -> str:
         """Return what the legend says."""
-        one, epochs = len(self.runs) == 1, [run.selected for run in self.runs if run.selected]
-        told = [] if one else [f"mean and range of seeds {_listed(run.seed for run in self.runs)}"]
-        models = "its model, epoch" if one else "their models, epochs"
-        told += [f"marked: {models} {_listed(epochs)}"] if epochs else []
+        one, seeds = len(self.runs) == 1, ", ".join(str(run.seed) for run in self.runs)
+        epochs = ", ".join(str(run.selected) for run in self.runs if run.selected)
+        models = f"marked: {'its model, epoch' if one else 'their models, epochs'} {epochs}"
+        told = [f"mean and range of seeds {seeds}"] * (not one) + [models] * bool(epochs)
         return canvas.shown(self.name) + (f" ({'; '.join(told)})" if told else "")
-
-
-def _listed(numbers: Iterable[int | None]) -> str:
-    return ", ".join(map(str, numbers))
 
 
 def _by_seed(runs: Sequence[History]) -> list[Curve]:
@@ -256,12 +250,10 @@ def _set_epochs(axes: Axes, epochs: np.ndarray) -> None:
 
 def _explain(part: Any, curves: Sequence[Curve]) -> None:
     """Name the curves, and the epoch of each model, below the first row."""
-    handles = []
-    for i, curve in enumerate(curves):
-        is_marked = any(run.selected is not None for run in curve.runs)
-        style = _selected_style(i) if is_marked else {"color": canvas.colour(i)}
+    handles, labels = [], list(map(str, curves))
+    for i, label in enumerate(labels):
+        style = _selected_style(i) if "marked: " in label else {"color": canvas.colour(i)}
         handles.append(Line2D([], [], **(style | {"linestyle": "-"})))
-    labels = list(map(str, curves))
     is_wide = len(curves) < 3 or max(map(len, labels)) > _SHORT
     canvas.legend(part, handles, labels, ncols=1 if is_wide else 2)
 

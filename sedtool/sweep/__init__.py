@@ -5,16 +5,13 @@ makes those that are not made. What the folders hold is said in `sedtool.runs`.
 """
 
 from sedtool.sweep.grid import grid, parse_poolings, parse_seeds, parse_varied, part_of
-from sedtool.sweep.stages import FREE, Hooks, Run, Step, SweepSettings
-from sedtool.sweep.sweep import StageError, SweepResult, plan_sweep, sweep
+from sedtool.sweep.stages import FREE, Hooks, Step, SweepSettings
+from sedtool.sweep.sweep import plan_sweep, sweep
 
 __all__ = [
     "FREE",
     "Hooks",
-    "Run",
-    "StageError",
     "Step",
-    "SweepResult",
     "SweepSettings",
     "grid",
     "parse_poolings",
