@@ -38,6 +38,7 @@ SHAPES: dict[str, tuple[float, float, float, int]] = {
 CHOICES = (
     "dcase2017: --arch small",
     "dcase2017: --arch small:time-pooling=1",
+    "dcase2017: --arch small:time-pooling=1 --pooling max",
     "dcase2017: --arch small:time-pooling=1,gru-layers=0",
     "short: --arch small:time-pooling=1,gru-layers=0",
 )
