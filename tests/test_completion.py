@@ -58,6 +58,11 @@ def test_bash_completes_options(complete):
 
 
 def test_bash_completes_values(complete):
+    assert complete("train", "--augment", "gain", "--augment", "time") == [
+        "time-shift",
+        "time-mask",
+    ]
+    assert complete("train", "--loss", "b") == ["bce"]
     assert complete("completion", "") == ["bash", "zsh", "fish"]
     assert complete("extract", "--engine", "t") == ["torchaudio"]
 
