@@ -212,9 +212,17 @@ def prepare_plugins(folder: Path, run: Callable[[str], None]) -> None:
     run("sedtool extract recordings -o features.h5")
 
 
+def prepare_short_sounds(folder: Path, run: Callable[[str], None]) -> None:
+    known = make_clips(folder / "recordings", "abcdefghijklmnopqr", 0)
+    make_clips(folder / "new", "astuvwxyz", 1)
+    write_labels(folder, known, {"train.tsv": "abcdefghi"}, {"validation.tsv": "jklmnopqr"})
+    (folder / "benchmarks").symlink_to(REPOSITORY / "benchmarks")
+
+
 PREPARE = {
     "README.md": prepare_readme,
     "docs/plugins.md": prepare_plugins,
+    "docs/short-sounds.md": prepare_short_sounds,
     "recipes/dcase2017/README.md": prepare_dcase(2017),
     "recipes/dcase2019/README.md": prepare_dcase(2019),
     "recipes/esc10/README.md": prepare_esc10,
@@ -223,7 +231,12 @@ PREPARE = {
 # What is done after a line that begins so, by the names of what the reader would have.
 AFTER = {"sedtool infer run new/": use_events}
 # What is typed otherwise here, where there is no GPU, no time for 55 runs, and few clips.
-INSTEAD = {" --device cuda": " --dry-run", " --seeds 0-4": " --seeds 0-1", "test_0208": "test_0001"}
+INSTEAD = {
+    " --device cuda": " --dry-run",
+    " --seeds 0-4": " --seeds 0-1",
+    "test_0208": "test_0001",
+    "short_events.py syllables": "short_events.py --help",
+}
 
 
 @pytest.fixture(scope="module")
