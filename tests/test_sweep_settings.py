@@ -196,11 +196,12 @@ def test_a_teacher_is_scored_beside_its_student(data, stages):
 
 def test_label_files_vary_and_name_their_rows(data, stages):
     lines = (data / "weak.tsv").read_text().splitlines(keepends=True)
-    (data / "few.tsv").write_text("".join(lines[:-2]))
-    said = vary(data, "train.weak=weak.tsv,few.tsv", pooling="max").stdout
-    assert re.findall("^max weak=[a-z]+.tsv", said, re.MULTILINE)[:2] == [
-        *("max weak=few.tsv", "max weak=weak.tsv"),
+    (data / "a few:1.tsv").write_text("".join(lines[:-2]))
+    said = vary(data, "train.weak=weak.tsv,a few:1.tsv", pooling="max").stdout
+    assert re.findall("^max weak=.*?tsv", said, re.MULTILINE)[:2] == [
+        *("max weak=a few:1.tsv", "max weak=weak.tsv"),
     ]
+    assert (data / "runs" / "max,weak=a-few-1.tsv" / "seed-0" / "model.safetensors").exists()
 
 
 def test_settings_of_features_vary_with_a_file_for_each_value(data, stages):

@@ -313,11 +313,9 @@ def _place(system: System) -> tuple[int, Any]:
 
 def _parts(row: str) -> list[tuple[str, float, str]]:
     """Return key, number and text of the parts of a row's name: lr=1e-3 is as lr=0.001."""
-    parts = []
-    for part in row.split(" "):
-        key, equals, value = part.partition("=")
-        if not equals or ":" in key:
-            key, value = "", str(PoolingConfig.parse(part))
+    pooling, *settings = row.split(" ")
+    parts = [("", math.inf, str(PoolingConfig.parse(pooling)))]
+    for key, _, value in (setting.partition("=") for setting in settings):
         size = as_number(value)
         parts.append((key, math.inf, value) if math.isnan(size) else (key, size, ""))
     return parts

@@ -14,6 +14,7 @@ from typing import Any
 from sedtool.config import EvaluationConfig, PoolingConfig
 from sedtool.errors import ArtifactError, ConfigError, LabelError, NothingUsableError
 from sedtool.evaluation.counts import RATES
+from sedtool.labels import printable
 from sedtool.labels.cells import table_rows
 from sedtool.runs import (
     RunFolder,
@@ -149,9 +150,8 @@ def _varied(folder: Path) -> dict[str, str]:
     """Return what a run's sweep says that it varied; config.yaml does not tell all of it."""
     record = SweepFolder(folder.parents[1]).record
     texts = SweepRecord.read(record).varied.get(folder.parent.name, ()) if record.is_file() else ()
-    return {
-        k: text for k, _, text in (each.removeprefix("train.").partition("=") for each in texts)
-    }
+    pairs = (printable(text).removeprefix("train.").partition("=") for text in texts)
+    return {key: text for key, _, text in pairs}
 
 
 def _alike(runs: Sequence[TrainedRun]) -> tuple[TrainedRun, ...]:
