@@ -144,7 +144,8 @@ def test_tables_are_written_in_the_format_of_their_suffix(compare, tmp_path):
     starts = [text[:20], "**Events: macro", "\t".join(TSV_COLUMNS), "% 24 test clips"]
     for output, start in zip(outputs, starts, strict=True):
         assert output.read_text().startswith(start)
-    assert "--overwrite" in refused(*line)
+    assert "nothing to do" in run(*line).stderr
+    assert "--overwrite" in refused(*line, "--format", "md")
     run(*line, "--overwrite", "--format", "md")
     assert len({output.read_text() for output in outputs}) == 1
     assert run(*compare, "--format", "md").stdout == outputs[0].read_text()
