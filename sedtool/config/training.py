@@ -238,6 +238,7 @@ class TrainConfig:
         "there; with 0 such events are learned, and found, as one.",
         within="[0, 1000]",
         metavar="FRAMES",
+        added=True,
     )
     strong_clip_loss: bool = setting(
         False, "Whether clips with strong labels count in the clip loss, too.", paired=True
