@@ -15,8 +15,8 @@ from sedtool.config import DecodingConfig, InferConfig, to_json
 from sedtool.decoding import clip_tags, decode_clip, decoding_of
 from sedtool.errors import ConfigError, InputsFailedError, NothingUsableError
 from sedtool.inference.outputs import (
+    Detections,
     Emit,
-    Found,
     InferOutputs,
     KeptScores,
     ResultWriter,
@@ -301,7 +301,7 @@ class _Inference:
                 f"none of {len(failures)} clips could be used; the first, {name}: {error}"
             )
 
-    def _scored(self, kept: KeptScores) -> Iterator[ClipScores | Found | Failure]:
+    def _scored(self, kept: KeptScores) -> Iterator[ClipScores | Detections | Failure]:
         """Yield the scores of all clips in order, those that are done from the disk."""
         source = self.task.source
         if isinstance(source, ScoredClips):
@@ -315,7 +315,7 @@ class _Inference:
 
     def _through_the_network(
         self, source: UnscoredClips, kept: KeptScores
-    ) -> Iterator[ClipScores | Found | Failure]:
+    ) -> Iterator[ClipScores | Detections | Failure]:
         model, config = self.task.model, self.config
         stamps = self.task.stamps
         done = {name for name in source.names if kept.has(name, stamps[name])}
@@ -343,15 +343,15 @@ class _Inference:
                 self.result.audio_seconds += scores.duration
             yield scores
 
-    def _before(self, names: Set[str]) -> Iterator[ClipScores | Found]:
+    def _before(self, names: Set[str]) -> Iterator[ClipScores | Detections]:
         """Yield what finished files have of clips, in their order."""
         if self.outputs.scores is not None and names:
             yield from (c for c in clip_scores(open_scores(self.outputs.scores)) if c.name in names)
         elif self.task.compared is not None:
             rows = self.task.compared.known
-            yield from (Found.of(name, rows[name]) for name in sorted(names))
+            yield from (Detections.of(name, rows[name]) for name in sorted(names))
 
-    def _take(self, scored: ClipScores | Found | Failure, writer: ResultWriter) -> list[Any]:
+    def _take(self, scored: ClipScores | Detections | Failure, writer: ResultWriter) -> list[Any]:
         """Decode a clip, and put it where it belongs; return what the record says of it."""
         problem = self.outputs.name_problem(scored.name)
         error = scored.error if isinstance(scored, Failure) else problem or ""
@@ -359,16 +359,16 @@ class _Inference:
         if error:
             self.result.failures.append((scored.name, "infer", error))
         elif not isinstance(scored, Failure):
-            found = scored if isinstance(scored, Found) else self._decoded(scored)
-            writer.add(found, scored if isinstance(scored, ClipScores) else None)
-            row += found.row()
+            detected = scored if isinstance(scored, Detections) else self._decoded(scored)
+            writer.add(detected, scored if isinstance(scored, ClipScores) else None)
+            row += detected.row()
             self.result.n_clips += 1
-            self.result.n_events += len(found.events)
+            self.result.n_events += len(detected.events)
         if self.progress:
             self.progress(self.result.n_done, len(self.task.source.names), scored.name)
         return row
 
-    def _decoded(self, scored: ClipScores) -> Found:
+    def _decoded(self, scored: ClipScores) -> Detections:
         header = self.task.header
         events = decode_clip(scored, header.classes, header.frame_rate, header.decoding)
-        return Found(scored.name, events, clip_tags(scored, header.classes, header.decoding))
+        return Detections(scored.name, events, clip_tags(scored, header.classes, header.decoding))

@@ -41,15 +41,15 @@ Emit = Callable[[str], None]  # takes lines of an event list
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found in a clip."""
+class Detections:
+    """What was detected in a clip."""
 
     name: str
     events: list[Event]
     tags: Sequence[str]
 
     @classmethod
-    def of(cls, name: str, row: Sequence[Any]) -> "Found":
+    def of(cls, name: str, row: Sequence[Any]) -> "Detections":
         """Return what the record of an output says of a clip."""
         *_, events, tags = row
         return cls(name, [Event(name, *columns) for columns in events], tags)
@@ -278,9 +278,9 @@ class ResultWriter:
         written = {kind: text.sha256 for kind, text in self.texts.items()}
         return written | ({"scores": self.scores.sha256} if self.scores is not None else {})
 
-    def add(self, found: Found, scores: ClipScores | None) -> None:
+    def add(self, detected: Detections, scores: ClipScores | None) -> None:
         """Take one clip, the next in order; `scores` are left out if none are to be written."""
-        name, events = found.name, found.events
+        name, events = detected.name, detected.events
         form, confidence = self.outputs.event_format, self.outputs.confidence
         if self.outputs.folder is not None:
             path = self.outputs.file_of(name)
@@ -292,7 +292,7 @@ class ResultWriter:
         elif self.emit is not None:
             header = "" if self.n_clips else form.header(confidence)
             self.emit(header + form.rows(events, 1 + self.n_events, confidence))
-        self._tags[name] = found.tags
+        self._tags[name] = detected.tags
         if self.scores is not None and scores is not None:
             self.scores.append(scores)
         self.n_clips += 1
