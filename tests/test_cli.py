@@ -110,9 +110,12 @@ def test_evaluate_prints_the_table_alone_on_stdout_and_writes_json(tmp_path, lis
     assert "event" in result.stdout
     assert output.exists()
     again = run("evaluate", *lists, "-o", output)
-    assert again.exit_code == 2
-    assert "--overwrite" in again.stderr
-    assert run("evaluate", *lists, "-o", output, "--overwrite").exit_code == 0
+    assert (again.exit_code, again.stdout) == (0, result.stdout)
+    assert "nothing to do" in again.stderr
+    other = run("evaluate", *lists, "-o", output, "--collar", "0.1")
+    assert other.exit_code == 2
+    assert "--overwrite" in other.stderr
+    assert run("evaluate", *lists, "-o", output, "--collar", "0.1", "--overwrite").exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -335,7 +335,7 @@ def test_selecting_by_events_needs_strong_labels(tiny):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("epochs", 0, r"epochs must be in \[1, 1e6\], not 0"),
+        ("epochs", -1, r"epochs must be in \[0, 1e6\], not -1"),
         ("lr", 0.0, r"lr must be in \(0, 1e30\)"),
         ("lr", float("nan"), r"lr must be in \(0, 1e30\), not nan"),
         ("arch", "smal", "unknown architecture 'smal'; one of: .*small"),

@@ -28,11 +28,11 @@ from sedtool.errors import ConfigError
 def merge(
     parts: tuple[Path, ...], output: Path, average: bool, overwrite: bool, quiet: bool, **how: bool
 ) -> None:
-    """Join the parts of extract --shard or infer --shard, or whole files.
+    """Join parts of a job, whole files, or scores of models.
 
-    PART is a file, a folder of parts or a quoted pattern. Parts are of features, scores, events or
-    tags, and OUTPUT is what a single job would have written, byte for byte. A shard that is
-    missing, incomplete, there twice or of another job is refused with exit code 5.
+    PART is a file, a folder of parts or a quoted pattern. Parts are those of extract --shard or
+    infer --shard, and OUTPUT is what a single job would have written, byte for byte. A shard that
+    is missing, incomplete, there twice or of another job is refused with exit code 5.
 
     With --union, PART is a whole file, made with the same settings as the others; a clip that is in
     two of them is refused. With --average, PART is scores of one model, and OUTPUT has the mean
