@@ -93,7 +93,9 @@ def test_bad_audio_ends_extract_with_3_and_all_bad_with_4(tiny, tmp_path):
     features = open_features(tmp_path / "f.h5")
     assert features.names == ["good.wav"]
     assert [name for name, _ in features.failures] == ["bad [red].wav"]
-    run("extract", folder, "-o", tmp_path / "f.h5", exit_code=2)
+    again = run("extract", folder, "-o", tmp_path / "f.h5", exit_code=3)
+    assert again.stderr.startswith("nothing to do: 2 files")
+    run("extract", folder / "good.wav", "-o", tmp_path / "f.h5", exit_code=2)
     run("extract", tmp_path / "empty.h5", "-o", tmp_path / "g.h5", exit_code=2)
 
 
