@@ -172,9 +172,10 @@ def test_a_folder_takes_a_list_a_recording_in_every_format(model, audio, tmp_pat
         found = form.read(events / form.file_of(recording), recording).events
         assert [(round(e.onset, 3), round(e.offset, 3), e.label) for e in found] == wanted
     assert result.n_clips == 7
-    assert not list(events.glob(".*"))
+    assert [path.name for path in events.glob(".*")] == [".events.made"]
+    assert run(model, audio, outputs).is_done
     with pytest.raises(OutputExistsError):
-        run(model, audio, outputs)
+        run(model, audio, outputs, threshold="0.9")
     run(model, audio, InferOutputs(events, format=name, overwrite=True))
 
 

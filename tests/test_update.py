@@ -475,3 +475,24 @@ def test_a_first_update_that_was_stopped_while_it_renamed_goes_on(
     assert len(renamed) == min(number, 5)  # the mark, three files, and their record
     record(folder / "new.wav")
     inferred(model, [folder], out, "all")
+
+
+def test_the_same_line_again_leaves_a_folder_of_lists_alone(folder, model, tmp_path):
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (folder / "broken.wav").write_bytes(b"")
+    line = ("infer", model, folder, "-o", lists, "--format", "audacity", "--threshold", "0.3")
+    line = (*line, "--weak", tmp_path / "tags.tsv", "--tolerate", "1")
+    command(*line)
+    before = {path: path.stat().st_mtime_ns for path in lists.rglob("*")}
+    assert sum(path.suffix == ".txt" for path in before) == 4
+    assert command(*line).stderr.startswith("nothing to do: ")
+    assert {path: path.stat().st_mtime_ns for path in lists.rglob("*")} == before
+    assert "exists; give --overwrite" in refused(*line, "--confidence")
+    edited = min(path for path in before if path.suffix == ".txt")
+    edited.write_text(edited.read_text() + "0\t1\tdog\n")
+    assert "exists; give --overwrite" in refused(*line)
+    command(*line, "--overwrite")
+    assert command(*line).stderr.startswith("nothing to do: ")
+    edited.unlink()
+    assert "exists; give --overwrite" in refused(*line)

@@ -167,7 +167,8 @@ class InferTask:
         """Return whether finished files are what would be made."""
         is_same = self.compared is not None and self.compared.is_same
         is_left = self.resumes(outputs) or (outputs.update and self.failed)
-        return is_same and not is_left and set(outputs.files) == set(outputs.kinds.values())
+        files = {path for path in outputs.files if path != outputs.folder}
+        return is_same and not is_left and files == set(outputs.kinds.values())
 
     def as_it_is(self, result: InferResult, outputs: InferOutputs) -> InferResult:
         """Complete the result of a run that had nothing to do."""

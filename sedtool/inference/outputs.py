@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -194,11 +194,24 @@ class InferOutputs:
         ours, told = made_before(self.first, self.files), of.get("sha256", {})
         others = {kind: path for kind, path in self.kinds.items() if path not in ours}
         unlike = [path for kind, path in others.items() if told.get(kind) != _digest(path)]
+        if self.folder is not None and told.get("lists") != self._digest_of_lists(rows):
+            unlike.append(self.folder)
         if of and not unlike:
             same = {name for name, stamp in stamps.items() if rows.get(name, [])[:2] == [*stamp]}
-            return Compared(self.spool, of["job"], job, rows, list(stamps), same)
+            compared = Compared(self.spool, of["job"], job, rows, list(stamps), same)
+            return compared if compared.is_same or self.folder is None else None
         if self.update and (there := [path for path in others.values() if path.exists()]):
             raise differing(there[0], f"no record says what {unlike[0].name} is of, as it is")
+        return None
+
+    def _digest_of_lists(self, rows: Mapping[str, Sequence[Any]]) -> str | None:
+        """Return what identifies the lists in the folder of clips that did not fail."""
+        names = [printable(name) for name, row in rows.items() if not row[2]]
+        digest = hashlib.sha256()
+        with contextlib.suppress(OSError):
+            for name in names:
+                digest.update(self.file_of(name).read_bytes())
+            return digest.hexdigest()
         return None
 
     def refuse_finished(self, names: Sequence[str]) -> set[Path]:
@@ -234,7 +247,7 @@ def open_results(
     """
     with contextlib.ExitStack() as entered:
         writer = ResultWriter(header, outputs, emit if outputs.events is None else None)
-        if outputs.spool is not None and outputs.folder is None:
+        if outputs.spool is not None:
             made = recording(outputs.spool, lambda: {"job": job, "sha256": writer.digests()})
             writer.note = entered.enter_context(made)
         for kind, path in (("events", outputs.list_file), ("tags", outputs.weak)):
@@ -262,6 +275,7 @@ class ResultWriter:
     n_clips: int = 0
     n_events: int = 0
     _tags: dict[str, Sequence[str]] = field(default_factory=dict)
+    _lists: Any = field(default_factory=hashlib.sha256)  # of the lists in a folder
 
     def record(self, kind: str) -> PartRecord:
         """Return what the record of a part in text says, but for clips and digest."""
@@ -276,6 +290,8 @@ class ResultWriter:
     def digests(self) -> dict[str, str]:
         """Return the digests of the files, by what they hold, once all are written."""
         written = {kind: text.sha256 for kind, text in self.texts.items()}
+        if self.outputs.folder is not None:
+            written["lists"] = self._lists.hexdigest()
         return written | ({"scores": self.scores.sha256} if self.scores is not None else {})
 
     def add(self, detected: Detections, scores: ClipScores | None) -> None:
@@ -286,7 +302,9 @@ class ResultWriter:
             path = self.outputs.file_of(name)
             with resource_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, form.text(name, events, confidence))
+            text = form.text(name, events, confidence)
+            write_text(path, text)
+            self._lists.update(text.encode())
         elif self.emit is not None and form.one_clip:
             self.emit(form.text(name, events, confidence))
         elif self.emit is not None:
