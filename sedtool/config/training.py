@@ -15,7 +15,7 @@ METHODS = ("weak", "mean-teacher", "strong")
 MEAN_TEACHER = (  # settings that no other method has
     *("consistency", "ramp_up", "ema", "ema_buffers", "noise", "noise_domain", "final"),
 )
-FEW_CLIPS = 250  # labelled ones; with fewer, a network of fewer weights takes more steps
+FEW_CLIPS = 150  # labelled ones; with fewer, a network of fewer weights takes more steps
 _FEW_STEPS = 600  # that are taken then, at least, if no number of epochs is given
 # The settings that suit the clips, where they are not given, and what they are then.
 _NOT_GIVEN: dict[str, Any] = {"arch": "auto", "batch_size": (), "epochs": 0}
