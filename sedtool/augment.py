@@ -183,22 +183,123 @@ class Mixup(Augmentation):
 
     def __call__(self, batch: Batch, draw: np.random.Generator) -> Batch:
         first = draw.beta(self.alpha, self.alpha)
-        other = np.arange(len(batch.names))
-        for part in (batch.weak, batch.strong):
-            other[part] = draw.permutation(other[part])
-        rows = torch.from_numpy(other).to(batch.lengths.device)
-        of_strong = rows[batch.strong] - (len(rows) - len(batch.frame_targets))
+        other = _others(batch, (batch.weak, batch.strong), draw)
         features = torch.where(batch.valid, batch.features, batch.quiet)
-
-        def mixed(x: Tensor, rows: Tensor) -> Tensor:
-            return torch.lerp(x[rows], x, first)
-
         return batch._replace(
-            features=mixed(features, rows),
-            lengths=torch.maximum(batch.lengths, batch.lengths[rows]),
-            targets=mixed(batch.targets, rows),
-            frame_targets=mixed(batch.frame_targets, of_strong),
+            features=torch.lerp(features[other], features, first),
+            lengths=torch.maximum(batch.lengths, batch.lengths[other]),
+            targets=torch.lerp(batch.targets[other], batch.targets, first),
+            frame_targets=torch.lerp(
+                batch.frame_targets[_of_strong(batch, other)], batch.frame_targets, first
+            ),
         )
+
+
+class HardMixup(Augmentation):
+    """Adds the sounds of one or two other clips of its kind to a clip, as if heard at once.
+
+    Powers add, as those of sounds do that know nothing of each other, and a clip has the labels of
+    all; of soft labels the greatest. `share` of the clips get others, up to `most` of them;
+    unlabelled clips are mixed with each other.
+
+    References
+    ----------
+    N. Shao, E. Loweimi, X. Li, "RCT: Random consistency training for semi-supervised sound event
+    detection", Interspeech 2022: sounds are added and labels joined, of two or three clips.
+    """
+
+    shared = True
+
+    def __init__(self, *, share: float = 0.5, most: float = 2) -> None:
+        require(0 <= share <= 1, f"share of hard-mixup must be within [0, 1], but is {share:g}")
+        require(most in (1, 2), f"most of hard-mixup must be 1 or 2, but is {most:g}")
+        self.share, self.most = share, int(most)
+
+    def __call__(self, batch: Batch, draw: np.random.Generator) -> Batch:
+        n = len(batch.names)
+        chosen = draw.random(n) < self.share
+        n_others = torch.from_numpy(draw.integers(1, self.most + 1, n) * chosen)
+        between = slice(batch.weak.stop, n - len(batch.frame_targets))
+        power = math.log(10) / (10 * batch.decibel)  # of a stored value, in nepers
+        quiet = torch.where(batch.valid, batch.features, batch.quiet)
+        batch = before = batch._replace(features=quiet)
+        for i in range(self.most):
+            other = _others(batch, (batch.weak, between, batch.strong), draw)
+            gets = (n_others > i).to(other.device)
+            other = torch.where(gets, other, torch.arange(n, device=other.device))
+            both = torch.logaddexp(batch.features * power, before.features[other] * power) / power
+            of_strong = _of_strong(batch, other)
+            batch = batch._replace(
+                features=torch.where(gets[:, None, None], both, batch.features),
+                lengths=torch.maximum(batch.lengths, before.lengths[other]),
+                targets=torch.maximum(batch.targets, before.targets[other]),
+                frame_targets=torch.maximum(batch.frame_targets, before.frame_targets[of_strong]),
+            )
+        return batch
+
+
+class FilterAugment(Augmentation):
+    """Raises and lowers frequency bands of each clip, as another room or microphone would.
+
+    `fewest` to `greatest` bands with random borders, of `width` mel bands at least, change by
+    `low` to `high` decibels each (mode "step"); or these are the values at the borders, and those
+    between lie on lines (mode "linear").
+
+    References
+    ----------
+    H. Nam, S.-H. Kim, Y.-H. Park, "FilterAugment: An acoustic environmental data augmentation
+    method", ICASSP 2022.
+    """
+
+    def __init__(
+        self,
+        *,
+        mode: str = "step",
+        fewest: float = 2,
+        greatest: float = 4,
+        width: float = 4,
+        low: float = -4.5,
+        high: float = 6.0,
+    ) -> None:
+        require(mode in ("step", "linear"), "mode of filter must be step or linear")
+        whole = all(float(n).is_integer() for n in (fewest, greatest, width))
+        require(whole, "fewest, greatest and width of filter must be whole numbers")
+        require(1 <= fewest <= greatest, "filter needs 1 <= fewest <= greatest")
+        require(width >= 1, f"width of filter must be at least 1, but is {width:g}")
+        require(low <= high, "filter needs low <= high")
+        self.mode, self.width, self.gains = mode, int(width), (low, high)
+        self.n_bands = int(fewest), int(greatest)
+
+    def __call__(self, batch: Batch, draw: np.random.Generator) -> Batch:
+        size = batch.features.shape[2]
+        change = np.stack([self._drawn(size, draw) for _ in batch.names]) * batch.decibel
+        added = torch.from_numpy(change)[:, None].to(batch.features)  # (B, 1, F)
+        return batch._replace(features=batch.features + added)
+
+    def _drawn(self, size: int, draw: np.random.Generator) -> np.ndarray:
+        """Draw the change (F,) of the mel bands of a clip, in decibels."""
+        fewest, greatest = (min(n, max(size // self.width, 1)) for n in self.n_bands)
+        n = int(draw.integers(fewest, greatest + 1))
+        spare = max(size - n * self.width, 0)  # mel bands that no frequency band must have
+        inner = np.sort(draw.integers(0, spare + 1, n - 1)) + self.width * np.arange(1, n)
+        if self.mode == "step":
+            widths = np.diff(inner, prepend=0, append=size)
+            return np.repeat(draw.uniform(*self.gains, n), widths)
+        borders = [0, *inner, size - 1]
+        return np.interp(np.arange(size), borders, draw.uniform(*self.gains, n + 1))
+
+
+def _others(batch: Batch, parts: Iterable[slice], draw: np.random.Generator) -> Tensor:
+    """Draw another clip, by number (B,), for each one of each of these parts of a batch."""
+    other = np.arange(len(batch.names))
+    for part in parts:
+        other[part] = draw.permutation(other[part])
+    return torch.from_numpy(other).to(batch.lengths.device)
+
+
+def _of_strong(batch: Batch, rows: Tensor) -> Tensor:
+    """Return numbers of the strong clips in a batch as those in `frame_targets`."""
+    return rows[batch.strong] - (len(rows) - len(batch.frame_targets))
 
 
 def _stretches(
@@ -273,8 +374,10 @@ def add_mel_noise(features: Tensor, std: float, config: FeatureConfig) -> Tensor
 
 
 AUGMENTATIONS: dict[str, type[Augmentation]] = {
+    "filter": FilterAugment,
     "freq-mask": FrequencyMask,
     "gain": Gain,
+    "hard-mixup": HardMixup,
     "mixup": Mixup,
     "time-mask": TimeMask,
     "time-shift": TimeShift,

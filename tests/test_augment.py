@@ -157,6 +157,70 @@ def test_mixup_mixes_features_and_labels_of_two_clips_of_a_kind_by_one_share(see
     assert torch.equal(features_with(after, 0.0)[3:5], features_with(before, 0.0)[3:5])
 
 
+@given(st.integers(0, 10_000), st.booleans(), st.sampled_from([1, 2]))
+def test_hard_mixup_adds_powers_and_joins_labels_of_clips_of_a_kind(seed, soft, most):
+    before, after = changed(f"hard-mixup:share=0.7,most={most}", seed, soft=soft)
+    draw = generator("test", seed)
+    chosen = draw.random(8) < 0.7
+    n_others = draw.integers(1, most + 1, 8) * chosen
+    drawn = []
+    for _ in range(most):
+        rows = np.arange(8)
+        for part in (WEAK, slice(3, 5), STRONG):
+            rows[part] = draw.permutation(rows[part])
+        drawn.append(rows)
+    decibel = before.decibel
+    for b in range(8):
+        mixed = [b, *(int(rows[b]) for rows in drawn[: n_others[b]])]
+        n = max(LENGTHS[c] for c in mixed)
+        assert after.lengths[b] == n
+        x = [
+            torch.cat([before.features[c, : LENGTHS[c]], before.quiet[c].expand(20, -1)])[:n]
+            for c in mixed
+        ]
+        power = sum(10 ** (part.double() / decibel / 10) for part in x)
+        expected = (10 * decibel * power.log10()).float()
+        assert_close(after.features[b, :n], expected, rtol=1e-4, atol=1e-5)
+        if len(mixed) == 1:
+            assert torch.equal(after.features[b, :n], before.features[b, :n])
+        assert torch.equal(after.targets[b], before.targets[mixed].amax(dim=0))
+        if b >= STRONG.start:
+            of_strong = before.frame_targets[[c - STRONG.start for c in mixed]]
+            assert torch.equal(after.frame_targets[b - STRONG.start], of_strong.amax(dim=0))
+
+
+@given(st.integers(0, 10_000))
+def test_a_step_filter_changes_a_few_wide_bands_by_a_number_each(seed):
+    before, after = changed("filter:fewest=2,greatest=3,width=4,low=-3,high=5", seed)
+    for b, n in enumerate(LENGTHS):
+        added = (after.features - before.features)[b, :n] / before.decibel
+        assert_close(added, added[:1].expand_as(added), rtol=0, atol=2e-5)  # in all frames
+        assert (added > -3.001).all() and (added < 5.001).all()
+        borders = np.flatnonzero(added[0].diff().abs() > 1e-4) + 1
+        assert len(borders) in (1, 2)
+        assert (np.diff([0, *borders, 12]) >= 4).all()
+
+
+@given(st.integers(0, 10_000))
+def test_a_linear_filter_lies_on_lines_between_its_borders(seed):
+    before, after = changed("filter:mode=linear,fewest=2,greatest=2,width=5", seed)
+    for b in range(8):
+        added = (after.features - before.features)[b, 0].double() / before.decibel
+        assert (added > -4.501).all() and (added < 6.001).all()
+        bends = np.flatnonzero(added.diff().diff().abs() > 1e-3) + 1
+        assert len(bends) == 1 and 5 <= bends[0] <= 7
+
+
+@pytest.mark.parametrize("mode", ["step", "linear"])
+def test_a_filter_has_as_many_bands_as_there_is_room_for(mode):
+    one = batch()
+    one = one._replace(features=one.features[:, :, :3])
+    after = make(f"filter:mode={mode},fewest=3,greatest=5,width=4")(one, generator("test", 0))
+    added = (after.features - one.features)[:, 0]
+    one_band = added[:, :1] if mode == "step" else (added[:, :1] + added[:, 2:]) / 2
+    assert_close(added[:, 1:2], one_band)
+
+
 @pytest.mark.parametrize("name", ON_BATCHES)
 @pytest.mark.parametrize("n_strong", [0, 8])
 def test_a_batch_of_clips_of_one_kind_is_changed_too(name, n_strong):
@@ -169,11 +233,11 @@ def test_a_batch_of_clips_of_one_kind_is_changed_too(name, n_strong):
 
 
 def test_student_and_teacher_share_what_changes_labels_and_draw_the_rest_apart():
-    texts = ("time-mask", "mixup", "gain", "freq-mask")
-    made = make_augmentations(map(AugmentationConfig.parse, texts))
-    assert {name for name, one in made.items() if one.shared} == {"time-mask", "mixup"}
+    made = {name: make(name) for name in ON_BATCHES}
+    moving = ("hard-mixup", "mixup", "time-mask")
+    assert tuple(name for name in made if made[name].shared) == moving
     both = augmented(batch(), made, "both", 0, 3)
-    same(both, augmented(batch(), {k: made[k] for k in ("time-mask", "mixup")}, "both", 0, 3))
+    same(both, augmented(batch(), {k: made[k] for k in moving}, "both", 0, 3))
     student, teacher = (augmented(both, made, whose, 0, 3) for whose in ("student", "teacher"))
     assert not torch.equal(features_with(student, 0.0), features_with(teacher, 0.0))
     same(student, teacher._replace(features=student.features))
@@ -203,7 +267,10 @@ def test_the_option_for_shifts_is_short_for_the_augmentation():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mixpu", "unknown augmentation 'mixpu'; one of: freq-mask, gain.*did you mean 'mixup'"),
+        (
+            "mixpu",
+            "unknown augmentation 'mixpu'; one of: filter, freq-mask.*did you mean 'mixup'",
+        ),
         ("mixup:beta=1", "augmentation 'mixup' has no option 'beta'; it has: alpha"),
         ("mixup:alpha=0", "alpha of mixup must be at least 0.001"),
         ("gain:most=-1", "most of gain must not be negative"),
@@ -213,6 +280,13 @@ def test_the_option_for_shifts_is_short_for_the_augmentation():
         ("time-shift:std=-1", "std of time-shift must not be negative"),
         ("gain:most=x", "augmentation option 'most=x' of 'gain:most=x' is not key=number"),
         ("gain:mode=x", "has no option 'mode'"),
+        ("hard-mixup:share=2", r"share of hard-mixup must be within \[0, 1\], but is 2"),
+        ("hard-mixup:most=3", "most of hard-mixup must be 1 or 2, but is 3"),
+        ("filter:mode=round", "mode of filter must be step or linear"),
+        ("filter:fewest=5", "filter needs 1 <= fewest <= greatest"),
+        ("filter:width=0", "width of filter must be at least 1, but is 0"),
+        ("filter:width=1.5", "fewest, greatest and width of filter must be whole numbers"),
+        ("filter:low=7", "filter needs low <= high"),
     ],
 )
 def test_what_makes_no_sense_is_refused(text, message):

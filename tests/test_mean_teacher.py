@@ -91,10 +91,11 @@ class Oracle:
             / (mask.sum() * 3),
             "clip_consistency": ((clip - clip_t.detach()) ** 2).sum() / (rows * 3),
         }
-        t = min(number / settings.ramp_up, 1)
+        t = min(number / (settings.ramp_up or settings.warm_up), 1)
         weight = settings.consistency * math.exp(-5 * (1 - t) ** 2)
         exponents = self.student.pooling.n
-        total = losses["clip_loss"] + losses["frame_loss"] + 0.01 * (exponents**2).sum()
+        total = settings.clip_weight * losses["clip_loss"] + 0.01 * (exponents**2).sum()
+        total = total + settings.frame_weight * losses["frame_loss"]
         total = total + weight * (losses["frame_consistency"] + losses["clip_consistency"])
         self.student.zero_grad()
         total.backward()
@@ -104,13 +105,22 @@ class Oracle:
             name: loss.item() for name, loss in losses.items()
         }
 
+    def rate(self, number):
+        warm_up = self.settings.warm_up
+        if number < warm_up:
+            return self.settings.lr * math.exp(-5 * (1 - number / warm_up) ** 2)
+        if self.settings.schedule != "cosine":
+            return self.settings.lr
+        turn = math.pi * (number - warm_up) / (N_STEPS - warm_up)
+        return self.settings.lr * math.cos(turn / 2) ** 2
+
     @torch.no_grad()
     def adam(self, count):
         for parameter, moments in zip(self.student.parameters(), self.moments, strict=True):
             moments[0] = 0.9 * moments[0] + 0.1 * parameter.grad
             moments[1] = 0.999 * moments[1] + 0.001 * parameter.grad**2
             mean, square = moments[0] / (1 - 0.9**count), moments[1] / (1 - 0.999**count)
-            parameter -= self.settings.lr * mean / (square.sqrt() + 1e-8)
+            parameter -= self.rate(count - 1) * mean / (square.sqrt() + 1e-8)
 
     @torch.no_grad()
     def average(self, number):
@@ -136,6 +146,9 @@ def cross_entropy(y, target):
         {"strong_clip_loss": True, "ema": 0.6},
         {"noise": 0.0, "consistency": 0.5},
         {"noise": 0.7, "noise_domain": "normalised", "ramp_up": 2},
+        {"ramp_up": 0, "warm_up": 3},
+        {"warm_up": 2, "schedule": "cosine"},
+        {"schedule": "cosine", "clip_weight": 0.5, "frame_weight": 3.0},
     ],
 )
 def test_every_step_is_that_of_an_independent_computation_in_float64(changes):
@@ -165,8 +178,9 @@ def test_the_ramp_rises_from_exp_minus_five_to_one_and_stays():
 def test_the_ramp_takes_half_of_the_run_unless_its_steps_are_given():
     learner = Learner(detector(), config(), torch.device("cpu"), FEATURES, 10)
     assert learner.ramp_up == 5
-    learner = Learner(detector(), config(ramp_up=7), torch.device("cpu"), FEATURES, 10)
-    assert learner.ramp_up == 7
+    for changes in ({"ramp_up": 7}, {"ramp_up": 7, "warm_up": 3}, {"warm_up": 7}):
+        learner = Learner(detector(), config(**changes), torch.device("cpu"), FEATURES, 10)
+        assert learner.ramp_up == 7
 
 
 def test_the_first_averages_are_means_of_all_students_so_far():

@@ -171,9 +171,26 @@ def test_the_loss_is_the_one_of_its_name(line, output):
     assert "unknown loss 'mse'; one of: bce" in refused(
         *line, "-o", output, "--overwrite", "--loss", "mse"
     )
-    assert "loss 'bce' has no option 'gamma'; it has: none" in refused(
+    of_edges = trained(line, output, "--loss", "bce:edges=2,reach=3")
+    assert of_edges["frame_loss"] != default["frame_loss"]
+    assert "loss 'bce' has no option 'gamma'; it has: edges, reach" in refused(
         *line, "-o", output, "--overwrite", "--loss", "bce:gamma=2"
     )
+
+
+@tries("train", "--clip-weight", "--frame-weight")
+def test_losses_of_weak_and_of_strong_labels_have_weights(line, output):
+    kinds = ("clip_loss", "frame_loss")
+    of_a_step = (*line, "--epochs", "1", "--steps-per-epoch", "1", "--consistency", "0")
+    penalty = ("--pooling", "linear")  # that has none
+    row = trained(of_a_step, output, *penalty)
+    clip, frame = (float(row[kind]) for kind in kinds)
+    assert float(row["train_loss"]) == pytest.approx(clip + frame, rel=1e-6)
+    row = trained(of_a_step, output, *penalty, "--clip-weight", "0.5", "--frame-weight", "3")
+    assert [float(row[kind]) for kind in kinds] == [clip, frame]
+    assert float(row["train_loss"]) == pytest.approx(0.5 * clip + 3 * frame, rel=1e-6)
+    for option in ("--clip-weight", "--frame-weight"):
+        assert "must be in [0, 1e6]" in refused(*line, "-o", output, option, "-1")
 
 
 @tries("train", "--consistency", "--ramp-up")

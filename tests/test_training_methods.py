@@ -425,6 +425,15 @@ def test_a_run_of_another_ramp_cannot_be_resumed(inputs, finished, settings, tmp
     assert len(rows(run)) == 4
 
 
+def test_a_run_whose_rate_falls_to_its_last_step_cannot_be_made_longer(inputs, settings, tmp_path):
+    run = tmp_path / "run"
+    falling = dataclasses.replace(settings, schedule="cosine", ramp_up=3)
+    train(run, inputs, falling, device="cpu")
+    longer = dataclasses.replace(falling, epochs=falling.epochs + 1)
+    with pytest.raises(ArtifactError, match=r"steps \(\d+ before, \d+ now\) differ"):
+        train(run, inputs, longer, device="cpu", resume=True)
+
+
 def test_a_model_without_a_teacher_is_called_that(finished, inputs, settings, tmp_path):
     shutil.copy(finished / "model.safetensors", tmp_path / "m.safetensors")
     with pytest.raises(ArtifactError, match=r"has no teacher: .* as teacher\.safetensors"):

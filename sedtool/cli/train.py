@@ -53,8 +53,9 @@ class _TrainCommand(SedtoolCommand):
     *opt.settings(
         TrainConfig,
         *("method", "epochs", "steps_per_epoch", "batch_size", "balance", "lr", "pooling_lr"),
-        *("schedule", "plateau_patience", "augment", "time_shift", "shift_mode", "touching_gap"),
-        *("loss", "strong_clip_loss"),
+        *("schedule", "plateau_patience", "warm_up"),
+        *("augment", "time_shift", "shift_mode", "touching_gap"),
+        *("loss", "clip_weight", "frame_weight", "strong_clip_loss"),
         *("select_by", "collar", "offset_ratio", "patience", "tune", "seed"),
     ),
 )

@@ -116,7 +116,10 @@ def _short(value: float | str) -> str:
 
 
 # Those of `sedtool.augment` and of `sedtool.losses`, for who may not import torch.
-AUGMENTATION_NAMES = ("time-shift", "mixup", "time-mask", "freq-mask", "gain")
+AUGMENTATION_NAMES = (
+    *("time-shift", "mixup", "hard-mixup"),
+    *("time-mask", "freq-mask", "filter", "gain"),
+)
 LOSS_NAMES = ("bce",)
 
 

@@ -168,13 +168,22 @@ class TrainConfig:
     )
     schedule: str = setting(
         "plateau",
-        "Halve the learning rate when the validation score stalls, or leave it constant.",
-        choices=("plateau", "constant"),
+        "Halve the learning rate when the validation loss stalls, leave it constant, or let it "
+        "fall to 0 along half a cosine.",
+        choices=("plateau", "constant", "cosine"),
     )
     plateau_patience: int = setting(
         5,
         "Epochs without a better score after which the learning rate is halved.",
         within="[1, 1e6]",
+    )
+    warm_up: int = setting(
+        0,
+        "Steps over which learning rates rise to their values, exponentially; and the consistency "
+        "weight with them, unless --ramp-up is given.",
+        within=SEEDS,
+        metavar="STEPS",
+        added=True,
     )
     time_shift: float = setting(
         0.0, "The standard deviation of random shifts in time, in frames.", within="[0, 1e6]"
@@ -194,10 +203,16 @@ class TrainConfig:
     )
     loss: str = setting(
         LOSS_NAMES[0],
-        "The loss of frames and clips, NAME[:key=value,...]: bce (binary cross-entropy), or that "
-        "of a plugin.",
+        "The loss of frames and clips, NAME[:key=value,...]: bce (binary cross-entropy; "
+        "bce:edges=1 weights frames by onsets and offsets), or that of a plugin.",
         names=LOSS_NAMES,
         added=True,
+    )
+    clip_weight: float = setting(
+        1.0, "The weight of the clip loss, that of weak labels.", within="[0, 1e6]", added=True
+    )
+    frame_weight: float = setting(
+        1.0, "The weight of the frame loss, that of strong labels.", within="[0, 1e6]", added=True
     )
     seed: int = setting(0, "The seed of everything that is drawn at random.", within=SEEDS)
     amp: str = setting("off", "Mixed precision on a GPU.", choices=("off", "bf16", "fp16"))
@@ -249,7 +264,9 @@ class TrainConfig:
         2.0, "The weight of the consistency loss after the ramp.", within="[0, 1e6]"
     )
     ramp_up: int = setting(
-        0, "Steps until that weight is reached; 0 means half of all steps.", within=SEEDS
+        0,
+        "Steps until that weight is reached; 0 means those of --warm-up, or half of all steps.",
+        within=SEEDS,
     )
     ema: float = setting(
         0.999, "The share that the teacher keeps of its own weights in a step.", within="[0, 1)"

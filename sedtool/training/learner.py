@@ -73,7 +73,7 @@ class Learner:
     """A network, its teacher if it has one, its optimiser, its schedule and its float16 scaler.
 
     The network is moved to `device`. `features` says how features were made, for the noise on
-    them; over half of the `n_steps` of the run the consistency weight may rise.
+    them; schedules and ramps are shares of the `n_steps` of the run.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ class Learner:
         n_steps: int,
     ) -> None:
         self.detector, self.config, self.device = detector.to(device), config, device
-        self.features = features
-        self.ramp_up = config.ramp_up or n_steps // 2
+        self.features, self.n_steps = features, n_steps
+        self.ramp_up = config.ramp_up or config.warm_up or n_steps // 2
         self.augmentations = make_augmentations(config.augmentations)
         self.loss = make_loss(config.loss)
         self.teacher: Teacher | None = None
@@ -107,10 +107,20 @@ class Learner:
         student = {"student": self.detector}
         return student | {"teacher": self.teacher.network} if self.teacher else student
 
-    @property
-    def lr(self) -> float:
-        """Return the learning rate of the network."""
-        return float(self.optimizer.param_groups[0]["lr"])
+    def lr(self, number: int) -> float:
+        """Return the learning rate of the network in step `number` of the run."""
+        return float(self.optimizer.param_groups[0]["lr"]) * self._pace(number)
+
+    def _pace(self, number: int) -> float:
+        """Return the share of the learning rates that step `number` of the run takes.
+
+        It rises as `ramp` does, as in systems for DESED; with "cosine" it falls to 0 from there on.
+        """
+        pace, warm_up = ramp(number, self.config.warm_up), self.config.warm_up
+        if self.config.schedule == "cosine" and number > warm_up:
+            done = min((number - warm_up) / max(self.n_steps - warm_up, 1), 1.0)
+            pace *= (1.0 + math.cos(math.pi * done)) / 2.0
+        return pace
 
     def step(self, batch: Batch, number: int) -> dict[str, float]:
         """Take step `number` of the run, counted from 0, on a batch.
@@ -134,8 +144,14 @@ class Learner:
             self.optimizer.zero_grad()
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._check_finite(loss)
+        groups = self.optimizer.param_groups
+        rates, pace = [group["lr"] for group in groups], self._pace(number)
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate * pace
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate  # which the schedule lowers when the validation loss stalls
         self.detector.pooling.project_()
         if self.config.method == "weak":
             losses = {}  # its one part says little more than the sum
@@ -150,8 +166,9 @@ class Learner:
         return augmented(batch, self.augmentations, whose, self.config.seed, number)
 
     def _total(self, losses: dict[str, Tensor], weight: float) -> Tensor:
-        """Return the sum of the losses, those of consistency weighted, and the penalty."""
-        terms = [weight * loss if k in _CONSISTENCY else loss for k, loss in losses.items()]
+        """Return the weighted sum of the losses, those of consistency by `weight`, and penalty."""
+        weights = {"clip_loss": self.config.clip_weight, "frame_loss": self.config.frame_weight}
+        terms = [weights.get(kind, weight) * loss for kind, loss in losses.items()]
         loss = sum(terms[1:], terms[0])
         if "clip_loss" in losses:  # without one, the penalty alone would move the pooling
             loss = loss + self.detector.pooling.penalty()

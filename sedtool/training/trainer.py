@@ -182,6 +182,8 @@ class Trainer:
         identity = run_identity(config, self.clips, self.validation, self.vocabulary)
         if self.learner.teacher is not None:  # half of the run's steps, unless they are given
             identity["ramp_up"] = self.learner.ramp_up
+        if config.schedule == "cosine":  # which ends with the last step
+            identity["steps"] = n_steps
         self.identity = json.dumps(identity, sort_keys=True)
         if self.learner.teacher is not None:
             warn_of_loud_noise(self.clips, config)
@@ -249,7 +251,7 @@ class Trainer:
         row: dict[str, Any] = {
             "epoch": len(self.rows) + 1,
             "step": self.step,
-            "lr": self.learner.lr,
+            "lr": self.learner.lr(self.step - 1),
             **{name: total / self.steps for name, total in self.loss_sums.items()},
             **scores,
         }
