@@ -95,7 +95,7 @@ def test_names_and_options_are_checked():
 
 
 def test_settings_that_are_new_do_not_make_another_run_of_an_earlier_one():
-    new = {"loss", "augment", "warm_up", "clip_weight", "frame_weight"}
+    new = {"loss", "augment", "warm_up", "clip_weight", "frame_weight", "pooling_start"}
     assert not new & settings_of_weights(TrainConfig()).keys()
     given = settings_of_weights(TrainConfig(augment=("gain",), loss="other"))
     assert (given["augment"], given["loss"]) == (("gain",), "other")

@@ -275,7 +275,15 @@ def test_the_rate_halves_when_the_loss_stalls(short, output, monkeypatch):
     assert rates("--plateau-patience", "2") == [1, 1, 1, 1]
     assert rates("--plateau-patience", "1", "--schedule", "constant") == [1, 1, 1, 1]
     cosine = [(1 + math.cos(math.pi * step / 4)) / 2 for step in range(4)]
-    assert rates("--schedule", "cosine") == pytest.approx(cosine)
+    assert rates("--schedule", "cosine") == pytest.approx(cosine, rel=1e-5)
+
+
+@tries("train", "--pooling-start")
+def test_the_pooling_stays_as_it_starts_until_the_given_step(short, output):
+    run_of_4 = (*short, "--epochs", "4", "--steps-per-epoch", "1", "--schedule", "constant")
+    exponents = [float(row["n[tone]"]) for row in trained(run_of_4, output, "--pooling-start", "2")]
+    assert exponents[:2] == [1, 1] and len({*exponents}) == 3
+    assert "--pooling-start must be in [0," in refused(*short, "-o", output, "--pooling-start", "-1")
 
 
 @tries("train", "--warm-up")
@@ -283,7 +291,7 @@ def test_rates_rise_from_exp_minus_five_over_the_steps_of_the_warm_up(short, out
     run_of_4 = (*short, "--epochs", "4", "--steps-per-epoch", "1", "--schedule", "constant")
     rates = [float(row["lr"]) for row in trained(run_of_4, output, "--warm-up", "2")]
     assert rates == pytest.approx([1e-3 * math.exp(x) for x in (-5, -5 / 4, 0, 0)])
-    assert "warm_up must be in [0," in refused(*short, "-o", output, "--warm-up", "-1")
+    assert "--warm-up must be in [0," in refused(*short, "-o", output, "--warm-up", "-1")
 
 
 @tries("train", "--select-by", "--patience")

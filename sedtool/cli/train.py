@@ -52,7 +52,8 @@ class _TrainCommand(SedtoolCommand):
     "Training",
     *opt.settings(
         TrainConfig,
-        *("method", "epochs", "steps_per_epoch", "batch_size", "balance", "lr", "pooling_lr"),
+        *("method", "epochs", "steps_per_epoch", "batch_size", "balance", "lr"),
+        *("pooling_lr", "pooling_start"),
         *("schedule", "plateau_patience", "warm_up"),
         *("augment", "time_shift", "shift_mode", "touching_gap"),
         *("loss", "clip_weight", "frame_weight", "strong_clip_loss"),

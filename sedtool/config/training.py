@@ -166,6 +166,13 @@ class TrainConfig:
         "The learning rate of the pooling's own parameters; 0 means that of --lr.",
         within="[0, 1e6]",
     )
+    pooling_start: int = setting(
+        0,
+        "Steps after which the pooling's own parameters begin to move.",
+        within=SEEDS,
+        metavar="STEPS",
+        added=True,
+    )
     schedule: str = setting(
         "plateau",
         "Halve the learning rate when the validation loss stalls, leave it constant, or let it "

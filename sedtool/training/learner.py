@@ -109,18 +109,19 @@ class Learner:
 
     def lr(self, number: int) -> float:
         """Return the learning rate of the network in step `number` of the run."""
-        return float(self.optimizer.param_groups[0]["lr"]) * self._pace(number)
+        return float(self.optimizer.param_groups[0]["lr"]) * self._paces(number)[0]
 
-    def _pace(self, number: int) -> float:
-        """Return the share of the learning rates that step `number` of the run takes.
+    def _paces(self, number: int) -> tuple[float, float]:
+        """Return the shares of the learning rates of network and pooling that a step takes.
 
-        It rises as `ramp` does, as in systems for DESED; with "cosine" it falls to 0 from there on.
+        They rise as `ramp` does, as in systems for DESED; with "cosine" they fall to 0 from there
+        on.
         """
         pace, warm_up = ramp(number, self.config.warm_up), self.config.warm_up
         if self.config.schedule == "cosine" and number > warm_up:
             done = min((number - warm_up) / max(self.n_steps - warm_up, 1), 1.0)
             pace *= (1.0 + math.cos(math.pi * done)) / 2.0
-        return pace
+        return pace, pace if number >= self.config.pooling_start else 0.0
 
     def step(self, batch: Batch, number: int) -> dict[str, float]:
         """Take step `number` of the run, counted from 0, on a batch.
@@ -145,8 +146,8 @@ class Learner:
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._check_finite(loss)
         groups = self.optimizer.param_groups
-        rates, pace = [group["lr"] for group in groups], self._pace(number)
-        for group, rate in zip(groups, rates, strict=True):
+        rates = [group["lr"] for group in groups]
+        for group, rate, pace in zip(groups, rates, self._paces(number), strict=False):
             group["lr"] = rate * pace
         self.scaler.step(self.optimizer)
         self.scaler.update()
