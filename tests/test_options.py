@@ -108,7 +108,8 @@ FINE = {
         *("--fmin", "--steps-per-epoch", "--pooling-lr", "--time-shift", "--seed", "--patience"),
         *("--window", "--min-duration", "--merge-gap", "--overlap", "--collar", "--offset-ratio"),
         *("--consistency", "--ramp-up", "--ema", "--noise", "--dtc", "--gtc", "--min-confidence"),
-        *("--from", "--touching-gap", "--epochs"),
+        *("--from", "--touching-gap", "--epochs", "--warm-up", "--pooling-start"),
+        *("--clip-weight", "--frame-weight"),
     },
     str(2**64): {"--lr"},  # which ends in exit code 8
 }

@@ -283,7 +283,8 @@ def test_the_pooling_stays_as_it_starts_until_the_given_step(short, output):
     run_of_4 = (*short, "--epochs", "4", "--steps-per-epoch", "1", "--schedule", "constant")
     exponents = [float(row["n[tone]"]) for row in trained(run_of_4, output, "--pooling-start", "2")]
     assert exponents[:2] == [1, 1] and len({*exponents}) == 3
-    assert "--pooling-start must be in [0," in refused(*short, "-o", output, "--pooling-start", "-1")
+    wrong = refused(*short, "-o", output, "--pooling-start", "-1")
+    assert "--pooling-start must be in [0," in wrong
 
 
 @tries("train", "--warm-up")
