@@ -416,8 +416,10 @@ def test_the_first_five_are_shown_and_all_are_counted(data):
 def test_of_touching_events_it_is_said_what_they_cost(data):
     touching(data)
     lines = finding(data.check(), "touching").lines()
-    assert lines[0].endswith("of their class ends: decoding makes one of both")
-    assert lines[1].strip() == "event F1 is at most 0.96 while each is joined to the one before"
+    assert lines[0].endswith("of their class ends: frames make one event of both")
+    said = "micro event F1 is 0.96 at best where each is one with those before it"
+    assert lines[1].strip() == said
+    assert "`train --touching-gap 2` learns from strong labels" in lines[-1]
     (tight,) = (found for found in data.check().findings if found.kind == "near")
     assert (
         tight.lines()[-1].strip().startswith("decoding may join them; `extract` and `train` make")

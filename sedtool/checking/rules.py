@@ -94,8 +94,9 @@ RULES = {
         "events that overlap another one of their class", "join them, or cut the first"
     ),
     "touching": Rule(
-        "events that begin where another one of their class ends: decoding makes one of both",
-        advice="`train --touching-gap 2` with short frames learns to keep them apart",
+        "events that begin where another one of their class ends: frames make one event of both",
+        advice="`train --touching-gap 2` learns from strong labels to keep them apart, with frames "
+        "that are short (`extract --preset short`, `train --arch small:time-pooling=1`)",
     ),
     "near": Rule(
         "events that begin less than an output frame after another one of their class",
@@ -249,7 +250,7 @@ def in_labels(file: LabelFile, data: Data) -> Iterator[Found]:
         touching = sum(found.kind == "touching" for found in _gaps(file, data.frame))
         if rest := int(file.is_labelled.sum()) - touching if touching else 0:
             best = 2 * rest / (2 * rest + touching)
-            what = f"event F1 is at most {best:.2f} while each is joined to the one before"
+            what = f"micro event F1 is {best:.2f} at best where each is one with those before it"
             yield Found("touching", what, 0)
         yield from _gaps(file, data.frame)
     if file.kind != "unlabelled":
