@@ -8,6 +8,7 @@ Axis letters: K classes.
 import dataclasses
 import itertools
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ from sedtool.config import (
 )
 from sedtool.config.base import require
 from sedtool.datasets import Clips, FeatureSet, ValidationClips
+from sedtool.decoding import median_frames
 from sedtool.errors import LabelError
 from sedtool.fitting import (
     FittedEvents,
@@ -42,7 +44,7 @@ from sedtool.labels import StrongLabels, Vocabulary, read_reference
 from sedtool.machine import pick_device
 from sedtool.scoring import Failure, score_clips, stored_clip
 from sedtool.store import ClipScores
-from sedtool.text import file_sha256, first_quoted
+from sedtool.text import file_sha256, first_five, first_quoted, quoted
 
 __all__ = ["TuneInputs", "TuneResult", "fit_decoding", "tune"]
 
@@ -124,7 +126,7 @@ def _fit(
     vocabulary = Vocabulary(model.classes, "the model has no others; leave their rows out")
     validation = ValidationClips.read(features, inputs.weak, inputs.reference, vocabulary, inputs)
     _refuse_training_clips(model, validation.clips)
-    model.decoding = _with_lengths(inputs, model.classes, model.decoding, config)
+    model.decoding = _with_lengths(inputs, model, validation.strong, config)
     model.decoding.require_rate(model.frame_rate)
     grid = dataclasses.replace(config, windows=()) if are_given else config
     files = (inputs.reference, inputs.weak, inputs.durations_from)
@@ -223,19 +225,40 @@ def _score(
 
 
 def _with_lengths(
-    inputs: TuneInputs, classes: tuple[str, ...], decoding: DecodingConfig, config: TuneConfig
+    inputs: TuneInputs, model: Model, strong: StrongLabels | None, config: TuneConfig
 ) -> DecodingConfig:
     """Set the median filter lengths from what was given; else they stay."""
+    decoding = model.decoding
     if inputs.window is not None:
-        return dataclasses.replace(decoding, windows=(inputs.window,) * len(classes), boxes=())
-    if inputs.durations_from is None:
+        lengths = (inputs.window,) * len(model.classes)
+        decoding = dataclasses.replace(decoding, windows=lengths, boxes=())
+    elif inputs.durations_from is not None:
+        labels = read_reference(inputs.durations_from, inputs.min_confidence)
+        decoding, without = lengths_from_durations(labels, model.classes, decoding, config)
+        strong = strong or labels
+        if without:
+            given = (inputs.durations_from, first_quoted(without))
+            log.warning("%s has no event of %s; their median filter lengths stay", *given)
+    else:
         return decoding
-    labels = read_reference(inputs.durations_from, inputs.min_confidence)
-    decoding, without = lengths_from_durations(labels, classes, decoding, config)
-    if without:
-        given = (inputs.durations_from, first_quoted(without))
-        log.warning("%s has no event of %s; their median filter lengths stay", *given)
+    if strong is not None:
+        _warn_of_erased_events(strong, model, decoding)
     return decoding
+
+
+def _warn_of_erased_events(strong: StrongLabels, model: Model, decoding: DecodingConfig) -> None:
+    """Warn of classes of which the median filters leave less than half of the labelled events."""
+    middle, erased = strong.median_durations(), []
+    for label, length in zip(model.classes, decoding.windows, strict=True):
+        longest = median_frames(length, model.frame_rate) // 2 / model.frame_rate
+        if middle.get(label, math.inf) <= longest:
+            erased.append(f"{quoted(label)} ({middle[label]:.3g} s, the filter {length:.3g} s)")
+    if erased:
+        log.warning(
+            "the median filter erases half of the events or more of %s; give a shorter --window "
+            "(0: no filter), or --reference alone, which fits the lengths",
+            first_five(erased),
+        )
 
 
 def _provenance(

@@ -414,6 +414,59 @@ def test_the_grid_holds_windows_as_the_frames_they_are():
     assert _distinct((0.0, 0.1, 0.2, 0.3, 0.5, 1.0), 10.0) == [0.0, 0.3, 0.5, 1.1]
 
 
+@given(n_frames=st.integers(1, 5), frame_rate=st.floats(5, 1000))
+def test_the_grid_begins_with_no_filter_and_so_erases_no_event_however_short(n_frames, frame_rate):
+    assert _distinct(TuneConfig().windows, frame_rate)[0] == 0.0
+    frame = np.zeros((200, 2), np.float32)
+    frame[100 : 100 + n_frames] = 1.0
+    clip = scored_whole("a", 200 / frame_rate, frame, np.ones(2, np.float32))
+    times = 100 / frame_rate, (100 + n_frames) / frame_rate
+    reference = StrongLabels([Event("a", *times, label) for label in CLASSES], ("a",))
+    config = TuneConfig(thresholds=(0.5,))
+    how = (CLASSES, frame_rate, DecodingConfig.default(2), config)
+    assert tune_events([clip], reference, *how).f1.tolist() == [1.0, 1.0]
+
+
+def labelled(path, lengths):
+    """Write strong labels of the validation clips, with tones of these lengths."""
+    names = [f"val/tone_{i}.wav" for i in range(16, 24, 2)]
+    events = [Event(name, 0.2, 0.2 + s, "tone") for name, s in zip(names, lengths, strict=True)]
+    write_events(path, StrongLabels(events, tuple(names)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("lengths", "window", "is_erased"),
+    [
+        ((0.09, 0.09, 0.5, 0.5), 0.7, True),  # the median is 0.295 s
+        ((0.09, 0.5, 0.5, 0.5), 0.7, False),
+        ((0.09, 0.09, 0.09, 0.09), 0.1, False),  # of one frame, which is no filter
+        ((0.09, 0.09, 0.09, 0.09), 0.3, True),
+        ((0.09, 0.09, 0.09, 0.09), None, False),
+    ],
+)
+def test_a_filter_given_by_hand_that_erases_half_of_the_events_of_a_class_is_remarked(
+    tiny, model, tmp_path, caplog, lengths, window, is_erased
+):
+    reference = labelled(tmp_path / "strong.tsv", lengths)
+    tune(model, TuneInputs((tiny.features,), reference=reference, window=window), TuneConfig())
+    said = [message for message in caplog.messages if "median filter erases half" in message]
+    assert len(said) == is_erased
+    if said:
+        what = f"or more of 'tone' ({np.median(lengths):.3g} s, the filter {window} s)"
+        assert f"{what}; give a shorter --window" in said[0]
+
+
+def test_a_third_of_a_mean_that_long_events_make_is_remarked_where_it_erases_the_others(
+    tiny, model, tmp_path, caplog
+):
+    durations = labelled(tmp_path / "d.tsv", (0.1, 0.1, 0.1, 9.0))
+    how = {"weak": tiny.weak_validation, "durations_from": durations}
+    tune(model, TuneInputs((tiny.features,), **how), TuneConfig())
+    assert "of 'tone' (0.1 s, the filter 0.775 s)" in caplog.messages[-1]
+    assert "noise" not in caplog.messages[-1]
+
+
 @pytest.mark.parametrize("window", [-1.0, float("nan"), float("inf"), 1e9])
 def test_a_window_out_of_range_is_refused_before_anything_is_scored(tiny, window):
     with pytest.raises(ConfigError, match="median filters must last"):

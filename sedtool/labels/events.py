@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -98,14 +99,22 @@ class StrongLabels:
         """Return the labels that occur, sorted."""
         return tuple(sorted(set(self.columns.label)))
 
-    def mean_durations(self) -> dict[str, float]:
-        """Return the mean length in seconds of each class's events, zero-length ones left out."""
+    def durations(self) -> dict[str, list[float]]:
+        """Return the lengths in seconds of each class's events, zero-length ones left out."""
         lengths: dict[str, list[float]] = {}
         _, onsets, offsets, labels, _ = self.columns
         for onset, offset, label in zip(onsets, offsets, labels, strict=True):
-            if offset > onset:
+            if offset > onset:  # else it says that its clip has no event
                 lengths.setdefault(label, []).append(offset - onset)
-        return {label: math.fsum(each) / len(each) for label, each in lengths.items()}
+        return lengths
+
+    def mean_durations(self) -> dict[str, float]:
+        """Return the mean length in seconds of each class's events, zero-length ones left out."""
+        return {label: math.fsum(each) / len(each) for label, each in self.durations().items()}
+
+    def median_durations(self) -> dict[str, float]:
+        """Return the median length in seconds of the same, in the order of the classes' names."""
+        return {label: median(each) for label, each in sorted(self.durations().items())}
 
     def weak(self) -> dict[str, tuple[str, ...]]:
         """Return the labels of each clip, sorted, without those of zero-length events."""

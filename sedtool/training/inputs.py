@@ -229,11 +229,7 @@ def warn_of_loud_noise(clips: TrainingClips, config: TrainConfig) -> None:
 
 def warn_of_short_events(events: Sequence[Event], model: Model, arch: str) -> None:
     """Warn of classes of which most events are shorter than two output frames."""
-    lengths: dict[str, list[float]] = {}
-    for event in events:
-        if event.offset > event.onset:  # else it says that its clip has no event
-            lengths.setdefault(event.label, []).append(event.offset - event.onset)
-    middle = {label: float(np.median(of_class)) for label, of_class in sorted(lengths.items())}
+    middle = StrongLabels(list(events), ()).median_durations()
     if not (short := [label for label in middle if middle[label] * model.frame_rate < 2]):
         return
     pooled, frame = model.architecture.time_pooling, 1000 / model.frame_rate
