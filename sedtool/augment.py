@@ -32,6 +32,7 @@ __all__ = [
     "augmented",
     "make_augmentations",
     "shift_events",
+    "shift_scores",
     "time_shift",
 ]
 
@@ -42,17 +43,38 @@ class Batch(NamedTuple):
     features: Tensor  # (B, T, F), as stored
     lengths: Tensor  # (B,), valid frames
     targets: Tensor  # (B, K), classes of each clip, in [0, 1]; zeros where they are unknown
-    frame_targets: Tensor  # (strong clips, T', K), classes of each output frame, in [0, 1]
+    frame_targets: Tensor  # (framed clips, T', K), classes of each output frame, in [0, 1]
     weak: slice  # of B: the clips with weak labels
     strong: slice  # of B: the clips with strong labels
     names: list[str]
     time_pooling: int = 1  # feature frames that become one output frame
     decibel: float = 1.0  # in units of the features
+    soft: tuple[int, ...] | None = None  # of B: clips with soft targets; None where no run has any
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch with its tensors on a device."""
         names = ("features", "lengths", "targets", "frame_targets")
         return self._replace(**{name: getattr(self, name).to(device) for name in names})
+
+    @property
+    def framed(self) -> slice | list[int]:
+        """Return which clips of B `frame_targets` are of: those with soft ones, then the strong."""
+        strong = range(len(self.names))[self.strong]
+        return [*self.soft, *strong] if self.soft else self.strong
+
+    @property
+    def kinds(self) -> list[np.ndarray]:
+        """Return which clips are weak, unlabelled and strong ones, and which have soft targets.
+
+        Those that are weak and soft, and those that are soft alone, are kinds of their own.
+        """
+        rows = np.arange(len(self.names))
+        soft, weak, strong = (
+            np.isin(rows, of) for of in (self.soft or (), rows[self.weak], rows[self.strong])
+        )
+        hard = ~soft
+        kinds = (hard & weak, hard & ~weak & ~strong, strong, soft & weak, soft & ~weak)
+        return [rows[kind] for kind in kinds]
 
     @property
     def valid(self) -> Tensor:
@@ -108,9 +130,9 @@ class TimeShift(Augmentation):
 class TimeMask(Augmentation):
     """Silences a stretch of each clip: each band has its lowest value of the clip there.
 
-    It is `least` to `most` of the clip, in whole output frames. Strong labels in it are 0, and so
-    are classes of a clip whose events are all in it; weak labels stay, as nobody knows when their
-    events are.
+    It is `least` to `most` of the clip, in whole output frames. Strong labels and soft ones in it
+    are 0, and so are classes of a clip whose events are all in it; weak labels stay, as nobody
+    knows when their events are.
     """
 
     shared = True
@@ -125,10 +147,10 @@ class TimeMask(Augmentation):
         masked = _stretches(output, n_frames, self.within, draw)  # (B, T')
         of_features = masked.repeat_interleave(batch.time_pooling, dim=1)
         of_features = of_features[:, : batch.features.shape[1], None]
-        frames = batch.frame_targets.masked_fill(masked[batch.strong, :, None], 0.0)
+        frames = batch.frame_targets.masked_fill(masked[batch.framed][..., None], 0.0)
         targets = batch.targets.clone()
-        if len(frames):
-            targets[batch.strong] *= frames.amax(dim=1) > 0
+        if len(of_strong := frames[len(batch.soft or ()) :]):
+            targets[batch.strong] *= of_strong.amax(dim=1) > 0
         return batch._replace(
             features=torch.where(of_features, batch.quiet, batch.features),
             frame_targets=frames,
@@ -166,8 +188,8 @@ class Mixup(Augmentation):
     """Mixes each clip with another one of its kind, weak or strong: x = λ x1 + (1 - λ) x2.
 
     So it is with log-mel values as they are stored, and with labels. One λ ~ Beta(alpha, alpha)
-    serves a batch; unlabelled clips stay as they are. A clip that ends before the other is as
-    quiet from there on as its quietest frames are.
+    serves a batch; unlabelled clips without soft targets stay as they are. A clip that ends before
+    the other is as quiet from there on as its quietest frames are.
 
     References
     ----------
@@ -183,14 +205,15 @@ class Mixup(Augmentation):
 
     def __call__(self, batch: Batch, draw: np.random.Generator) -> Batch:
         first = draw.beta(self.alpha, self.alpha)
-        other = _others(batch, (batch.weak, batch.strong), draw)
+        weak, _, *others = batch.kinds
+        other = _others(batch, (weak, *others), draw)
         features = torch.where(batch.valid, batch.features, batch.quiet)
         return batch._replace(
             features=torch.lerp(features[other], features, first),
             lengths=torch.maximum(batch.lengths, batch.lengths[other]),
             targets=torch.lerp(batch.targets[other], batch.targets, first),
             frame_targets=torch.lerp(
-                batch.frame_targets[_of_strong(batch, other)], batch.frame_targets, first
+                batch.frame_targets[_of_framed(batch, other)], batch.frame_targets, first
             ),
         )
 
@@ -219,21 +242,20 @@ class HardMixup(Augmentation):
         n = len(batch.names)
         chosen = draw.random(n) < self.share
         n_others = torch.from_numpy(draw.integers(1, self.most + 1, n) * chosen)
-        between = slice(batch.weak.stop, n - len(batch.frame_targets))
         power = math.log(10) / (10 * batch.decibel)  # of a stored value, in nepers
         quiet = torch.where(batch.valid, batch.features, batch.quiet)
         batch = before = batch._replace(features=quiet)
         for i in range(self.most):
-            other = _others(batch, (batch.weak, between, batch.strong), draw)
+            other = _others(batch, batch.kinds, draw)
             gets = (n_others > i).to(other.device)
             other = torch.where(gets, other, torch.arange(n, device=other.device))
             both = torch.logaddexp(batch.features * power, before.features[other] * power) / power
-            of_strong = _of_strong(batch, other)
+            of_framed = _of_framed(batch, other)
             batch = batch._replace(
                 features=torch.where(gets[:, None, None], both, batch.features),
                 lengths=torch.maximum(batch.lengths, before.lengths[other]),
                 targets=torch.maximum(batch.targets, before.targets[other]),
-                frame_targets=torch.maximum(batch.frame_targets, before.frame_targets[of_strong]),
+                frame_targets=torch.maximum(batch.frame_targets, before.frame_targets[of_framed]),
             )
         return batch
 
@@ -289,17 +311,18 @@ class FilterAugment(Augmentation):
         return np.interp(np.arange(size), borders, draw.uniform(*self.gains, n + 1))
 
 
-def _others(batch: Batch, parts: Iterable[slice], draw: np.random.Generator) -> Tensor:
-    """Draw another clip, by number (B,), for each one of each of these parts of a batch."""
+def _others(batch: Batch, kinds: Iterable[np.ndarray], draw: np.random.Generator) -> Tensor:
+    """Draw another clip, by number (B,), for each one of each of these kinds in a batch."""
     other = np.arange(len(batch.names))
-    for part in parts:
-        other[part] = draw.permutation(other[part])
+    for kind in kinds:
+        other[kind] = draw.permutation(kind)
     return torch.from_numpy(other).to(batch.lengths.device)
 
 
-def _of_strong(batch: Batch, rows: Tensor) -> Tensor:
-    """Return numbers of the strong clips in a batch as those in `frame_targets`."""
-    return rows[batch.strong] - (len(rows) - len(batch.frame_targets))
+def _of_framed(batch: Batch, rows: Tensor) -> Tensor:
+    """Return numbers in a batch of clips with frame targets as those in `frame_targets`."""
+    every = torch.arange(len(batch.names), device=rows.device)
+    return torch.searchsorted(every[batch.framed], rows[batch.framed])
 
 
 def _stretches(
@@ -354,6 +377,32 @@ def shift_events(
         parts.sort(key=lambda part: part.onset - part.offset)  # the longest first
         moved += parts[:1] + [p for p in parts[1:] if p.offset - p.onset >= shortest]
     return moved
+
+
+def shift_scores(
+    scores: np.ndarray, ratio: float, shift: int, n_frames: int, pooled: int, mode: str = "roll"
+) -> np.ndarray:
+    """Move scores (S, K) like the `n_frames` of their clip, and average them by output frame.
+
+    A score lasts `ratio` feature frames, the last one to the end of the clip; an output frame is
+    the mean over the time of `pooled` feature frames, or of those that are left. A shift is one of
+    feature frames, and nothing is rounded. With "pad", nothing is active in the gap.
+    """
+    starts = np.arange(0, n_frames, pooled)
+    borders = np.append(np.minimum(np.arange(len(scores)) * ratio, n_frames), n_frames) + shift
+    borders = borders % n_frames if mode == "roll" else borders.clip(0, n_frames)
+    borders = np.unique(np.concatenate([starts, borders]))
+    borders = borders[borders < n_frames]
+    widths = np.diff(borders, append=n_frames)  # of pieces that have one score each
+    middles = borders + widths / 2 - shift
+    middles = middles % n_frames if mode == "roll" else middles
+    is_inside = (middles >= 0) & (middles < n_frames)
+    place = (middles / ratio).clip(0, len(scores) - 1).astype(int)
+    pieces = scores[place] * (widths * is_inside)[:, None]
+    sums = np.add.reduceat(pieces, np.searchsorted(borders, starts))
+    lengths = np.minimum(n_frames - starts, pooled)
+    means: np.ndarray = (sums / lengths[:, None]).astype(np.float32)
+    return means
 
 
 def add_mel_noise(features: Tensor, std: float, config: FeatureConfig) -> Tensor:

@@ -16,20 +16,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sedtool.augment import Batch, TimeShift, make_augmentations, shift_events, time_shift
+from sedtool.augment import (
+    Batch,
+    TimeShift,
+    make_augmentations,
+    shift_events,
+    shift_scores,
+    time_shift,
+)
 from sedtool.config import FeatureConfig, TrainConfig
 from sedtool.config.training import LookupConfig
-from sedtool.draws import generator
-from sedtool.errors import ArtifactError, LabelError
+from sedtool.draws import Sampler
+from sedtool.errors import ArtifactError, ConfigError, LabelError
 from sedtool.labels import Event, NameIndex, StrongLabels, Vocabulary, read_reference, read_weak
 from sedtool.labels.names import inexact
-from sedtool.store import Features, open_features
+from sedtool.store import Features, Scores, open_features
 
 __all__ = [
     "Batch",
     "Clips",
     "FeatureSet",
-    "Sampler",
+    "SoftTargets",
     "TrainingBatches",
     "TrainingClips",
     "ValidationClips",
@@ -136,6 +143,11 @@ class FeatureSet:
         file, number = self.place[name]
         return float(file.duration[number])
 
+    def frames(self, name: str) -> int:
+        """Return the number of frames of a clip."""
+        file, number = self.place[name]
+        return int(file.frames[number])
+
     def source(self, name: str) -> str:
         """Return the sha256 of the audio file a clip was made from."""
         file, number = self.place[name]
@@ -211,12 +223,46 @@ class Clips:
 
 
 @dataclass(frozen=True)
+class SoftTargets:
+    """Scores of clips as frame targets, read from their file one clip at a time."""
+
+    scores: Scores
+    places: Mapping[str, int]  # of a clip, by name: its number in the scores
+    columns: np.ndarray  # of the classes, in the scores
+    allowed: Mapping[str, np.ndarray]  # the classes (K,) of the weak labels that a clip has, if any
+
+    def __contains__(self, name: str) -> bool:
+        """Return whether a clip has scores."""
+        return name in self.places
+
+    def frames(
+        self, name: str, rate: float, shift: int, n_frames: int, pooled: int, mode: str
+    ) -> np.ndarray:
+        """Return the targets (T', K) of a clip of `n_frames` features, `rate` in a second.
+
+        For the others see `shift_scores`. What weak labels rule out is 0.
+        """
+        number = self.places[name]
+        begin, n_scores = (int(of[number]) for of in (self.scores.start, self.scores.frames))
+        scores = np.asarray(self.scores.frame[begin : begin + n_scores])[:, self.columns]
+        ratio = rate / self.scores.frame_rate
+        if abs(ratio - round(ratio)) < 1e-9 * ratio:  # of equal frames, each is its own mean
+            ratio = round(ratio)
+        targets = shift_scores(scores, ratio, shift, n_frames, pooled, mode)
+        return targets * self.allowed.get(name, np.float32(1))
+
+
+@dataclass(frozen=True)
 class TrainingClips:
-    """All that a network learns from; a kind of label that is not there has no clips."""
+    """All that a network learns from; a kind of label that is not there has no clips.
+
+    Clips of `soft` that have no labels are among the unlabelled ones.
+    """
 
     weak: Clips
     unlabelled: Clips
     strong: Clips
+    soft: SoftTargets | None = None
 
     def __iter__(self) -> Iterator[Clips]:
         """Yield the three kinds, in the order they have in a batch."""
@@ -225,6 +271,12 @@ class TrainingClips:
     def __len__(self) -> int:
         """Return the number of clips."""
         return len(self.names)
+
+    @property
+    def n_labelled(self) -> int:
+        """Return the number of clips with labels, and of those with scores alone."""
+        n_scored = sum(name in self.soft for name in self.unlabelled.names) if self.soft else 0
+        return len(self.weak) + len(self.strong) + n_scored
 
     @property
     def features(self) -> FeatureSet:
@@ -326,10 +378,10 @@ class TrainingBatches:
 
     @property
     def steps_of_a_pass(self) -> int:
-        """Return the steps of a pass over the unlabelled clips; without any, over all others."""
+        """Return the steps of a pass over a mean teacher's unlabelled clips; else over all."""
         pairs = zip(self.clips, self.sizes, strict=True)
         passes = [-(-len(kind) // size) if size else 0 for kind, size in pairs]
-        return passes[1] or max(passes)
+        return passes[1] if passes[1] and self.config.method == "mean-teacher" else max(passes)
 
     def draw(self, epoch: int, step: int) -> Batch:
         """Return the batch of step `step` of the whole run, which falls into epoch `epoch`."""
@@ -343,18 +395,22 @@ class TrainingBatches:
         n_weak, n_unlabelled, _ = self.sizes
         names = [kind.names[index] for kind, index in rows]
         padded, lengths = self._padded(names, shifts)
-        strong = slice(n_weak + n_unlabelled, None)
-        return Batch(
+        n_others, soft = n_weak + n_unlabelled, None
+        if self.clips.soft:
+            soft = tuple(k for k, name in enumerate(names[:n_others]) if name in self.clips.soft)
+        batch = Batch(
             padded,
             lengths,
             torch.from_numpy(np.stack([kind.targets[index] for kind, index in rows])),
-            self._frame_targets(names[strong], shifts[strong], lengths),
+            torch.empty(0),
             slice(0, n_weak),
-            strong,
+            slice(n_others, None),
             names,
             self.time_pooling,
             self.clips.features.config.decibel,
+            soft,
         )
+        return batch._replace(frame_targets=self._frame_targets(batch, shifts))
 
     def _padded(self, names: list[str], shifts: list[int]) -> tuple[Tensor, Tensor]:
         """Gather features (B, T, F), padded with zeros, each clip shifted; and their lengths."""
@@ -365,35 +421,45 @@ class TrainingBatches:
             padded[row, : len(clip)] = time_shift(clip, shifts[row], self._shift.mode)
         return torch.from_numpy(padded), torch.tensor(lengths)
 
-    def _frame_targets(self, names: list[str], shifts: list[int], lengths: Tensor) -> Tensor:
-        """Return the strong labels (clips, T', K) of the last clips of a batch, moved like them."""
-        feature_rate = self.clips.features.config.frame_rate
-        frame_rate = feature_rate / self.time_pooling
-        n_frames = -(-int(lengths.max()) // self.time_pooling)
-        targets = np.zeros((len(names), n_frames, len(self.vocabulary)), np.float32)
-        last = lengths[len(lengths) - len(names) :].tolist()
-        for row, (name, shift, length) in enumerate(zip(names, shifts, last, strict=True)):
+    def _frame_targets(self, batch: Batch, shifts: list[int]) -> Tensor:
+        """Return the targets (framed clips, T', K) of the frames of a batch, moved like them."""
+        pooled, rate = self.time_pooling, self.clips.features.config.frame_rate
+        frame_rate, n_frames = rate / pooled, -(-batch.features.shape[1] // pooled)
+        rows = np.arange(len(shifts))[batch.framed].tolist()
+        targets = np.zeros((len(rows), n_frames, len(self.vocabulary)), np.float32)
+        for of_clip, row in zip(targets, rows, strict=True):
+            name, shift, length = batch.names[row], shifts[row], int(batch.lengths[row])
+            valid = -(-length // pooled)
+            if self.clips.soft and row < batch.strong.start:
+                how = (rate, shift, length, pooled, self._shift.mode)
+                of_clip[:valid] = self.clips.soft.frames(name, *how)
+                continue
             moved = shift_events(
                 self.clips.strong.events[name],
-                shift / feature_rate,
-                length / feature_rate,
+                shift / rate,
+                length / rate,
                 self._shift.mode,
                 0.5 / frame_rate,
             )
-            valid = -(-length // self.time_pooling)
-            targets[row, :valid] = frame_targets(
-                moved, valid, frame_rate, self.vocabulary, self.config.touching_gap
-            )
+            what = (self.vocabulary, self.config.touching_gap)
+            of_clip[:valid] = frame_targets(moved, valid, frame_rate, *what)
         return torch.from_numpy(targets)
 
 
 def batch_sizes(clips: TrainingClips, config: TrainConfig) -> tuple[int, int, int]:
-    """Return how many weak, unlabelled and strong clips a batch holds; 0 where there are none."""
-    sizes = {
-        "weak": (*config.batch_size, 0, 0),
-        "strong": (0, 0, *config.batch_size),
-        "mean-teacher": config.batch_size,
-    }[config.method]
+    """Return how many weak, unlabelled and strong clips a batch holds; 0 where there are none.
+
+    Without a mean teacher, half of a batch are clips that have soft targets and no labels.
+    """
+    if config.method == "mean-teacher":
+        sizes = config.batch_size
+    else:
+        n_scored = config.batch_size[0] // 2 if len(clips.unlabelled) else 0
+        n_labelled = config.batch_size[0] - n_scored
+        sizes = (n_labelled, n_scored, 0) if config.method == "weak" else (0, n_scored, n_labelled)
+    if clips.soft and len(clips.unlabelled) and not sizes[1]:
+        given = ",".join(map(str, config.batch_size))
+        raise ConfigError(f"batch_size {given} has no place for clips of --soft without labels")
     weak, unlabelled, strong = (
         size if len(kind) else 0 for kind, size in zip(clips, sizes, strict=True)
     )
@@ -428,43 +494,3 @@ def frame_targets(
         targets[max(before + 1, first - touching_gap) : first, column] = 0.0
         ends[column, last] = first
     return targets
-
-
-class Sampler:
-    """Endless draws of clip numbers; draw g is a pure function of (seed, g).
-
-    With ``balance="classes"`` there is one queue a class, each shuffled anew whenever it has been
-    gone through, and draws go round the queues: every class is equally often the reason a clip is
-    drawn. Clips without any label form one more queue. With ``"none"`` there is a single queue.
-    `targets` are weak labels (clips, K); `purpose` tells several samplers of one seed apart.
-
-    References
-    ----------
-    The round-robin queues are those of Y. Wang's system, on which the power-pooling paper's
-    DCASE 2017 experiment builds; there a class is a set of files.
-    """
-
-    def __init__(
-        self, targets: np.ndarray, balance: str, seed: int, purpose: str = "sampler"
-    ) -> None:
-        self.seed, self.purpose = seed, purpose
-        if balance == "classes":
-            queues = [np.flatnonzero(column) for column in targets.T > 0]
-            queues.append(np.flatnonzero(~(targets > 0).any(axis=1)))
-        else:
-            queues = [np.arange(len(targets))]
-        self.queues = [queue for queue in queues if len(queue)]
-        self._shuffled: dict[int, tuple[int, np.ndarray]] = {}  # queue -> (pass, order)
-
-    def indices(self, start: int, count: int) -> list[int]:
-        """Return the clips of draws start, …, start + count - 1."""
-        return [self._draw(number) for number in range(start, start + count)]
-
-    def _draw(self, number: int) -> int:
-        turn, queue = divmod(number, len(self.queues))
-        clips = self.queues[queue]
-        passes, position = divmod(turn, len(clips))
-        if self._shuffled.get(queue, (-1,))[0] != passes:
-            order = generator(self.purpose, self.seed, queue, passes).permutation(clips)
-            self._shuffled[queue] = (passes, order)
-        return int(self._shuffled[queue][1][position])

@@ -298,3 +298,73 @@ def test_an_augmentation_is_given_once():
     for texts in (("gain", "gain:most=2"), ("time-shift",)):
         with pytest.raises(ConfigError, match=r"augment has .* twice"):
             TrainConfig(time_shift=3.0, augment=texts)
+
+
+SOFT = (0, 2, 4)  # of the weak clips the first and the last, of the unlabelled ones the second
+
+
+def with_soft_targets(seed=0):
+    """Return the batch with soft targets of some clips that have no strong labels."""
+    one = batch(seed, soft=True)
+    rng = np.random.default_rng(seed + 1)
+    frames = rng.random((len(SOFT), 7, 4)).astype(np.float32)
+    of_all = torch.cat([torch.from_numpy(frames), one.frame_targets])
+    return one._replace(soft=SOFT, frame_targets=of_all)
+
+
+def test_frame_targets_are_of_soft_clips_then_of_strong_ones():
+    assert with_soft_targets().framed == [0, 2, 4, 5, 6, 7]
+    assert batch().framed == batch()._replace(soft=()).framed == STRONG
+
+
+@given(st.integers(0, 1000))
+def test_a_time_mask_zeroes_soft_targets_and_leaves_weak_labels(seed):
+    before = with_soft_targets(seed)
+    after = make("time-mask:least=0.2,most=0.6")(before, generator("test", seed))
+    of_strong = make("time-mask:least=0.2,most=0.6")(
+        before._replace(soft=None, frame_targets=before.frame_targets[3:]), generator("test", seed)
+    )
+    assert torch.equal(after.frame_targets[3:], of_strong.frame_targets)
+    assert torch.equal(after.targets, of_strong.targets)
+    quiet = before.quiet[:, 0]
+    for k, b in enumerate(SOFT):
+        n, was = LENGTHS[b], before.frame_targets[k]
+        silenced = (after.features[b, :n] == quiet[b]).all(dim=1)
+        gone = torch.tensor([bool(piece.all()) for piece in silenced.split(POOLED)])
+        gone = torch.cat([gone, torch.zeros(7 - len(gone), dtype=torch.bool)])
+        assert gone.any()
+        assert torch.equal(after.frame_targets[k], was.masked_fill(gone[:, None], 0))
+
+
+@given(st.integers(0, 1000))
+def test_mixup_mixes_soft_targets_with_soft_ones_of_the_same_kind(seed):
+    before = with_soft_targets(seed)
+    before = before._replace(targets=torch.eye(8)[:, :4] + 1)  # that tell clips apart, or nearly
+    after = make("mixup:alpha=1")(before, generator("test", seed))
+    draw = generator("test", seed)
+    share, other = draw.beta(1, 1), np.arange(8)
+    for kind in ([1], [5, 6, 7], [0, 2], [4]):
+        other[kind] = draw.permutation(kind)
+    for place, b in enumerate(before.framed):
+        partner = before.framed.index(other[b])
+        mixed = share * before.frame_targets[place] + (1 - share) * before.frame_targets[partner]
+        assert_close(after.frame_targets[place], mixed, rtol=1e-5, atol=1e-6)
+        assert_close(
+            after.targets[b], share * before.targets[b] + (1 - share) * before.targets[other[b]]
+        )
+    assert torch.equal(after.targets[3], before.targets[3])  # unlabelled, and without scores
+
+
+@given(st.integers(0, 1000))
+def test_hard_mixup_joins_soft_targets_with_soft_ones_of_the_same_kind(seed):
+    before = with_soft_targets(seed)
+    after = make("hard-mixup:share=1,most=1")(before, generator("test", seed))
+    draw = generator("test", seed)
+    draw.random(8), draw.integers(1, 2, 8)
+    other = np.arange(8)
+    for kind in ([1], [3], [5, 6, 7], [0, 2], [4]):
+        other[kind] = draw.permutation(kind)
+    partners = [before.framed.index(other[b]) for b in before.framed]
+    joined = torch.maximum(before.frame_targets, before.frame_targets[partners])
+    assert torch.equal(after.frame_targets, joined)
+    assert torch.equal(after.targets, torch.maximum(before.targets, before.targets[other]))

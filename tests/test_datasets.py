@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sedtool.augment import time_shift
 from sedtool.config import FEATURE_PRESETS, ExtractConfig
-from sedtool.datasets import FeatureSet, Sampler
-from sedtool.draws import generator, torch_draws
+from sedtool.datasets import FeatureSet
+from sedtool.draws import Sampler, generator, torch_draws
 from sedtool.errors import ArtifactError
 from sedtool.extraction import extract
 

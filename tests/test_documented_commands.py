@@ -219,10 +219,17 @@ def prepare_short_sounds(folder: Path, run: Callable[[str], None]) -> None:
     (folder / "benchmarks").symlink_to(REPOSITORY / "benchmarks")
 
 
+def prepare_training(folder: Path, run: Callable[[str], None]) -> None:
+    known = make_clips(folder / "recordings", "abcdefghijklmnopqr", 0)
+    write_labels(folder, known, {"weak.tsv": "abcdef"}, {"validation.tsv": "jklmnopqr"})
+    run("sedtool extract recordings -o features.h5")
+
+
 PREPARE = {
     "README.md": prepare_readme,
     "docs/plugins.md": prepare_plugins,
     "docs/short-sounds.md": prepare_short_sounds,
+    "docs/training.md": prepare_training,
     "recipes/dcase2017/README.md": prepare_dcase(2017),
     "recipes/dcase2019/README.md": prepare_dcase(2019),
     "recipes/esc10/README.md": prepare_esc10,

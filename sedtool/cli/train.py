@@ -17,13 +17,15 @@ from sedtool.signals import stop_signals
 
 class _TrainCommand(SedtoolCommand):
     def derived(self, values: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
-        weak, strong = values["weak"], values["strong"]
+        weak, strong, soft = values["weak"], values["strong"], values["soft"]
         if not (weak or strong):
             return {}
-        from sedtool.labels import read_reference, read_weak
+        from sedtool.labels import read_events, read_weak
+        from sedtool.store import open_scores
 
-        n_clips = len(read_weak(weak)) if weak else 0
-        n_clips += len(read_reference(strong).names) if strong else 0
+        names = [*(read_weak(weak) if weak else ()), *(read_events(strong).names if strong else ())]
+        scored = {*open_scores(soft, verify=False).names} if soft else set()
+        n_clips = len(names) + len(scored.difference(names))
         given = (values[name] for name in ("method", "batch_size", "steps_per_epoch"))
         found = suited(n_clips, *given)
         source = f"chosen for {n_clips} labelled clips"
@@ -33,7 +35,7 @@ class _TrainCommand(SedtoolCommand):
 @click.command(cls=_TrainCommand)
 @opt.group(
     "Input",
-    *opt.settings(TrainInputs, "features", "weak", "strong", "unlabelled"),
+    *opt.settings(TrainInputs, "features", "weak", "strong", "unlabelled", "soft"),
     *opt.settings(TrainInputs, "val_weak", "val_strong"),
     *opt.settings(TrainConfig, "validation_fraction"),
     *opt.settings(TrainInputs, "classes", "missing", "partial", "min_confidence"),

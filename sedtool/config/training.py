@@ -73,6 +73,12 @@ class TrainInputs(LookupConfig):
     weak: Path | None = setting(None, "Weak labels to train on.")
     strong: Path | None = setting(None, "Strong labels to train on.")
     unlabelled: Path | None = setting(None, "A list of clips without labels to train on.")
+    soft: Path | None = setting(
+        None,
+        "Scores of clips as targets of their frames, with 0 for what weak labels rule out. Clips "
+        "with weak labels, or in --unlabelled, count in the frame loss, too; others are drawn as "
+        "unlabelled ones, or as half of each batch where the method has none.",
+    )
     val_weak: Path | None = setting(None, "Weak labels to validate on, by clip scores.")
     val_strong: Path | None = setting(None, "Strong labels to validate on, by event scores.")
     classes: Path | None = setting(

@@ -41,7 +41,7 @@ from sedtool.runs import (
     unlike,
 )
 from sedtool.signals import stop_signals
-from sedtool.store import open_features
+from sedtool.store import is_hdf5, open_features, open_scores
 from sedtool.training import train
 from sedtool.tuning import tune
 
@@ -288,6 +288,8 @@ def _check_labels(settings: SweepSettings) -> None:
     for name, path in _learned_from(settings).items():
         if name.endswith("weak"):
             read_weak(path, vocabulary)
+        elif name == "train.soft":
+            open_scores(path, verify=False)
         elif name == "train.unlabelled":
             read_names(path)
         else:
@@ -306,7 +308,7 @@ def _refuse_clips_of_both(settings: SweepSettings) -> None:
     if not (train.val_weak or train.val_strong):
         return
     trained = {name for path in (train.weak, train.strong) if path for name in read_names(path)}
-    for name in ("train.weak", "train.strong", "train.unlabelled"):
+    for name in ("train.weak", "train.strong", "train.unlabelled", "train.soft"):
         lists.pop(name, None)
     for name, path, both in _shared(trained, lists.items()):
         raise ConfigError(
@@ -331,8 +333,13 @@ def _shared(
 ) -> Iterator[tuple[str, Path, list[str]]]:
     """Yield the lists that have some of these clips, by option, and which clips they are."""
     for option, path in lists:
-        if both := sorted(names.intersection(read_names(path))):
+        if both := sorted(names.intersection(_names(path))):
             yield option, path, both
+
+
+def _names(path: Path) -> list[str]:
+    """Return the clips that labels, or scores, are of."""
+    return open_scores(path, verify=False).names if is_hdf5(path) else read_names(path)
 
 
 def _refuse_other_features(path: Path, wanted: FeatureConfig) -> None:

@@ -332,6 +332,8 @@ def run_identity(
         identity[f"{name} training clips"] = digest(kind.names)
         identity[f"{name} training labels"] = digest(torch.from_numpy(kind.targets))
     identity["strong training events"] = digest(format_events(clips.events))
+    if clips.soft:
+        identity["soft scores"] = clips.soft.scores.sha256
     identity["validation clips"] = digest(validation.clips.names)
     identity["validation labels"] = digest(torch.from_numpy(validation.clips.targets))
     strong = validation.strong

@@ -10,9 +10,16 @@ import numpy as np
 
 from sedtool.checkpoint import Model
 from sedtool.config import TrainConfig, TrainInputs
-from sedtool.datasets import Clips, FeatureSet, TrainingClips, ValidationClips, weak_targets
+from sedtool.datasets import (
+    Clips,
+    FeatureSet,
+    SoftTargets,
+    TrainingClips,
+    ValidationClips,
+    weak_targets,
+)
 from sedtool.draws import generator
-from sedtool.errors import ConfigError, LabelError
+from sedtool.errors import ArtifactError, ConfigError, LabelError
 from sedtool.labels import (
     Event,
     StrongLabels,
@@ -22,6 +29,7 @@ from sedtool.labels import (
     read_vocabulary,
     read_weak,
 )
+from sedtool.store import open_scores
 from sedtool.text import first_five, first_quoted, quoted
 
 _SAMPLED = 100  # clips whose mel values noise is compared with
@@ -62,7 +70,7 @@ def load_inputs(
         validation = ValidationClips.read(features, *given)
     else:
         clips, validation = _hold_out(clips, config)
-    counts = clips.weak.targets.sum(axis=0) + clips.strong.targets.sum(axis=0)
+    counts = sum((kind.targets > 0).sum(axis=0) for kind in (clips.weak, clips.strong))
     labels = list(zip(vocabulary.classes, counts.astype(int).tolist(), strict=True))
     if few := [f"{quoted(label)} ({count})" for label, count in labels if count < _LEAST]:
         what = "classes of fewer than %d training clips may not be learned, of none they cannot: %s"
@@ -74,7 +82,13 @@ def load_inputs(
         raise ConfigError(
             f"--select-by {config.select_by} needs strong validation labels (--val-strong)"
         )
-    return _without(clips, validation.clips), validation, vocabulary
+    clips = _without(clips, validation.clips)
+    if clips.soft and clips.soft.places.keys().isdisjoint(
+        clips.weak.names + clips.unlabelled.names
+    ):
+        what = "no clip is left to learn from that has no strong labels, and is not validated on"
+        raise ConfigError(f"{inputs.soft}: {what}; score others")
+    return clips, validation, vocabulary
 
 
 def _require_sources(inputs: TrainInputs, config: TrainConfig) -> None:
@@ -120,13 +134,64 @@ def _training_clips(features: FeatureSet, inputs: TrainInputs) -> tuple[Training
             sorted(labels | set(strong.classes)), "--classes gives another list"
         )
     vocabulary.require(strong.classes, inputs.strong or "")
-    unknown = np.zeros((len(of_unlabelled), len(vocabulary)), np.float32)
     clips = TrainingClips(
         Clips(features, tuple(of_weak.values()), weak_targets(weak, list(of_weak), vocabulary)),
-        Clips(features, tuple(of_unlabelled.values()), unknown),
+        _unlabelled(features, of_unlabelled.values(), vocabulary),
         _strong_clips(features, strong.renamed(of_strong), vocabulary, inputs.strong),
     )
+    if inputs.soft:
+        soft = _soft_targets(inputs.soft, inputs.partial, clips, vocabulary)
+        others = [name for name in soft.places if name not in soft.allowed]
+        others = list(dict.fromkeys((*clips.unlabelled.names, *others)))
+        clips = replace(clips, unlabelled=_unlabelled(features, others, vocabulary), soft=soft)
     return clips, vocabulary
+
+
+def _unlabelled(features: FeatureSet, names: Iterable[str], vocabulary: Vocabulary) -> Clips:
+    """Return clips whose classes are unknown."""
+    known = tuple(names)
+    return Clips(features, known, np.zeros((len(known), len(vocabulary)), np.float32))
+
+
+def _soft_targets(
+    path: Path, partial: bool, clips: TrainingClips, vocabulary: Vocabulary
+) -> SoftTargets:
+    """Open scores, and find in them the clips that have features and no strong labels.
+
+    Raises an ArtifactError or a ConfigError if they do not fit the features, or lack a class.
+    """
+    try:
+        scores = open_scores(path)
+    except ArtifactError as error:
+        what = "--soft takes the scores of `sedtool infer --scores`, or of `sedtool merge`"
+        raise ArtifactError(f"{error}; {what}") from None
+    if not (scores.shard.is_whole or partial):
+        raise ArtifactError(f"{path}: scores of one shard; merge all, or --partial")
+    if missing := [label for label in vocabulary.classes if label not in scores.classes]:
+        raise ConfigError(
+            f"{path} has no scores of {first_quoted(missing)}; score with models that know all "
+            "classes, or name fewer with --classes"
+        )
+    if more := [label for label in scores.classes if label not in vocabulary]:
+        what = "%s: %s are no classes of the labels, or of --classes; their scores are left out"
+        log.warning(what, path, first_quoted(more))
+    features, numbers = clips.features, {name: n for n, name in enumerate(scores.names)}
+    found = features.match(scores.names, path, "skip")
+    places = {clip: numbers[name] for name, clip in found.items()}
+    rate, tolerated = features.config.frame_rate, 2 / scores.frame_rate
+    for clip, number in places.items():
+        ends = scores.frames[number] / scores.frame_rate, features.frames(clip) / rate
+        if abs(ends[0] - ends[1]) > tolerated + 1 / rate:
+            raise ArtifactError(
+                f"{path}: its scores of {clip!r} are of {ends[0]:.3f} s, and the features of "
+                f"{ends[1]:.3f} s; score what the features are made of"
+            )
+    if both := [name for name in clips.strong.names if places.pop(name, None) is not None]:
+        what = "%s: the strong labels of %d clips count, and not their scores, as of %r"
+        log.warning(what, path, len(both), both[0])
+    columns = np.array([scores.classes.index(label) for label in vocabulary.classes])
+    allowed = dict(zip(clips.weak.names, clips.weak.targets, strict=True))
+    return SoftTargets(scores, places, columns, allowed)
 
 
 def _strong_clips(

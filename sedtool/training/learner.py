@@ -154,7 +154,7 @@ class Learner:
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate  # which the schedule lowers when the validation loss stalls
         self.detector.pooling.project_()
-        if self.config.method == "weak":
+        if self.config.method == "weak" and batch.soft is None:
             losses = {}  # its one part says little more than the sum
         values = torch.stack([loss, *losses.values()]).tolist()  # one transfer from the device
         parts = dict(zip(("train_loss", *losses), values, strict=True))
@@ -185,8 +185,10 @@ class Learner:
             losses["clip_loss"] = self.loss.of_clips(*labelled)
         if len(batch.frame_targets):
             losses["frame_loss"] = self.loss.of_frames(
-                output.logits[batch.strong], output.mask[batch.strong], batch.frame_targets
+                output.logits[batch.framed], output.mask[batch.framed], batch.frame_targets
             )
+        elif batch.soft is not None:  # none of its clips was drawn
+            losses["frame_loss"] = torch.zeros((), device=output.logits.device)
         return losses
 
     @torch.no_grad()

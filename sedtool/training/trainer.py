@@ -149,7 +149,7 @@ class Trainer:
         self.folder, self.stop = folder, stop
         self.clips, self.validation, self.vocabulary = load_inputs(inputs, config)
         self.labels = (inputs.val_strong, inputs.val_weak)  # to validate on; none: held-out clips
-        self.n_labelled = len(self.clips.weak) + len(self.clips.strong)
+        self.n_labelled = self.clips.n_labelled
         if not any(self.labels):
             self.n_labelled += len(self.validation.clips)
         given = (config.method, config.batch_size, config.steps_per_epoch)

@@ -1,0 +1,349 @@
+"""train --soft: scores of clips as targets of their frames, from the files of earlier stages."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from sedtool.config import DecodingConfig, TrainConfig
+from sedtool.errors import ArtifactError, StoppedError
+from sedtool.labels import Event, StrongLabels, read_names, write_events
+from sedtool.losses import BinaryCrossEntropy
+from sedtool.shards import Shard
+from sedtool.store import ScoresHeader, ScoresWriter, clip_scores, open_scores
+from sedtool.training import TrainInputs, load_inputs, train
+from sedtool.training.learner import Learner
+from support.command_lines import refused, run, tries
+from support.training import stop_after, whole_contents
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nano")]
+
+SHORT = ("--arch", "nano", "--epochs", 1, "--steps-per-epoch", 2, "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tiny, nano, tmp_path_factory):
+    """Weak labels of six clips, strong ones of two others, and mean scores of all 24."""
+    folder = tmp_path_factory.mktemp("soft")
+    names, rows = read_names(tiny.weak), tiny.weak.read_text().splitlines()
+    (folder / "weak.tsv").write_text("\n".join(rows[:7]) + "\n")
+    events = [Event(n, 0.2, 0.7, n.split("/")[1].split("_")[0]) for n in names[6:8]]
+    write_events(folder / "strong.tsv", StrongLabels(events, tuple(names[6:8])))
+    (folder / "others.tsv").write_text("filename\n" + "\n".join(names[4:12]) + "\n")
+    for seed in (0, 1):
+        labels = ("--weak", folder / "weak.tsv", "--val-strong", tiny.strong)
+        where = ("-o", folder / f"run{seed}", "--features", tiny.features)
+        run("train", *where, *labels, *SHORT, "--seed", seed, "--batch-size", 4)
+        run("infer", folder / f"run{seed}", tiny.features, "--scores", folder / f"s{seed}.h5")
+    run("merge", "--average", folder / "s0.h5", folder / "s1.h5", "-o", folder / "mean.h5")
+    return folder
+
+
+@pytest.fixture
+def line(tiny, folder):
+    return (
+        *("train", "--features", tiny.features, "--weak", folder / "weak.tsv"),
+        *("--val-strong", tiny.strong, *SHORT, "--batch-size", 6, "--soft", folder / "mean.h5"),
+    )
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def learned(monkeypatch):
+    """The batches that are learned from."""
+    batches, step = [], Learner.step
+
+    def watched(self, batch, number):
+        batches.append(batch)
+        return step(self, batch, number)
+
+    monkeypatch.setattr(Learner, "step", watched)
+    return batches
+
+
+def rows(output):
+    header, *lines = (row.split("\t") for row in (output / "metrics.tsv").read_text().splitlines())
+    return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+@tries("train", "--soft")
+def test_weak_clips_have_frames_to_learn_too_and_clips_without_labels_are_half_of_a_batch(
+    line, output, tiny, folder, learned
+):
+    said = run(*line, "-o", output).stderr
+    assert "8 of 18 unlabelled clips are validated on; left out of training" in said
+    weak, trained = read_names(folder / "weak.tsv"), read_names(output / "trained_on.tsv")
+    assert trained == sorted(read_names(tiny.weak))
+    (row,) = rows(output)
+    assert list(row)[:6] == ["epoch", "step", "lr", "train_loss", "clip_loss", "frame_loss"]
+    parts = float(row["clip_loss"]) + float(row["frame_loss"])
+    assert float(row["train_loss"]) == pytest.approx(parts, rel=1e-3)  # and the penalty of n
+    for batch in learned:
+        assert batch.framed == [*range(6)]
+        assert {name in weak for name in batch.names[:3]} == {True}
+        assert {name in weak for name in batch.names[3:]} == {False}
+        for frames, targets in zip(batch.frame_targets[:3], batch.targets, strict=False):
+            assert torch.equal(frames.amax(dim=0) > 0, targets > 0)  # else they are ruled out
+    assert yaml.safe_load((output / "config.yaml").read_text())["train"]["soft"] == str(
+        (folder / "mean.h5").resolve()
+    )
+    assert str(folder / "mean.h5") in json.loads((output / "run.json").read_text())["inputs"]
+    assert "finished, and was trained on the same files" in run(*line, "-o", output).stderr
+    other = [folder / "s0.h5" if word == folder / "mean.h5" else word for word in line]
+    assert "of other settings or files: soft is" in refused(*other, "-o", output)
+    again = output.with_name("again")
+    run("train", "-c", output / "config.yaml", "-o", again)
+    assert whole_contents(again) == whole_contents(output)
+
+
+def test_the_frame_loss_is_the_cross_entropy_with_the_scores(line, output, learned, monkeypatch):
+    given, of_frames = [], BinaryCrossEntropy.of_frames
+
+    def watched(self, logits, mask, target):
+        given.append((logits.detach(), mask, target))
+        return of_frames(self, logits, mask, target)
+
+    monkeypatch.setattr(BinaryCrossEntropy, "of_frames", watched)
+    run(*line, "-o", output)
+    losses = []
+    for batch, (logits, mask, target) in zip(learned, given, strict=False):
+        assert torch.equal(target, batch.frame_targets)
+        p = logits.sigmoid()
+        each = -(target * p.log() + (1 - target) * (1 - p).log())
+        losses.append(float(each[mask].mean()))
+    (row,) = rows(output)
+    assert float(row["frame_loss"]) == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_a_mean_teacher_learns_from_the_scores_of_weak_and_unlabelled_clips_in_their_places(
+    line, output, folder, learned
+):
+    given = ("--unlabelled", folder / "others.tsv", "--strong", folder / "strong.tsv")
+    line = [word for word in line if word not in ("--batch-size", 6)]
+    said = run(
+        *line, "-o", output, *given, "--method", "mean-teacher", "--batch-size", "2,3,1"
+    ).stderr
+    assert "the strong labels of 2 clips count, and not their scores" in said
+    scored = {*open_scores(folder / "mean.h5").names} - {*read_names(folder / "strong.tsv")}
+    for batch in learned:
+        assert [batch.names[row] for row in batch.framed][:-1] == [
+            name for name in batch.names[:5] if name in scored
+        ]
+        assert len(batch.frame_targets) == len(batch.framed)
+        assert batch.frame_targets[-1].unique().tolist() == [0, 1]  # of a strong clip
+
+
+def test_strong_and_scored_clips_share_a_batch(line, output, folder, learned):
+    at = line.index("--weak")
+    line = (*line[:at], *line[at + 2 :], "--strong", folder / "strong.tsv", "--method", "strong")
+    run(*line, "-o", output)
+    strong = read_names(folder / "strong.tsv")
+    for batch in learned:
+        assert {name in strong for name in batch.names[:3]} == {False}
+        assert {name in strong for name in batch.names[3:]} == {True}
+        assert batch.framed == [*range(6)]
+
+
+def test_a_run_with_scores_of_some_weak_clips_has_a_frame_loss_at_every_step(
+    line, output, folder, learned
+):
+    few = folder / "few.h5"
+    scores = open_scores(folder / "mean.h5")
+    weak = read_names(folder / "weak.tsv")
+    with ScoresWriter(few, scores.header) as writer:
+        writer.append(next(clip for clip in clip_scores(scores) if clip.name == weak[0]))
+    line = [few if word == folder / "mean.h5" else word for word in line]
+    run(*line, "-o", output, "--batch-size", 1, "--steps-per-epoch", 8, "--balance", "none")
+    assert sorted({len(batch.framed[:1]) for batch in learned if batch.soft}) == [1]
+    assert any(batch.soft == () for batch in learned)
+    losses = [float(row["frame_loss"]) for row in rows(output)]
+    assert losses[0] > 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"augment": ("mixup", "time-mask"), "time_shift": 3.0},
+        {"method": "mean-teacher", "batch_size": (2, 2, 1), "time_shift": 2.0},
+    ],
+)
+def test_a_run_with_scores_resumes_bit_for_bit_and_from_no_other_scores(
+    changes, tiny, folder, tmp_path
+):
+    given = {"arch": "nano", "epochs": 2, "steps_per_epoch": 3, "batch_size": (4,), "lr": 1e-2}
+    config = TrainConfig(**given | changes)
+    inputs = TrainInputs(
+        (tiny.features,), folder / "weak.tsv", val_strong=tiny.strong, soft=folder / "mean.h5"
+    )
+    if config.method == "mean-teacher":
+        inputs = dataclasses.replace(inputs, strong=folder / "strong.tsv")
+    train(tmp_path / "whole", inputs, config, device="cpu")
+    part = tmp_path / "part"
+    for steps in (1, 3):
+        with pytest.raises(StoppedError):
+            train(part, inputs, config, device="cpu", resume=True, stop=stop_after(steps))
+    other = dataclasses.replace(inputs, soft=folder / "s1.h5")
+    with pytest.raises(ArtifactError, match="of another run: soft scores differ"):
+        train(part, other, config, device="cpu", resume=True)
+    without = dataclasses.replace(inputs, soft=None)
+    with pytest.raises(ArtifactError, match=r"of another run: soft scores.* differ"):
+        train(part, without, config, device="cpu", resume=True)
+    train(part, inputs, config, device="cpu", resume=True)
+    assert whole_contents(part) == whole_contents(tmp_path / "whole")
+
+
+def test_held_out_clips_are_not_learned_from_through_their_scores(tiny, folder, output, line):
+    at = line.index("--val-strong")
+    run(*line[:at], *line[at + 2 :], "-o", output, "--validation-fraction", 0.5)
+    held_out, trained = (read_names(output / f"{n}.tsv") for n in ("held_out", "trained_on"))
+    assert len(held_out) == 3 and not {*held_out} & {*trained}
+
+
+@tries("train", "--soft")
+def test_a_dry_run_and_the_settings_know_the_scores(line, output, folder):
+    said = run(*line, "-o", output, "--dry-run").stderr
+    assert "16 clips to train and 8 to validate on" in said
+    assert not output.exists()
+    printed = run(*line, "-o", output, "--print-config").stdout
+    assert f'soft: "{folder / "mean.h5"}"' in printed
+
+
+def forged(folder, tmp_path, **changes):
+    """Write the mean scores with another header, and of clips that a function changes."""
+    scores = open_scores(folder / "mean.h5")
+    change, names = changes.pop("clip", lambda clip: clip), changes.pop("names", scores.names)
+    fields = {f.name: getattr(scores, f.name) for f in dataclasses.fields(ScoresHeader)}
+    path = tmp_path / "forged.h5"
+    with ScoresWriter(path, ScoresHeader(**{**fields, **changes})) as writer:
+        for clip in clip_scores(scores):
+            if clip.name in names:
+                writer.append(change(clip))
+    return path
+
+
+def test_classes_are_matched_by_name_and_more_of_them_left_out(
+    line, output, folder, tmp_path, learned
+):
+    def more(clip):
+        def turned(x):
+            return np.concatenate([x[:, ::-1], x[:, :1]], axis=1)
+
+        return dataclasses.replace(clip, frame=turned(clip.frame), window=turned(clip.window))
+
+    decoding = DecodingConfig.default(3)
+    classes = ("tone", "noise", "Owl")
+    path = forged(folder, tmp_path, clip=more, classes=classes, decoding=decoding)
+    run(*line, "-o", output)
+    expected = [batch.frame_targets for batch in learned]
+    learned.clear()
+    other = [path if word == folder / "mean.h5" else word for word in line]
+    said = run(*other, "-o", output, "--overwrite").stderr
+    assert "'Owl' are no classes of the labels, or of --classes; their scores are left out" in said
+    assert all(map(torch.equal, expected, [batch.frame_targets for batch in learned]))
+
+
+def longer(clip):
+    return dataclasses.replace(
+        clip, frame=np.tile(clip.frame, (2, 1)), window_frames=clip.window_frames * 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "exit_code"),
+    [
+        ({"classes": ("noise", "Owl")}, "has no scores of 'tone'; score with models that know", 2),
+        ({"clip": longer}, "are of 2.000 s, and the features of 1.000 s; score what", 5),
+        ({"frame_rate": 2.0}, "and the features of 1.000 s; score what the features are", 5),
+        ({"shard": Shard(1, 2)}, "scores of one shard; merge all, or --partial", 5),
+        ({"names": ["val/tone_16.wav"]}, "no clip is left to learn from that has no strong", 2),
+        (
+            {"clip": lambda clip: dataclasses.replace(clip, name=f"other/{clip.name[4:]}x")},
+            "24 of 24 clips have no features in",
+            5,
+        ),
+    ],
+)
+def test_scores_that_do_not_fit_are_refused_in_a_line(
+    changes, message, exit_code, line, output, folder, tmp_path
+):
+    path = forged(folder, tmp_path, **changes)
+    line = [path if word == folder / "mean.h5" else word for word in line]
+    said = refused(*line, "-q", "-o", output, exit_code=exit_code)
+    assert message in said and str(path) in said
+    assert not output.exists()
+
+
+def test_what_are_no_whole_scores_is_refused_in_a_line(line, output, tiny, folder, tmp_path):
+    def said(path, exit_code=5):
+        words = [path if word == folder / "mean.h5" else word for word in line]
+        text = refused(*words, "-q", "-o", output, exit_code=exit_code)
+        assert str(path) in text
+        return text
+
+    what = "--soft takes the scores of `sedtool infer --scores`, or of `sedtool merge`"
+    assert f"its format is 'sedtool-features', not 'sedtool-scores'; {what}" in said(tiny.features)
+    assert f"not an HDF5 file that sedtool wrote: it is text; {what}" in said(tiny.weak)
+    content, path = (folder / "mean.h5").read_bytes(), tmp_path / "damaged.h5"
+    scores = open_scores(folder / "mean.h5")
+    at = scores.frame.offset
+    for place, change in ((at, b"\xff"), (at + 8, b"\0\0\xc0\x7f")):  # another number, and NaN
+        path.write_bytes(content[:place] + change + content[place + len(change) :])
+        assert "does not match its digest" in said(path)
+    path.write_bytes(content[:-20])
+    assert "truncated" in said(path) or "damaged" in said(path)
+    assert "does not exist" in refused(*line[:-1], tmp_path / "no.h5", "-o", output)
+
+
+def test_labels_and_a_place_in_the_batch_are_needed(line, output, folder):
+    at = line.index("--weak")
+    said = refused(*line[:at], *line[at + 2 :], "-q", "-o", output)
+    assert "method weak needs labelled clips: --weak" in said
+    said = refused(*line, "-q", "-o", output, "--batch-size", 1)
+    assert "--batch-size 1 has no place for clips of --soft without labels" in said
+
+
+def test_settings_are_chosen_for_labelled_and_scored_clips(line, output, folder):
+    line = [word for word in line if word not in ("--batch-size", 6)]
+    said = run(*line, "-o", output, "--dry-run").stderr
+    assert "chosen for 16 labelled clips" in said
+    printed = run(*line, "-o", output, "--print-config").stdout
+    assert "chosen for 24 labelled clips" in printed  # those that are validated on among them
+    inputs = TrainInputs(
+        (line[2],), folder / "weak.tsv", val_strong=line[6], soft=folder / "mean.h5"
+    )
+    clips, _, _ = load_inputs(inputs, TrainConfig())
+    assert (len(clips), clips.n_labelled) == (16, 16)
+
+
+def test_a_sweep_takes_scores_below_its_data_folder_and_names_test_clips_in_them(folder, data):
+    line = (
+        "sweep",
+        data / "recipe.yaml",
+        "--data",
+        data,
+        "-o",
+        data / "runs",
+        "--pooling",
+        "power",
+    )
+    (data / "soft.h5").write_bytes((folder / "mean.h5").read_bytes())
+    recipe = (data / "recipe.yaml").read_text()
+    (data / "recipe.yaml").write_text(recipe.replace("weak:", "soft: soft.h5\n  weak:", 1))
+    said = run(*line).stderr
+    assert f"8 clips of {data / 'strong.tsv'} are in {data / 'soft.h5'} (train.soft), too" in said
+    made = data / "runs" / "power" / "seed-0"
+    written = yaml.safe_load((made / "config.yaml").read_text())["train"]
+    assert written["soft"] == str((data / "soft.h5").resolve())
+    assert "frame_loss" in rows(made)[0]
+    assert "0 runs made, 1 done before" in run(*line).stderr
+    (data / "soft.h5").write_bytes((folder / "s0.h5").read_bytes())
+    assert "holds a run of other settings: soft has changed" in refused(*line, exit_code=5)
+    (data / "soft.h5").write_bytes((data / "strong.tsv").read_bytes())
+    assert "soft.h5: not an HDF5 file that sedtool wrote" in refused(*line, exit_code=5)
