@@ -441,7 +441,7 @@ class TrainingBatches:
                 self._shift.mode,
                 0.5 / frame_rate,
             )
-            what = (self.vocabulary, self.config.touching_gap)
+            what = (self.vocabulary, self.config.touching_gap, self.config.soft_confidence)
             of_clip[:valid] = frame_targets(moved, valid, frame_rate, *what)
         return torch.from_numpy(targets)
 
@@ -472,8 +472,11 @@ def frame_targets(
     frame_rate: float,
     vocabulary: Vocabulary,
     touching_gap: int = TrainConfig.touching_gap,
+    soft: bool = TrainConfig.soft_confidence,
 ) -> np.ndarray:
     """Return the strong labels of a clip as float32 (T', K), ones where a class is active.
+
+    With `soft`, the confidence of an event stands for 1, the greatest where events overlap.
 
     Frame t lies between t / rate and (t + 1) / rate, as decoding has it. Onsets and offsets go to
     the nearest of these borders, so that lengths are right on average; an event is active in one
@@ -489,7 +492,8 @@ def frame_targets(
         column = vocabulary.index(event.label)
         first = min(int(event.onset * frame_rate + 0.5), n_frames - 1)
         last = max(int(event.offset * frame_rate + 0.5), first + 1)
-        targets[first:last, column] = 1.0
+        level = 1.0 if event.confidence is None or not soft else event.confidence
+        targets[first:last, column] = np.maximum(targets[first:last, column], level)
         before = ends.get((column, first), first)  # of an event that ends here a frame stays
         targets[max(before + 1, first - touching_gap) : first, column] = 0.0
         ends[column, last] = first

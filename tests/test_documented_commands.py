@@ -223,6 +223,11 @@ def prepare_training(folder: Path, run: Callable[[str], None]) -> None:
     known = make_clips(folder / "recordings", "abcdefghijklmnopqr", 0)
     write_labels(folder, known, {"weak.tsv": "abcdef"}, {"validation.tsv": "jklmnopqr"})
     run("sedtool extract recordings -o features.h5")
+    (folder / "segments").mkdir()
+    for name in "abcdefgh":
+        rows = "0\t0.5\tCat\t0.2\n0\t0.5\tDog\t0.9\n0.5\t1\tCat\t0.6\n"
+        text = "onset\toffset\tevent_label\tconfidence\n" + rows
+        (folder / "segments" / f"{name}.txt").write_text(text)
 
 
 PREPARE = {

@@ -10,7 +10,15 @@ import yaml
 
 from sedtool.config import DecodingConfig, TrainConfig
 from sedtool.errors import ArtifactError, StoppedError
-from sedtool.labels import Event, StrongLabels, read_names, write_events
+from sedtool.labels import (
+    Event,
+    StrongLabels,
+    read_events,
+    read_names,
+    read_soft,
+    read_weak,
+    write_events,
+)
 from sedtool.losses import BinaryCrossEntropy
 from sedtool.shards import Shard
 from sedtool.store import ScoresHeader, ScoresWriter, clip_scores, open_scores
@@ -347,3 +355,101 @@ def test_a_sweep_takes_scores_below_its_data_folder_and_names_test_clips_in_them
     assert "holds a run of other settings: soft has changed" in refused(*line, exit_code=5)
     (data / "soft.h5").write_bytes((data / "strong.tsv").read_bytes())
     assert "soft.h5: not an HDF5 file that sedtool wrote" in refused(*line, exit_code=5)
+
+
+# Confidences
+
+
+@pytest.fixture
+def unsure(tiny, tmp_path):
+    """Strong labels of the training clips by segments of half a second, as MAESTRO has them."""
+    rows = ["filename\tonset\toffset\tevent_label\tconfidence"]
+    for name in read_names(tiny.weak):
+        label = name.split("/")[1].split("_")[0]
+        other = {"tone": "noise", "noise": "tone"}[label]
+        rows += [f"{name}\t0\t0.5\t{label}\t0.75", f"{name}\t0\t0.5\t{other}\t0.125"]
+        rows += [f"{name}\t0.5\t1\t{label}\t0.5", f"{name}\t0.5\t1\t{other}\t0"]
+    path = tmp_path / "segments.tsv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture
+def segments(tiny, unsure):
+    return (
+        *("train", "--features", tiny.features, "--strong", unsure, "--method", "strong"),
+        *("--val-strong", tiny.strong, *SHORT, "--batch-size", 4),
+    )
+
+
+@tries("train", "--soft-confidence")
+def test_confidences_are_targets_of_frames_and_of_clips_if_that_is_asked_for(
+    segments, output, learned
+):
+    said = run(*segments, "-o", output).stderr
+    assert "events have a confidence below 1 (least 0); all are taken as whole events" in said
+    for batch in learned:
+        assert batch.frame_targets.unique().tolist() == [1]
+    learned.clear()
+    soft = (*segments, "--soft-confidence", "--strong-clip-loss")
+    said = run(*soft, "-o", output, "--overwrite").stderr
+    assert "whole events" not in said
+    for batch in learned:
+        columns = [int("tone" in name) for name in batch.names]
+        for frames, clip, mine in zip(batch.frame_targets, batch.targets, columns, strict=True):
+            half = len(frames) // 2
+            assert frames[:half, mine].unique().tolist() == [0.75]
+            assert frames[:half, 1 - mine].unique().tolist() == [0.125]
+            assert frames[half + 1 :, mine].unique().tolist() == [0.5]
+            assert frames[half + 1 :, 1 - mine].unique().tolist() == [0]
+            assert (clip[mine], clip[1 - mine]) == (0.75, 0.125)
+    written = yaml.safe_load((output / "config.yaml").read_text())["train"]
+    assert written["soft-confidence"] is True
+
+
+def test_a_run_of_confidences_goes_on_with_the_same_ones_alone(segments, output, unsure):
+    line = (*segments, "--soft-confidence", "-o", output)
+    run(*line)
+    text = unsure.read_text()
+    unsure.write_text(text.replace("0.125", "0.25", 1))
+    said = refused(*line, "-q", "--resume", "--epochs", 2, exit_code=5)
+    assert "of another run: confidences" in said
+    said = refused(*segments, "-q", "-o", output, "--resume", "--epochs", 2, exit_code=5)
+    assert "soft_confidence" in said
+    unsure.write_text(text)
+    run(*line, "--resume", "--epochs", 2)
+
+
+def test_what_is_held_out_is_there_or_is_not(segments, output, unsure):
+    at = segments.index("--val-strong")
+    line = (*segments[:at], *segments[at + 2 :], "--soft-confidence", "-o", output, "--overwrite")
+    for least, (n_segments, labels) in {None: (2, 1), "0.6": (1, 1), "0.1": (3, 2)}.items():
+        run(*line, *(("--min-confidence", least) if least else ()))
+        held_out = read_events(output / "held_out_strong.tsv")
+        assert len(held_out.events) == n_segments * len(held_out.names) > 0
+        weak = read_weak(output / "held_out.tsv")
+        assert {len(of_clip) for of_clip in weak.values()} == {labels}
+
+
+def test_confidences_that_are_no_targets_are_refused_in_a_line(segments, output, unsure, tiny):
+    line = (*segments, "--soft-confidence", "-q", "-o", output)
+    text = unsure.read_text()
+    for value in ("1.5", "-0.25"):
+        unsure.write_text(text.replace("0.75", value).replace(value, "0.75", 2))
+        said = refused(*line)
+        assert f"{unsure}:10: confidence {value}; as a target of training it is 0 to 1" in said
+    unsure.write_text("".join(line.rsplit("\t", 1)[0] + "\n" for line in text.splitlines()))
+    assert "no event has a confidence; --soft-confidence needs that column" in refused(*line)
+    weak = ("train", "--features", tiny.features, "--weak", tiny.weak, "-o", output, *SHORT)
+    said = refused(*weak, "-q", "--soft-confidence")
+    assert "--soft-confidence is of strong labels: --strong" in said
+
+
+def test_a_table_of_segments_of_one_clip_becomes_one_that_training_takes(tmp_path):
+    table = tmp_path / "cafe.txt"
+    table.write_text("onset\toffset\tevent_label\tconfidence\n0\t1\tbirds\t0.25\n1\t2\tbirds\t1\n")
+    run("convert", table, "--audio-suffix", ".wav", "-o", tmp_path / "strong.tsv")
+    found = read_soft(tmp_path / "strong.tsv")
+    assert found.events == [
+        Event("cafe.wav", 0.0, 1.0, "birds", 0.25), Event("cafe.wav", 1.0, 2.0, "birds", 1.0)
+    ]  # fmt: skip

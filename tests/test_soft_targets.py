@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sedtool.augment import shift_scores, time_shift
 from sedtool.config import DecodingConfig, TrainConfig
-from sedtool.datasets import FeatureSet, TrainingBatches
-from sedtool.labels import Vocabulary
+from sedtool.datasets import FeatureSet, TrainingBatches, frame_targets
+from sedtool.labels import Event, Vocabulary
 from sedtool.store import ScoresHeader, ScoresWriter, SourceClip
 from sedtool.training import TrainInputs, load_inputs
 from support.features import CONFIG, features_writer
@@ -186,3 +186,38 @@ def test_classes_of_the_vocabulary_are_found_by_name(files):
     made = batches(files[0], 2, "weak", batch_size=(2,))
     assert made.vocabulary.classes == Vocabulary(sorted(CLASSES)).classes
     assert made.clips.soft.columns.tolist() == [1, 0, 2]
+
+
+NAMES = Vocabulary(["Cat", "Dog"])
+
+
+def drawn_events(confidence=None):
+    """Return strategies of events of a clip of two seconds, with that confidence or any."""
+    time = st.floats(0, 2)
+    level = st.just(confidence) if confidence else st.none() | st.floats(0, 1)
+    return st.lists(
+        st.builds(
+            lambda a, b, label, c: Event("a.wav", min(a, b), max(a, b), label, c),
+            *(time, time, st.sampled_from(NAMES.classes), level),
+        ),
+        max_size=8,
+    )
+
+
+@given(drawn_events(1.0), st.integers(0, 3))
+def test_events_of_full_confidence_are_what_they_are_without_it_bit_for_bit(events, gap):
+    hard = frame_targets(events, 20, 10.0, NAMES, gap)
+    assert np.array_equal(frame_targets(events, 20, 10.0, NAMES, gap, soft=True), hard)
+
+
+@given(drawn_events())
+def test_a_frame_has_the_greatest_confidence_of_the_events_in_it(events):
+    expected = np.zeros((20, 2), np.float32)
+    for event in events:
+        alone = frame_targets([event], 20, 10.0, NAMES)
+        level = 1.0 if event.confidence is None else event.confidence
+        expected = np.maximum(expected, alone * np.float32(level))
+    found = frame_targets(events, 20, 10.0, NAMES, soft=True)
+    assert np.array_equal(found, expected)
+    hard = frame_targets(events, 20, 10.0, NAMES)
+    assert set(hard.ravel()) <= {0, 1} and ((hard > 0) >= (found > 0)).all()

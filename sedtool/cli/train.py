@@ -58,7 +58,7 @@ class _TrainCommand(SedtoolCommand):
         *("pooling_lr", "pooling_start"),
         *("schedule", "plateau_patience", "warm_up"),
         *("augment", "time_shift", "shift_mode", "touching_gap"),
-        *("loss", "clip_weight", "frame_weight", "strong_clip_loss"),
+        *("loss", "clip_weight", "frame_weight", "strong_clip_loss", "soft_confidence"),
         *("select_by", "collar", "offset_ratio", "patience", "tune", "seed"),
     ),
 )

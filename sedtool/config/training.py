@@ -271,6 +271,13 @@ class TrainConfig:
     strong_clip_loss: bool = setting(
         False, "Whether clips with strong labels count in the clip loss, too.", paired=True
     )
+    soft_confidence: bool = setting(
+        False,
+        "Whether the confidence of a strong label, 0 to 1, is the target of its frames in place of "
+        "1. What is validated on has a confidence of --min-confidence, or 0.5, and more.",
+        paired=True,
+        added=True,
+    )
 
     # Of the mean teacher alone; their names are MEAN_TEACHER.
     consistency: float = setting(

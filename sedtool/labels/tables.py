@@ -184,6 +184,26 @@ def read_reference(path: Path, min_confidence: float | None = None) -> StrongLab
     return confident(read_events(path), str(path), min_confidence)
 
 
+def read_soft(path: Path) -> StrongLabels:
+    """Read strong labels whose confidence is a target of training.
+
+    Raises
+    ------
+    LabelError
+        As `read_events`; and if a confidence is not in [0, 1], or no event has one.
+    """
+    labels = read_events(path)
+    given = [value for value in labels.columns.confidence or () if value is not None]
+    if not given:
+        raise LabelError(f"{path}: no event has a confidence; --soft-confidence needs that column")
+    if min(given) < 0 or max(given) > 1:
+        for row in _strictly(read_rows(path, "strong")):
+            if row.confidence is not None and not 0 <= row.confidence <= 1:
+                what = "as a target of training it is 0 to 1"
+                raise LabelError(f"{path}:{row.line}: confidence {row.confidence:g}; {what}")
+    return labels
+
+
 def read_weak(path: Path, vocabulary: Vocabulary | None = None) -> dict[str, tuple[str, ...]]:
     """Read a table of weak labels: clip name -> labels; several rows of one clip add up.
 

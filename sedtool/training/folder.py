@@ -334,6 +334,8 @@ def run_identity(
     identity["strong training events"] = digest(format_events(clips.events))
     if clips.soft:
         identity["soft scores"] = clips.soft.scores.sha256
+    if config.soft_confidence:
+        identity["confidences"] = digest([event.confidence for event in clips.events])
     identity["validation clips"] = digest(validation.clips.names)
     identity["validation labels"] = digest(torch.from_numpy(validation.clips.targets))
     strong = validation.strong

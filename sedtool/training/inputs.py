@@ -16,6 +16,7 @@ from sedtool.datasets import (
     SoftTargets,
     TrainingClips,
     ValidationClips,
+    frame_targets,
     weak_targets,
 )
 from sedtool.draws import generator
@@ -26,6 +27,7 @@ from sedtool.labels import (
     Vocabulary,
     read_names,
     read_reference,
+    read_soft,
     read_vocabulary,
     read_weak,
 )
@@ -34,6 +36,7 @@ from sedtool.text import first_five, first_quoted, quoted
 
 _SAMPLED = 100  # clips whose mel values noise is compared with
 _LEAST = 3  # training clips of a class; what fewer teach is a matter of luck
+_SURE = 0.5  # confidence of an event that is validated on, where it is a target of training
 _LOUD = 0.9  # share of these values below its standard deviation
 
 log = logging.getLogger(__name__)
@@ -63,13 +66,15 @@ def load_inputs(
         If the files are not those of the method, or the score to select by needs others.
     """
     _require_sources(inputs, config)
+    if config.soft_confidence and inputs.min_confidence is None:
+        inputs = replace(inputs, min_confidence=_SURE)
     features = FeatureSet(inputs.features, inputs.partial)
-    clips, vocabulary = _training_clips(features, inputs)
+    clips, vocabulary = _training_clips(features, inputs, config)
     if inputs.val_weak or inputs.val_strong:
         given = (inputs.val_weak, inputs.val_strong, vocabulary, inputs)
         validation = ValidationClips.read(features, *given)
     else:
-        clips, validation = _hold_out(clips, config)
+        clips, validation = _hold_out(clips, config, inputs.min_confidence)
     counts = sum((kind.targets > 0).sum(axis=0) for kind in (clips.weak, clips.strong))
     labels = list(zip(vocabulary.classes, counts.astype(int).tolist(), strict=True))
     if few := [f"{quoted(label)} ({count})" for label, count in labels if count < _LEAST]:
@@ -107,13 +112,17 @@ def _require_sources(inputs: TrainInputs, config: TrainConfig) -> None:
     if not {"weak", "strong"} & set(given):
         needed = " or ".join(f"--{name}" for name in used if name != "unlabelled")
         raise ConfigError(f"method {config.method} needs labelled clips: {needed}")
+    if config.soft_confidence and inputs.strong is None:
+        raise ConfigError("--soft-confidence is of strong labels: --strong")
     if config.method == "mean-teacher":
         for name, size in zip(used, config.batch_size, strict=True):
             if name in given and not size:
                 raise ConfigError(f"batch_size has no {name} clips, but --{name} is given")
 
 
-def _training_clips(features: FeatureSet, inputs: TrainInputs) -> tuple[TrainingClips, Vocabulary]:
+def _training_clips(
+    features: FeatureSet, inputs: TrainInputs, config: TrainConfig
+) -> tuple[TrainingClips, Vocabulary]:
     """Read the labels to train from, and find their clips in the features."""
     vocabulary = read_vocabulary(inputs.classes) if inputs.classes else None
 
@@ -123,7 +132,9 @@ def _training_clips(features: FeatureSet, inputs: TrainInputs) -> tuple[Training
     weak = read_weak(inputs.weak, vocabulary) if inputs.weak else {}
     of_weak = matched(weak, inputs.weak)
     strong = StrongLabels([], ())
-    if inputs.strong:
+    if inputs.strong and config.soft_confidence:
+        strong = read_soft(inputs.strong)
+    elif inputs.strong:
         strong = read_reference(inputs.strong, inputs.min_confidence)
     of_strong = matched(strong.names, inputs.strong)
     unlabelled = read_names(inputs.unlabelled) if inputs.unlabelled else []
@@ -134,38 +145,34 @@ def _training_clips(features: FeatureSet, inputs: TrainInputs) -> tuple[Training
             sorted(labels | set(strong.classes)), "--classes gives another list"
         )
     vocabulary.require(strong.classes, inputs.strong or "")
-    clips = TrainingClips(
-        Clips(features, tuple(of_weak.values()), weak_targets(weak, list(of_weak), vocabulary)),
-        _unlabelled(features, of_unlabelled.values(), vocabulary),
-        _strong_clips(features, strong.renamed(of_strong), vocabulary, inputs.strong),
-    )
+    given = (strong.renamed(of_strong), vocabulary, inputs.strong, config.soft_confidence)
+    with_strong, soft = _strong_clips(features, *given), None
+    targets = weak_targets(weak, list(of_weak), vocabulary)
+    with_weak = Clips(features, tuple(of_weak.values()), targets)
+    others = dict.fromkeys(of_unlabelled.values())
     if inputs.soft:
-        soft = _soft_targets(inputs.soft, inputs.partial, clips, vocabulary)
-        others = [name for name in soft.places if name not in soft.allowed]
-        others = list(dict.fromkeys((*clips.unlabelled.names, *others)))
-        clips = replace(clips, unlabelled=_unlabelled(features, others, vocabulary), soft=soft)
+        soft = _soft_targets(inputs, with_weak, with_strong, vocabulary)
+        others |= dict.fromkeys(name for name in soft.places if name not in soft.allowed)
+    unknown = np.zeros((len(others), len(vocabulary)), np.float32)
+    clips = TrainingClips(with_weak, Clips(features, tuple(others), unknown), with_strong, soft)
     return clips, vocabulary
 
 
-def _unlabelled(features: FeatureSet, names: Iterable[str], vocabulary: Vocabulary) -> Clips:
-    """Return clips whose classes are unknown."""
-    known = tuple(names)
-    return Clips(features, known, np.zeros((len(known), len(vocabulary)), np.float32))
-
-
 def _soft_targets(
-    path: Path, partial: bool, clips: TrainingClips, vocabulary: Vocabulary
+    inputs: TrainInputs, weak: Clips, strong: Clips, vocabulary: Vocabulary
 ) -> SoftTargets:
     """Open scores, and find in them the clips that have features and no strong labels.
 
     Raises an ArtifactError or a ConfigError if they do not fit the features, or lack a class.
     """
+    path, features = inputs.soft, weak.features
+    assert path is not None
     try:
         scores = open_scores(path)
     except ArtifactError as error:
         what = "--soft takes the scores of `sedtool infer --scores`, or of `sedtool merge`"
         raise ArtifactError(f"{error}; {what}") from None
-    if not (scores.shard.is_whole or partial):
+    if not (scores.shard.is_whole or inputs.partial):
         raise ArtifactError(f"{path}: scores of one shard; merge all, or --partial")
     if missing := [label for label in vocabulary.classes if label not in scores.classes]:
         raise ConfigError(
@@ -175,7 +182,7 @@ def _soft_targets(
     if more := [label for label in scores.classes if label not in vocabulary]:
         what = "%s: %s are no classes of the labels, or of --classes; their scores are left out"
         log.warning(what, path, first_quoted(more))
-    features, numbers = clips.features, {name: n for n, name in enumerate(scores.names)}
+    numbers = {name: number for number, name in enumerate(scores.names)}
     found = features.match(scores.names, path, "skip")
     places = {clip: numbers[name] for name, clip in found.items()}
     rate, tolerated = features.config.frame_rate, 2 / scores.frame_rate
@@ -186,16 +193,20 @@ def _soft_targets(
                 f"{path}: its scores of {clip!r} are of {ends[0]:.3f} s, and the features of "
                 f"{ends[1]:.3f} s; score what the features are made of"
             )
-    if both := [name for name in clips.strong.names if places.pop(name, None) is not None]:
+    if both := [name for name in strong.names if places.pop(name, None) is not None]:
         what = "%s: the strong labels of %d clips count, and not their scores, as of %r"
         log.warning(what, path, len(both), both[0])
     columns = np.array([scores.classes.index(label) for label in vocabulary.classes])
-    allowed = dict(zip(clips.weak.names, clips.weak.targets, strict=True))
+    allowed = dict(zip(weak.names, weak.targets, strict=True))
     return SoftTargets(scores, places, columns, allowed)
 
 
 def _strong_clips(
-    features: FeatureSet, labels: StrongLabels, vocabulary: Vocabulary, where: Path | None
+    features: FeatureSet,
+    labels: StrongLabels,
+    vocabulary: Vocabulary,
+    where: Path | None,
+    soft: bool,
 ) -> Clips:
     """Return clips with their events, of which a clip may have none."""
     events: dict[str, list[Event]] = {name: [] for name in labels.names}
@@ -205,15 +216,22 @@ def _strong_clips(
     if n_beyond := len(labels.events) - len(inside):
         log.warning("%s: %d events begin after the end of their clip; left out", where, n_beyond)
     classes = StrongLabels(inside, labels.names).weak()
-    return Clips(features, labels.names, weak_targets(classes, labels.names, vocabulary), events)
+    targets = weak_targets(classes, labels.names, vocabulary)
+    for row, name in enumerate(labels.names if soft else ()):
+        [targets[row]] = frame_targets(events[name], 1, 0.0, vocabulary, soft=True)
+    return Clips(features, labels.names, targets, events)
 
 
-def _hold_out(clips: TrainingClips, config: TrainConfig) -> tuple[TrainingClips, ValidationClips]:
+def _hold_out(
+    clips: TrainingClips, config: TrainConfig, least: float | None
+) -> tuple[TrainingClips, ValidationClips]:
     """Split off a seeded share of the labelled clips; copies of one audio file stay together."""
     sources = _draw_sources(clips.weak, set(), config)
     sources |= _draw_sources(clips.strong, sources, config)
     weak, held_weak = clips.weak.split(sources)
     strong, held_strong = clips.strong.split(sources)
+    if config.soft_confidence:
+        held_strong = _sure(held_strong, least or 0.0)
     log.warning(
         "no validation labels are given: %d of %d training clips (seed %d) are held out for it",
         len(held_weak) + len(held_strong),
@@ -231,6 +249,16 @@ def _hold_out(clips: TrainingClips, config: TrainConfig) -> tuple[TrainingClips,
     reference = StrongLabels(events, held_strong.names) if len(held_strong) else None
     validation = ValidationClips(held, len(held_weak) or len(held), reference)
     return replace(clips, weak=weak, strong=strong), validation
+
+
+def _sure(clips: Clips, least: float) -> Clips:
+    """Return strong clips whose events have so much confidence; others are none."""
+    events = {
+        name: [e for e in of_clip if e.confidence is None or e.confidence >= least]
+        for name, of_clip in clips.events.items()
+    }
+    is_there = (clips.targets >= least) & (clips.targets > 0)
+    return replace(clips, targets=is_there.astype(np.float32), events=events)
 
 
 def _draw_sources(clips: Clips, chosen: set[str], config: TrainConfig) -> set[str]:
