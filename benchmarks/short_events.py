@@ -137,11 +137,13 @@ def score(
     Returns macro F1 of events and clips, and what `beside` does.
     """
     preset, _, options = choice.partition(": ")
-    features, test = folder / f"{preset}.h5", folder / f"{preset}_test.h5"
+    name = preset.replace(" ", "_")
+    features, test = folder / f"{name}.h5", folder / f"{name}_test.h5"
     if not test.exists():
         clips = (folder / "train", folder / "val")
-        sedtool("extract", *clips, "-o", features, "--preset", preset, "--root", folder)
-        sedtool("extract", folder / "test", "-o", test, "--preset", preset, "--root", folder)
+        how = ("--root", folder, "--preset", *preset.split())
+        sedtool("extract", *clips, "-o", features, *how)
+        sedtool("extract", folder / "test", "-o", test, *how)
     run = folder / "runs" / f"{choice} --epochs {epochs}".replace(" ", "_") / f"seed-{seed}"
     if not (run / "metrics.json").exists():
         run.parent.mkdir(parents=True, exist_ok=True)

@@ -169,7 +169,7 @@ def fit_decoding(
             with_labels, strong, model.classes, model.frame_rate, decoding, config
         )
         decoding = of_events.decoding
-        _warn_of_classes_nowhere(strong, model.classes, clip_f1, of_events.f1)
+        _warn_of_classes_nowhere(strong, model, clip_f1, of_events.f1)
     elif config.windows:
         what = (scores[:n], clips.targets[:n], model.frame_rate, decoding, config)
         decoding = lengths_that_leave_events(*what)
@@ -180,19 +180,29 @@ def fit_decoding(
 
 
 def _warn_of_classes_nowhere(
-    strong: StrongLabels, classes: tuple[str, ...], clip_f1: np.ndarray, event_f1: np.ndarray
+    strong: StrongLabels, model: Model, clip_f1: np.ndarray, event_f1: np.ndarray
 ) -> None:
     """Warn of the classes that the model knows to be in a clip, but not where in it."""
     clips = Counter(label for _, label in {(event.name, event.label) for event in strong.events})
-    enough = np.array([clips[label] >= _ENOUGH for label in classes])
+    enough = np.array([clips[label] >= _ENOUGH for label in model.classes])
     if (nowhere := enough & (clip_f1 >= _KNOWN) & (event_f1 < _NOWHERE)).any():
+        faster = "with them a pooling that learns faster (--pooling-lr 1e-1), "
         log.warning(
             "the model knows what and not where: %s (clip F1 of %g or more, event F1 below %g); "
-            "finer frames help (extract --preset short, train --arch small:time-pooling=1), no GRU "
-            "(gru-layers=0), and no pooling near the average; see docs/short-sounds.md",
-            first_quoted(itertools.compress(classes, nowhere)),
-            *(_KNOWN, _NOWHERE),
+            "finer frames help (extract --preset short, train --arch small:time-pooling=1), %sno "
+            "GRU (gru-layers=0), and no pooling near the average; see docs/short-sounds.md",
+            first_quoted(itertools.compress(model.classes, nowhere)),
+            *(_KNOWN, _NOWHERE, faster if _is_slow(model) else ""),
         )
+
+
+def _is_slow(model: Model) -> bool:
+    """Return whether exponents of classes were learned at the learning rate of the network."""
+    pooling, settings = model.detector.pooling, model.trained.get("config")
+    if not (isinstance(settings, dict) and pooling.learned() and [*pooling.parameters()]):
+        return False  # nothing is learned of a class, or nobody knows how
+    is_equal = settings.get("pooling_lr") in (0.0, settings.get("lr"))
+    return is_equal and settings.get("method") != "strong"  # which learns from frames alone
 
 
 def _refuse_training_clips(model: Model, clips: Clips) -> None:

@@ -1,6 +1,7 @@
 """Tuning: exact thresholds, a searched grid, clips never trained on."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,13 @@ from hypothesis import strategies as st
 
 from sedtool import fitting
 from sedtool.checkpoint import load_model
-from sedtool.config import DecodingConfig, EvaluationConfig, TrainConfig, TuneConfig
+from sedtool.config import (
+    DecodingConfig,
+    EvaluationConfig,
+    PoolingConfig,
+    TrainConfig,
+    TuneConfig,
+)
 from sedtool.decoding import decode_clip
 from sedtool.errors import ConfigError, LabelError
 from sedtool.evaluation import evaluate_events
@@ -23,6 +30,7 @@ from sedtool.fitting import (
     untuned_decoding,
 )
 from sedtool.labels import Event, StrongLabels, read_events, write_events, write_weak
+from sedtool.pooling import make_pooling
 from sedtool.training import TrainInputs, train
 from sedtool.tuning import TuneInputs, _warn_of_classes_nowhere, tune
 from support.score_files import scored_whole
@@ -56,14 +64,17 @@ def test_a_threshold_lies_midway_and_a_class_without_positives_keeps_one_half():
     assert clip_f1(scores, np.array([[1, 0], [1, 0], [0, 0]])) == 1.0
 
 
-def names_nowhere(caplog, clip_f1, event_f1, n_clips):
+def names_nowhere(caplog, clip_f1, event_f1, n_clips, pooling="power", **settings):
     """Return the warnings of a class with so many clips, and of one that is right throughout."""
+    detector = SimpleNamespace(pooling=make_pooling(PoolingConfig.parse(pooling), 2, 1))
+    trained = {"config": {"lr": 1e-3, "pooling_lr": 0.0, **settings}}
+    model = SimpleNamespace(classes=CLASSES, detector=detector, trained=trained)
     names = tuple(f"{i}.wav" for i in range(n_clips))
     pairs = [(name, label) for name in names for label in CLASSES]
     events = [Event(name, onset, onset + 0.1, label) for name, label in pairs for onset in (0, 1)]
     scores = np.array([clip_f1, 1.0]), np.array([event_f1, 1.0])
     caplog.clear()
-    _warn_of_classes_nowhere(StrongLabels(events, names), CLASSES, *scores)
+    _warn_of_classes_nowhere(StrongLabels(events, names), model, *scores)
     return caplog.messages
 
 
@@ -73,6 +84,25 @@ def test_a_class_that_is_known_and_nowhere_is_named_with_what_mends_it(caplog):
     assert "Drone" not in message
     assert "docs/short-sounds.md" in message
     assert names_nowhere(caplog, 1.0, 0.0, 5)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "settings", "is_slow"),
+    [
+        ("power", {}, True),
+        ("hierarchical:base=auto", {"pooling_lr": 1e-3}, True),
+        ("power", {"pooling_lr": 1e-1}, False),
+        ("power", {"method": "strong"}, False),
+        ("power:learned=0", {}, False),  # as max and attention, it has no exponents to learn
+        ("max", {}, False),
+        ("attention", {}, False),
+    ],
+)
+def test_a_faster_pooling_is_named_where_exponents_had_the_learning_rate_of_the_network(
+    caplog, pooling, settings, is_slow
+):
+    (message,) = names_nowhere(caplog, 1.0, 0.0, 5, pooling, **settings)
+    assert ("with them a pooling that learns faster (--pooling-lr 1e-1)" in message) == is_slow
 
 
 @pytest.mark.parametrize(
