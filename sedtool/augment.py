@@ -49,7 +49,7 @@ class Batch(NamedTuple):
     names: list[str]
     time_pooling: int = 1  # feature frames that become one output frame
     decibel: float = 1.0  # in units of the features
-    soft: tuple[int, ...] | None = None  # of B: clips with soft targets; None where no run has any
+    soft: tuple[int, ...] | None = None  # of B: clips with soft targets; None in a run without
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch with its tensors on a device."""

@@ -231,10 +231,6 @@ class SoftTargets:
     columns: np.ndarray  # of the classes, in the scores
     allowed: Mapping[str, np.ndarray]  # the classes (K,) of the weak labels that a clip has, if any
 
-    def __contains__(self, name: str) -> bool:
-        """Return whether a clip has scores."""
-        return name in self.places
-
     def frames(
         self, name: str, rate: float, shift: int, n_frames: int, pooled: int, mode: str
     ) -> np.ndarray:
@@ -242,12 +238,10 @@ class SoftTargets:
 
         For the others see `shift_scores`. What weak labels rule out is 0.
         """
-        number = self.places[name]
-        begin, n_scores = (int(of[number]) for of in (self.scores.start, self.scores.frames))
-        scores = np.asarray(self.scores.frame[begin : begin + n_scores])[:, self.columns]
-        ratio = rate / self.scores.frame_rate
-        if abs(ratio - round(ratio)) < 1e-9 * ratio:  # of equal frames, each is its own mean
-            ratio = round(ratio)
+        begin = int(self.scores.start[self.places[name]])
+        end = begin + int(self.scores.frames[self.places[name]])
+        scores = np.asarray(self.scores.frame[begin:end])[:, self.columns]
+        ratio = round(rate / self.scores.frame_rate, 9)  # of equal frames it is a whole number
         targets = shift_scores(scores, ratio, shift, n_frames, pooled, mode)
         return targets * self.allowed.get(name, np.float32(1))
 
@@ -272,11 +266,19 @@ class TrainingClips:
         """Return the number of clips."""
         return len(self.names)
 
+    def __str__(self) -> str:
+        """Return how many clips there are, and how many have soft targets."""
+        n_scored = len(self.scored(self.names))
+        return f"{len(self)} clips" + f" ({n_scored} with scores as targets)" * bool(self.soft)
+
+    def scored(self, names: Iterable[str]) -> list[int]:
+        """Return which of some clips have soft targets, by number."""
+        return [k for k, name in enumerate(names) if self.soft and name in self.soft.places]
+
     @property
     def n_labelled(self) -> int:
         """Return the number of clips with labels, and of those with scores alone."""
-        n_scored = sum(name in self.soft for name in self.unlabelled.names) if self.soft else 0
-        return len(self.weak) + len(self.strong) + n_scored
+        return len(self.weak) + len(self.strong) + len(self.scored(self.unlabelled.names))
 
     @property
     def features(self) -> FeatureSet:
@@ -395,9 +397,7 @@ class TrainingBatches:
         n_weak, n_unlabelled, _ = self.sizes
         names = [kind.names[index] for kind, index in rows]
         padded, lengths = self._padded(names, shifts)
-        n_others, soft = n_weak + n_unlabelled, None
-        if self.clips.soft:
-            soft = tuple(k for k, name in enumerate(names[:n_others]) if name in self.clips.soft)
+        n_others = n_weak + n_unlabelled
         batch = Batch(
             padded,
             lengths,
@@ -408,7 +408,7 @@ class TrainingBatches:
             names,
             self.time_pooling,
             self.clips.features.config.decibel,
-            soft,
+            tuple(self.clips.scored(names[:n_others])) if self.clips.soft else None,
         )
         return batch._replace(frame_targets=self._frame_targets(batch, shifts))
 

@@ -178,7 +178,7 @@ def test_a_run_with_scores_of_some_weak_clips_has_a_frame_loss_at_every_step(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"augment": ("mixup", "time-mask"), "time_shift": 3.0},
+        {"augment": ("mixup", "time-mask", "hard-mixup"), "time_shift": 3.0},
         {"method": "mean-teacher", "batch_size": (2, 2, 1), "time_shift": 2.0},
     ],
 )
@@ -217,7 +217,7 @@ def test_held_out_clips_are_not_learned_from_through_their_scores(tiny, folder, 
 @tries("train", "--soft")
 def test_a_dry_run_and_the_settings_know_the_scores(line, output, folder):
     said = run(*line, "-o", output, "--dry-run").stderr
-    assert "16 clips to train and 8 to validate on" in said
+    assert "16 clips (16 with scores as targets) to train and 8 to validate on" in said
     assert not output.exists()
     printed = run(*line, "-o", output, "--print-config").stdout
     assert f'soft: "{folder / "mean.h5"}"' in printed

@@ -198,7 +198,7 @@ class Trainer:
         hop, pooled = 1000 / self.model.features.frame_rate, self.model.architecture.time_pooling
         made_of = f" (each of {pooled} of {hop:.3g} ms)" if pooled > 1 else ""
         return (
-            f"{len(self.clips)} clips to train and {len(self.validation.clips)} to validate on, "
+            f"{self.clips} to train and {len(self.validation.clips)} to validate on, "
             f"{len(self.vocabulary)} classes, output frames of {pooled * hop:.3g} ms{made_of}"
         )
 
