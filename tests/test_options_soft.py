@@ -160,19 +160,31 @@ def test_strong_and_scored_clips_share_a_batch(line, output, folder, learned):
 
 
 def test_a_run_with_scores_of_some_weak_clips_has_a_frame_loss_at_every_step(
-    line, output, folder, learned
+    line, output, folder, tmp_path, learned, monkeypatch
 ):
-    few = folder / "few.h5"
-    scores = open_scores(folder / "mean.h5")
-    weak = read_names(folder / "weak.tsv")
-    with ScoresWriter(few, scores.header) as writer:
-        writer.append(next(clip for clip in clip_scores(scores) if clip.name == weak[0]))
+    parts, step = [], Learner.step
+
+    def watched(self, batch, number):
+        parts.append(step(self, batch, number))
+        return parts[-1]
+
+    monkeypatch.setattr(Learner, "step", watched)
+    few = forged(folder, tmp_path, names=read_names(folder / "weak.tsv")[:1])
     line = [few if word == folder / "mean.h5" else word for word in line]
     run(*line, "-o", output, "--batch-size", 1, "--steps-per-epoch", 8, "--balance", "none")
-    assert sorted({len(batch.framed[:1]) for batch in learned if batch.soft}) == [1]
-    assert any(batch.soft == () for batch in learned)
-    losses = [float(row["frame_loss"]) for row in rows(output)]
-    assert losses[0] > 0
+    assert {batch.soft for batch in learned} == {(0,), ()}
+    for batch, losses in zip(learned, parts, strict=True):
+        assert set(losses) == {"train_loss", "clip_loss", "frame_loss"}
+        assert (losses["frame_loss"] > 0) == bool(batch.soft)
+
+
+def test_an_epoch_is_a_pass_over_the_more_numerous_kind(line, output, tiny, folder, tmp_path):
+    names = read_names(tiny.weak)  # of which six are weak
+    line = (*line, "-o", output, "--steps-per-epoch", 0, "--batch-size", 2, "--overwrite")
+    for n_others, steps in ((1, 6), (10, 10)):
+        path = forged(folder, tmp_path, names=names[: 6 + n_others])
+        run(*(path if word == folder / "mean.h5" else word for word in line))
+        assert rows(output)[0]["step"] == str(steps)
 
 
 @pytest.mark.parametrize(
