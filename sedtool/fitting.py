@@ -157,13 +157,16 @@ def tune_events(
 
     These are thresholds and median filter lengths, or settings of boxes, by `config.decoder`. With
     "auto" a class has boxes if they are better on clips that they were not fitted to: in total, and
-    in all folds but one. Clip thresholds, minimum duration and gap stay as they are. Of equally
-    good settings the shorter length wins, then the threshold nearer to 0.5. The clips of scores and
-    reference are the same.
+    in all folds but one. Clip thresholds, minimum duration and gap stay as they are.
+
+    A threshold is as good as it and its neighbours on the grid count together, weighted by
+    `config.smoothing`: a peak of F1 at a single threshold is chance, and a level stretch is not. Of
+    equally good settings the shorter length wins, then the threshold nearer to 0.5. The clips of
+    scores and reference are the same.
     """
     grids = _grids(decoding, config, frame_rate)
     clips = _Clips(scores, reference, classes, frame_rate, config)
-    searches = {kind: clips.search(grid) for kind, grid in grids.items()}
+    searches = {kind: clips.search(grid, config) for kind, grid in grids.items()}
     chosen = [next(iter(searches.values()))] * len(classes)
     if config.decoder == "auto":
         median, boxes = searches.values()
@@ -186,7 +189,10 @@ def tune_events(
 def _grids(
     decoding: DecodingConfig, config: TuneConfig, frame_rate: float
 ) -> dict[str, list[DecodingConfig]]:
-    """Return the settings to try, the same for every class, of each kind of decoder."""
+    """Return the settings to try, the same for every class, of each kind of decoder.
+
+    All thresholds follow each other, from the lowest on.
+    """
     n_classes = len(decoding.thresholds)
     none = (0.0,) * n_classes
     lengths = [(length,) * n_classes for length in _distinct(config.windows, frame_rate)]
@@ -195,14 +201,13 @@ def _grids(
         "median": [(length, ()) for length in lengths or [decoding.windows]],
         "boxes": [(none, (box,) * n_classes) for box in boxes],
     }
-    thresholds = sorted(config.thresholds, key=lambda t: abs(t - 0.5))
     return {
         kind: [
             dataclasses.replace(
                 decoding, windows=windows, boxes=box, thresholds=(threshold,) * n_classes
             )
             for windows, box in how
-            for threshold in thresholds
+            for threshold in sorted(config.thresholds)
         ]
         for kind, how in kinds.items()
         if config.decoder in (kind, "auto")
@@ -213,19 +218,19 @@ def _grids(
 class _Search:
     """What each of S settings counts in each of F folds of the clips."""
 
-    grid: list[DecodingConfig]  # S
+    grid: list[DecodingConfig]  # S: all thresholds, from the lowest on, with each length or box
     counts: IntArray  # (S, K, F, 3): true positives, references, estimates
+    config: TuneConfig
 
     @cached_property
     def best(self) -> IntArray:
-        """Return the place of the best settings of each class, (K,), the first of equals."""
-        return _best(self.counts.sum(axis=2))
+        """Return the place of the best settings of each class, (K,)."""
+        return self._best(self.counts.sum(axis=2))
 
     @cached_property
     def f1(self) -> FloatArray:
-        """Return the best F1 of each class, (K,), NaN without a reference."""
-        f1: FloatArray = _f1(self.counts.sum(axis=2)).max(axis=0)
-        return f1
+        """Return the F1 of each class with its best settings, (K,), NaN without a reference."""
+        return _f1(self.counts.sum(axis=2)[self.best, np.arange(len(self.best))])
 
     @cached_property
     def held_out(self) -> IntArray:
@@ -233,7 +238,7 @@ class _Search:
         n_classes, n_folds = self.counts.shape[1:3]
         total, every = self.counts.sum(axis=2), np.arange(n_classes)
         folds = [self.counts[:, :, fold] for fold in range(n_folds)]
-        return np.stack([fold[_best(total - fold), every] for fold in folds], axis=1)
+        return np.stack([fold[self._best(total - fold), every] for fold in folds], axis=1)
 
     def is_surely_better(self, other: "_Search") -> NDArray[np.bool_]:
         """Return for which classes it is better where it was not fitted, (K,)."""
@@ -242,11 +247,18 @@ class _Search:
         surely: NDArray[np.bool_] = in_total & (in_folds.sum(axis=1) >= N_FOLDS - 1)
         return surely
 
-
-def _best(counts: IntArray) -> IntArray:
-    """Return the place of the highest F1 of each class, (K,), of counts (S, K, 3)."""
-    place: IntArray = np.nan_to_num(_f1(counts)).argmax(axis=0)
-    return place
+    def _best(self, counts: IntArray) -> IntArray:
+        """Return the place of the best settings of each class, (K,), of counts (S, K, 3)."""
+        thresholds, weights = np.sort(self.config.thresholds), self.config.smoothing
+        n, reach = len(thresholds), len(weights) // 2
+        by_threshold = counts.reshape(-1, n, *counts.shape[1:])  # (lengths or boxes, n, K, 3)
+        padded = np.pad(by_threshold, ((0, 0), (reach, reach), (0, 0), (0, 0)), mode="edge")
+        smooth = sum(weight * padded[:, i : i + n] for i, weight in enumerate(weights))
+        order = np.argsort(np.abs(thresholds - 0.5), kind="stable")  # the first of equals wins
+        f1 = np.nan_to_num(_f1(np.asarray(smooth)))[:, order]
+        length, rank = np.divmod(f1.reshape(-1, f1.shape[2]).argmax(axis=0), n)
+        place: IntArray = n * length + order[rank]
+        return place
 
 
 def _f1(counts: IntArray) -> FloatArray:
@@ -281,7 +293,7 @@ class _Clips:
         self.fold = np.empty(len(scores), np.int64)
         self.fold[generator("folds").permutation(order)] = np.arange(len(scores)) % N_FOLDS
 
-    def search(self, grid: list[DecodingConfig]) -> _Search:
+    def search(self, grid: list[DecodingConfig], config: TuneConfig) -> _Search:
         """Count with each of these settings, those with the same boxes one after the other."""
         counts = []
         for boxes, of_these in itertools.groupby(grid, key=lambda settings: settings.boxes):
@@ -289,7 +301,7 @@ class _Clips:
             for settings in of_these:
                 plain = dataclasses.replace(settings, boxes=())
                 counts.append(self._count(_estimate(groups, self.frame_rate, plain)))
-        return _Search(grid, np.stack(counts))
+        return _Search(grid, np.stack(counts), config)
 
     def _boxed(self, box: tuple[float, ...]) -> Groups:
         """Return the clips with the confidences of boxes in place of their scores."""

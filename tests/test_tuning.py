@@ -213,6 +213,50 @@ def test_what_is_held_out_is_scored_with_what_fits_the_others(config):
     assert (fitted.f1 > fitted.held_out).any()
 
 
+def test_a_threshold_is_as_good_as_it_and_its_neighbours_count_together():
+    """The oracle decodes with each setting, counts by the evaluator and weighs by hand."""
+    clips, reference = random_clips()
+    start = DecodingConfig.default(2)
+    thresholds, lengths, weights = COARSE.thresholds, COARSE.windows, COARSE.smoothing
+    counts = np.zeros((len(lengths), len(thresholds), 2, 3))
+    for i, length in enumerate(lengths):
+        for j, threshold in enumerate(thresholds):
+            both = {"windows": (length,) * 2, "thresholds": (threshold,) * 2}
+            settings = dataclasses.replace(start, **both)
+            events = [e for clip in clips for e in decode_clip(clip, CLASSES, 10.0, settings)]
+            scored = evaluate_events(reference, events, EvaluationConfig(), classes=CLASSES)
+            rates = [scored.classes[label] for label in CLASSES]
+            counts[i, j] = [(r.tp, r.n_reference, r.n_estimated) for r in rates]
+    together = np.zeros_like(counts)
+    for j in range(len(thresholds)):
+        for weight, neighbour in zip(weights, range(j - 2, j + 3), strict=True):
+            together[:, j] += weight * counts[:, min(max(neighbour, 0), len(thresholds) - 1)]
+    f1 = 2 * together[..., 0] / (together[..., 1] + together[..., 2])
+    fitted = tune_events(clips, reference, CLASSES, 10.0, start, COARSE).decoding
+    for k in range(2):
+        length = np.abs(np.array(lengths) - fitted.windows[k]).argmin()  # in whole, odd frames
+        assert f1[length, thresholds.index(fitted.thresholds[k]), k] == f1[..., k].max()
+
+
+@pytest.mark.parametrize(("smoothing", "chosen"), [((1,), 0.2), ((1, 2, 3, 2, 1), 0.6)])
+def test_a_peak_at_one_threshold_loses_to_a_level_stretch(smoothing, chosen):
+    thresholds = tuple(i / 10 for i in range(1, 10))
+    hits = np.array([0, 10, 0, 7, 8, 8, 8, 7, 0])
+    counts = np.stack([hits, np.full(9, 10), np.full(9, 10)], axis=1)[:, None, None]
+    grid = [dataclasses.replace(DecodingConfig.default(1), thresholds=(t,)) for t in thresholds]
+    config = TuneConfig(thresholds=thresholds, smoothing=smoothing)
+    search = fitting._Search(grid, counts, config)
+    assert grid[search.best[0]].thresholds == (chosen,)
+    assert search.f1 == [1.0 if chosen == 0.2 else 0.8]
+
+
+def test_thresholds_are_searched_at_equal_distances_of_logits():
+    thresholds = np.array(TuneConfig.thresholds)
+    logits = np.log(thresholds / (1 - thresholds))
+    assert logits == pytest.approx(np.arange(-6, 4.1, 0.5), abs=0.02)
+    assert 0.5 in thresholds
+
+
 def test_the_order_of_clips_changes_no_fold():
     clips, reference = random_clips()
     arguments = (reference, CLASSES, 10.0, DecodingConfig.default(2), COARSE)

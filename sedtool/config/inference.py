@@ -204,7 +204,12 @@ class TuneConfig(Checked):
     collar: Seconds = as_in(EvaluationConfig, "collar")
     offset_ratio: float = as_in(EvaluationConfig, "offset_ratio")
 
-    thresholds: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(1, 20))
+    # Equally far apart as logits, from -6 to 4: networks that learn from weak labels have scores
+    # far below 0.5 in events, too.
+    thresholds: tuple[float, ...] = tuple(
+        round(1 / (1 + math.exp(-logit / 2)), 4) for logit in range(-12, 9)
+    )
+    smoothing: tuple[int, ...] = (1, 2, 3, 2, 1)  # weights of a threshold and its neighbours
     windows: tuple[Seconds, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
     duration_ratio: float = 1 / 3  # median filter length over mean event duration
 

@@ -58,7 +58,9 @@ def validate(
         decoding = replace(model.decoding, clip_thresholds=tuple(gates.tolist()))
         of_events = _joined(clips, windows, set(validation.strong.names))
         what = (validation.strong, model.classes, model.frame_rate, decoding)
-        grid = TuneConfig(config.collar, config.offset_ratio, _THRESHOLDS, _LENGTHS)
+        grid = TuneConfig(
+            *(config.collar, config.offset_ratio, _THRESHOLDS), smoothing=(1,), windows=_LENGTHS
+        )
         scores["event_f1"] = macro(tune_events(of_events, *what, grid).f1)
     return scores
 
