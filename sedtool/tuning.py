@@ -86,8 +86,8 @@ def tune(
     """Fit decoding settings on validation labels and write them into the model.
 
     Clip thresholds maximise clip F1: of the weak labels if there are any, else of the classes of
-    the strong ones. With strong labels, frame thresholds and median filter lengths maximise event
-    F1 on the grid of `config`; lengths that are given outright are left alone.
+    the strong ones. With strong labels, frame thresholds and median filter lengths are those of
+    `tune_events` on the grid of `config`; lengths that are given outright are left alone.
 
     Raises
     ------

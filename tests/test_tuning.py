@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sedtool import fitting
 from sedtool.checkpoint import load_model
+from sedtool.cli.tune import tune as tune_command
 from sedtool.config import (
     DecodingConfig,
     EvaluationConfig,
@@ -255,6 +256,7 @@ def test_thresholds_are_searched_at_equal_distances_of_logits():
     logits = np.log(thresholds / (1 - thresholds))
     assert logits == pytest.approx(np.arange(-6, 4.1, 0.5), abs=0.02)
     assert 0.5 in thresholds
+    assert f"frame thresholds ({thresholds[0]} to {thresholds[-1]:.3f}" in tune_command.help
 
 
 def test_the_order_of_clips_changes_no_fold():

@@ -32,12 +32,12 @@ def tune(model: Path, device: str, quiet: bool, **options: Any) -> None:
     `train` ends with this, on its own validation clips; here it is done again, on other labels or
     for other tolerances. What is fitted is written into MODEL, a model file or the folder of a run.
     Clip thresholds maximise clip F1, of the clips of --weak if it is given, else of those of
-    --reference. With strong labels, frame thresholds (0.05 to 0.95 in steps of 0.05) and median
-    filter lengths (on a grid from 0 to 6 s) maximise event F1, and it is said, too, what each fifth
-    of the clips scores with the settings that suit the others. Without them, frames take the clip
-    thresholds, and median filter lengths come from --durations-from, or stay, but that those are
-    shortened which erase what clips are known to have. Clips that the model was trained on are
-    refused.
+    --reference. With strong labels, frame thresholds (0.0025 to 0.982, at equal distances of
+    logits) and median filter lengths (on a grid from 0 to 6 s) maximise event F1, that of a
+    threshold and its neighbours together, and it is said, too, what each fifth of the clips scores
+    with the settings that suit the others. Without them, frames take the clip thresholds, and
+    median filter lengths come from --durations-from, or stay, but that those are shortened which
+    erase what clips are known to have. Clips that the model was trained on are refused.
 
     \b
     Example: sedtool tune run/ --features val.h5 --reference validation.tsv
