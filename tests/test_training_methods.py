@@ -229,6 +229,13 @@ def test_a_pooling_that_learns_nothing_is_named(inputs, settings, tmp_path, capl
     assert "has a clip loss" not in caplog.text
 
 
+def test_a_clip_loss_of_weight_0_moves_no_pooling(inputs, settings, tmp_path, caplog):
+    config = dataclasses.replace(settings, clip_weight=0.0, epochs=1)
+    train(tmp_path / "run", inputs, config, device="cpu")
+    assert "power pooling stays as it starts; --clip-weight above 0 lets it learn" in caplog.text
+    assert load_model(tmp_path / "run" / "model.safetensors").detector.pooling.n.tolist() == [1, 1]
+
+
 def test_the_other_network_stands_beside_the_model(finished, inputs, settings, tmp_path):
     student = load_model(finished / "model.safetensors")
     assert student.trained["network"] == "student"

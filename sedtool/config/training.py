@@ -222,7 +222,10 @@ class TrainConfig:
         added=True,
     )
     clip_weight: float = setting(
-        1.0, "The weight of the clip loss, that of weak labels.", within="[0, 1e6]", added=True
+        1.0,
+        "The weight of the clip loss, that of weak labels; with 0 the pooling stays as it starts.",
+        within="[0, 1e6]",
+        added=True,
     )
     frame_weight: float = setting(
         1.0, "The weight of the frame loss, that of strong labels.", within="[0, 1e6]", added=True

@@ -49,12 +49,13 @@ def new_model(clips: TrainingClips, vocabulary: Vocabulary, config: TrainConfig)
     mean, std = features.statistics(names)
     detector.mean.copy_(torch.from_numpy(mean))
     detector.std.copy_(torch.from_numpy(std))
-    if not (len(clips.weak) or config.strong_clip_loss) and list(detector.pooling.parameters()):
+    has_clip_loss = config.clip_weight and (len(clips.weak) or config.strong_clip_loss)
+    if not has_clip_loss and list(detector.pooling.parameters()):
         detector.pooling.requires_grad_(False)  # consistency alone would move it
         log.warning(
-            "no clip has a clip loss, so %s pooling stays as it starts; --strong-clip-loss "
-            "lets it learn",
+            "no clip has a clip loss, so %s pooling stays as it starts; %s lets it learn",
             pooling.name,
+            "--strong-clip-loss" if config.clip_weight else "--clip-weight above 0",
         )
     longest = max(features.duration(name) for name in names)
     return Model(
@@ -171,7 +172,7 @@ class Learner:
         weights = {"clip_loss": self.config.clip_weight, "frame_loss": self.config.frame_weight}
         terms = [weights.get(kind, weight) * loss for kind, loss in losses.items()]
         loss = sum(terms[1:], terms[0])
-        if "clip_loss" in losses:  # without one, the penalty alone would move the pooling
+        if "clip_loss" in losses and self.config.clip_weight:  # else the pooling stays
             loss = loss + self.detector.pooling.penalty()
         return loss
 
