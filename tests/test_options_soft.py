@@ -334,7 +334,7 @@ def test_settings_are_chosen_for_labelled_and_scored_clips(line, output, folder)
     said = run(*line, "-o", output, "--dry-run").stderr
     assert "chosen for 16 labelled clips" in said
     printed = run(*line, "-o", output, "--print-config").stdout
-    assert "chosen for 24 labelled clips" in printed  # those that are validated on among them
+    assert "chosen for 16 labelled clips" in printed  # without those that are validated on
     inputs = TrainInputs(
         (line[2],), folder / "weak.tsv", val_strong=line[6], soft=folder / "mean.h5"
     )

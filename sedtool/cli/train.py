@@ -20,11 +20,13 @@ class _TrainCommand(SedtoolCommand):
         weak, strong, soft = values["weak"], values["strong"], values["soft"]
         if not (weak or strong):
             return {}
-        from sedtool.labels import read_events, read_weak
+        from sedtool.labels import read_events, read_names, read_weak
         from sedtool.store import open_scores
 
         names = [*(read_weak(weak) if weak else ()), *(read_events(strong).names if strong else ())]
         scored = {*open_scores(soft, verify=False).names} if soft else set()
+        for validated in filter(None, (values["val_weak"], values["val_strong"])):
+            scored -= {*read_names(validated)}
         n_clips = len(names) + len(scored.difference(names))
         given = (values[name] for name in ("method", "batch_size", "steps_per_epoch"))
         found = suited(n_clips, *given)
