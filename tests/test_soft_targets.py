@@ -136,6 +136,20 @@ def test_a_batch_has_the_scores_of_its_weak_clips_and_of_those_without_labels(fi
     assert not len(batch.targets[batch.strong])
 
 
+@pytest.mark.parametrize(("level", "said"), [(0.51, ""), (0.5, "none they cannot: 'Dog' (2)")])
+def test_clips_count_for_a_class_that_scores_alone_say_they_have(files, caplog, level, said):
+    folder, scores = files
+    header = ScoresHeader(CLASSES, RATE / 2, DecodingConfig.default(3), "1" * 64)
+    with ScoresWriter(folder / "s.h5", header) as writer:  # of e.wav, too, which is validated on
+        for name, frames in scores.items():
+            clip = np.array([level if name == "b.wav" else 0.9, 0.9, 0.9], np.float32)
+            writer.append(scored_whole(name, LENGTHS[name] / RATE, frames, clip))
+    batches(folder, 2, "weak", batch_size=(6,))  # each class is a label of one clip
+    assert [text.partition(", of ")[2] for text in caplog.messages if "fewer than 3" in text] == (
+        [said] if said else []
+    )
+
+
 def test_strong_labels_are_kept_and_validated_clips_left_out(files, caplog):
     made = batches(files[0], 1, "weak", "strong", method="mean-teacher", batch_size=(2, 2, 1))
     assert made.clips.unlabelled.names == ("b.wav",)  # c.wav is strong, and e.wav validated on

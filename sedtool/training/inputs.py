@@ -75,8 +75,8 @@ def load_inputs(
         validation = ValidationClips.read(features, *given)
     else:
         clips, validation = _hold_out(clips, config, inputs.min_confidence)
-    counts = sum((kind.targets > 0).sum(axis=0) for kind in (clips.weak, clips.strong))
-    labels = list(zip(vocabulary.classes, counts.astype(int).tolist(), strict=True))
+    clips = _without(clips, validation.clips)
+    labels = list(zip(vocabulary.classes, _n_clips(clips).tolist(), strict=True))
     if few := [f"{quoted(label)} ({count})" for label, count in labels if count < _LEAST]:
         what = "classes of fewer than %d training clips may not be learned, of none they cannot: %s"
         log.warning(what, _LEAST, first_five(few))
@@ -87,7 +87,6 @@ def load_inputs(
         raise ConfigError(
             f"--select-by {config.select_by} needs strong validation labels (--val-strong)"
         )
-    clips = _without(clips, validation.clips)
     if clips.soft and clips.soft.places.keys().isdisjoint(
         clips.weak.names + clips.unlabelled.names
     ):
@@ -273,6 +272,16 @@ def _draw_sources(clips: Clips, chosen: set[str], config: TrainConfig) -> set[st
     order = generator("validation split", config.seed).permutation(len(distinct))
     rest = [distinct[i] for i in order if distinct[i] not in chosen]
     return set(rest[: max(n_held - len(chosen.intersection(distinct)), 0)])
+
+
+def _n_clips(clips: TrainingClips) -> np.ndarray:
+    """Return how many clips have each class (K,): by labels, or else by scores above a half."""
+    n = sum((kind.targets > 0).sum(axis=0) for kind in (clips.weak, clips.strong))
+    if clips.soft:
+        names = (clips.unlabelled.names[k] for k in clips.scored(clips.unlabelled.names))
+        rows = [clips.soft.places[name] for name in names]
+        n += (clips.soft.scores.clip[rows][:, clips.soft.columns] > 0.5).sum(axis=0)
+    return np.asarray(n)
 
 
 def _without(clips: TrainingClips, validation: Clips) -> TrainingClips:
