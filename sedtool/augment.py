@@ -131,8 +131,8 @@ class TimeMask(Augmentation):
     """Silences a stretch of each clip: each band has its lowest value of the clip there.
 
     It is `least` to `most` of the clip, in whole output frames. Strong labels and soft ones in it
-    are 0, and so are classes of a clip whose events are all in it; weak labels stay, as nobody
-    knows when their events are.
+    are 0, and so are classes of a clip whose events are all in it; of labels with a confidence, a
+    clip has the greatest that is left. Weak labels stay, as nobody knows when their events are.
     """
 
     shared = True
@@ -149,8 +149,9 @@ class TimeMask(Augmentation):
         of_features = of_features[:, : batch.features.shape[1], None]
         frames = batch.frame_targets.masked_fill(masked[batch.framed][..., None], 0.0)
         targets = batch.targets.clone()
-        if len(of_strong := frames[len(batch.soft or ()) :]):
-            targets[batch.strong] *= of_strong.amax(dim=1) > 0
+        before, left = (of[len(batch.soft or ()) :] for of in (batch.frame_targets, frames))
+        if len(left):  # a class is as sure as the surest of its frames
+            targets[batch.strong] *= left.amax(dim=1) / before.amax(dim=1).clamp_min(1e-9)
         return batch._replace(
             features=torch.where(of_features, batch.quiet, batch.features),
             frame_targets=frames,
