@@ -272,6 +272,22 @@ def test_runs_that_differ_in_more_than_the_pooling_are_told_apart(make_run, refe
     assert "power lr=0.1" in text and "F1 against linear lr=0.2" in text
 
 
+def test_runs_that_learned_from_other_scores_are_no_runs_of_one_system(
+    make_run, reference, tmp_path
+):
+    make_run("power", 0, 0.9)
+    digests = {1: "ab" * 32, 2: "cd" * 32, 3: "ab" * 32}
+    for seed, digest in digests.items():
+        where = make_run("power", seed, 0.9, soft=f"/of/{seed}/mean.h5")
+        inputs = {f"{seed}/mean.h5": digest, "w.tsv": "0" * 64}  # as in the config.yaml
+        (where / "run.json").write_text(json.dumps({"inputs": inputs}))
+    table = rows(compared(tmp_path / "runs", reference, "--format", "tsv"))
+    seeds = {key[0]: row["seeds"] for key, row in table.items()}
+    assert seeds == {
+        "power": "0", "power soft=mean.h5@abababab": "1,3", "power soft=mean.h5@cdcdcdcd": "2"
+    }  # fmt: skip
+
+
 def test_what_is_missing_is_named(runs, reference):
     (runs / "max-1" / "test" / "metrics.json").unlink()
     text = compared(runs, reference)

@@ -131,10 +131,13 @@ def _read_run(folder: Path) -> TrainedRun | None:
     settings, path = RunSettings.read(files.config), files.metrics
     if not path.exists():
         return None
+    digests, soft = files.input_digests(settings), {}
+    for scores in settings.files.get("soft", ()):
+        soft["soft"] = f"{scores.name}@{digests.get(scores, '')[:8]}"
     try:
         metrics = read_json(path)
         pooling = str(PoolingConfig.parse(settings.config.pooling))
-        options = dict(sorted((_varied(folder) | settings.of_system).items()))
+        options = dict(sorted((soft | _varied(folder) | settings.of_system).items()))
         run = TrainedRun(folder, pooling, settings.config.seed, metrics, options)
         _ = run.config, run.classes
     except (OSError, ValueError, TypeError, KeyError, RecursionError, ConfigError) as error:
