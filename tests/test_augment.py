@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import assert_close
 
 from sedtool.augment import AUGMENTATIONS, Batch, TimeShift, augmented, make_augmentations
@@ -230,6 +231,15 @@ def test_a_batch_of_clips_of_one_kind_is_changed_too(name, n_strong):
     after = make(name)(one, generator("test", 0))
     assert after.frame_targets.shape == frames.shape
     assert features_with(after, 0.0).isfinite().all()
+
+
+@pytest.mark.parametrize("name", [n for n in ON_BATCHES if "mask" not in n])
+@pytest.mark.parametrize("soft", [None, (), (0, 2, 4)])
+def test_what_is_made_on_the_way_is_on_the_device_of_the_batch(name, soft):
+    with FakeTensorMode(allow_non_fake_inputs=True):  # says where two tensors are not together
+        one = batch()._replace(soft=soft, frame_targets=torch.empty(3 + len(soft or ()), 7, 4))
+        after = make(name)(one.to(torch.device("cuda")), generator("test", 0))
+    assert {after.features.device.type, after.frame_targets.device.type} == {"cuda"}
 
 
 def test_student_and_teacher_share_what_changes_labels_and_draw_the_rest_apart():

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from torch.testing import assert_close
 
@@ -81,6 +82,14 @@ def test_clips_of_any_length_have_weights(n_frames, reach):
     mask = torch.ones(3, n_frames, dtype=torch.bool)
     weights = BinaryCrossEntropy(edges=1, reach=reach).frame_weights(target, mask)
     assert torch.equal(weights, torch.ones(3, n_frames, 2))
+
+
+def test_weights_of_edges_are_on_the_device_of_the_labels():
+    with FakeTensorMode():  # says where two tensors are not together
+        target = torch.empty(2, 7, 3, device="cuda")
+        mask = torch.empty(2, 7, dtype=torch.bool, device="cuda")
+        loss = BinaryCrossEntropy(edges=1).of_frames(target.bfloat16(), mask, target)
+    assert (loss.device.type, loss.dtype) == ("cuda", torch.float32)
 
 
 def test_names_and_options_are_checked():
