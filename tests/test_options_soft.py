@@ -219,6 +219,16 @@ def test_a_run_with_scores_resumes_bit_for_bit_and_from_no_other_scores(
     assert whole_contents(part) == whole_contents(tmp_path / "whole")
 
 
+def test_scores_of_weak_and_of_validated_clips_are_enough(line, output, folder, tmp_path, tiny):
+    names = [*read_names(folder / "weak.tsv"), *read_names(tiny.strong)]
+    path = forged(folder, tmp_path, names=names)
+    line = [path if word == folder / "mean.h5" else word for word in line]
+    said = run(*line, "-o", output, "--dry-run").stderr
+    assert "8 of 8 unlabelled clips are validated on; left out of training" in said
+    assert "no unlabelled clip is left" not in said
+    assert "6 clips (6 with scores as targets) to train and 8 to validate on" in said
+
+
 def test_held_out_clips_are_not_learned_from_through_their_scores(tiny, folder, output, line):
     at = line.index("--val-strong")
     run(*line[:at], *line[at + 2 :], "-o", output, "--validation-fraction", 0.5)

@@ -306,7 +306,7 @@ def _without(clips: TrainingClips, validation: Clips) -> TrainingClips:
             len(clips.unlabelled),
         )
         clips = replace(clips, unlabelled=unlabelled)
-        if not len(unlabelled):
+        if not (len(unlabelled) or clips.soft):  # of which weak clips have some, too
             log.warning("no unlabelled clip is left to train on")
     return clips
 
