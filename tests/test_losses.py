@@ -105,6 +105,7 @@ def test_names_and_options_are_checked():
 
 def test_settings_that_are_new_do_not_make_another_run_of_an_earlier_one():
     new = {"loss", "augment", "warm_up", "clip_weight", "frame_weight", "pooling_start"}
+    new |= {"soft_confidence", "touching_gap"}
     assert not new & settings_of_weights(TrainConfig()).keys()
     given = settings_of_weights(TrainConfig(augment=("gain",), loss="other"))
     assert (given["augment"], given["loss"]) == (("gain",), "other")

@@ -187,7 +187,7 @@ class TrainConfig:
     )
     plateau_patience: int = setting(
         5,
-        "Epochs without a better score after which the learning rate is halved.",
+        "Epochs without a lower validation loss after which the learning rate is halved.",
         within="[1, 1e6]",
     )
     warm_up: int = setting(
