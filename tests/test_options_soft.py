@@ -445,10 +445,16 @@ def test_a_run_of_confidences_goes_on_with_the_same_ones_alone(segments, output,
 def test_what_is_held_out_is_there_or_is_not(segments, output, unsure):
     at = segments.index("--val-strong")
     line = (*segments[:at], *segments[at + 2 :], "--soft-confidence", "-o", output, "--overwrite")
-    for least, (n_segments, labels) in {None: (2, 1), "0.6": (1, 1), "0.1": (3, 2)}.items():
+    for least, (n_events, offsets, labels) in {
+        None: (1, {1.0}, 1),
+        "0.6": (1, {0.5}, 1),
+        "0.1": (2, {0.5, 1.0}, 2),
+    }.items():  # of two segments that touch one event
         run(*line, *(("--min-confidence", least) if least else ()))
         held_out = read_events(output / "held_out_strong.tsv")
-        assert len(held_out.events) == n_segments * len(held_out.names) > 0
+        assert len(held_out.events) == n_events * len(held_out.names) > 0
+        assert {event.onset for event in held_out.events} == {0.0}
+        assert {event.offset for event in held_out.events} == offsets
         weak = read_weak(output / "held_out.tsv")
         assert {len(of_clip) for of_clip in weak.values()} == {labels}
 

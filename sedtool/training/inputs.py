@@ -75,6 +75,8 @@ def load_inputs(
         validation = ValidationClips.read(features, *given)
     else:
         clips, validation = _hold_out(clips, config, inputs.min_confidence)
+    if config.soft_confidence and validation.strong:
+        validation = replace(validation, strong=_joined(validation.strong))
     clips = _without(clips, validation.clips)
     labels = list(zip(vocabulary.classes, _n_clips(clips).tolist(), strict=True))
     if few := [f"{quoted(label)} ({count})" for label, count in labels if count < _LEAST]:
@@ -248,6 +250,18 @@ def _hold_out(
     reference = StrongLabels(events, held_strong.names) if len(held_strong) else None
     validation = ValidationClips(held, len(held_weak) or len(held), reference)
     return replace(clips, weak=weak, strong=strong), validation
+
+
+def _joined(labels: StrongLabels) -> StrongLabels:
+    """Return labels in which events of a class that touch are one, as frames find them."""
+    joined: dict[tuple[str, str], list[Event]] = {}
+    for event in sorted(labels.events, key=lambda event: event.onset):
+        before = joined.setdefault((event.name, event.label), [])
+        if before and event.onset <= before[-1].offset + 1e-6:
+            last = before.pop()
+            event = replace(last, offset=max(last.offset, event.offset))
+        before.append(event)
+    return StrongLabels([event for of_class in joined.values() for event in of_class], labels.names)
 
 
 def _sure(clips: Clips, least: float) -> Clips:
