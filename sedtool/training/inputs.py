@@ -258,8 +258,7 @@ def _joined(labels: StrongLabels) -> StrongLabels:
     for event in sorted(labels.events, key=lambda event: event.onset):
         before = joined.setdefault((event.name, event.label), [])
         if before and event.onset <= before[-1].offset + 1e-6:
-            last = before.pop()
-            event = replace(last, offset=max(last.offset, event.offset))
+            event = replace(before[-1], offset=max(before.pop().offset, event.offset))
         before.append(event)
     return StrongLabels([event for of_class in joined.values() for event in of_class], labels.names)
 
@@ -291,10 +290,9 @@ def _draw_sources(clips: Clips, chosen: set[str], config: TrainConfig) -> set[st
 def _n_clips(clips: TrainingClips) -> np.ndarray:
     """Return how many clips have each class (K,): by labels, or else by scores above a half."""
     n = sum((kind.targets > 0).sum(axis=0) for kind in (clips.weak, clips.strong))
-    if clips.soft:
-        names = (clips.unlabelled.names[k] for k in clips.scored(clips.unlabelled.names))
-        rows = [clips.soft.places[name] for name in names]
-        n += (clips.soft.scores.clip[rows][:, clips.soft.columns] > 0.5).sum(axis=0)
+    if soft := clips.soft:
+        rows = [soft.places[name] for name in clips.unlabelled.names if name in soft.places]
+        n += (soft.scores.clip[rows][:, soft.columns] > 0.5).sum(axis=0)
     return np.asarray(n)
 
 
