@@ -207,6 +207,25 @@ def test_after_the_first_step_the_teacher_is_the_student_buffers_included():
     assert not torch.equal(student[bias], teacher[bias])
 
 
+@pytest.mark.parametrize(("ema_buffers", "n_heard"), [(True, 0), (False, 3)])
+def test_a_teacher_that_counts_for_nothing_hears_what_its_own_statistics_need(ema_buffers, n_heard):
+    def learned(consistency, heard):
+        settings = config(consistency=consistency, ema_buffers=ema_buffers)
+        learner = Learner(detector(), settings, torch.device("cpu"), FEATURES, N_STEPS)
+        learner.teacher.network.register_forward_hook(lambda *_: heard.append(1))
+        for number in range(3):
+            losses = learner.step(batch(number), number)
+        assert ("frame_consistency" in losses) == bool(len(heard))
+        return learner
+
+    heard = []
+    without, hardly = learned(0.0, heard), learned(1e-30, [])
+    assert len(heard) == n_heard
+    for name in ("student", "teacher"):
+        one, other = (each.networks[name].state_dict() for each in (without, hardly))
+        assert_close(one, other, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("average_buffers", [True, False])
 def test_what_a_teacher_hears_moves_its_statistics_only_where_they_are_its_own(average_buffers):
     network = detector()

@@ -194,8 +194,12 @@ class Learner:
 
     @torch.no_grad()
     def _teach(self, batch: Batch, number: int) -> Output | None:
-        """Return what the teacher, if there is one, says of the batch with noise in it."""
-        if self.teacher is None:
+        """Return what the teacher says of the batch with noise in it, if that counts.
+
+        Without consistency it does not, unless the teacher has statistics of its own to learn.
+        """
+        counts = self.config.consistency > 0 or not self.config.ema_buffers
+        if self.teacher is None or not counts:
             return None
         self.teacher.network.train()
         features = self._augmented(batch, "teacher", number).features.float()
