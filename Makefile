@@ -1,5 +1,5 @@
 # make demo   the environment, then every stage of sedtool on sounds made on the spot
-# make quick  the environment, then the tests that take less than two minutes together
+# make quick  the environment, then the quick tests: some three minutes on two cores
 # make test   the environment, then all tests, and how much of the code they cover
 # make check  ruff and mypy
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
