@@ -1,5 +1,10 @@
 """What this machine has: the limits of cgroups, read as the kernel has them."""
 
+import os
+import platform
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +43,26 @@ def test_the_limit_of_a_cgroup_is_that_of_the_tightest_one_around(
 
     monkeypatch.setattr(Path, "read_text", read_text)
     assert machine.processor_limit() == limit
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is the malloc of glibc")
+def test_a_process_that_keeps_freed_memory_gets_no_new_pages_for_the_next_tensor():
+    script = """
+import resource, sys
+import numpy as np
+from sedtool.machine import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+def faults():
+    np.ones(2**24)  # 128 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+first = faults()
+print([faults() for _ in range(5)][-1] - first)
+"""
+    # Transparent huge pages would hide faults.
+    environment = os.environ | {"NUMPY_MADVISE_HUGEPAGE": "0"}
+    pages = {
+        how: int(subprocess.check_output([sys.executable, "-c", script, how], env=environment))
+        for how in ("keep", "return")
+    }
+    assert pages["keep"] < 100 < 4 * 2**27 // resource.getpagesize() < pages["return"]

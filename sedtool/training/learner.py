@@ -26,7 +26,7 @@ from sedtool.datasets import TrainingClips
 from sedtool.draws import torch_draws
 from sedtool.labels import Vocabulary
 from sedtool.losses import make_loss
-from sedtool.machine import autocast
+from sedtool.machine import autocast, keep_freed_memory
 from sedtool.mean_teacher import Teacher, consistency_losses, ramp
 
 log = logging.getLogger(__name__)
@@ -87,6 +87,8 @@ class Learner:
     ) -> None:
         self.detector, self.config, self.device = detector.to(device), config, device
         self.features, self.n_steps = features, n_steps
+        if device.type == "cpu":
+            keep_freed_memory()
         self.ramp_up = config.ramp_up or config.warm_up or n_steps // 2
         self.augmentations = make_augmentations(config.augmentations)
         self.loss = make_loss(config.loss)
