@@ -21,6 +21,7 @@ from sedtool.errors import (
 )
 from sedtool.labels import Event, StrongLabels, read_names, write_events
 from sedtool.planning import plan_training
+from sedtool.runs import read_json
 from sedtool.training import TrainInputs, load_inputs, train
 from support.training import NANO, stop_after, whole_contents
 
@@ -92,6 +93,15 @@ def test_a_row_an_epoch_has_the_parts_of_the_loss(finished, settings):
 def test_equal_runs_are_equal_files(inputs, finished, settings, tmp_path):
     train(tmp_path / "run", inputs, settings, device="cpu")
     assert everything(tmp_path / "run") == everything(finished)
+
+
+def test_the_record_says_what_the_model_of_the_run_scores_and_not_its_teacher(finished):
+    of_run = read_json(finished / "run.json")["fitted"]["event_f1"]
+    student, teacher = (
+        np.mean([*load_model(finished / name).tuned["event_f1"].values()])
+        for name in ("model.safetensors", "teacher.safetensors")
+    )
+    assert of_run == pytest.approx(student) != pytest.approx(teacher)
 
 
 @pytest.mark.parametrize("stops", [(1, 4), (6, 3, 2), (17,)])

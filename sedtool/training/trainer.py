@@ -351,7 +351,7 @@ class Trainer:
         held_out = (self.folder.held_out_strong, self.folder.held_out)
         files = {str(path): file_sha256(path) for path in self.labels if path}
         files = files or {path.name: file_sha256(path) for path in held_out if path.exists()}
-        for path in self.files.values():
+        for path in reversed(self.files.values()):  # that of the run last, whose result it is
             model = load_model(path)
             if model.tuned:
                 continue
