@@ -37,12 +37,11 @@ from sedtool.config import (
     from_json,
 )
 from sedtool.config.base import stated
-from sedtool.crnn import Detector, most_values
+from sedtool.crnn import Detector, Ensemble, most_values
 from sedtool.errors import ArtifactError, ConfigError, LabelError
 from sedtool.file_kinds import kind_of_file
 from sedtool.labels import Vocabulary
 from sedtool.plugins import needed, require_needed
-from sedtool.runs import RunFolder
 from sedtool.text import brief, is_writable, strict_json
 
 __all__ = [
@@ -57,7 +56,6 @@ __all__ = [
     "save_model",
     "save_state",
     "source_tags",
-    "teacher_of",
 ]
 
 MODEL_FORMAT, MODEL_VERSION = "sedtool-model", 3
@@ -68,6 +66,7 @@ MOST_MODEL = MOST_WEIGHTS + 2**25  # of a file, which has a header and the tags 
 # A network, its teacher, and two numbers a weight of the optimiser; and the rows of all epochs.
 MOST_STATE = 4 * MOST_WEIGHTS + 2**28
 MOST_VALUES = 2**18  # that a convolutional block makes of a frame
+MOST_MEMBERS = 64  # of an ensemble
 MOST_WINDOW, MOST_FRAMES = 3600.0, 150_000  # seconds and feature frames of a scoring window
 
 # What a header that makes no sense provokes.
@@ -80,9 +79,9 @@ _UNUSABLE = (*_BUILTIN, ConfigError, LabelError)
 
 @dataclass
 class Model:
-    """A trained detector with all that is needed to use it."""
+    """A trained detector, or an ensemble of them, with all that is needed to use it."""
 
-    detector: Detector
+    network: Detector | Ensemble
     classes: tuple[str, ...]
     features: FeatureConfig
     architecture: ArchitectureConfig
@@ -92,6 +91,7 @@ class Model:
     trained: dict[str, Any] = field(default_factory=dict)  # seed, epoch, scores, …
     tuned: dict[str, Any] = field(default_factory=dict)  # what the decoding settings were fitted on
     trained_on: np.ndarray = field(default_factory=lambda: source_tags([]))  # uint8 (clips, 8)
+    others: tuple[tuple[ArchitectureConfig, PoolingConfig], ...] = ()  # members after the first
 
     @property
     def frame_rate(self) -> float:
@@ -109,14 +109,32 @@ class Model:
         parts = self.scoring()
         return digest({key: parts[key] for key in ("weights", "classes", "features")})
 
+    @property
+    def detector(self) -> Detector:
+        """Return the one network that it is; an ensemble, which is several, is a ConfigError."""
+        if isinstance(self.network, Ensemble):
+            raise ConfigError(f"an ensemble of {len(self.members)} networks; name one of them")
+        return self.network
+
+    @property
+    def members(self) -> tuple[tuple[ArchitectureConfig, PoolingConfig], ...]:
+        """Return what networks it is made of: one, or those of an ensemble."""
+        return ((self.architecture, self.pooling), *self.others)
+
+    def learned(self) -> dict[str, list[float]]:
+        """Return what the pooling learned of each class, by name; of an ensemble, nothing."""
+        return {} if self.others else self.detector.pooling.learned()
+
     def scoring(self) -> dict[str, Any]:
         """Return all that scores depend on."""
+        others = [{"architecture": stated(a), "pooling": stated(p)} for a, p in self.others]
         return {
-            "weights": self.detector.state_dict(),
+            "weights": self.network.state_dict(),
             "classes": list(self.classes),
             "features": stated(self.features),
             "architecture": stated(self.architecture),
             "pooling": stated(self.pooling),
+            **({"others": others} if others else {}),
         }
 
 
@@ -128,28 +146,6 @@ def source_tags(digests: list[str]) -> np.ndarray:
     """
     tags = sorted({bytes.fromhex(text)[:8] for text in digests})
     return np.frombuffer(b"".join(tags), np.uint8).reshape(-1, 8)
-
-
-def teacher_of(path: Path) -> Path:
-    """Return the model file of the teacher in the run folder that a model file lies in.
-
-    Raises
-    ------
-    ArtifactError
-        If the model is not a mean teacher's, or its teacher is not there.
-    """
-    student = load_model(path).trained
-    if student.get("network") == "teacher":
-        return path
-    teacher = RunFolder(path.parent).other("teacher")
-    if student.get("network") != "student" or not teacher.exists():
-        raise ArtifactError(
-            f"{path} has no teacher: train --method mean-teacher keeps it beside its model, "
-            f"as {teacher.name}"
-        )
-    if {**load_model(teacher).trained, "network": "student"} != student:
-        raise ArtifactError(f"{teacher} is not the teacher of {path}, but of another epoch or run")
-    return teacher
 
 
 def empty_detector(
@@ -185,10 +181,10 @@ def save_model(path: Path, model: Model) -> None:
     ArtifactError
         If a weight is not finite; what stood at `path` is untouched.
     """
-    require_finite(model.detector, str(path))
+    require_finite(model.network, str(path))
     settings = model.scoring()
     weights = settings.pop("weights")
-    settings["pooling"] |= {"learned": model.detector.pooling.learned()}
+    settings["pooling"] |= {"learned": model.learned()}
     header = {
         "format": MODEL_FORMAT,
         "format_version": MODEL_VERSION,
@@ -200,7 +196,9 @@ def save_model(path: Path, model: Model) -> None:
         "trained": model.trained,
         "weights_sha256": model.weights_sha256,
     }
-    if plugins := needed((*model.pooling.names, ("block", model.architecture.block))):
+    if plugins := needed(
+        [name for a, p in model.members for name in (*p.names, ("block", a.block))]
+    ):
         header["plugins"] = plugins
     header["sha256"] = _digest_of_all(header, model.trained_on)
     trained_on = torch.from_numpy(model.trained_on.copy())  # it may be read-only
@@ -217,7 +215,7 @@ def _digest_of_all(header: dict[str, Any], trained_on: np.ndarray) -> str:
     return hashlib.sha256(text + trained_on.tobytes()).hexdigest()
 
 
-def require_finite(detector: Detector, where: str) -> None:
+def require_finite(detector: Detector | Ensemble, where: str) -> None:
     """Raise an ArtifactError that names the first weight or buffer that cannot be used."""
     for name, tensor in detector.state_dict().items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
@@ -281,13 +279,24 @@ def _read_model(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) 
 def _rebuild(path: Path, header: dict[str, Any], stored: dict[str, Tensor]) -> Model:
     """Make the model that `header` describes and fill it with the tensors that are stored."""
 
-    def part(cls: Any, key: str) -> Any:
-        return from_json(cls, json.dumps(header[key]), str(path))
+    def part(cls: Any, key: str, of: dict[str, Any] = header) -> Any:
+        return from_json(cls, json.dumps(of[key]), str(path))
 
     require_needed(header.get("plugins", {}), path)
     features = part(FeatureConfig, "features")
-    architecture = part(ArchitectureConfig, "architecture")
-    pooling = PoolingConfig(header["pooling"]["name"], header["pooling"]["options"])
+    entries = [header, *header.get("others", [])]
+    if len(entries) > MOST_MEMBERS:
+        raise ValueError(f"an ensemble of {len(entries)} networks")
+    members = [
+        (
+            part(ArchitectureConfig, "architecture", entry),
+            PoolingConfig(entry["pooling"]["name"], entry["pooling"]["options"]),
+        )
+        for entry in entries
+    ]
+    (architecture, pooling), *others = members
+    if len({of.time_pooling for of, _ in members}) > 1:
+        raise ValueError("networks of an ensemble that differ in their output frames")
     classes = checked_classes(header["classes"])
     decoding = part(DecodingConfig, "decoding")
     if len(decoding.thresholds) != len(classes):
@@ -302,14 +311,15 @@ def _rebuild(path: Path, header: dict[str, Any], stored: dict[str, Tensor]) -> M
         raise ValueError("the epoch it was trained for is no number up to a million")
     if trained.get("network") not in (None, "student", "teacher"):
         raise ValueError("it is neither the student nor the teacher of a pair")
-    detector = empty_detector(architecture, pooling, features.n_mels, len(classes))
+    empty = [empty_detector(*member, features.n_mels, len(classes)) for member in members]
+    detector = Ensemble(empty) if others else empty[0]
     tensors = _take_tensors(path, stored, detector)
     trained_on = tensors.pop("trained_on").numpy()
     detector.load_state_dict(tensors, assign=True)
     detector.use_fast_layout()
     require_finite(detector, str(path))
     description = (classes, features, architecture, pooling, window, decoding, trained, tuned)
-    return Model(detector.eval(), *description, trained_on)
+    return Model(detector.eval(), *description, trained_on, tuple(others))
 
 
 def checked_classes(names: Any) -> tuple[str, ...]:
@@ -322,7 +332,9 @@ def checked_classes(names: Any) -> tuple[str, ...]:
     return Vocabulary(names).classes
 
 
-def _take_tensors(path: Path, stored: dict[str, Tensor], detector: Detector) -> dict[str, Tensor]:
+def _take_tensors(
+    path: Path, stored: dict[str, Tensor], detector: Detector | Ensemble
+) -> dict[str, Tensor]:
     """Take the tensors of a file if they are those of `detector`, by name, shape and type.
 
     They are copied to where torch places tensors: a matrix product may differ in its last bit with

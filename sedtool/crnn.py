@@ -8,7 +8,8 @@ Axis letters: B clips, C channels, T frames, F mel bands, K classes, H hidden si
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,10 @@ from sedtool.draws import draw_normal
 from sedtool.plugins import find
 from sedtool.pooling import make_pooling
 
-__all__ = ["CRNN", "Detector", "Output", "frame_mask", "most_values", "pooled_length"]
+__all__ = [
+    *("CRNN", "Detector", "Ensemble", "Output"),
+    *("frame_mask", "most_values", "pooled_length"),
+]
 
 VALUE_MEMORY = 12  # bytes, of a value that a block makes: about three tensors are alive at a time
 PIECE_MEMORY = 2**28  # bytes, of the blocks on one clip in evaluation; longer ones go in pieces
@@ -325,6 +329,11 @@ class Detector(nn.Module):
         """Store convolutions channels last, which is faster on a CPU."""
         self.crnn.to(memory_format=torch.channels_last)
 
+    @property
+    def frame_memory(self) -> int:
+        """Return the bytes that a feature frame takes in evaluation."""
+        return self.crnn.frame_memory
+
     def forward(self, features: Tensor, lengths: Tensor) -> Output:
         """Detect events in a padded batch of log-mel features (B, T, F), of any float type.
 
@@ -335,3 +344,41 @@ class Detector(nn.Module):
         mask = frame_mask(pooled_length(lengths, self.crnn.pools), logits.shape[1])  # type: ignore[arg-type]
         log_y, log_not_y = self.pooling(logits, hidden, mask)
         return Output(logits, mask, log_y, log_not_y)
+
+
+class Ensemble(nn.Module):
+    """Detectors of the same classes and output frames as one, whose scores are the means of theirs.
+
+    A mean over trainings is right more often than each of them, since they err in different places.
+    """
+
+    def __init__(self, members: Sequence[Detector]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    @property
+    def detectors(self) -> list[Detector]:
+        """Return the members."""
+        return cast(list[Detector], [*self.members])
+
+    def use_fast_layout(self) -> None:
+        """Store convolutions channels last, which is faster on a CPU."""
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def frame_memory(self) -> int:
+        """Return the bytes that a feature frame takes in evaluation."""
+        return max(detector.frame_memory for detector in self.detectors)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Output:
+        """Detect events as `Detector` does, by the mean probabilities of frames and clips."""
+        outputs = [detector(features, lengths) for detector in self.detectors]
+
+        def log_mean(log_values: Iterable[Tensor]) -> Tensor:
+            return torch.stack([*log_values]).float().logsumexp(dim=0) - math.log(len(outputs))
+
+        log_p = log_mean(F.logsigmoid(output.logits) for output in outputs)
+        log_not_p = log_mean(F.logsigmoid(-output.logits) for output in outputs)
+        log_y = log_mean(output.log_y for output in outputs)
+        log_not_y = log_mean(output.log_not_y for output in outputs)
+        return Output(log_p - log_not_p, outputs[0].mask, log_y, log_not_y)

@@ -13,13 +13,17 @@ convolution system for DCASE 2018 task 4", DCASE 2018: frame and clip prediction
 """
 
 import math
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from sedtool.checkpoint import load_model
 from sedtool.crnn import Detector, Output
+from sedtool.errors import ArtifactError
+from sedtool.runs import RunFolder
 
-__all__ = ["Teacher", "average_share", "consistency_losses", "ramp"]
+__all__ = ["Teacher", "average_share", "consistency_losses", "ramp", "teacher_of"]
 
 
 def ramp(step: int, ramp_up: int) -> float:
@@ -89,3 +93,25 @@ class Teacher:
                 mine.lerp_(other, 1.0 - share)
             else:
                 mine.copy_(other)  # the number of batches seen
+
+
+def teacher_of(path: Path) -> Path:
+    """Return the model file of the teacher in the run folder that a model file lies in.
+
+    Raises
+    ------
+    ArtifactError
+        If the model is not a mean teacher's, or its teacher is not there.
+    """
+    student = load_model(path).trained
+    if student.get("network") == "teacher":
+        return path
+    teacher = RunFolder(path.parent).other("teacher")
+    if student.get("network") != "student" or not teacher.exists():
+        raise ArtifactError(
+            f"{path} has no teacher: train --method mean-teacher keeps it beside its model, "
+            f"as {teacher.name}"
+        )
+    if {**load_model(teacher).trained, "network": "student"} != student:
+        raise ArtifactError(f"{teacher} is not the teacher of {path}, but of another epoch or run")
+    return teacher

@@ -22,7 +22,7 @@ import torch
 
 from sedtool.checkpoint import Model
 from sedtool.config import InferConfig, WindowConfig
-from sedtool.crnn import Detector
+from sedtool.crnn import Detector, Ensemble
 from sedtool.datasets import FeatureSet
 from sedtool.errors import ArtifactError, AudioError
 from sedtool.features import overlapping
@@ -65,7 +65,7 @@ class Failure:
 
 @torch.inference_mode()
 def predict(
-    detector: Detector,
+    detector: Detector | Ensemble,
     windows: Sequence[np.ndarray],
     device: torch.device,
     amp: str = InferConfig.amp,
@@ -145,9 +145,9 @@ def score_clips(
     depends on nothing beside it, so that shards, reruns and bad files among the inputs change no
     bit. (On a CPU larger batches gain next to nothing.)
     """
-    detector = model.detector.to(device).eval()
+    detector = model.network.to(device).eval()
     grid = WindowGrid.of(model, config)
-    of_window = grid.size * detector.crnn.frame_memory
+    of_window = grid.size * detector.frame_memory
     batch_size = max(config.batch_size * min(WINDOW_MEMORY / of_window, 1), 1)
     for clip in clips:
         starts: list[int] = []

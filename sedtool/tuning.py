@@ -198,8 +198,9 @@ def _warn_of_classes_nowhere(
 
 def _is_slow(model: Model) -> bool:
     """Return whether exponents of classes were learned at the learning rate of the network."""
-    pooling, settings = model.detector.pooling, model.trained.get("config")
-    if not (isinstance(settings, dict) and pooling.learned() and [*pooling.parameters()]):
+    settings = model.trained.get("config")
+    moves = model.learned() and [*model.detector.pooling.parameters()]
+    if not (isinstance(settings, dict) and moves):
         return False  # nothing is learned of a class, or nobody knows how
     is_equal = settings.get("pooling_lr") in (0.0, settings.get("lr"))
     return is_equal and settings.get("method") != "strong"  # which learns from frames alone

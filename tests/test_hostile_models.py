@@ -65,6 +65,12 @@ HEADERS: dict[str, Callable[[dict], object]] = {
         for key in ("window", "trained", "tuned")
         for value in (None, [1], float("nan"), 1e308)
     },
+    **{
+        f"others are {value!r}"[:60]: put("others", value=value)
+        for value in (None, "x", {"a": 1}, [[]], [{}], [{"architecture": {}, "pooling": {}}])
+    },
+    "another network without its weights": lambda h: h.update(others=[dict(h)]),
+    "a hundred thousand networks": lambda h: h.update(others=[{}] * 100_000),
     "gru units": put("architecture", "gru_units", value=HUGE),
     "gru layers": put("architecture", "gru_layers", value=HUGE),
     "gru layers below none": put("architecture", "gru_layers", value=-HUGE),

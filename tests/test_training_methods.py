@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sedtool.atomic import claim
-from sedtool.checkpoint import digest, load_model, load_state, save_model, teacher_of
+from sedtool.checkpoint import digest, load_model, load_state, save_model
 from sedtool.config import ARCHITECTURES, TrainConfig
 from sedtool.datasets import TrainingBatches
 from sedtool.errors import (
@@ -20,6 +20,7 @@ from sedtool.errors import (
     StoppedError,
 )
 from sedtool.labels import Event, StrongLabels, read_names, write_events
+from sedtool.mean_teacher import teacher_of
 from sedtool.planning import plan_training
 from sedtool.runs import read_json
 from sedtool.training import TrainInputs, load_inputs, train

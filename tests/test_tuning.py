@@ -69,7 +69,8 @@ def names_nowhere(caplog, clip_f1, event_f1, n_clips, pooling="power", **setting
     """Return the warnings of a class with so many clips, and of one that is right throughout."""
     detector = SimpleNamespace(pooling=make_pooling(PoolingConfig.parse(pooling), 2, 1))
     trained = {"config": {"lr": 1e-3, "pooling_lr": 0.0, **settings}}
-    model = SimpleNamespace(classes=CLASSES, detector=detector, trained=trained)
+    learned = detector.pooling.learned
+    model = SimpleNamespace(classes=CLASSES, detector=detector, trained=trained, learned=learned)
     names = tuple(f"{i}.wav" for i in range(n_clips))
     pairs = [(name, label) for name in names for label in CLASSES]
     events = [Event(name, onset, onset + 0.1, label) for name, label in pairs for onset in (0, 1)]

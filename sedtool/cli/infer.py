@@ -83,9 +83,9 @@ def infer(model: Path, output: Path | None, dry_run: bool, quiet: bool, **option
              find rec -name '*.wav' -print0 | sedtool infer m.safetensors --files-from - -0
              ffmpeg -i film.mp4 -f wav - | sedtool infer m.safetensors -
     """
-    from sedtool.checkpoint import teacher_of
     from sedtool.inference import InferOutputs
     from sedtool.inference import infer as detect
+    from sedtool.mean_teacher import teacher_of
     from sedtool.planning import plan_inference
 
     if options["teacher"]:

@@ -22,7 +22,11 @@ from sedtool.errors import ConfigError
     opt.flag(
         "--union", help="Join whole files of other clips, as of several days, not the parts of one."
     ),
-    opt.flag("--average", help="Average scores of the same clips by several models."),
+    opt.flag(
+        "--average",
+        help="Average scores of the same clips by several models; or the models themselves, where "
+        "OUTPUT ends in .safetensors.",
+    ),
     opt.overwrite,
 )
 def merge(
@@ -34,9 +38,11 @@ def merge(
     infer --shard, and OUTPUT is what a single job would have written, byte for byte. A shard that
     is missing, incomplete, there twice or of another job is refused with exit code 5.
 
-    With --union, PART is a whole file, made with the same settings as the others; a clip that is in
-    two of them is refused. With --average, PART is scores of one model, and OUTPUT has the mean
-    scores of all, with the means of their thresholds and median filter lengths.
+    With --union, PART is a whole file, made with the same settings as the others; a clip that is
+    in two of them is refused. With --average, PART is scores of one model, and OUTPUT has the mean
+    scores of all, with the means of their thresholds and median filter lengths. Where OUTPUT ends
+    in .safetensors, PART is a model, the folder of a run or one with such folders, and OUTPUT is a
+    model whose scores are the means of theirs; `sedtool tune` then fits its decoding.
 
     \b
     Example: sedtool merge parts/ -o features.h5
@@ -44,6 +50,8 @@ def merge(
     And: sedtool merge monday.h5 tuesday.h5 -o week.h5 --union
     \b
     And: sedtool merge seed-*/scores.h5 -o mean.h5 --average
+    \b
+    And: sedtool merge runs/power/seed-* -o ensemble.safetensors --average
     """
     from sedtool.store.average import average as average_scores
     from sedtool.store.merge import merge as merge_parts
@@ -52,6 +60,13 @@ def merge(
     if average and given:
         raise ConfigError(f"--average and {given[0]} are two ways to join files; give one")
     with progress("merge", quiet) as report:
+        if average and output.suffix == ".safetensors":
+            from sedtool.ensemble import join_models
+
+            n = join_models(parts, output, overwrite=overwrite, progress=report)
+            tuning = f"sedtool tune {quote(str(output))} --features VAL.h5 --reference VAL.tsv"
+            say(f"an ensemble of {n} networks -> {output}; next: {tuning}", quiet)
+            return
         if average:
             result = average_scores(parts, output, overwrite=overwrite, progress=report)
         else:

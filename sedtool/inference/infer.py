@@ -11,7 +11,7 @@ from typing import Any
 from sedtool.atomic import claim, refuse_input, remove_leftovers, together, write_failures
 from sedtool.audio import AudioInputs
 from sedtool.checkpoint import Model, load_model
-from sedtool.config import DecodingConfig, InferConfig, to_json
+from sedtool.config import InferConfig, to_json
 from sedtool.decoding import clip_tags, decode_clip, decoding_of
 from sedtool.errors import ConfigError, InputsFailedError, NothingUsableError
 from sedtool.inference.outputs import (
@@ -243,13 +243,17 @@ def _refuse_loose_part(source: ClipSource, config: InferConfig, outputs: InferOu
 
 def _warn_if_untuned(model: Model, path: Path, config: InferConfig) -> None:
     if not model.tuned and "auto" in (config.threshold, config.clip_threshold, config.median):
-        lengths = sorted({f"{seconds:g}" for seconds in model.decoding.windows}, key=float)
         _log.warning(
-            "%s is not tuned: thresholds are %g and median filters %s s long where none are given",
+            "%s is not tuned: thresholds are %s and median filters %s s long where none are given",
             path,
-            DecodingConfig.threshold,
-            " to ".join(dict.fromkeys((lengths[0], lengths[-1]))),
+            _range(model.decoding.thresholds),
+            _range(model.decoding.windows),
         )
+
+
+def _range(values: Sequence[float]) -> str:
+    """Return the least and the greatest of some numbers in words, or the one that all are."""
+    return " to ".join(dict.fromkeys(f"{value:.3g}" for value in (min(values), max(values))))
 
 
 @dataclass(frozen=True)

@@ -207,16 +207,17 @@ def describe_model(path: Path, verify: bool = True) -> Description:
     from sedtool.checkpoint import load_model
 
     model = load_model(path)
-    learned = dict.fromkeys(_LEARNED) | model.detector.pooling.learned()
+    learned = dict.fromkeys(_LEARNED) | model.learned()
     values = {
         "classes": _class_rows(model.classes, model.decoding, **learned),
         **_fields(model, "frame_rate", "window", "tuned"),
         **_fields(model.decoding, *_OF_ALL_CLASSES),
         "training_clips": len(model.trained_on),
         "trained": model.trained,
-        "pooling": str(model.pooling),
+        "pooling": " ".join(dict.fromkeys(str(pooling) for _, pooling in model.members)),
         "architecture": dataclasses.asdict(model.architecture),
-        "parameters": sum(p.numel() for p in model.detector.parameters()),
+        "networks": len(model.members),
+        "parameters": sum(p.numel() for p in model.network.parameters()),
         "settings": dataclasses.asdict(model.features),
         "bytes": path.stat().st_size,
         "weights_sha256": model.weights_sha256,

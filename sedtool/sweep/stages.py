@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sedtool.atomic import remove_leftovers, write_text
 from sedtool.audio import AudioInputs
-from sedtool.checkpoint import read_header, teacher_of
+from sedtool.checkpoint import read_header
 from sedtool.comparison import compare_runs, write_tables
 from sedtool.comparison.runs import METRICS
 from sedtool.config import (
@@ -30,6 +30,7 @@ from sedtool.evaluation.from_files import check_limits, evaluate_files
 from sedtool.extraction import extract
 from sedtool.inference import InferOutputs, infer
 from sedtool.labels import read_events, read_names, read_vocabulary, read_weak
+from sedtool.mean_teacher import teacher_of
 from sedtool.runs import (
     NamedFile,
     RunFolder,

@@ -175,7 +175,7 @@ class Trainer:
         self.learner = Learner(model.detector, config, device, model.features, n_steps)
         networks = self.learner.networks
         self.models = {
-            name: dataclasses.replace(model, detector=networks[name])
+            name: dataclasses.replace(model, network=networks[name])
             for name in sorted(networks, key=lambda name: name != config.final)
         }
         self.model, *_ = self.models.values()  # which is validated and selected
