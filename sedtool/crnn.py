@@ -23,7 +23,7 @@ from sedtool.pooling import make_pooling
 
 __all__ = [
     *("CRNN", "Detector", "Ensemble", "Output"),
-    *("frame_mask", "most_values", "pooled_length"),
+    *("floor", "frame_mask", "most_values", "pooled_length"),
 ]
 
 VALUE_MEMORY = 12  # bytes, of a value that a block makes: about three tensors are alive at a time
@@ -51,11 +51,27 @@ def frame_mask(lengths: Tensor, n_frames: int) -> Tensor:
     return torch.arange(n_frames, device=lengths.device) < lengths[:, None]
 
 
+def floor(features: Tensor, lengths: Tensor, share: float) -> Tensor:
+    """Return the level (B, 1, F) that `share` of the valid frames of each band are at or below.
+
+    Of features (B, T, F). Sounds come and go and what is behind them stays, so that the lowest
+    levels of a band are those of the background (R. Martin, "Noise power spectral density
+    estimation based on optimal smoothing and minimum statistics", IEEE Transactions on Speech and
+    Audio Processing 9(5), 2001).
+    """
+    n_frames, n_bands = features.shape[1:]
+    known = features.masked_fill(~frame_mask(lengths, n_frames)[..., None], torch.inf)
+    most = math.ceil(share * n_frames)
+    lowest = known.topk(most, dim=1, largest=False).values  # ascending
+    last = (share * lengths).ceil().long().clamp(1, most) - 1  # rounded elsewhere than `most`
+    return lowest.gather(1, last[:, None, None].expand(-1, 1, n_bands))
+
+
 class Convolution(nn.Conv2d):
     """A convolution (B, C, T, F) -> (B, C', T, F), the same in every clip and frequency band."""
 
     def __init__(self, config: ArchitectureConfig, index: int) -> None:
-        n_in, n_out = (1, *config.channels)[index : index + 2]
+        n_in, n_out = config.inputs[index], config.channels[index]
         kernel = config.kernels[index]
         super().__init__(n_in, n_out, kernel, padding=kernel // 2)
         _init_convolution(self, config.init)
@@ -82,7 +98,7 @@ class FrequencyDynamicConvolution(nn.Module):
 
     def __init__(self, config: ArchitectureConfig, index: int) -> None:
         super().__init__()
-        n_in, n_out = config.channels[index - 1 : index + 1]
+        n_in, n_out = config.inputs[index], config.channels[index]
         kernel, self.n_kernels = config.kernels[index], config.fdy
         # All kernels in one convolution, whose output channels are those of the first, then ...
         self.kernels = nn.Conv2d(n_in, self.n_kernels * n_out, kernel, padding=kernel // 2)
@@ -229,7 +245,8 @@ class CRNN(nn.Module):
         self.reach = self.step * sum(kernel // 2 for kernel in config.kernels)  # of an output frame
         # Whether frames beyond its reach do not change an output frame; blocks of others may look
         # at all of them.
-        self.is_local = not config.fdy and config.block in BLOCKS
+        self.is_local = not (config.fdy or config.floor) and config.block in BLOCKS
+        self.floor = config.floor
         self.frame_memory = VALUE_MEMORY * most_values(config, n_mels)
         block = find(BLOCKS, "block", config.block, nn.Module)
         self.blocks = nn.ModuleList(block(config, i) for i in range(len(config.channels)))
@@ -258,6 +275,8 @@ class CRNN(nn.Module):
         """Run the network; `lengths` (B,) counts the valid frames of each clip."""
         padded = bool((lengths < features.shape[1]).any())
         x = features[:, None]  # (B, 1, T, F)
+        if self.floor:
+            x = torch.stack([features, features - floor(features, lengths, self.floor)], dim=1)
         x = x.contiguous(memory_format=torch.channels_last)
         is_long = len(x) == 1 and x.shape[2] * self.frame_memory > PIECE_MEMORY
         x = (
@@ -273,7 +292,7 @@ class CRNN(nn.Module):
         return self.classify(hidden), hidden
 
     def _convolve(self, x: Tensor, lengths: Tensor, padded: bool) -> Tensor:
-        """Map (B, 1, T, F) to (B, C, T', F')."""
+        """Map (B, 1 or 2, T, F) to (B, C, T', F')."""
         if padded:
             x = x.masked_fill(_padding(lengths, x), 0.0)
         for index, block in enumerate(self.blocks):

@@ -24,6 +24,7 @@ from sedtool.crnn import (
     Detector,
     FrequencyDynamicConvolution,
     GatedBlock,
+    floor,
     frame_mask,
     pooled_length,
 )
@@ -130,6 +131,7 @@ THIN = {  # every kind of block, with windows that do not divide 100 frames
     "max": ArchitectureConfig((8, 8), (5, 3), ((3, 4), (2, 4)), gru_units=8),
     "gated": ArchitectureConfig((8, 8), (3, 3), ((3, 5), (2, 4)), gru_units=8, block="glu-average"),
     "dynamic": ArchitectureConfig((8, 8), (3, 3), ((3, 5), (2, 4)), gru_units=8, fdy=3),
+    "floor": ArchitectureConfig((8, 8), (5, 3), ((3, 4), (2, 4)), gru_units=8, floor=0.1),
 }
 
 
@@ -171,7 +173,9 @@ def test_without_a_gru_a_frame_says_nothing_of_what_is_out_of_reach_of_its_convo
     assert seen == {0: list(range(14, 27)), 2: list(range(40))}
 
 
-@pytest.mark.parametrize("arch", ["small", "dcase2019-baseline", "crnn7-small:fdy=2"])
+@pytest.mark.parametrize(
+    "arch", ["small", "small:floor=0.1", "dcase2019-baseline", "crnn7-small:fdy=2"]
+)
 def test_in_training_padding_gets_no_gradient(arch):
     model = detector(arch).train()
     batch = noise(2, 80, 64).requires_grad_()
@@ -430,10 +434,39 @@ def test_a_long_clip_goes_through_the_blocks_in_pieces_with_the_same_scores(
         assert_close(one, other, atol=1e-6, rtol=0)
 
 
-def test_a_long_clip_stays_whole_where_kernels_depend_on_all_of_it(monkeypatch):
-    network = detector("crnn7-small:fdy=2").crnn
+@pytest.mark.parametrize("arch", ["crnn7-small:fdy=2", "small:floor=0.1"])
+def test_a_long_clip_stays_whole_where_frames_depend_on_all_of_it(arch, monkeypatch):
+    network = detector(arch).crnn
     clip, length = noise(1, 301, 64), torch.tensor([301])
     with torch.inference_mode():
         whole = network(clip, length)
         monkeypatch.setattr("sedtool.crnn.PIECE_MEMORY", 100 * network.frame_memory)
         assert torch.equal(network(clip, length)[0], whole[0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=4),
+    share=st.floats(0.001, 0.999),
+    seed=st.integers(0, 2**31),
+)
+def test_the_floor_of_a_band_is_the_quantile_of_its_valid_frames(lengths, share, seed):
+    features = noise(len(lengths), max(lengths), 3, seed=seed)
+    found = floor(features, torch.tensor(lengths), share)
+    for b, length in enumerate(lengths):
+        valid, level = features[b, :length], found[b]
+        assert (valid == level).any(dim=0).all()
+        assert ((valid <= level).sum(dim=0) >= share * length - 1e-4).all()
+        assert ((valid < level).sum(dim=0) < share * length + 1e-4).all()
+
+
+def test_above_the_floor_a_steady_background_of_any_level_and_colour_is_the_same():
+    """What a filter adds to all frames of a band changes the features, and not the second input."""
+    model, clip = detector("small:floor=0.1"), noise(1, 40, 64)
+    first = model.crnn.blocks[0].conv
+    torch.nn.init.zeros_(first.weight[:, :1])  # of the features themselves
+    coloured = clip + 3 * noise(1, 1, 64, seed=3)
+    scores = [model(each, torch.tensor([40])).logits for each in (clip, coloured)]
+    assert_close(*scores, rtol=1e-4, atol=1e-5)
+    torch.nn.init.ones_(first.weight[:, :1])
+    assert not torch.allclose(model(clip, torch.tensor([40])).logits, scores[0])

@@ -66,6 +66,13 @@ class ArchitectureConfig:
         within="[0, 16]",
         added=True,
     )
+    floor: float = setting(
+        0.0,
+        "The share of a clip's frames that are at or below the floor of their band. Convolutions "
+        "then see, beside the features, how far these are above the floor; with 0 they do not.",
+        within="[0, 1)",
+        added=True,
+    )
 
     def __post_init__(self) -> None:
         require(
@@ -84,6 +91,11 @@ class ArchitectureConfig:
     def time_pooling(self) -> int:
         """Feature frames that become one output frame."""
         return math.prod(time for time, _ in self.pools)
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """The channels that go into each block."""
+        return (2 if self.floor else 1, *self.channels[:-1])
 
 
 _SEVEN_BLOCKS = ArchitectureConfig(
@@ -135,7 +147,7 @@ ARCHITECTURES: dict[str, ArchitectureConfig] = {
 # The options of an architecture text: fields of ArchitectureConfig, and its time pooling.
 _OPTIONS = (
     *("time-pooling", "gru-units", "gru-layers"),
-    *("dropout", "dropout-at", "init", "norm-momentum", "fdy", "block"),
+    *("dropout", "dropout-at", "init", "norm-momentum", "fdy", "block", "floor"),
 )
 
 
