@@ -312,6 +312,32 @@ class FilterAugment(Augmentation):
         return np.interp(np.arange(size), borders, draw.uniform(*self.gains, n + 1))
 
 
+class FrequencyWarp(Augmentation):
+    """Stretches the bands of each clip, as if its sources were smaller or larger.
+
+    A band gets what stood at up to `most` of its number more or less; between bands values lie on
+    lines, and beyond the last one they are that of the last.
+
+    References
+    ----------
+    N. Jaitly, G. E. Hinton, "Vocal tract length perturbation (VTLP) improves speech recognition",
+    ICML 2013 workshop on deep learning for audio, speech and language; there of frequencies, here
+    of mel bands.
+    """
+
+    def __init__(self, *, most: float = 0.1) -> None:
+        require(0 <= most < 1, f"most of freq-warp must be within [0, 1), but is {most:g}")
+        self.most = most
+
+    def __call__(self, batch: Batch, draw: np.random.Generator) -> Batch:
+        x, last = batch.features, batch.features.shape[2] - 1
+        factors = 1 + draw.uniform(-self.most, self.most, (len(batch.names), 1, 1))
+        place = torch.from_numpy((np.arange(last + 1) * factors).clip(0, last)).to(x.device)
+        below, above = (of.long().expand(x.shape) for of in (place.floor(), place.ceil()))
+        share = place.frac().to(x)  # (B, 1, F)
+        return batch._replace(features=torch.lerp(x.gather(2, below), x.gather(2, above), share))
+
+
 def _others(batch: Batch, kinds: Iterable[np.ndarray], draw: np.random.Generator) -> Tensor:
     """Draw another clip, by number (B,), for each one of each of these kinds in a batch."""
     other = np.arange(len(batch.names))
@@ -426,6 +452,7 @@ def add_mel_noise(features: Tensor, std: float, config: FeatureConfig) -> Tensor
 AUGMENTATIONS: dict[str, type[Augmentation]] = {
     "filter": FilterAugment,
     "freq-mask": FrequencyMask,
+    "freq-warp": FrequencyWarp,
     "gain": Gain,
     "hard-mixup": HardMixup,
     "mixup": Mixup,

@@ -102,6 +102,20 @@ def test_a_frequency_mask_keeps_neighbouring_bands_at_their_lowest(seed):
         assert torch.equal(y[:, ~masked], x[:, ~masked])
 
 
+@given(st.integers(0, 10_000), st.sampled_from([1, 2, 12]))
+def test_a_frequency_warp_of_a_line_is_a_line_with_another_slope_up_to_the_last_band(seed, size):
+    slopes = torch.arange(1.0, 9)[:, None, None]
+    line = torch.arange(size).float() * slopes  # (B, 1, F)
+    one = batch()
+    one = one._replace(features=line.expand(-1, 20, -1))
+    after = make("freq-warp:most=0.3")(one, generator("test", seed)).features / slopes
+    if size == 12:
+        factors = after[:, :1, 1:2]
+        assert ((factors - 1).abs() <= 0.3 + 1e-6).all() and len(set(factors.flatten())) == 8
+        assert_close(after, (torch.arange(12) * factors).clamp_max(11).expand_as(after))
+    assert (after >= 0).all() and (after <= size - 1).all()
+
+
 @given(st.integers(0, 10_000), st.booleans())
 def test_a_time_mask_silences_frames_and_zeroes_their_strong_labels(seed, soft):
     before, after = changed("time-mask:least=0.2,most=0.6", seed, soft=soft)
@@ -291,6 +305,7 @@ def test_the_option_for_shifts_is_short_for_the_augmentation():
         ("gain:mode=x", "has no option 'mode'"),
         ("hard-mixup:share=2", r"share of hard-mixup must be within \[0, 1\], but is 2"),
         ("hard-mixup:most=3", "most of hard-mixup must be 1 or 2, but is 3"),
+        ("freq-warp:most=1", r"most of freq-warp must be within \[0, 1\), but is 1"),
         ("filter:mode=round", "mode of filter must be step or linear"),
         ("filter:fewest=5", "filter needs 1 <= fewest <= greatest"),
         ("filter:width=0", "width of filter must be at least 1, but is 0"),

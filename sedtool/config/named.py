@@ -118,7 +118,7 @@ def _short(value: float | str) -> str:
 # Those of `sedtool.augment` and of `sedtool.losses`, for who may not import torch.
 AUGMENTATION_NAMES = (
     *("time-shift", "mixup", "hard-mixup"),
-    *("time-mask", "freq-mask", "filter", "gain"),
+    *("time-mask", "freq-mask", "freq-warp", "filter", "gain"),
 )
 LOSS_NAMES = ("bce",)
 
