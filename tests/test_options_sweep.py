@@ -72,13 +72,16 @@ def test_a_recipe_without_a_seed_is_refused_with_its_line(data, stages):
     assert "recipe.yaml:13: --seeds must be numbers and ranges" in said
 
 
-@tries("sweep", "--audio", "--root")
+@tries("sweep", "--audio", "--root", "--test-features")
 def test_features_are_made_of_the_audio_that_is_named(data, stages):
     (data / "features.h5").unlink()
-    sweep(data, "--audio", "audio/train", "--audio", "audio/val", "--root", ".", pooling="max")
-    first = stages.lines[0]
+    audio = ("--audio", "audio/train", "--audio", "audio/val", "--root", ".")
+    sweep(data, *audio, "--test", "audio/val", "--test-features", "t.h5", pooling="max")
+    first, second = stages.lines[:2]
     assert first[:3] == ["extract", "audio/train", "audio/val"]
     assert first[3:7] == ["--root", ".", "-o", "features.h5"]
+    assert second[:6] == ["extract", "audio/val", "--root", ".", "-o", "t.h5"]
+    assert (data / "t.h5").exists() and not (data / "test.h5").exists()
 
 
 @tries("sweep", "--test-weak-reference")

@@ -68,7 +68,8 @@ class _SweepCommand(SedtoolCommand):
     ),
     *opt.settings(
         SweepConfig,
-        *("features", "audio", "root", "test", "test_reference", "test_weak_reference"),
+        *("features", "audio", "root", "test", "test_features"),
+        *("test_reference", "test_weak_reference"),
         type=opt.OUTPUT_FOLDER,  # below --data, so that it cannot be looked at yet
     ),
 )
@@ -227,7 +228,7 @@ class Stages:
         given = taken(SweepConfig, below)
         scored, is_audio = given.test[0], len(given.test) > 1 or given.test[0].suffix != ".h5"
         if is_audio:
-            scored = self._data / SweepConfig.test_features
+            scored = given.test_features
         if made := [text for text in varied if text.startswith("extract.")]:
             if not (is_audio and given.audio) or self._own["train"]["features"]:
                 raise ConfigError(

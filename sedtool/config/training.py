@@ -104,7 +104,10 @@ class SweepConfig:
     test: tuple[Path, ...] = setting(
         REQUIRED, "The test clips: audio, or a features file. May be given several times."
     )
-    test_features: Path = Path("test.h5")  # of the test clips, if they are given as audio
+    test_features: Path = setting(
+        Path("test.h5"),
+        "The features file of the test clips, which is made of --test if that is audio.",
+    )
     test_reference: Path = setting(REQUIRED, "Strong labels of the test clips.")
     test_weak_reference: Path | None = setting(None, "Weak labels of the test clips.")
     vary: tuple[str, ...] = setting(
