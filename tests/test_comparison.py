@@ -275,7 +275,8 @@ def test_runs_that_differ_in_more_than_the_pooling_are_told_apart(make_run, refe
 def test_runs_that_learned_from_other_scores_are_no_runs_of_one_system(
     make_run, reference, tmp_path
 ):
-    make_run("power", 0, 0.9)
+    whole = {"inputs": {"w.tsv": "0" * 64}}
+    (make_run("power", 0, 0.9) / "run.json").write_text(json.dumps(whole))
     digests = {1: "ab" * 32, 2: "cd" * 32, 3: "ab" * 32}
     for seed, digest in digests.items():
         where = make_run("power", seed, 0.9, soft=f"/of/{seed}/mean.h5")
@@ -286,6 +287,22 @@ def test_runs_that_learned_from_other_scores_are_no_runs_of_one_system(
     assert seeds == {
         "power": "0", "power soft=mean.h5@abababab": "1,3", "power soft=mean.h5@cdcdcdcd": "2"
     }  # fmt: skip
+
+
+def test_runs_that_learned_from_other_labels_are_no_runs_of_one_system(
+    make_run, reference, tmp_path
+):
+    digests = {1: "ab" * 32, 2: "cd" * 32, 3: "ab" * 32, 4: "ab" * 32}
+    for seed, digest in digests.items():
+        how = {"min-confidence": 0.5} if seed == 4 else {}
+        where = make_run("power", seed, 0.9, weak=f"/of/{seed}/w.tsv", **how)
+        (where / "run.json").write_text(json.dumps({"inputs": {f"{seed}/w.tsv": digest}}))
+    table = rows(compared(tmp_path / "runs", reference, "--format", "tsv"))
+    assert {key[0]: row["seeds"] for key, row in table.items()} == {
+        "power weak=w.tsv@abababab": "1,3",
+        "power weak=w.tsv@cdcdcdcd": "2",
+        "power min-confidence=0.5 weak=w.tsv@abababab": "4",
+    }
 
 
 def test_what_is_missing_is_named(runs, reference):

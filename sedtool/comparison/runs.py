@@ -30,6 +30,7 @@ METRICS = ("event", "segment", "clip")
 Column = tuple[str, str]  # metric and rate
 COLUMNS: tuple[Column, ...] = tuple((metric, rate) for metric in METRICS for rate in RATES)
 PAPER_COLUMNS = {"_".join(column): column for column in COLUMNS[:-2]}  # of clips, F1 alone
+_LABELS = ("weak", "strong", "unlabelled", "soft")  # files that make another system of a run
 _DEPTH = 3  # folders below one that is given in which runs are looked for
 
 
@@ -131,13 +132,16 @@ def _read_run(folder: Path) -> TrainedRun | None:
     settings, path = RunSettings.read(files.config), files.metrics
     if not path.exists():
         return None
-    digests, soft = files.input_digests(settings), {}
-    for scores in settings.files.get("soft", ()):
-        soft["soft"] = f"{scores.name}@{digests.get(scores, '')[:8]}"
+    digests, labels = files.input_digests(settings), {}
+    for kind in _LABELS:
+        for file in settings.files.get(kind, ()):
+            labels[kind] = f"{file.name}@{digests.get(file, '')[:8]}"
+    if settings.min_confidence is not None:
+        labels["min-confidence"] = f"{settings.min_confidence:g}"
     try:
         metrics = read_json(path)
         pooling = str(PoolingConfig.parse(settings.config.pooling))
-        options = dict(sorted((soft | _varied(folder) | settings.of_system).items()))
+        options = dict(sorted((labels | _varied(folder) | settings.of_system).items()))
         run = TrainedRun(folder, pooling, settings.config.seed, metrics, options)
         _ = run.config, run.classes
     except (OSError, ValueError, TypeError, KeyError, RecursionError, ConfigError) as error:
