@@ -246,6 +246,18 @@ def test_the_learning_rate_of_the_pooling_is_its_own(short, output):
     assert exponents() == exponents("--pooling-lr", TrainConfig.lr)
 
 
+@pytest.mark.parametrize("pooling", ["auto", "cap:init=1", "rap", "hierarchical:base=auto"])
+def test_poolings_that_start_as_the_average_learn_faster_and_it_is_said(short, output, pooling):
+    """Where no learning rate of theirs is given; the first step of Adam is the rate."""
+    for options, rate in (((), 0.1), (("--pooling-lr", "1e-3"), 1e-3)):
+        (row,) = trained(short, output, "--steps-per-epoch", "1", "--pooling", pooling, *options)
+        moved = abs(float(row["alpha[noise]"]) - pooling.endswith("init=1"))
+        assert moved == pytest.approx(rate, rel=1e-2)
+    plan = run(*short, "-o", output.with_name("other"), "--pooling", pooling, "--dry-run").stderr
+    assert f"chosen for {pooling.partition(':')[0]} pooling: --pooling-lr 0.1" in plan
+    assert "--pooling-lr" not in run(*short, "-o", output.with_name("other"), "--dry-run").stderr
+
+
 def test_classes_are_drawn_equally_often_only_if_balanced(line, output, tiny, tmp_path, seen):
     rare = tmp_path / "rare.tsv"  # 8 clips of noise and one of tone
     header, *labelled = tiny.weak.read_text().splitlines()

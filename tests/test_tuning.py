@@ -70,7 +70,13 @@ def names_nowhere(caplog, clip_f1, event_f1, n_clips, pooling="power", **setting
     detector = SimpleNamespace(pooling=make_pooling(PoolingConfig.parse(pooling), 2, 1))
     trained = {"config": {"lr": 1e-3, "pooling_lr": 0.0, **settings}}
     learned = detector.pooling.learned
-    model = SimpleNamespace(classes=CLASSES, detector=detector, trained=trained, learned=learned)
+    model = SimpleNamespace(
+        classes=CLASSES,
+        detector=detector,
+        trained=trained,
+        learned=learned,
+        pooling=PoolingConfig.parse(pooling),
+    )
     names = tuple(f"{i}.wav" for i in range(n_clips))
     pairs = [(name, label) for name in names for label in CLASSES]
     events = [Event(name, onset, onset + 0.1, label) for name, label in pairs for onset in (0, 1)]
@@ -93,6 +99,8 @@ def test_a_class_that_is_known_and_nowhere_is_named_with_what_mends_it(caplog):
     [
         ("power", {}, True),
         ("hierarchical:base=auto", {"pooling_lr": 1e-3}, True),
+        ("hierarchical:base=auto", {}, False),  # which learns faster where nothing is given
+        ("auto", {}, False),
         ("power", {"pooling_lr": 1e-1}, False),
         ("power", {"method": "strong"}, False),
         ("power:learned=0", {}, False),  # as max and attention, it has no exponents to learn

@@ -197,6 +197,11 @@ POOLING_NAMES = (
     *("auto", "cap", "rap", "power", "hierarchical"),
 )
 
+# The learning rates of those that start as the average. Adam moves a parameter by about its rate a
+# step, so that at that of a network they would stay there, and an average does not say where an
+# event is; recipes/esc10/README.md has what others were tried.
+POOLING_RATES = {"auto": 0.1, "cap": 0.1, "rap": 0.1}
+
 # Poolings that learn start as others do (auto as average, power as linear), so that untrained ones
 # would show nothing of their own. n = 0.337 is what the power-pooling paper found for vacuum
 # cleaners (its Fig. 2); n = 3 and α = 4 are examples of short events.
@@ -215,6 +220,11 @@ class PoolingConfig(Named):
 
     kind = "pooling"
     name: str = "power"
+
+    @property
+    def rate(self) -> float | None:
+        """The learning rate of its own parameters; None: that of the network suits them."""
+        return POOLING_RATES.get(str(self.options.get("base", self.name)))
 
     @property
     def names(self) -> tuple[tuple[str, str], ...]:

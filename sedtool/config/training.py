@@ -8,7 +8,12 @@ from typing import Any, Self
 from sedtool.config.base import REQUIRED, SEEDS, Seconds, as_in, require, require_valid, setting
 from sedtool.config.evaluation import EvaluateInputs, EvaluationConfig
 from sedtool.config.named import AUGMENTATION_NAMES, LOSS_NAMES, AugmentationConfig, LossConfig
-from sedtool.config.network import ARCHITECTURES, POOLING_NAMES, PoolingConfig, parse_architecture
+from sedtool.config.network import (
+    ARCHITECTURES,
+    POOLING_NAMES,
+    PoolingConfig,
+    parse_architecture,
+)
 from sedtool.text import quoted
 
 METHODS = ("weak", "mean-teacher", "strong")
@@ -172,7 +177,8 @@ class TrainConfig:
     lr: float = setting(1e-3, "The learning rate of Adam.", within="(0, 1e30)")
     pooling_lr: float = setting(
         0.0,
-        "The learning rate of the pooling's own parameters; 0 means that of --lr.",
+        "The learning rate of the pooling's own parameters; 0 means 0.1 for auto, cap and rap, and "
+        "that of --lr for others.",
         within="[0, 1e6]",
     )
     pooling_start: int = setting(
@@ -352,6 +358,18 @@ class TrainConfig:
         )
         block = parse_architecture("small" if self.arch == "auto" else self.arch).block
         return (*(name for each in named for name in each.names), ("block", block))
+
+    @property
+    def rate_of_pooling(self) -> float:
+        """The learning rate of the pooling's own parameters."""
+        return self.pooling_lr or PoolingConfig.parse(self.pooling).rate or self.lr
+
+    @property
+    def choice(self) -> list[str]:
+        """Say which settings suit the pooling that were not given."""
+        name, rate = PoolingConfig.parse(self.pooling).name, self.rate_of_pooling
+        is_chosen = not self.pooling_lr and rate != self.lr
+        return [f"chosen for {name} pooling: --pooling-lr {rate:g}"] if is_chosen else []
 
     @property
     def augmentations(self) -> tuple[AugmentationConfig, ...]:

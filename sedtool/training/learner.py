@@ -97,7 +97,7 @@ class Learner:
             self.teacher = Teacher(copy.deepcopy(self.detector), config.ema, config.ema_buffers)
         groups = [{"params": list(detector.crnn.parameters()), "lr": config.lr}]
         if pooling := list(detector.pooling.parameters()):
-            groups.append({"params": pooling, "lr": config.pooling_lr or config.lr})
+            groups.append({"params": pooling, "lr": config.rate_of_pooling})
         self.optimizer = torch.optim.Adam(groups)
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=0.5, patience=config.plateau_patience

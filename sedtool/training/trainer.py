@@ -212,7 +212,7 @@ class Trainer:
             for name, value in self.chosen.items()
         ]
         clips = f"chosen for {self.n_labelled} labelled clips{why}"
-        return [f"{clips}: {', '.join(options)}"] if options else []
+        return [f"{clips}: {', '.join(options)}"] * bool(options) + self.config.choice
 
     @property
     def files(self) -> dict[str, Path]:
