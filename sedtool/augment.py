@@ -332,10 +332,10 @@ class FrequencyWarp(Augmentation):
     def __call__(self, batch: Batch, draw: np.random.Generator) -> Batch:
         x, last = batch.features, batch.features.shape[2] - 1
         factors = 1 + draw.uniform(-self.most, self.most, (len(batch.names), 1, 1))
-        place = torch.from_numpy((np.arange(last + 1) * factors).clip(0, last)).to(x.device)
+        place = torch.from_numpy((np.arange(last + 1) * factors).clip(0, last)).to(x)  # (B, 1, F)
         below, above = (of.long().expand(x.shape) for of in (place.floor(), place.ceil()))
-        share = place.frac().to(x)  # (B, 1, F)
-        return batch._replace(features=torch.lerp(x.gather(2, below), x.gather(2, above), share))
+        warped = torch.lerp(x.gather(2, below), x.gather(2, above), place.frac())
+        return batch._replace(features=warped)
 
 
 def _others(batch: Batch, kinds: Iterable[np.ndarray], draw: np.random.Generator) -> Tensor:

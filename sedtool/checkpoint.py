@@ -113,7 +113,7 @@ class Model:
     def detector(self) -> Detector:
         """Return the one network that it is; an ensemble, which is several, is a ConfigError."""
         if isinstance(self.network, Ensemble):
-            raise ConfigError(f"an ensemble of {len(self.members)} networks; name one of them")
+            raise ConfigError("an ensemble; give one of the models that it was made of")
         return self.network
 
     @property

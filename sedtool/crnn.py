@@ -61,9 +61,10 @@ def floor(features: Tensor, lengths: Tensor, share: float) -> Tensor:
     """
     n_frames, n_bands = features.shape[1:]
     known = features.masked_fill(~frame_mask(lengths, n_frames)[..., None], torch.inf)
-    most = math.ceil(share * n_frames)
-    lowest = known.topk(most, dim=1, largest=False).values  # ascending
-    last = (share * lengths).ceil().long().clamp(1, most) - 1  # rounded elsewhere than `most`
+    # Counts of frames by length, so that a clip has the same one in whatever batch it is.
+    counts = torch.tensor([math.ceil(share * n) for n in range(n_frames + 1)])
+    lowest = known.topk(int(counts[-1]), dim=1, largest=False).values  # ascending
+    last = counts.to(lengths.device)[lengths] - 1
     return lowest.gather(1, last[:, None, None].expand(-1, 1, n_bands))
 
 
@@ -382,7 +383,8 @@ class Ensemble(nn.Module):
 
     def use_fast_layout(self) -> None:
         """Store convolutions channels last, which is faster on a CPU."""
-        self.to(memory_format=torch.channels_last)
+        for detector in self.detectors:
+            detector.use_fast_layout()
 
     @property
     def frame_memory(self) -> int:

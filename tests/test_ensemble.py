@@ -60,8 +60,7 @@ def test_an_ensemble_scores_the_means_of_the_scores_that_its_models_give(folders
         np.testing.assert_allclose(clip.window, expected.window, atol=1e-6)
 
 
-def test_probabilities_at_either_end_keep_their_digits(folders):
-    """The log of one minus a probability is averaged by itself, and not taken of the mean."""
+def test_small_probabilities_keep_their_digits(folders):
     detectors = [load_model(folder / "model.safetensors").detector for folder in folders]
     for detector, bias in zip(detectors, (-60.0, -60.0, -50.0), strict=True):
         torch.nn.init.zeros_(detector.crnn.classify.weight)
@@ -70,7 +69,6 @@ def test_probabilities_at_either_end_keep_their_digits(folders):
     mean = np.mean(np.exp([-60.0, -60.0, -50.0]))
     assert output.logits.exp().detach().numpy() == pytest.approx(mean)
     assert output.log_y.exp().detach().numpy() == pytest.approx(mean)
-    assert output.log_not_y.detach().numpy() == pytest.approx(-mean)
 
 
 def test_clips_of_unequal_lengths_score_as_each_by_itself(folders, tmp_path):
@@ -85,17 +83,16 @@ def test_clips_of_unequal_lengths_score_as_each_by_itself(folders, tmp_path):
         np.testing.assert_allclose(beside.log_y, alone.log_y, atol=1e-6)
 
 
-def test_the_order_of_models_and_ensembles_within_one_change_no_byte(folders, tmp_path):
+def test_the_order_of_models_changes_no_byte(folders, tmp_path):
     first, second = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
     run("merge", "--average", *folders, "-o", first)
     run("merge", "--average", *reversed(folders), "-o", second)
     assert first.read_bytes() == second.read_bytes()
     assert "nothing to do" in run("merge", "--average", tmp_path, "-o", first).stderr
     assert "nothing to do" in run("merge", "--average", tmp_path / "seed-?", "-o", first).stderr
-    two = tmp_path / "two.safetensors"
-    run("merge", "--average", *folders[:2], "-o", two)
-    run("merge", "--average", two, folders[2], "-o", tmp_path / "three.safetensors")
-    assert len(load_model(tmp_path / "three.safetensors").members) == 3
+    assert "is an ensemble; name the models" in refused(
+        "merge", "--average", first, folders[2], "-o", tmp_path / "three.safetensors"
+    )
 
 
 def test_settings_are_means_until_it_is_tuned_and_clips_of_any_member_are_not_tuned_on(
@@ -129,7 +126,7 @@ def test_what_an_ensemble_is_is_told(folders, tmp_path):
     assert {member["seed"] for member in told["trained"]["members"]} == {1, 2, 3}
     assert "networks:       3" in run("info", ensemble).stdout
     said = refused("plot", "pooling", ensemble, "-o", tmp_path / "a.png")
-    assert "an ensemble of 3 networks; name one of them" in said
+    assert f"{ensemble} is an ensemble; give one of the models" in said
 
 
 def test_models_that_do_not_fit_are_refused_with_what_differs(folders, tmp_path):
@@ -144,6 +141,8 @@ def test_models_that_do_not_fit_are_refused_with_what_differs(folders, tmp_path)
     assert "other classes: 'dog', 'noise'" in with_another(model_of(5, classes=("dog", "tone")))
     assert "features of other settings" in with_another(model_of(5, features=mels))
     assert "20 and 10 output frames a second" in with_another(model_of(5, finer))
+    ungated = dataclasses.replace(model_of(5).decoding, gate=False)
+    assert "gate of decoding is False and True" in with_another(model_of(5, decoding=ungated))
     assert not (tmp_path / "e.safetensors").exists()
 
 
@@ -151,6 +150,9 @@ def test_one_model_or_one_twice_is_no_ensemble(folders, tmp_path):
     line = ("merge", "--average", "-o", tmp_path / "e.safetensors")
     assert "needs two models or more, not 1" in refused(*line, folders[0], folders[0])
     (tmp_path / "copy.safetensors").write_bytes((folders[0] / "model.safetensors").read_bytes())
+    assert "nothing matches the pattern" in refused(*line, folders[0], "no-*", exit_code=4)
+    one = ("merge", *folders, "-o", tmp_path / "e.safetensors")
+    assert "models are joined by --average" in refused(*one)
     assert "are the same model" in refused(*line, folders[0], tmp_path / "copy.safetensors")
     here = folders[0] / "model.safetensors"
     assert "is an input" in refused("merge", "--average", *folders, "-o", here, "--overwrite")
@@ -159,6 +161,26 @@ def test_one_model_or_one_twice_is_no_ensemble(folders, tmp_path):
 
 
 def test_more_than_a_model_file_holds_is_refused(folders, tmp_path, monkeypatch):
+    line = ("merge", "--average", *folders, "-o", tmp_path / "e.safetensors")
     monkeypatch.setattr("sedtool.ensemble.MOST_MEMBERS", 2)
-    said = refused("merge", "--average", *folders, "-o", tmp_path / "e.safetensors")
-    assert "3 networks of 0 MiB are more than a model file holds" in said
+    assert "a model file holds 2 networks and 448 MiB of weights" in refused(*line)
+    monkeypatch.setattr("sedtool.ensemble.MOST_MEMBERS", 9)
+    weights = load_model(folders[0] / "model.safetensors").detector.state_dict().values()
+    size = sum(tensor.nbytes for tensor in weights)
+    monkeypatch.setattr("sedtool.ensemble.MOST_WEIGHTS", size)
+    assert f"{folders[1] / 'model.safetensors'} is too much" in refused(*line)
+
+
+def test_a_class_with_boxes_counts_with_the_filter_of_an_untuned_model(tmp_path):
+    box = (0.32, 0.2, 2.0)
+    decodings = [
+        DecodingConfig((0.2, 0.2), (0.5, 0.5), (0.0, 1.0), min_duration=0.1, boxes=(box, ())),
+        DecodingConfig((0.4, 0.8), (0.5, 0.5), (0.7, 2.0), min_duration=0.1),
+    ]
+    for seed, decoding in enumerate(decodings, 1):
+        save_model(tmp_path / f"{seed}.safetensors", model_of(seed, decoding=decoding))
+    run("merge", "--average", tmp_path / "?.safetensors", "-o", tmp_path / "mean.safetensors")
+    joined = load_model(tmp_path / "mean.safetensors").decoding
+    assert joined.windows == pytest.approx(((DecodingConfig.window + 0.7) / 2, 1.5))
+    assert joined.thresholds == pytest.approx((0.3, 0.5))
+    assert (joined.boxes, joined.min_duration) == ((), 0.1)

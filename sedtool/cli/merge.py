@@ -59,14 +59,18 @@ def merge(
     given = [f"--{name}" for name, value in how.items() if value]
     if average and given:
         raise ConfigError(f"--average and {given[0]} are two ways to join files; give one")
-    with progress("merge", quiet) as report:
-        if average and output.suffix == ".safetensors":
-            from sedtool.ensemble import join_models
+    is_model = output.suffix.lower() == ".safetensors"
+    if is_model and not average:
+        raise ConfigError(f"models are joined by --average; {output} would be one")
+    if is_model:
+        from sedtool.ensemble import join_models
 
+        with progress("merge", quiet) as report:
             n = join_models(parts, output, overwrite=overwrite, progress=report)
-            tuning = f"sedtool tune {quote(str(output))} --features VAL.h5 --reference VAL.tsv"
-            say(f"an ensemble of {n} networks -> {output}; next: {tuning}", quiet)
-            return
+        tuning = f"sedtool tune {quote(str(output))} --features VAL.h5 --reference VAL.tsv"
+        say(f"an ensemble of {n} networks -> {output}; next: {tuning}", quiet)
+        return
+    with progress("merge", quiet) as report:
         if average:
             result = average_scores(parts, output, overwrite=overwrite, progress=report)
         else:

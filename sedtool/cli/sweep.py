@@ -229,6 +229,10 @@ class Stages:
         scored, is_audio = given.test[0], len(given.test) > 1 or given.test[0].suffix != ".h5"
         if is_audio:
             scored = given.test_features
+        elif options["test_features"] != SweepConfig.test_features:
+            raise ConfigError("--test is a features file already; leave --test-features out")
+        if scored == given.features and is_audio:
+            raise ConfigError(f"--features and --test-features are both {scored}")
         if made := [text for text in varied if text.startswith("extract.")]:
             if not (is_audio and given.audio) or self._own["train"]["features"]:
                 raise ConfigError(

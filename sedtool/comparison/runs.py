@@ -135,7 +135,8 @@ def _read_run(folder: Path) -> TrainedRun | None:
     digests, labels = files.input_digests(settings), {}
     for kind in _LABELS:
         for file in settings.files.get(kind, ()):
-            labels[kind] = f"{file.name}@{digests.get(file, '')[:8]}"
+            if digest := digests.get(file):  # else nobody knows what it was
+                labels[kind] = f"{file.name}@{digest[:8]}"
     if settings.min_confidence is not None:
         labels["min-confidence"] = f"{settings.min_confidence:g}"
     try:

@@ -30,7 +30,9 @@ SYMBOLS = {"n": "exponent n", "alpha": "sharpness α", "theta": "θ = n / (n + 1
 
 def learned_by_class(label: str, model: Model) -> tuple[str, dict[str, float]]:
     """Return the name of what a model's pooling learns, and its value for each class."""
-    learned = model.detector.pooling.learned()
+    if model.others:
+        raise ConfigError(f"{label} is an ensemble; give one of the models that it was made of")
+    learned = model.learned()
     if not learned:
         raise ConfigError(f"{label}: {model.pooling.name} pooling learns nothing of a class")
     started = make_pooling(model.pooling, len(model.classes), 1).learned()
