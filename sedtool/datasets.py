@@ -369,7 +369,7 @@ class TrainingBatches:
         self.clips, self.vocabulary, self.config = clips, vocabulary, config
         self.time_pooling = time_pooling
         balance, seed = config.balance, config.seed
-        self._samplers = (
+        self.samplers = (
             Sampler(clips.weak.targets, balance, seed),
             Sampler(clips.unlabelled.targets, "none", seed, "sampler of unlabelled clips"),
             Sampler(clips.strong.targets, balance, seed, "sampler of strong clips"),
@@ -389,7 +389,7 @@ class TrainingBatches:
         """Return the batch of step `step` of the whole run, which falls into epoch `epoch`."""
         rows = [
             (kind, index)
-            for kind, sampler, size in zip(self.clips, self._samplers, self.sizes, strict=True)
+            for kind, sampler, size in zip(self.clips, self.samplers, self.sizes, strict=True)
             for index in sampler.indices(step * size, size)
         ]
         draw = (self.config.seed, epoch, step)

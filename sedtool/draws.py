@@ -11,7 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-__all__ = ["Sampler", "draw_normal", "generator", "torch_draws"]
+__all__ = ["MOST_UNEQUAL", "Sampler", "draw_normal", "generator", "torch_draws"]
+
+MOST_UNEQUAL = 10  # times the clips of a class may another have before classes are balanced
 
 
 def _entropy(purpose: str, key: tuple[int, ...]) -> list[int]:
@@ -60,7 +62,10 @@ class Sampler:
     With ``balance="classes"`` there is one queue a class, each shuffled anew whenever it has been
     gone through, and draws go round the queues: every class is equally often the reason a clip is
     drawn. Clips without any label form one more queue. With ``"none"`` there is a single queue.
-    `targets` are weak labels (clips, K); `purpose` tells several samplers of one seed apart.
+    With ``"auto"`` it is classes where one has more than ten times the clips of another, and else
+    none: queues draw a clip as often as it has classes, so that busy clips count more than they
+    occur. `balance` says which it is. `targets` are weak labels (clips, K); `purpose` tells several
+    samplers of one seed apart.
 
     References
     ----------
@@ -71,8 +76,13 @@ class Sampler:
     def __init__(
         self, targets: np.ndarray, balance: str, seed: int, purpose: str = "sampler"
     ) -> None:
-        self.seed, self.purpose = seed, purpose
-        if balance == "classes":
+        self.seed, self.purpose, self.balance = seed, purpose, balance
+        if balance == "auto":
+            counts = np.count_nonzero(targets > 0, axis=0)
+            counts = counts[counts > 0]
+            is_unequal = len(counts) > 0 and counts.max() > MOST_UNEQUAL * counts.min()
+            self.balance = "classes" if is_unequal else "none"
+        if self.balance == "classes":
             queues = [np.flatnonzero(column) for column in targets.T > 0]
             queues.append(np.flatnonzero(~(targets > 0).any(axis=1)))
         else:

@@ -44,6 +44,17 @@ def test_clips_without_labels_have_a_queue_of_their_own():
     assert drawn.count(1) == 5
 
 
+@pytest.mark.parametrize("n_rare", [0, 1, 2, 3])
+def test_classes_are_balanced_unasked_where_one_has_ten_times_the_clips_of_another(n_rare):
+    """A class without a clip is none of them, nor are clips without a class."""
+    labels = np.zeros((27 + n_rare, 3))
+    labels[:22, 0], labels[25 : 25 + n_rare, 1] = 1, 1
+    chosen = "classes" if n_rare in (1, 2) else "none"
+    auto, like = Sampler(labels, "auto", seed=3), Sampler(labels, chosen, seed=3)
+    assert auto.balance == chosen
+    assert auto.indices(0, 60) == like.indices(0, 60)
+
+
 def test_without_balance_every_clip_comes_once_in_a_pass():
     drawn = Sampler(targets(*[[1, 0]] * 10), "none", seed=0).indices(0, 20)
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))

@@ -68,8 +68,9 @@ class ArchitectureConfig:
     )
     floor: float = setting(
         0.0,
-        "The share of a clip's frames that are at or below the floor of their band. Convolutions "
-        "then see, beside the features, how far these are above the floor; with 0 they do not.",
+        "The share of the frames of a scoring window that are at or below the floor of their band. "
+        "Convolutions then see, beside the features, how far these are above it; with 0 they do "
+        "not.",
         within="[0, 1)",
         added=True,
     )
@@ -199,7 +200,7 @@ POOLING_NAMES = (
 
 # The learning rates of those that start as the average. Adam moves a parameter by about its rate a
 # step, so that at that of a network they would stay there, and an average does not say where an
-# event is; recipes/esc10/README.md has what others were tried.
+# event is; recipes/esc10/README.md has scores with both.
 POOLING_RATES = {"auto": 0.1, "cap": 0.1, "rap": 0.1}
 
 # Poolings that learn start as others do (auto as average, power as linear), so that untrained ones
@@ -224,7 +225,8 @@ class PoolingConfig(Named):
     @property
     def rate(self) -> float | None:
         """The learning rate of its own parameters; None: that of the network suits them."""
-        return POOLING_RATES.get(str(self.options.get("base", self.name)))
+        name = self.options.get("base") if self.name == "hierarchical" else self.name
+        return POOLING_RATES.get(str(name))
 
     @property
     def names(self) -> tuple[tuple[str, str], ...]:

@@ -170,9 +170,10 @@ class TrainConfig:
         shown=f"32; below {FEW_CLIPS} labelled clips: 8; mean-teacher: 6,12,6",
     )
     balance: str = setting(
-        "classes",
-        "Draw labelled clips so that all classes are equally frequent, or as they are.",
-        choices=("classes", "none"),
+        "auto",
+        "Draw labelled clips so that all classes are equally frequent, or as they are; auto: as "
+        "they are, unless a class has more than ten times the clips of another.",
+        choices=("auto", "classes", "none"),
     )
     lr: float = setting(1e-3, "The learning rate of Adam.", within="(0, 1e30)")
     pooling_lr: float = setting(
@@ -363,13 +364,6 @@ class TrainConfig:
     def rate_of_pooling(self) -> float:
         """The learning rate of the pooling's own parameters."""
         return self.pooling_lr or PoolingConfig.parse(self.pooling).rate or self.lr
-
-    @property
-    def choice(self) -> list[str]:
-        """Say which settings suit the pooling that were not given."""
-        name, rate = PoolingConfig.parse(self.pooling).name, self.rate_of_pooling
-        is_chosen = not self.pooling_lr and rate != self.lr
-        return [f"chosen for {name} pooling: --pooling-lr {rate:g}"] if is_chosen else []
 
     @property
     def augmentations(self) -> tuple[AugmentationConfig, ...]:

@@ -2,24 +2,26 @@
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sedtool.checkpoint import Model
-from sedtool.config import TrainConfig, TrainInputs
+from sedtool.config import FEW_CLIPS, PoolingConfig, TrainConfig, TrainInputs
 from sedtool.datasets import (
     Clips,
     FeatureSet,
     SoftTargets,
+    TrainingBatches,
     TrainingClips,
     ValidationClips,
     frame_targets,
     weak_targets,
 )
-from sedtool.draws import generator
+from sedtool.draws import MOST_UNEQUAL, generator
 from sedtool.errors import ArtifactError, ConfigError, LabelError
 from sedtool.labels import (
     Event,
@@ -358,3 +360,32 @@ def warn_of_short_events(events: Sequence[Event], model: Model, arch: str) -> No
         first_five([f"{label} ({1000 * middle[label]:.0f} ms)" for label in short]),
         remedy,
     )
+
+
+def choices(
+    config: TrainConfig,
+    chosen: Mapping[str, Any],
+    n_labelled: int,
+    batches: TrainingBatches,
+    learns: bool,
+) -> list[str]:
+    """Return a line on each thing that settings were chosen for, where they were not given.
+
+    `chosen` are those for the number of clips; `learns` says whether the pooling does.
+    """
+    lines = []
+    if chosen:
+        few = n_labelled < FEW_CLIPS and config.method != "mean-teacher"
+        why = f" (less than {FEW_CLIPS}: a small network, many steps)" if few else ""
+        options = [
+            f"--{name.replace('_', '-')} {str(value).strip('(,)').replace(' ', '')}"
+            for name, value in chosen.items()
+        ]
+        lines.append(f"chosen for {n_labelled} labelled clips{why}: {', '.join(options)}")
+    if learns and not config.pooling_lr and config.rate_of_pooling != config.lr:
+        name = PoolingConfig.parse(config.pooling).name
+        lines.append(f"chosen for {name} pooling: --pooling-lr {config.rate_of_pooling:g}")
+    if config.balance == "auto" and "classes" in {sampler.balance for sampler in batches.samplers}:
+        what = f"a class has more than {MOST_UNEQUAL} times the clips of another"
+        lines.append(f"chosen as {what}: --balance classes")
+    return lines

@@ -13,7 +13,7 @@ import torch
 
 from sedtool.bounds import number
 from sedtool.checkpoint import load_model, require_finite, save_model, save_state
-from sedtool.config import DEVICE, FEW_CLIPS, TrainConfig, TrainInputs, TuneConfig, suited
+from sedtool.config import DEVICE, TrainConfig, TrainInputs, TuneConfig, suited
 from sedtool.datasets import TrainingBatches
 from sedtool.errors import ArtifactError, DivergedError, StoppedError
 from sedtool.fitting import lengths_from_durations, untuned_decoding
@@ -22,7 +22,12 @@ from sedtool.machine import pick_device
 from sedtool.runs import RunSettings, rows_of, settings_of_weights
 from sedtool.text import brief, file_sha256
 from sedtool.training.folder import RunWriter, new_record, require_same_run, run_identity
-from sedtool.training.inputs import load_inputs, warn_of_loud_noise, warn_of_short_events
+from sedtool.training.inputs import (
+    choices,
+    load_inputs,
+    warn_of_loud_noise,
+    warn_of_short_events,
+)
 from sedtool.training.learner import LOSSES, Learner, new_model
 from sedtool.training.validation import validate
 from sedtool.tuning import TuneResult, fit_decoding
@@ -204,15 +209,9 @@ class Trainer:
 
     @property
     def choice(self) -> list[str]:
-        """Return a line on the settings that were not given, if there are any."""
-        few = self.n_labelled < FEW_CLIPS and self.config.method != "mean-teacher"
-        why = f" (less than {FEW_CLIPS}: a small network, many steps)" if few else ""
-        options = [
-            f"--{name.replace('_', '-')} {str(value).strip('(,)').replace(' ', '')}"
-            for name, value in self.chosen.items()
-        ]
-        clips = f"chosen for {self.n_labelled} labelled clips{why}"
-        return [f"{clips}: {', '.join(options)}"] * bool(options) + self.config.choice
+        """Return lines on the settings that were not given, if there are any."""
+        learns = any(p.requires_grad for p in self.model.detector.pooling.parameters())
+        return choices(self.config, self.chosen, self.n_labelled, self.batches, learns)
 
     @property
     def files(self) -> dict[str, Path]:
