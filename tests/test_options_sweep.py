@@ -82,11 +82,12 @@ def test_features_are_made_of_the_audio_that_is_named(data, stages):
     assert first[3:7] == ["--root", ".", "-o", "features.h5"]
     assert second[:6] == ["extract", "audio/val", "--root", ".", "-o", "t.h5"]
     assert (data / "t.h5").exists() and not (data / "test.h5").exists()
-    said = sweep(data, "--test-features", "t.h5", "--dry-run", pooling="max", exit_code=2).stderr
+    given = ("--test", "t.h5", "--test-features", "u.h5", "--dry-run")
+    said = sweep(data, *given, pooling="max", exit_code=2).stderr
     assert "--test is a features file already" in said
     both = ("--test", "audio/val", "--test-features", "features.h5", "--dry-run")
     said = sweep(data, *both, pooling="max", exit_code=2).stderr
-    assert "--features and --test-features are both features.h5" in said
+    assert f"--features and --test-features are both {data / 'features.h5'}" in said
 
 
 @tries("sweep", "--test-weak-reference")
