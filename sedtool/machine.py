@@ -62,8 +62,9 @@ def keep_freed_memory() -> None:
     """Have this process keep the memory it frees, where its C library is glibc.
 
     glibc returns large blocks to the system when they are freed, and the tensors of a training step
-    are large, and of the same sizes in each step: a fifth of a step goes by while the system clears
-    pages for them that it was given back a moment before. The most memory in use stays the same.
+    are large, and of the same sizes in each step: the system would clear pages for them that it was
+    given back a moment before. The most memory in use may grow a little, as blocks of other sizes
+    do not fit into those that are kept.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -202,10 +202,10 @@ def _is_slow(model: Model) -> bool:
     moves = model.learned() and [*model.detector.pooling.parameters()]
     if not (isinstance(settings, dict) and moves):
         return False  # nothing is learned of a class, or nobody knows how
+    if settings.get("method") == "strong":
+        return False  # it learns from frames alone
     rate = settings.get("pooling_lr") or model.pooling.rate or settings.get("lr")
-    return (
-        rate == settings.get("lr") and settings.get("method") != "strong"
-    )  # which learns from frames alone
+    return bool(rate == settings.get("lr"))
 
 
 def _refuse_training_clips(model: Model, clips: Clips) -> None:

@@ -8,12 +8,7 @@ from typing import Any, Self
 from sedtool.config.base import REQUIRED, SEEDS, Seconds, as_in, require, require_valid, setting
 from sedtool.config.evaluation import EvaluateInputs, EvaluationConfig
 from sedtool.config.named import AUGMENTATION_NAMES, LOSS_NAMES, AugmentationConfig, LossConfig
-from sedtool.config.network import (
-    ARCHITECTURES,
-    POOLING_NAMES,
-    PoolingConfig,
-    parse_architecture,
-)
+from sedtool.config.network import ARCHITECTURES, POOLING_NAMES, PoolingConfig, parse_architecture
 from sedtool.text import quoted
 
 METHODS = ("weak", "mean-teacher", "strong")
